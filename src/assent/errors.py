@@ -1,0 +1,50 @@
+"""One small family of errors. Every message says what is wrong, where, and what to do now."""
+
+from __future__ import annotations
+
+
+class AssentError(Exception):
+    """Base of all errors a user may see; the command line prints `str(error)` and exits with `exit_code`."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | None = None, now: str | None = None) -> None:
+        self.what, self.where, self.now = what.rstrip("."), where, now
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f" {self.now}" if self.now else ""
+        return f"{place}{self.what}.{advice}"
+
+
+class ConfigError(AssentError):
+    """A setting, a path, a model or a tokenizer that cannot be used."""
+
+
+class DataError(AssentError):
+    """A file, row or field that cannot be read as judgement or text."""
+
+
+class StoreError(AssentError):
+    """The store of judgement refused or failed."""
+
+
+class ToolError(AssentError):
+    """A tool called during an episode failed."""
+
+
+class BackendError(AssentError):
+    """The machine (device, memory, worker) could not do the work."""
+
+    exit_code = 1
+
+
+class RunError(AssentError):
+    """A run cannot be started, continued or saved."""
+
+
+class Interrupted(AssentError):
+    """A signal asked the run to stop; its state is saved and it can be resumed."""
+
+    exit_code = 143

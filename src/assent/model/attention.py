@@ -1,0 +1,187 @@
+"""Attention over flat batches, registered with transformers' attention interface under the name FLAT.
+
+A model loaded with `attn_implementation=FLAT` gets a `FlatLayout` (training, scoring, the first pass of generation:
+one row of tokens, sequences never see each other) or a `DecodeCache` (one new token per sequence) as the keyword
+argument `flat`. One scaled-dot-product call serves each run of neighbouring sequences of equal length.
+
+Legend: H heads, G key/value heads, D head dimension, N tokens, B sequences, C cache columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+
+from assent.errors import ConfigError
+
+FLAT = "assent_flat"
+_UNSUPPORTED = ("softcap", "s_aux", "position_bias", "head_mask")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`count` neighbouring sequences of `length` tokens, from token `start`."""
+
+    start: int
+    count: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.count * self.length
+
+
+@dataclass(frozen=True, slots=True)
+class FlatLayout:
+    """Where the sequences of a flat row lie; with `cache`, attention also files keys and values there."""
+
+    lengths: tuple[int, ...]
+    runs: tuple[Run, ...]
+    cache: DecodeCache | None = None
+
+    @staticmethod
+    def of(lengths: tuple[int, ...], cache: DecodeCache | None = None) -> FlatLayout:
+        runs, start = [], 0
+        for length, same in groupby(lengths):
+            count = len(list(same))
+            runs.append(Run(start, count, length))
+            start += count * length
+        return FlatLayout(lengths, tuple(runs), cache)
+
+
+@dataclass(slots=True)
+class DecodeCache:
+    """Keys and values of B sequences, right-aligned at column `prompt_columns` so that every row writes column `used`.
+
+    One key and one value tensor (B, G, C, D) per layer. `visible_BC` says which columns hold a token of the row.
+    """
+
+    lengths: tuple[int, ...]
+    new_tokens: int
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    used: int = 0
+    visible_BC: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self.used = max(self.lengths)
+
+    def place(self, device: torch.device) -> None:
+        """Make the visibility mask on `device`: column c of row b holds a token iff c >= longest - length."""
+        longest = max(self.lengths)
+        lengths_B1 = torch.tensor(self.lengths, device=device)[:, None]
+        self.visible_BC = torch.arange(longest + self.new_tokens, device=device)[None, :] >= longest - lengths_B1
+
+    def file_prompts(self, layer: int, key_GND: Tensor, value_GND: Tensor) -> None:
+        """Copy the prompts' keys and values to their columns."""
+        heads, _, width = key_GND.shape
+        longest, rows = max(self.lengths), len(self.lengths)
+        shape = (rows, heads, longest + self.new_tokens, width)
+        keys, values = key_GND.new_zeros(shape), value_GND.new_zeros((*shape[:3], value_GND.shape[-1]))
+        start = 0
+        for row, length in enumerate(self.lengths):
+            keys[row, :, longest - length : longest] = key_GND[:, start : start + length]
+            values[row, :, longest - length : longest] = value_GND[:, start : start + length]
+            start += length
+        self.keys[layer], self.values[layer] = keys, values
+
+    def keep(self, rows_K: Tensor) -> None:
+        """Drop all rows but `rows_K` (finished sequences leave the batch)."""
+        kept = rows_K.tolist()
+        self.lengths = tuple(self.lengths[row] for row in kept)
+        self.keys = {layer: keys[rows_K] for layer, keys in self.keys.items()}
+        self.values = {layer: values[rows_K] for layer, values in self.values.items()}
+        assert self.visible_BC is not None
+        self.visible_BC = self.visible_BC[rows_K]
+
+
+def _window_mask(length: int, window: int, causal: bool, device: torch.device) -> Tensor:
+    distance = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)[None, :]
+    near = distance.abs() < window
+    return near & (distance >= 0) if causal else near
+
+
+def _attend_flat(
+    query_HND: Tensor, key_GND: Tensor, value_GND: Tensor, layout: FlatLayout, options: dict[str, Any]
+) -> Tensor:
+    """One call per run of equal lengths; returns (N, H, D)."""
+    causal, window = options["causal"], options["window"]
+    grouped = query_HND.shape[0] != key_GND.shape[0]
+    pieces = []
+    for run in layout.runs:
+        query, key, value = (
+            tensor[:, run.start : run.stop].unflatten(1, (run.count, run.length)).transpose(0, 1)
+            for tensor in (query_HND, key_GND, value_GND)
+        )
+        narrow = window is not None and run.length > window
+        mask = _window_mask(run.length, window, causal, query.device) if narrow else None
+        attended = scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=options["dropout"], scale=options["scale"],
+            is_causal=causal and mask is None and run.length > 1, enable_gqa=grouped,
+        )  # fmt: skip
+        pieces.append(attended.transpose(1, 2).flatten(0, 1))
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _attend_decode(
+    query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]
+) -> Tensor:
+    """One query per row against the columns in use; returns (B, H, D)."""
+    used = cache.used + 1
+    key_BGCD, value_BGCD = cache.keys[layer][:, :, :used], cache.values[layer][:, :, :used]
+    assert cache.visible_BC is not None
+    visible_BC = cache.visible_BC[:, :used]
+    if options["window"] is not None:
+        columns_C = torch.arange(used, device=visible_BC.device)
+        visible_BC = visible_BC & (columns_C > used - 1 - options["window"])
+    rows, heads, width = query_BHD.shape
+    groups = key_BGCD.shape[1]
+    query_BGRD = query_BHD.view(rows, groups, heads // groups, width) * options["scale"]
+    score_BGRC = torch.matmul(query_BGRD, key_BGCD.transpose(2, 3))
+    score_BGRC.masked_fill_(~visible_BC[:, None, None, :], float("-inf"))
+    return torch.matmul(score_BGRC.softmax(-1), value_BGCD).view(rows, heads, -1)
+
+
+def flat_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    flat: FlatLayout | DecodeCache | None = None,
+    sliding_window: int | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    """The function that transformers calls in every layer: (1, H, N, D) or (B, H, 1, D) in, (1|B, N|1, H, D) out."""
+    if flat is None or any(rest.get(name) is not None for name in _UNSUPPORTED):
+        raise ConfigError(
+            f"{type(module).__name__} uses attention that flat batches do not carry",
+            now="Use a model with plain, grouped-query or sliding-window attention.",
+        )
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    causal = bool(rest["is_causal"]) if rest.get("is_causal") is not None else bool(getattr(module, "is_causal", True))
+    options = {"scale": scale, "dropout": dropout, "window": sliding_window, "causal": causal}
+    if isinstance(flat, DecodeCache):
+        layer = module.layer_idx
+        flat.keys[layer][:, :, flat.used] = key[:, :, 0]
+        flat.values[layer][:, :, flat.used] = value[:, :, 0]
+        return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
+    if flat.cache is not None:
+        flat.cache.file_prompts(module.layer_idx, key[0], value[0])
+    return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """Boundaries come from the layout; no mask tensor is ever built."""
+
+
+AttentionInterface.register(FLAT, flat_attention)
+AttentionMaskInterface.register(FLAT, _no_mask)

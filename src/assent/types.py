@@ -1,0 +1,157 @@
+"""The vocabulary: what crosses a folder border. Frozen, slotted, keyword-only; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Who wrote a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class StopReason(StrEnum):
+    """Why a completion ended. Only END is a finished answer; a failed episode is never scored as a success."""
+
+    END = "end"  # the model wrote its end-of-text (or end-of-turn) token
+    LENGTH = "length"  # cut at the token limit
+    ERROR = "error"  # the episode failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a judgement or a text comes from: people, a model, a simulation, a file."""
+
+    source: str = "file"
+    who: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """Messages in order. A prompt is a conversation that does not end with the assistant."""
+
+    messages: tuple[Message, ...]
+
+    @staticmethod
+    def of_user(text: str) -> Conversation:
+        """A prompt of one user message."""
+        return Conversation(messages=(Message(role=Role.USER, content=text),))
+
+    def then(self, text: str) -> Conversation:
+        """This conversation with one assistant message more."""
+        return Conversation(messages=(*self.messages, Message(role=Role.ASSISTANT, content=text)))
+
+    @property
+    def last_user_text(self) -> str:
+        """The last user message, or empty text if there is none."""
+        return next((m.content for m in reversed(self.messages) if m.role is Role.USER), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What the assistant said after a prompt."""
+
+    text: str
+    stop: StopReason = StopReason.END
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One sampled completion with the tokens and the log-probabilities it was sampled with.
+
+    `logps` are natural logarithms under the distribution really sampled from (temperature and truncation
+    included), one per token of `completion_ids`; the end-of-text token is part of the completion.
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    logps: tuple[float, ...]
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trajectory:
+    """One episode: the prompt, what was sampled, and its reward (None until scored)."""
+
+    prompt: Conversation
+    turns: tuple[Turn, ...]
+    reward: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Several trajectories of one prompt."""
+
+    prompt: Conversation
+    trajectories: tuple[Trajectory, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """A conversation whose assistant messages are to be imitated."""
+
+    conversation: Conversation
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two completions of one prompt.
+
+    `probability` is the (soft) label P(chosen is better), in [0, 1]; 0.5 is a tie. `margin` >= 0 says by how much in
+    reward units. `group` names the judgement the pair came from, so that one prompt's pairs stay together.
+    """
+
+    prompt: Conversation
+    chosen: Completion
+    rejected: Completion
+    probability: float = 1.0
+    margin: float = 0.0
+    group: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """K completions of one prompt with ranks: 1 is best, equal ranks are ties."""
+
+    prompt: Conversation
+    completions: tuple[Completion, ...]
+    ranks: tuple[int, ...]
+    group: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rating:
+    """A score of one completion; good/bad labels are 1.0 and 0.0."""
+
+    prompt: Conversation
+    completion: Completion
+    score: float
+    criterion: str = "overall"
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """A completion and what a person made of it: edited > original."""
+
+    prompt: Conversation
+    original: Completion
+    edited: Completion
+    provenance: Provenance = field(default_factory=Provenance)
