@@ -1,0 +1,43 @@
+"""In which order examples are seen: pure functions of (seed, epoch), so that any position can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from assent.seeds import numpy_rng
+
+Order = npt.NDArray[np.int64]
+
+
+def epoch_order(count: int, *, seed: int, epoch: int) -> Order:
+    """A permutation of 0..count-1; every epoch has its own."""
+    return numpy_rng(seed, "order", epoch).permutation(count).astype(np.int64)
+
+
+def epoch_order_of_groups(groups: Sequence[str], *, seed: int, epoch: int) -> Order:
+    """A permutation of the items that keeps one group's items adjacent and in file order.
+
+    `groups` names the group of each item; items with an empty name stand alone. So the pairs of one prompt share an
+    optimiser step (and its tokens) instead of being learned again and again over an epoch.
+    """
+    members: dict[str | int, list[int]] = {}
+    for item, group in enumerate(groups):
+        members.setdefault(group or item, []).append(item)
+    blocks = list(members.values())
+    shuffled = [item for block in epoch_order(len(blocks), seed=seed, epoch=epoch) for item in blocks[block]]
+    return np.array(shuffled, dtype=np.int64)
+
+
+def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[range]:
+    """Contiguous runs of sequences of at most `max_tokens` together; a longer sequence stands alone."""
+    runs: list[range] = []
+    start = tokens = 0
+    for place, length in enumerate(lengths):
+        if place > start and tokens + length > max_tokens:
+            runs.append(range(start, place))
+            start, tokens = place, 0
+        tokens += length
+    return [*runs, range(start, len(lengths))] if len(lengths) else []
