@@ -1,0 +1,290 @@
+"""Strict settings: TOML files and `--set a.b=c`; every mistake is one readable ConfigError."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import pydantic
+from pydantic_core import ErrorDetails, to_jsonable_python
+
+from assent.errors import ConfigError
+
+_SHOWN_ERRORS = 8
+_SHOWN_CHARACTERS = 60
+
+
+class Settings(pydantic.BaseModel):
+    """Base of all settings: frozen, no unknown keys, nothing converted silently (an int may stand for a float)."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+Chosen = TypeVar("Chosen", bound=Settings)
+
+
+def parse(
+    cls: type[Chosen],
+    *,
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> Chosen:
+    """Settings of type `cls`: the defaults, then `base`, then the TOML `file`, then `overrides` of the form "a.b=c".
+
+    The value of an override is read as TOML and, where it is none, taken as text. Raises ConfigError.
+    """
+    sources = _Sources(file=file, overrides=overrides, base=base)
+    try:
+        return _validate(cls, sources.merged())
+    except pydantic.ValidationError as error:
+        if not sources.take_as_text([detail for detail in error.errors() if detail["type"] == "string_type"]):
+            raise _readable(cls, sources, error) from None
+    try:
+        return _validate(cls, sources.merged())
+    except pydantic.ValidationError as error:
+        raise _readable(cls, sources, error) from None
+
+
+def as_dict(settings: Settings | Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as plain JSON values."""
+    plain = settings.model_dump(mode="json") if isinstance(settings, Settings) else to_jsonable_python(dict(settings))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def fingerprint(settings: Settings | Mapping[str, Any]) -> str:
+    """The sha256 of the settings as canonical JSON: equal settings, equal fingerprint, whatever the order of keys."""
+    text = json.dumps(as_dict(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """What changed, one line per key in order of its path: `ppo.learning_rate: 0.001 -> 0.002`."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{path}: {_show(before[path]) if path in before else 'absent'} -> "
+        f"{_show(after[path]) if path in after else 'absent'}"
+        for path in sorted(before.keys() | after.keys())
+        if (path in before) != (path in after) or not _same(before[path], after[path])
+    ]
+
+
+class _Sources:
+    """Where values come from, so that a message can name the file and line or the --set that is wrong."""
+
+    def __init__(self, *, file: Path | None, overrides: Sequence[str], base: Mapping[str, Any] | None) -> None:
+        self._file, self._base = file, as_dict(base or {})
+        self._text = _read(file) if file else ""
+        self._table = _parse_toml(self._text, file) if file else {}
+        self._overrides = [(*_split(override), override) for override in overrides]
+
+    def merged(self) -> dict[str, Any]:
+        """One table of all sources; later ones win."""
+        table = _merge(self._base, self._table)
+        for path, value, _ in self._overrides:
+            nested: Any = value
+            for key in reversed(path):
+                nested = {key: nested}
+            table = _merge(table, nested)
+        return table
+
+    def take_as_text(self, errors: Sequence[ErrorDetails]) -> bool:
+        """Where text was expected, read the override's value as the text it was; False if that changes nothing."""
+        wanted = {tuple(map(str, detail["loc"])) for detail in errors}
+        changed = [
+            (path, written) for path, value, written in self._overrides if path in wanted and value != str(value)
+        ]
+        self._overrides = [
+            (path, written.split("=", 1)[1].strip() if (path, written) in changed else value, written)
+            for path, value, written in self._overrides
+        ]
+        return bool(changed)
+
+    def place(self, path: tuple[str, ...]) -> str:
+        """Where the value at `path` was given."""
+        for given, _, written in reversed(self._overrides if path else []):
+            if given[: len(path)] == path or path[: len(given)] == given:
+                return f"--set {written}"
+        if self._file and _reaches(self._table, path):
+            line = _line_of(self._text, path)
+            return f"{self._file}:{line}" if line else str(self._file)
+        return str(self._file) if self._file and not self._base else "settings"
+
+
+def _validate(cls: type[Chosen], table: Mapping[str, Any]) -> Chosen:
+    """Validated as JSON: lists may stand for tuples and text for paths and enumerations, nothing else is converted."""
+    return cls.model_validate_json(json.dumps(to_jsonable_python(table)))
+
+
+def _readable(cls: type[Settings], sources: _Sources, error: pydantic.ValidationError) -> ConfigError:
+    lines: dict[str, None] = {}
+    table = sources.merged()
+    for detail in error.errors():
+        path = _path_in(table, detail)
+        lines[f"{sources.place(path)}: {_explain(cls, path, detail)}"] = None
+    listed = list(lines)
+    if len(listed) == 1:
+        where, what = listed[0].split(": ", 1)
+        return ConfigError(what, where=where)
+    shown = "".join(f"\n  {line}" for line in listed[:_SHOWN_ERRORS])
+    more = f"\n  and {len(listed) - _SHOWN_ERRORS} more" if len(listed) > _SHOWN_ERRORS else ""
+    return ConfigError(f"{len(listed)} settings cannot be used:{shown}{more}")
+
+
+def _explain(cls: type[Settings], path: tuple[str, ...], detail: ErrorDetails) -> str:
+    name = ".".join(path) or "settings"
+    if detail["type"] == "extra_forbidden":
+        return f'unknown setting "{name}"{_suggest(cls, path)}'
+    if detail["type"] == "missing":
+        return f'the setting "{name}" is missing'
+    reason = (
+        detail["msg"]
+        .replace("Input should be", "expected")
+        .replace("an object", "a table")
+        .removeprefix("Value error, ")
+    )
+    got = "" if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) else detail["input"]
+    return f'setting "{name}": {reason[:1].lower()}{reason[1:]}' + ("" if got == "" else f", got {_show(got)}")
+
+
+def _suggest(cls: type[Settings], path: tuple[str, ...]) -> str:
+    known = list(_known_paths(cls))
+    name = ".".join(path)
+    same_leaf = [candidate for candidate in known if candidate.rpartition(".")[2] == path[-1]]
+    siblings = [candidate for candidate in known if candidate.rpartition(".")[0] == ".".join(path[:-1])]
+    near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(name, known, n=1)
+    best = near or same_leaf[:1]
+    if best:
+        return f'; did you mean "{best[0]}"?'
+    return f"; known here: {', '.join(sorted(siblings))}" if siblings else ""
+
+
+def _known_paths(cls: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in cls.model_fields.items():
+        yield prefix + name
+        for nested in _models_in(field.annotation):
+            yield from _known_paths(nested, f"{prefix}{name}.")
+
+
+def _models_in(annotation: object) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
+
+
+def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
+    """The error's location without the names pydantic adds for the members of a union."""
+    path: list[str] = []
+    value: Any = table
+    for part in detail["loc"]:
+        last_missing = detail["type"] == "missing" and part == detail["loc"][-1]
+        if (isinstance(value, Mapping) and part in value) or last_missing:
+            value = value[part] if not last_missing else None
+            path.append(str(part))
+        elif isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+            path.append(str(part))
+    return tuple(path)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError("there is no such settings file", where=str(file), now="Check the path.") from None
+    except UnicodeDecodeError as error:
+        what = f"the file is not UTF-8 text (byte {error.start})"
+        raise ConfigError(what, where=str(file), now="Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", where=str(file)) from None
+
+
+def _parse_toml(text: str, file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line = int(found[1]) if found else max(1, text.count("\n") + (not text.endswith("\n")))
+        reason = re.sub(r" \(at .*\)$", "", str(error))
+        now = "Settings files are TOML: `name = value`, text in quotes, sections as [name]."
+        raise ConfigError(f"not valid TOML: {reason}", where=f"{file}:{line}", now=now) from None
+
+
+def _split(override: str) -> tuple[tuple[str, ...], Any]:
+    key, equals, text = override.partition("=")
+    path = tuple(part.strip() for part in key.split("."))
+    if not equals or not all(path):
+        raise ConfigError("expected a name, = and a value", where=f"--set {override}", now="Example: --set seed=3.")
+    try:
+        table = tomllib.loads(f"value = {text.strip()}")
+    except tomllib.TOMLDecodeError:
+        return path, text.strip()
+    return path, table["value"] if table.keys() == {"value"} else text.strip()
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _reaches(table: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if isinstance(table, list) and key.isdecimal() and int(key) < len(table):
+            table = table[int(key)]
+        elif isinstance(table, Mapping) and key in table:
+            table = table[key]
+        else:
+            return False
+    return bool(path)
+
+
+def _line_of(text: str, path: tuple[str, ...]) -> int | None:
+    """The line that sets `path` (or a table holding it), for files that write keys and tables plainly."""
+    section: tuple[str, ...] = ()
+    best: tuple[int, int] | None = None
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\[?\s*([^\[\]]+?)\s*\]", line):
+            section = tuple(part.strip(" \"'") for part in header[1].split("."))
+            here = section
+        elif assignment := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            here = (*section, *(part.strip("\"'") for part in assignment[1].split(".")))
+        else:
+            continue
+        if path[: len(here)] == here and (best is None or len(here) > best[0]):
+            best = (len(here), number)
+    return best[1] if best else None
+
+
+def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _same(old: Any, new: Any) -> bool:
+    if isinstance(old, bool) != isinstance(new, bool):
+        return False
+    if isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new):
+        return True
+    return bool(old == new)
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."

@@ -1,0 +1,71 @@
+"""Files that are either the old or the new one, whole, whatever kills the process or the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from assent.errors import RunError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, safe: str = "What was written before is intact.") -> Iterator[None]:
+    """Turn what the file system refuses into a RunError that names `path` and says what is `safe`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _NO_SPACE:
+            now = f"{safe} Free some space (or raise the quota) and start again with --resume."
+            raise RunError(f"there is no space left to write ({reason})", where=str(path), now=now) from error
+        now = f"{safe} Check the folder and its permissions."
+        raise RunError(f"cannot be written ({reason})", where=str(path), now=now) from error
+
+
+def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Replace `path` by `content` so that a reader sees the old or the new file, never a part; leaves no temporary file.
+
+    `durable=False` leaves out the two syncs: the file may then be the old one again after a power cut.
+    Raises RunError when the file system refuses.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        if durable:
+            sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in `folder` (creations, renames, removals) are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file in hexadecimal, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

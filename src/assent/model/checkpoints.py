@@ -1,0 +1,207 @@
+"""Checkpoints that survive: written aside, synced, hashed, renamed, read again; old ones go only after that.
+
+A checkpoint is a folder `step-00000123` with `tensors.safetensors`, `state.json` and `manifest.json` (size and sha256
+of both, and a sha256 of itself). Names beginning with a dot are unfinished work and are cleared at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from assent.durable import sha256_file, sync_folder, writing
+from assent.errors import RunError
+from assent.model.state import State, check_json
+from assent.model.tensor_file import load_tensors, save_tensors
+
+_TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+_ASIDE, _FORMAT = ".aside-", 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A checkpoint read back; `skipped` says for each newer one that was passed over which it was and why."""
+
+    step: int
+    state: State
+    skipped: tuple[str, ...] = ()
+
+
+class CheckpointStore:
+    """The checkpoints of one run in one folder. One process at a time may use it: the run's lock sees to that."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        """`keep` >= 1 good checkpoints stay; 2 leave one to fall back to. Clears what a killed process left."""
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}")
+        self._folder, self._keep = folder, keep
+        self._verified: set[int] = set()
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._clear_unfinished()
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint folder, whole or not, oldest first."""
+        found = (re.fullmatch(r"step-(\d{8,})", path.name) for path in self._folder.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def save(self, step: int, state: State) -> Path:
+        """Write the checkpoint of `step`, verify it by reading it again, then remove the ones no longer needed.
+
+        Checkpoints of later steps go too: they belong to a future that this save has replaced. Raises RunError where
+        the disk refuses or gives back other bytes; earlier checkpoints are then intact and nothing unfinished is left.
+        """
+        check_json(state.values, "values")
+        target, temporary = self._path(step), self._folder / f".new-{step:08d}"
+        aside = self._folder / f"{_ASIDE}{target.name}"
+        with writing(target, safe="The earlier checkpoints are intact."):
+            self._clear_unfinished()
+            try:
+                _write(temporary, step, state)
+                if target.exists():
+                    target.rename(aside)
+                temporary.rename(target)
+                sync_folder(self._folder)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                self._take_back(aside, target)
+                raise
+        if problem := _problem(target, step):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(target)
+            self._take_back(aside, target)
+            now = "The earlier checkpoints are intact. Check the disk."
+            raise RunError(f"the checkpoint does not read back as written ({problem})", where=str(target), now=now)
+        self._verified.add(step)
+        with writing(self._folder, safe=f"The checkpoint of step {step} is complete."):
+            if aside.exists():
+                shutil.rmtree(aside)
+            self._prune(step)
+        return target
+
+    def newest(self) -> Restored | None:
+        """The newest checkpoint whose hashes verify, or None where there is none at all.
+
+        Raises RunError when there are checkpoints and every one is broken.
+        """
+        skipped: list[str] = []
+        for step in reversed(self.steps()):
+            problem = _problem(self._path(step), step)
+            if problem is None:
+                self._verified.add(step)
+                return Restored(step=step, state=_read(self._path(step)), skipped=tuple(skipped))
+            skipped.append(f"checkpoint {self._path(step)} is passed over: {problem}")
+            _log.warning(skipped[-1])
+        if skipped:
+            what = "no checkpoint can be used:" + "".join(f"\n  {line}" for line in skipped)
+            raise RunError(what, where=str(self._folder), now="Start the run again with --overwrite or another --out.")
+        return None
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step-{step:08d}"
+
+    def _take_back(self, aside: Path, target: Path) -> None:
+        with contextlib.suppress(OSError):
+            if aside.exists() and not target.exists():
+                aside.rename(target)
+
+    def _prune(self, newest: int) -> None:
+        """Keep `newest` and the last good ones before it."""
+        kept = 1
+        for step in reversed(self.steps()):
+            if step == newest:
+                continue
+            if step < newest and kept < self._keep and (step in self._verified or not _problem(self._path(step), step)):
+                self._verified.add(step)
+                kept += 1
+                continue
+            self._verified.discard(step)
+            doomed = self._folder / f".old-{step:08d}"
+            self._path(step).rename(doomed)
+            shutil.rmtree(doomed)
+        sync_folder(self._folder)
+
+    def _clear_unfinished(self) -> None:
+        for path in list(self._folder.iterdir()):
+            if path.name.startswith(_ASIDE):
+                self._take_back(path, self._folder / path.name.removeprefix(_ASIDE))
+            if re.match(r"\.(new|old|aside)-", path.name) and path.exists():
+                shutil.rmtree(path)
+
+
+def _write(folder: Path, step: int, state: State) -> None:
+    folder.mkdir()
+    tensors, aliases = _without_aliases(state.tensors)
+    document = {"step": step, "values": state.values, "aliases": aliases}
+    hashes = {_TENSORS: save_tensors(folder / _TENSORS, tensors)}
+    hashes[_STATE] = _write_synced(folder / _STATE, json.dumps(document))
+    files = {name: {"sha256": sha256, "bytes": (folder / name).stat().st_size} for name, sha256 in hashes.items()}
+    manifest: dict[str, Any] = {"format": _FORMAT, "step": step, "files": files}
+    _write_synced(folder / _MANIFEST, json.dumps({**manifest, "sha256": _self_hash(manifest)}, indent=1))
+    sync_folder(folder)
+
+
+def _problem(folder: Path, step: int) -> str | None:
+    """What is wrong with a checkpoint, or None: every byte of it is read and hashed."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        if not isinstance(manifest, dict) or manifest.pop("sha256", None) != _self_hash(manifest):
+            return f"{_MANIFEST} is damaged"
+        if manifest["format"] != _FORMAT or manifest["step"] != step:
+            return f"{_MANIFEST} is of another format or step"
+        for name, expected in manifest["files"].items():
+            if (size := (folder / name).stat().st_size) != expected["bytes"]:
+                return f"{name} has {size} bytes instead of {expected['bytes']}"
+            if sha256_file(folder / name) != expected["sha256"]:
+                return f"{name} has other bytes than were written"
+    except (ValueError, RecursionError):
+        return f"{_MANIFEST} is damaged"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None
+
+
+def _read(folder: Path) -> State:
+    document = json.loads((folder / _STATE).read_bytes())
+    tensors = load_tensors(folder / _TENSORS)
+    for name, original in document["aliases"].items():
+        tensors[name] = tensors[original]
+    return State(tensors=tensors, values=document["values"])
+
+
+def _without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors that are the same memory (tied weights) are written once; the other names point to the first."""
+    first: dict[tuple[object, ...], str] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel():
+            key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+            if (original := first.setdefault(key, name)) != name:
+                aliases[name] = original
+    return {name: tensor for name, tensor in tensors.items() if name not in aliases}, aliases
+
+
+def _write_synced(path: Path, text: str) -> str:
+    data = text.encode()
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(data).hexdigest()
+
+
+def _self_hash(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
