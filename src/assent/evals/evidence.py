@@ -1,0 +1,100 @@
+"""Everything the report shows, as one frozen value that is also `report.json`.
+
+Arms are named base, sft, dpo, ppo, ceiling (ideal answers), and no_kl for the arm with KL weight 0. What a run does not
+have is empty or None, and the page leaves it out: a run of SFT only has `curves["sft"]` and little else; a run on
+people's data has no gold, but `reward` by arm and `win_rates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from assent.evals.codec import JsonValue, dumps, loads
+from assent.evals.gold import AxisIntervals
+from assent.evals.intervals import Interval
+from assent.evals.over_optimisation import CurvePoint, Verdict, verdict
+from assent.evals.reward_quality import ClassifierQuality, RewardQuality
+from assent.evals.win_rate import WinRate
+
+ARMS = ("base", "sft", "dpo", "no_kl", "ppo", "ceiling")
+MetricsRow = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverOptimisation:
+    """Proxy and gold reward during PPO with the default KL weight and with KL weight 0, and the rule's verdicts."""
+
+    ppo: tuple[CurvePoint, ...] = ()
+    no_kl: tuple[CurvePoint, ...] = ()
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One held-out prompt with the answer of each arm; `gold` holds the overall gold score by arm where it exists.
+
+    The ideal answer, if known, stands in `answers` under "ideal".
+    """
+
+    prompt: str
+    kind: str
+    answers: Mapping[str, str]
+    gold: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedResult:
+    """The main numbers of one training seed."""
+
+    seed: int
+    gold: Mapping[str, AxisIntervals]
+    gap_closed: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
+
+    `curves` maps a stage (sft, reward, dpo, ppo, no_kl) to its rows of metrics, each with a "step"; `command` is what
+    makes the run again.
+    """
+
+    title: str
+    seeds: tuple[int, ...]
+    wall_s: float
+    peak_rss_mib: float
+    command: str = ""
+    stage_s: Mapping[str, float] = field(default_factory=dict)
+    gold: Mapping[str, AxisIntervals] = field(default_factory=dict)
+    gap_closed: Mapping[str, Interval] = field(default_factory=dict)
+    gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
+    reward: Mapping[str, Interval] = field(default_factory=dict)
+    win_rates: tuple[WinRate, ...] = ()
+    reward_model: RewardQuality | None = None
+    classifier: ClassifierQuality | None = None
+    over_optimisation: OverOptimisation | None = None
+    curves: Mapping[str, tuple[MetricsRow, ...]] = field(default_factory=dict)
+    samples: tuple[Sample, ...] = ()
+    per_seed: tuple[SeedResult, ...] = ()
+    settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    lineage: Mapping[str, JsonValue] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def over_optimisation(*, ppo: tuple[CurvePoint, ...], no_kl: tuple[CurvePoint, ...] = ()) -> OverOptimisation:
+    """The two curves with their verdicts."""
+    curves = {"ppo": ppo, "no_kl": no_kl}
+    return OverOptimisation(
+        ppo=ppo, no_kl=no_kl, verdicts={name: verdict(curve) for name, curve in curves.items() if curve}
+    )
+
+
+def to_json(evidence: Evidence) -> str:
+    """The text of report.json; DataError where a number that must exist is not finite."""
+    return dumps(evidence)
+
+
+def from_json(text: str, *, where: str = "report.json") -> Evidence:
+    """Read report.json back, strictly; DataError names the file and the path inside it."""
+    return loads(text, Evidence, where=where)

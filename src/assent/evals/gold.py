@@ -1,0 +1,152 @@
+"""Gold scores of arms (base, sft, ppo, ...): means with intervals, by kind of prompt, and the gap closed.
+
+Every mean is resampled prompt by prompt. Arms of several training seeds are pooled before (`pooled`): the prompt stays
+the unit, so the interval speaks about new prompts; how far the seeds scatter is shown seed by seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from assent.errors import DataError
+from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio
+from assent.seeds import derive
+
+_Value = TypeVar("_Value")
+AXES = ("overall", "helpful", "honest", "harmless")
+
+
+class GoldLike(Protocol):
+    """What a judge returns for one completion: scores in [0, 1]."""
+
+    @property
+    def overall(self) -> float: ...
+    @property
+    def helpful(self) -> float: ...
+    @property
+    def honest(self) -> float: ...
+    @property
+    def harmless(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmScores:
+    """Gold scores of one arm, one entry a completion; `prompts` says which prompt each completion answers."""
+
+    prompts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    overall: tuple[float, ...]
+    helpful: tuple[float, ...]
+    honest: tuple[float, ...]
+    harmless: tuple[float, ...]
+
+    def axis(self, name: str) -> tuple[float, ...]:
+        """The scores on one of AXES."""
+        if name not in AXES:
+            raise DataError(f'no axis "{name}"', now=f"Axes are {', '.join(AXES)}.")
+        scores: tuple[float, ...] = getattr(self, name)
+        return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisIntervals:
+    """The four means of an arm."""
+
+    overall: Interval
+    helpful: Interval
+    honest: Interval
+    harmless: Interval
+
+    def axis(self, name: str) -> Interval:
+        """The interval on one of AXES."""
+        interval: Interval = getattr(self, name)
+        return interval
+
+
+def arm_scores(prompts: Sequence[str], kinds: Sequence[str], scores: Sequence[GoldLike]) -> ArmScores:
+    """The scores of an arm's completions; the three sequences run in parallel."""
+    if not len(prompts) == len(kinds) == len(scores):
+        raise DataError(f"{len(prompts)} prompts, {len(kinds)} kinds and {len(scores)} scores do not match")
+    return ArmScores(
+        prompts=tuple(prompts),
+        kinds=tuple(kinds),
+        overall=tuple(score.overall for score in scores),
+        helpful=tuple(score.helpful for score in scores),
+        honest=tuple(score.honest for score in scores),
+        harmless=tuple(score.harmless for score in scores),
+    )
+
+
+def pooled(arms: Sequence[ArmScores]) -> ArmScores:
+    """One arm of several seeds as one; the same prompt in two seeds stays one prompt."""
+    return ArmScores(
+        prompts=tuple(prompt for arm in arms for prompt in arm.prompts),
+        kinds=tuple(kind for arm in arms for kind in arm.kinds),
+        overall=tuple(score for arm in arms for score in arm.overall),
+        helpful=tuple(score for arm in arms for score in arm.helpful),
+        honest=tuple(score for arm in arms for score in arm.honest),
+        harmless=tuple(score for arm in arms for score in arm.harmless),
+    )
+
+
+def gold_means(arm: ArmScores, *, seed: int) -> AxisIntervals:
+    """The mean on each axis, with bootstrap intervals over prompts."""
+
+    def interval(name: str) -> Interval:
+        return bootstrap_mean(arm.axis(name), seed=derive(seed, "gold", name), groups=arm.prompts)
+
+    return _axes(interval)
+
+
+def gold_by_kind(arm: ArmScores, *, seed: int) -> dict[str, AxisIntervals]:
+    """`gold_means` for each kind of prompt, in order of first appearance."""
+    return {kind: gold_means(_of_kind(arm, kind), seed=derive(seed, kind)) for kind in dict.fromkeys(arm.kinds)}
+
+
+def gap_closed(sft: ArmScores, arm: ArmScores, ceiling: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
+    """(arm - sft) / (ceiling - sft): the share of the distance to ideal answers that training covered.
+
+    All three are averaged within each prompt and resampled together, so the interval is a paired one. Below 0 the arm
+    is worse than SFT. Raises DataError if the arms answer different prompts.
+    """
+    sft_P, arm_P, ceiling_P = (_means_by_prompt(scores, axis) for scores in (sft, arm, ceiling))
+    if not sft_P.keys() == arm_P.keys() == ceiling_P.keys():
+        raise DataError("the arms answer different prompts", now="Evaluate every arm on the same prompts.")
+    prompts = list(sft_P)
+    gained = [arm_P[prompt] - sft_P[prompt] for prompt in prompts]
+    possible = [ceiling_P[prompt] - sft_P[prompt] for prompt in prompts]
+    return bootstrap_ratio(gained, possible, seed=derive(seed, "gap", axis))
+
+
+def _axes(interval: Callable[[str], Interval]) -> AxisIntervals:
+    return AxisIntervals(
+        overall=interval("overall"),
+        helpful=interval("helpful"),
+        honest=interval("honest"),
+        harmless=interval("harmless"),
+    )
+
+
+def _of_kind(arm: ArmScores, kind: str) -> ArmScores:
+    def kept(values: Sequence[_Value]) -> tuple[_Value, ...]:
+        return tuple(value for value, its_kind in zip(values, arm.kinds, strict=True) if its_kind == kind)
+
+    return ArmScores(
+        prompts=kept(arm.prompts),
+        kinds=kept(arm.kinds),
+        overall=kept(arm.overall),
+        helpful=kept(arm.helpful),
+        honest=kept(arm.honest),
+        harmless=kept(arm.harmless),
+    )
+
+
+def _means_by_prompt(arm: ArmScores, axis: str) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for prompt, score in zip(arm.prompts, arm.axis(axis), strict=True):
+        scores.setdefault(prompt, []).append(score)
+    return {prompt: float(np.mean(values)) for prompt, values in scores.items()}

@@ -1,0 +1,227 @@
+"""How good a reward model is: accuracy, calibration and length bias on held-out pairs; AUC for classifiers.
+
+Notation: a pair has rewards c (chosen) and r (rejected) and a label p = P(chosen is better), 1 for a plain judgement.
+The model says q = sigmoid(c - r). Which of the two stands first is arbitrary, so calibration is measured on the side
+the model prefers: its confidence max(q, 1 - q) in [0.5, 1] against how often the label agrees. Nothing is lost by
+folding, because a pair read the other way round would land at the mirrored point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assent.errors import DataError
+from assent.evals.intervals import Floats, Interval, bootstrap_mean, finite, wilson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationBin:
+    """Predictions in one bin: their mean, and how often they came true, with Wilson's interval."""
+
+    low: float
+    high: float
+    predicted: float
+    observed: Interval
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBias:
+    """Does the longer answer win? Shares in [0, 1] of the pairs whose lengths differ, by the model and by the labels.
+
+    `correlation` is between reward difference and length difference within pairs, so that it is not blurred by
+    prompts that ask for long answers.
+    """
+
+    correlation: float
+    longer_wins: float
+    longer_wins_in_labels: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardQuality:
+    """A reward model on held-out pairs. `best_possible` is the accuracy of a model that knows the labels' noise."""
+
+    pairs: int
+    accuracy: float
+    accuracy_interval: Interval
+    best_possible: float | None
+    margin: float
+    ece: float
+    brier: float
+    log_loss: float
+    calibration: tuple[CalibrationBin, ...]
+    length_bias: LengthBias | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierQuality:
+    """A binary classifier used as a reward, on held-out labels."""
+
+    count: int
+    positives: int
+    auc: Interval
+    accuracy: float
+    ece: float
+    brier: float
+    calibration: tuple[CalibrationBin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPairs:
+    """Rewards of pairs, one entry a pair; `probability` is P(chosen is better), `groups` the prompt of each pair."""
+
+    chosen: Sequence[float]
+    rejected: Sequence[float]
+    probability: Sequence[float] | None = None
+    chosen_length: Sequence[int] | None = None
+    rejected_length: Sequence[int] | None = None
+    groups: Sequence[Hashable] | None = None
+
+
+def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None = None) -> RewardQuality:
+    """Every measure of a reward model on `pairs`.
+
+    With soft labels the accuracy is the expected one: p where the model prefers chosen, 1 - p where it prefers
+    rejected, 1/2 where it is indifferent. It never exceeds `best_possible_accuracy` of the same labels.
+    """
+    gap_N = finite(pairs.chosen, "chosen rewards") - _like(pairs.rejected, "rejected rewards", len(pairs.chosen))
+    label_N = np.ones_like(gap_N) if pairs.probability is None else _labels(pairs.probability, len(gap_N))
+    agreement_N = np.where(gap_N > 0, label_N, np.where(gap_N < 0, 1 - label_N, 0.5))
+    accuracy = bootstrap_mean(agreement_N, seed=seed, groups=pairs.groups)
+    predicted_N = _sigmoid(gap_N)
+    calibration = calibration_curve(np.maximum(predicted_N, 1 - predicted_N), agreement_N, low=0.5)
+    log_loss_N = label_N * np.logaddexp(0, -gap_N) + (1 - label_N) * np.logaddexp(0, gap_N)
+    return RewardQuality(
+        pairs=len(gap_N),
+        accuracy=accuracy.mean,
+        accuracy_interval=accuracy,
+        best_possible=best_possible,
+        margin=float(np.mean((2 * label_N - 1) * gap_N)),
+        ece=expected_calibration_error(calibration),
+        brier=float(np.mean((predicted_N - label_N) ** 2)),
+        log_loss=float(log_loss_N.mean()),
+        calibration=calibration,
+        length_bias=_length_bias(pairs, gap_N, label_N),
+    )
+
+
+def best_possible_accuracy(probability: ArrayLike) -> float:
+    """The expected accuracy of a model that always names the likelier side: the mean of max(p, 1 - p)."""
+    label_N = finite(probability, "probabilities")
+    return float(np.maximum(label_N, 1 - label_N).mean())
+
+
+def classifier_quality(logits: ArrayLike, labels: ArrayLike) -> ClassifierQuality:
+    """A binary classifier on `labels` (1 = positive); `logits` are log-odds of the positive class."""
+    logit_N = finite(logits, "logits")
+    label_N = _labels(labels, len(logit_N))
+    predicted_N = _sigmoid(logit_N)
+    calibration = calibration_curve(predicted_N, label_N, low=0.0)
+    return ClassifierQuality(
+        count=len(logit_N),
+        positives=int(label_N.sum()),
+        auc=auc(logit_N, label_N),
+        accuracy=float(np.mean((logit_N > 0) == (label_N > 0.5))),
+        ece=expected_calibration_error(calibration),
+        brier=float(np.mean((predicted_N - label_N) ** 2)),
+        calibration=calibration,
+    )
+
+
+def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interval:
+    """P(a positive scores above a negative), ties half, with DeLong's interval; DataError if one class is missing."""
+    score_N = finite(scores, "scores")
+    positive_N = _labels(labels, len(score_N)) > 0.5
+    above_P, below_M = score_N[positive_N], score_N[~positive_N]
+    if not len(above_P) or not len(below_M):
+        raise DataError("AUC needs positives and negatives", now="Give labelled data of both classes.")
+    placed_P = _share_below(above_P, below_M)
+    placed_M = 1 - _share_below(below_M, above_P)
+    area = float(placed_P.mean())
+    variance = _variance_of_mean(placed_P) + _variance_of_mean(placed_M)
+    half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(variance)
+    return Interval(mean=area, low=max(0.0, area - half), high=min(1.0, area + half))
+
+
+def calibration_curve(
+    predicted: ArrayLike, observed: ArrayLike, *, low: float, bins: int = 10
+) -> tuple[CalibrationBin, ...]:
+    """Equal-width bins of `predicted` over [low, 1]; empty bins are left out. `observed` may be soft (in [0, 1])."""
+    predicted_N = finite(predicted, "predictions")
+    observed_N = _like(observed, "observations", len(predicted_N))
+    edges = np.linspace(low, 1.0, bins + 1)
+    bin_N = np.clip(np.searchsorted(edges, predicted_N, side="right") - 1, 0, bins - 1)
+    curve = []
+    for position in np.unique(bin_N):
+        inside_N = bin_N == position
+        count = int(inside_N.sum())
+        curve.append(
+            CalibrationBin(
+                low=float(edges[position]),
+                high=float(edges[position + 1]),
+                predicted=float(predicted_N[inside_N].mean()),
+                observed=wilson(float(np.clip(observed_N[inside_N].sum(), 0, count)), count),
+                count=count,
+            )
+        )
+    return tuple(curve)
+
+
+def expected_calibration_error(curve: Sequence[CalibrationBin]) -> float:
+    """The mean distance between predicted and observed, bins weighted by their counts."""
+    total = sum(part.count for part in curve)
+    return sum(part.count * abs(part.predicted - part.observed.mean) for part in curve) / total
+
+
+def _length_bias(pairs: ScoredPairs, gap_N: Floats, label_N: Floats) -> LengthBias | None:
+    if pairs.chosen_length is None or pairs.rejected_length is None:
+        return None
+    longer_N = _like(pairs.chosen_length, "chosen lengths", len(gap_N))
+    longer_N = longer_N - _like(pairs.rejected_length, "rejected lengths", len(gap_N))
+    differs_N = longer_N != 0
+    if not differs_N.any():
+        return None
+    side_N, gap_N, label_N = np.sign(longer_N[differs_N]), gap_N[differs_N], label_N[differs_N]
+    spread = math.sqrt(float((gap_N**2).sum()) * float((longer_N[differs_N] ** 2).sum()))
+    return LengthBias(
+        correlation=float((gap_N * longer_N[differs_N]).sum()) / spread if spread else 0.0,
+        longer_wins=float(np.mean(0.5 + 0.5 * np.sign(gap_N) * side_N)),
+        longer_wins_in_labels=float(np.mean(0.5 + (label_N - 0.5) * side_N)),
+    )
+
+
+def _share_below(values: Floats, others: Floats) -> Floats:
+    ordered = np.sort(others)
+    below, through = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
+    shares: Floats = (below + through) / (2.0 * len(ordered))
+    return shares
+
+
+def _variance_of_mean(values: Floats) -> float:
+    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+
+
+def _sigmoid(values: Floats) -> Floats:
+    result: Floats = np.exp(-np.logaddexp(0, -values))
+    return result
+
+
+def _labels(values: ArrayLike, count: int) -> Floats:
+    label_N = _like(values, "labels", count)
+    if label_N.min() < 0 or label_N.max() > 1:
+        raise DataError("labels must be probabilities in [0, 1]")
+    return label_N
+
+
+def _like(values: ArrayLike, name: str, count: int) -> Floats:
+    array_N = finite(values, name)
+    if len(array_N) != count:
+        raise DataError(f"{count} scores came with {len(array_N)} {name}")
+    return array_N

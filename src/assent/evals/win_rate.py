@@ -1,0 +1,53 @@
+"""Pairwise win rates: how often arm A's answer scores above arm B's, ties counted half."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assent.errors import DataError
+from assent.evals.intervals import Interval, bootstrap_mean, finite
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinRate:
+    """`rate` in [0, 1] is the share of prompts on which `arm` beats `against`; a tie is half a win.
+
+    `judge` says who compared: "gold", "reward model", or a person's name for a source of labels.
+    """
+
+    arm: str
+    against: str
+    judge: str
+    rate: Interval
+    wins: int
+    ties: int
+    losses: int
+
+
+def win_rate(
+    scores: ArrayLike,
+    against: ArrayLike,
+    *,
+    names: tuple[str, str],
+    judge: str,
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+) -> WinRate:
+    """Compare two arms answer by answer; `names` are (arm, against), `groups` the prompts of the answers."""
+    first_N, second_N = finite(scores, "scores"), finite(against, "scores")
+    if len(first_N) != len(second_N):
+        raise DataError(f"paired scores differ in number: {len(first_N)} and {len(second_N)}")
+    won_N = 0.5 + 0.5 * np.sign(first_N - second_N)
+    return WinRate(
+        arm=names[0],
+        against=names[1],
+        judge=judge,
+        rate=bootstrap_mean(won_N, seed=seed, groups=groups),
+        wins=int((won_N == 1).sum()),
+        ties=int((won_N == 0.5).sum()),
+        losses=int((won_N == 0).sum()),
+    )
