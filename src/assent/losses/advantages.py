@@ -1,0 +1,117 @@
+"""Advantages: generalised advantage estimation, whitening and running reward statistics.
+
+    delta_t = r_t + gamma v_{t+1} - v_t                       GAE, Schulman et al. 2016 (arXiv 1506.02438)
+    A_t     = delta_t + gamma lam A_{t+1}
+    R_t     = A_t + v_t                                       the target of the value loss
+
+Shapes: N completion tokens of B sequences in one flat row, sequence after sequence; T the longest of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def gae(
+    reward_N: Tensor,
+    value_N: Tensor,
+    lengths: Sequence[int],
+    *,
+    gamma: float,
+    lam: float,
+    bootstrap_B: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(advantage_N, return_N). `bootstrap_B` is the value after each last token; without it, zero: the episode ended.
+
+    `lengths` are positive and sum to N.
+    """
+    if sum(lengths) != value_N.shape[0] or min(lengths, default=1) < 1:
+        raise ValueError(f"lengths must be positive and sum to {value_N.shape[0]}, got {list(lengths)}")
+    if not lengths:
+        return torch.zeros_like(value_N), value_N.clone()
+    count_B = torch.tensor(lengths, device=value_N.device)
+    last_B = count_B.cumsum(0) - 1
+    next_value_N = value_N.roll(-1)
+    next_value_N[last_B] = 0.0 if bootstrap_B is None else bootstrap_B.to(value_N.dtype)
+    delta_N = reward_N + gamma * next_value_N - value_N
+
+    # sequences end in the last column, so one sweep to the left serves all; what lies left of a start is never read
+    longest = max(lengths)
+    row_N = torch.repeat_interleave(torch.arange(len(lengths), device=value_N.device), count_B)
+    column_N = torch.arange(value_N.shape[0], device=value_N.device) - last_B[row_N] + longest - 1
+    sweep_TB = delta_N.new_zeros((longest, len(lengths)))
+    sweep_TB[column_N, row_N] = delta_N
+    for step in range(longest - 2, -1, -1):
+        sweep_TB[step].add_(sweep_TB[step + 1], alpha=gamma * lam)
+    advantage_N = sweep_TB[column_N, row_N]
+    return advantage_N, advantage_N + value_N
+
+
+@torch.no_grad()
+def whiten(values_N: Tensor, mask_N: Tensor, shift_mean: bool = True) -> Tensor:
+    """Values with spread 1 and mean 0 (or their own mean) over the mask; 0 where the mask is False.
+
+    The spread is that of the whole population; equal values become 0 (or stay).
+    """
+    kept_N = torch.where(mask_N, values_N, 0.0)
+    count = mask_N.sum().clamp_min(1)
+    mean = kept_N.sum() / count
+    centred_N = torch.where(mask_N, kept_N - mean, 0.0)
+    white_N = centred_N * (centred_N.square().sum() / count + 1e-8).rsqrt()
+    return white_N if shift_mean else torch.where(mask_N, white_N + mean, 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningMoments:
+    """Count, mean and sum of squared deviations of all rewards seen, as plain numbers that a checkpoint keeps.
+
+    Merging (Chan et al. 1979) equals having seen everything at once, in any grouping, up to rounding.
+    """
+
+    count: float = 0.0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def merged(self, other: RunningMoments) -> RunningMoments:
+        """The moments of both sets together."""
+        count = self.count + other.count
+        if count == 0:
+            return self
+        delta = other.mean - self.mean
+        return RunningMoments(
+            count=count,
+            mean=self.mean + delta * (other.count / count),
+            squares=self.squares + other.squares + delta * delta * (self.count * other.count / count),
+        )
+
+    def updated(self, rewards: Sequence[float]) -> RunningMoments:
+        """The moments with `rewards` seen as well."""
+        if not rewards:
+            return self
+        mean = math.fsum(rewards) / len(rewards)
+        squares = math.fsum((reward - mean) ** 2 for reward in rewards)
+        return self.merged(RunningMoments(count=float(len(rewards)), mean=mean, squares=squares))
+
+    @property
+    def spread(self) -> float:
+        """Population standard deviation; 1 while fewer than two rewards or none that differ have been seen."""
+        return math.sqrt(self.squares / self.count) if self.squares > 0 and self.count > 1 else 1.0
+
+    def normalised(self, reward: float) -> float:
+        """The reward with the mean and spread seen so far taken out."""
+        return (reward - self.mean) / self.spread
+
+    def state(self) -> dict[str, float]:
+        """Plain numbers for a checkpoint; `RunningMoments.of_state` is the way back, bit for bit."""
+        return {"count": self.count, "mean": self.mean, "squares": self.squares}
+
+    @staticmethod
+    def of_state(state: Mapping[str, float]) -> RunningMoments:
+        """The moments saved by `state`."""
+        return RunningMoments(count=state["count"], mean=state["mean"], squares=state["squares"])

@@ -1,0 +1,77 @@
+"""KL(policy || reference): estimators from sampled tokens, the exact sum, the penalty and its adaptive coefficient.
+
+With u = log q(x) - log p(x) for x ~ p (Schulman 2020, "Approximating KL divergence"):
+
+    k1 = -u              unbiased, negative for single tokens
+    k2 = u^2 / 2         biased, never negative; its gradient on policy is the gradient of the KL
+    k3 = e^u - 1 - u     unbiased, never negative
+
+    beta' = beta (1 + clip(KL / target - 1, -0.2, 0.2) samples / horizon)      Ziegler et al. 2019 (arXiv 1909.08593)
+
+The exact KL of a flat batch comes from `token_statistics`, which never holds tokens x vocabulary.
+
+Shapes: N tokens of a flat batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+ERROR_LIMIT = 0.2  # Ziegler et al.: the proportional error is clipped to this on both sides
+
+
+def kl_k1(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
+    """log p - log q of the sampled tokens. In a loss its gradient has expectation zero: use it in the reward."""
+    return logp_N - reference_logp_N
+
+
+def kl_k2(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
+    """Half the squared log-ratio."""
+    return 0.5 * (logp_N - reference_logp_N).square()
+
+
+def kl_k3(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
+    """q/p - 1 - log(q/p). In a loss its gradient is that of KL(reference || policy), not of the KL it estimates."""
+    log_ratio_N = reference_logp_N - logp_N
+    return log_ratio_N.expm1() - log_ratio_N
+
+
+def exact_kl(logp_NV: Tensor, reference_logp_NV: Tensor) -> Tensor:
+    """The sum over the whole vocabulary, from full log-probabilities: for small vocabularies and as the truth in tests."""
+    log_ratio_NV = torch.where(logp_NV == -torch.inf, 0.0, logp_NV - reference_logp_NV)
+    return (logp_NV.exp() * log_ratio_NV).sum(-1)
+
+
+def kl_penalty(kl_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> Tensor:
+    """Sum of KLs / `step_tokens` where `mask_N` is True: add a multiple of it to the loss."""
+    return torch.where(mask_N, kl_N, 0.0).sum() / step_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptiveKL:
+    """A KL coefficient that a proportional controller moves towards `target` nats per sequence.
+
+    `horizon` is in sequences: the error is worked off over about five horizons.
+    """
+
+    coefficient: float
+    target: float
+    horizon: float
+
+    def updated(self, observed_kl: float, samples: int) -> AdaptiveKL:
+        """The controller after `samples` sequences whose mean KL was `observed_kl`."""
+        error = min(max(observed_kl / self.target - 1.0, -ERROR_LIMIT), ERROR_LIMIT)
+        return replace(self, coefficient=self.coefficient * (1.0 + error * samples / self.horizon))
+
+    def state(self) -> dict[str, float]:
+        """Plain numbers for a checkpoint."""
+        return {"coefficient": self.coefficient, "target": self.target, "horizon": self.horizon}
+
+    @staticmethod
+    def of_state(state: Mapping[str, float]) -> AdaptiveKL:
+        """The controller saved by `state`."""
+        return AdaptiveKL(coefficient=state["coefficient"], target=state["target"], horizon=state["horizon"])

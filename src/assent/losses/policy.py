@@ -1,0 +1,121 @@
+"""PPO's losses (Schulman et al. 2017, arXiv 1707.06347): clipped policy, clipped value, entropy bonus.
+
+    rho_n    = exp(logp_n - old_logp_n)
+    L_policy = -(1/M) sum_n min(rho_n A_n, clip(rho_n, 1 - clip_low, 1 + clip_high) A_n)
+    L_value  = (1/2M) sum_n max((v_n - R_n)^2, (old_v_n + clip(v_n - old_v_n, -clip, clip) - R_n)^2)
+    L_H      = -(1/M) sum_n H_n
+
+M = `step_tokens`, the tokens that count in the whole optimiser step, so that micro-batches add up. Positions where the
+mask is False contribute nothing, neither to losses nor to gradients, even where they hold nan.
+
+Shapes: N tokens of a flat batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyLoss:
+    """`loss` carries the gradient; the rest are detached sums over the tokens that count in this micro-batch.
+
+    `clipped`: tokens whose gradient the clip has stopped. `kl`: k3 estimates of KL(old || new), never negative.
+    `ratio_max` is a maximum, not a sum (0 without tokens).
+    """
+
+    loss: Tensor
+    clipped: Tensor
+    kl: Tensor
+    ratio: Tensor
+    ratio_max: Tensor
+    tokens: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueLoss:
+    """`loss` carries the gradient; the rest are detached sums over the tokens that count in this micro-batch.
+
+    `clipped`: tokens whose gradient the clip has stopped. `squared_error`: (v - R)^2, without clip and half.
+    """
+
+    loss: Tensor
+    clipped: Tensor
+    squared_error: Tensor
+    tokens: Tensor
+
+
+def clipped_policy_loss(
+    logp_N: Tensor,
+    old_logp_N: Tensor,
+    advantage_N: Tensor,
+    mask_N: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    step_tokens: float,
+) -> PolicyLoss:
+    """PPO's clipped objective, negated. For a sampler that differs, multiply `advantage_N` by `sampler_weight`."""
+    log_ratio_N = torch.where(mask_N, logp_N - old_logp_N.detach(), 0.0)
+    advantage_N = torch.where(mask_N, advantage_N.detach(), 0.0)
+    ratio_N = log_ratio_N.exp()
+    clipped_N = ratio_N.clamp(1 - clip_low, 1 + clip_high)
+    objective_N = torch.minimum(ratio_N * advantage_N, clipped_N * advantage_N)
+    with torch.no_grad():
+        stopped_N = mask_N & (clipped_N * advantage_N < ratio_N * advantage_N)
+        kl_N = torch.where(mask_N, log_ratio_N.expm1() - log_ratio_N, 0.0)
+        ratio_on_N = torch.where(mask_N, ratio_N, 0.0)
+        ratio_max = ratio_on_N.max() if ratio_on_N.numel() else ratio_on_N.sum()
+    return PolicyLoss(
+        loss=-torch.where(mask_N, objective_N, 0.0).sum() / step_tokens,
+        clipped=stopped_N.sum(),
+        kl=kl_N.sum(),
+        ratio=ratio_on_N.sum(),
+        ratio_max=ratio_max,
+        tokens=mask_N.sum(),
+    )
+
+
+@torch.no_grad()
+def sampler_weight(logp_N: Tensor, sampler_logp_N: Tensor, *, cap: float) -> Tensor:
+    """Truncated importance weights min(pi(learner) / pi(sampler), cap), detached (Ionides 2008).
+
+    `logp_N` is the learner's own recomputation with the weights the sampler had; the product with the advantage
+    corrects the policy gradient for a sampler whose arithmetic differs. All ones where both agree.
+    """
+    return (logp_N - sampler_logp_N).exp().clamp_max(cap)
+
+
+def clipped_value_loss(
+    value_N: Tensor,
+    old_value_N: Tensor,
+    return_N: Tensor,
+    mask_N: Tensor,
+    *,
+    clip: float | None,
+    step_tokens: float,
+) -> ValueLoss:
+    """Half the squared error to the return, where a step beyond `clip` from the old value earns nothing."""
+    value_N = torch.where(mask_N, value_N, 0.0)
+    return_N = torch.where(mask_N, return_N.detach(), 0.0)
+    old_value_N = torch.where(mask_N, old_value_N.detach(), 0.0)
+    plain_N = (value_N - return_N).square()
+    worst_N, stopped_N = plain_N, torch.zeros_like(mask_N)
+    if clip is not None:
+        near_N = old_value_N + (value_N - old_value_N).clamp(-clip, clip)
+        clipped_N = (near_N - return_N).square()
+        worst_N, stopped_N = torch.maximum(plain_N, clipped_N), clipped_N > plain_N
+    return ValueLoss(
+        loss=0.5 * worst_N.sum() / step_tokens,
+        clipped=stopped_N.sum(),
+        squared_error=plain_N.detach().sum(),
+        tokens=mask_N.sum(),
+    )
+
+
+def entropy_bonus(entropy_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> Tensor:
+    """Sum of entropies / `step_tokens`: subtract a multiple of it from the loss."""
+    return torch.where(mask_N, entropy_N, 0.0).sum() / step_tokens
