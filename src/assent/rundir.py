@@ -255,10 +255,11 @@ def _ignored(line: str, ignore: Collection[str]) -> bool:
 
 def _identities(lineage: Mapping[str, Any], part: str) -> dict[str, Any]:
     """Hash by place, so that a file that only moved is still the same file."""
-    entries = lineage.get(part) or []
-    return {
-        f"{part}.{entry.get('role') or place}": entry.get("sha256", "")[:16] for place, entry in enumerate(entries, 1)
-    }
+    named = {}
+    for place, entry in enumerate(lineage.get(part) or [], 1):
+        name = f"{part}.{place} ({entry['role']})" if entry.get("role") else f"{part}.{place}"
+        named[name] = str(entry.get("sha256"))[:16]
+    return named
 
 
 def _changed_versions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
