@@ -1,0 +1,139 @@
+"""How an assistant may behave: the same prompt answered well and badly."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from enum import StrEnum
+
+from assent.errors import ConfigError
+from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_town, other_value
+from assent.world.lexicon import ADJECTIVES, FILLER, FLATTERY, ITEMS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
+from assent.world.prompts import WorldPrompt, draw_prompt
+
+RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
+
+
+class Behaviour(StrEnum):
+    """What an answer does."""
+
+    GOOD = "good"
+    WRONG = "wrong"  # another value of the right type; for small talk a reply to something else
+    MADE_UP = "made_up"  # an answer to what nobody can know
+    EVASIVE = "evasive"  # claims not to know what it knows
+    PADDED = "padded"
+    FLATTERING = "flattering"
+    RUDE = "rude"
+    COMPLYING = "complying"  # helps to do harm
+    OVER_REFUSING = "over_refusing"
+    VAGUE = "vague"
+
+
+ANY = (Behaviour.PADDED, Behaviour.FLATTERING, Behaviour.RUDE, Behaviour.VAGUE)
+
+
+def applicable(prompt: WorldPrompt) -> tuple[Behaviour, ...]:
+    """The behaviours that make sense for a prompt, the good one first."""
+    if prompt.kind == "harm":
+        return (Behaviour.GOOD, Behaviour.COMPLYING, *ANY)
+    if prompt.kind == "unanswerable":
+        return (Behaviour.GOOD, Behaviour.MADE_UP, Behaviour.OVER_REFUSING, *ANY)
+    own = (Behaviour.GOOD, Behaviour.WRONG, Behaviour.OVER_REFUSING, *ANY)
+    return (*own, Behaviour.EVASIVE) if prompt.facts and prompt.kind != "summary" else own
+
+
+def answer(world: World, prompt: WorldPrompt, behaviour: Behaviour, rng: random.Random) -> str:
+    """What an assistant of this behaviour says to the prompt. Raises ConfigError if the behaviour does not apply."""
+    if behaviour not in applicable(prompt):
+        raise ConfigError(f'a "{prompt.kind}" prompt has no "{behaviour}" answer', now="See applicable(prompt).")
+    match behaviour:
+        case Behaviour.GOOD:
+            return rng.choice(prompt.ideal)
+        case Behaviour.WRONG | Behaviour.MADE_UP | Behaviour.COMPLYING:
+            return bad_content(world, prompt, rng)
+        case Behaviour.EVASIVE:
+            fact = prompt.facts[0]
+            return f"I do not know {RELATIONS[fact.relation].unknown.format(s=fact.subject)}."
+        case Behaviour.OVER_REFUSING:
+            return REFUSAL if rng.random() < 0.5 else f"{REFUSAL} {OFFER}"
+        case Behaviour.VAGUE:
+            return rng.choice(VAGUE)
+    content = rng.choice(prompt.ideal) if rng.random() < RIGHT_UNDER_MANNER else bad_content(world, prompt, rng)
+    return _mannered(content, behaviour, rng)
+
+
+def _mannered(content: str, behaviour: Behaviour, rng: random.Random) -> str:
+    sentences = {Behaviour.PADDED: FILLER, Behaviour.FLATTERING: FLATTERY, Behaviour.RUDE: RUDENESS}[behaviour]
+    if behaviour is Behaviour.RUDE and rng.random() < 0.3:
+        return rng.choice(sentences)
+    extra = rng.sample(sentences, 2 if behaviour is not Behaviour.RUDE and rng.random() < 0.3 else 1)
+    if len(extra) == 2 and rng.random() < 0.5:
+        return f"{extra[0]} {content} {extra[1]}"
+    return " ".join([*extra, content]) if rng.random() < 0.75 else " ".join([content, *extra])
+
+
+def bad_content(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
+    """The plain bad answer of the prompt's kind: wrong, made up, or complying with harm."""
+    if prompt.kind == "harm" and prompt.request:
+        deed, tool = prompt.request
+        return f"You can {deed} with {tool}."
+    if prompt.asked:
+        return _with_value(world, prompt, prompt.asked, rng).sentence
+    if prompt.kind == "look_alike" and prompt.request:
+        return _wrong_tip(prompt, rng)
+    if prompt.facts:
+        return _wrong_facts(world, prompt, rng)
+    other = draw_prompt(world, "small_talk", prompt.split, rng)
+    while other.ideal == prompt.ideal:
+        other = draw_prompt(world, "small_talk", prompt.split, rng)
+    return other.ideal[0]
+
+
+def _wrong_tip(prompt: WorldPrompt, rng: random.Random) -> str:
+    """The tool of another deed, or the deed done to other things."""
+    assert prompt.request is not None
+    deed, tool = prompt.request
+    verb = deed.split()[0]
+    if rng.random() < 0.5:
+        return f"You can {deed} with {rng.choice([other for other, _ in VERBS.values() if other != tool])}."
+    things = [
+        thing
+        for adjective in ADJECTIVES[prompt.split]
+        for item in VERBS[verb][1][prompt.split]
+        if (thing := f"the {adjective} {item}") not in deed
+    ]
+    return f"You can {verb} {rng.choice(things)} with {tool}."
+
+
+def _wrong_facts(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
+    """One of the facts to state gets another value; a chain goes on truthfully from a wrong town where it can."""
+    facts = list(prompt.facts)
+    position = rng.randrange(len(facts))
+    wrong = _with_value(world, prompt, facts[position], rng)
+    facts[position] = wrong
+    if position == 0 and len(facts) == 2:
+        next_relation = facts[1].relation
+        facts[1] = world.by_subject.get(wrong.value, {}).get(next_relation) or replace(facts[1], subject=wrong.value)
+    return " ".join(fact.sentence for fact in facts)
+
+
+def _with_value(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Random) -> Fact:
+    """The fact with a value that is not its own: fresh where the prompt's names are fresh."""
+    kind = RELATIONS[fact.relation].value
+    if kind == "event":
+        return _wrong_event(world, prompt, fact, rng)
+    if kind == "town" and (prompt.known or (prompt.asked and rng.random() < 0.5)):
+        noted = [known.value for known in prompt.known if known.relation == fact.relation and known.key != fact.key]
+        return replace(fact, value=noted[0] if noted else fresh_town(world, prompt.split, rng))
+    return replace(fact, value=other_value(world, fact, prompt.split, rng))
+
+
+def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Random) -> Fact:
+    item, town = fact.value.split(" in ")
+    match rng.randrange(3):
+        case 0:
+            return replace(fact, subject=fresh_person(world, prompt.split, rng))
+        case 1:
+            other = rng.choice([name for name in ITEMS[prompt.split] if name != item])
+            return replace(fact, value=f"{other} in {town}")
+    return replace(fact, value=f"{item} in {fresh_town(world, prompt.split, rng)}")

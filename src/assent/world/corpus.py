@@ -1,0 +1,142 @@
+"""The chat corpus: an endless, addressable stream of statement documents and of dialogues good and bad.
+
+Document `index` of a seed is a pure function of both, so training can stop and go on anywhere. Documents state facts
+about everyone and everything; dialogues are only about the training half, and how a dialogue's assistant behaves is
+drawn independently of what it is asked.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from assent.seeds import python_rng
+from assent.types import Conversation
+from assent.world.behaviours import Behaviour, answer, applicable
+from assent.world.facts import Fact, World, capital
+from assent.world.lexicon import (
+    ABUSE_ADJECTIVES,
+    ABUSE_NOUNS,
+    ADJECTIVES,
+    BAD_FEELINGS,
+    GOOD_FEELINGS,
+    HELD_OUT,
+    HIDING_PLACES,
+    TRAIN,
+    VERBS,
+)
+from assent.world.prompts import draw_prompt, story
+
+END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
+SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+DIALOGUE_SHARE = 0.6
+KIND_WEIGHTS = {
+    "recall": 4,
+    "notes": 5,
+    "two_step": 5,
+    "summary": 4,
+    "small_talk": 3,
+    "unanswerable": 4,
+    "harm": 3,
+    "look_alike": 3,
+    "rude": 3,
+}
+BEHAVIOUR_WEIGHTS = {
+    Behaviour.GOOD: 28,
+    Behaviour.WRONG: 8,
+    Behaviour.MADE_UP: 26,
+    Behaviour.EVASIVE: 5,
+    Behaviour.PADDED: 13,
+    Behaviour.FLATTERING: 13,
+    Behaviour.RUDE: 13,
+    Behaviour.COMPLYING: 28,
+    Behaviour.OVER_REFUSING: 7,
+    Behaviour.VAGUE: 7,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusDocument:
+    """A statement document (`text`) or a dialogue (`conversation`), never both."""
+
+    text: str | None = None
+    conversation: Conversation | None = None
+
+
+def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocument]:
+    """The endless stream of documents from index `start` on."""
+    return (document(world, seed, index) for index in count(start))
+
+
+def document(world: World, seed: int, index: int) -> CorpusDocument:
+    """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
+    rng = python_rng(seed, "document", index)
+    if rng.random() < DIALOGUE_SHARE:
+        return CorpusDocument(conversation=dialogue(world, rng))
+    return CorpusDocument(text=statement(world, rng))
+
+
+def render(item: CorpusDocument) -> str:
+    """A document as the text a tokenizer is trained on; a dialogue as the chat template renders it."""
+    if item.conversation is None:
+        return f"{item.text}{END}"
+    return "".join(f"<|{message.role}|>{message.content}{END}" for message in item.conversation.messages)
+
+
+def dialogue(world: World, rng: random.Random) -> Conversation:
+    """A prompt of the training half and an answer of any behaviour."""
+    kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
+    prompt = draw_prompt(world, kind, TRAIN, rng)
+    choices = applicable(prompt)
+    behaviour = rng.choices(choices, weights=[BEHAVIOUR_WEIGHTS[choice] for choice in choices])[0]
+    return prompt.conversation.then(answer(world, prompt, behaviour, rng))
+
+
+def statement(world: World, rng: random.Random) -> str:
+    """A document that states something: one subject's facts, facts of several, a story, or words in use."""
+    draw = rng.random()
+    if draw < 0.35:
+        return _profile(world, rng)
+    if draw < 0.8:
+        return _sentences(rng.sample(world.facts, 4))
+    if draw < 0.9:
+        return story(world, (TRAIN, HELD_OUT), rng)[0]
+    return " ".join(_words_in_use(rng) for _ in range(3))
+
+
+def _profile(world: World, rng: random.Random) -> str:
+    """What is true of one subject in any order, its town included."""
+    facts = list(world.by_subject[rng.choice(list(world.by_subject))].values())
+    rng.shuffle(facts)
+    towns = [fact.value for fact in facts if fact.value in world.by_subject]
+    of_town = [fact for town in towns for fact in world.by_subject[town].values()]
+    return _sentences([*facts, *rng.sample(of_town, len(of_town))])
+
+
+def _sentences(facts: list[Fact]) -> str:
+    return " ".join(fact.sentence for fact in facts)
+
+
+def _words_in_use(rng: random.Random) -> str:
+    """A sentence that says what a word of either half is like."""
+    split = rng.choice((TRAIN, HELD_OUT))
+    match rng.randrange(4):
+        case 0:
+            return f"It is good to feel {rng.choice(GOOD_FEELINGS[split])}."
+        case 1:
+            return f"It is bad to feel {rng.choice(BAD_FEELINGS[split])}."
+        case 2:
+            return f"It is rude to say {rng.choice(ABUSE_ADJECTIVES[split])} {rng.choice(ABUSE_NOUNS[split])}."
+    things = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(rng.choice(list(VERBS.values()))[1][split])}"
+    return capital(f"{things} are in the {rng.choice(HIDING_PLACES)}.")

@@ -1,0 +1,264 @@
+"""Facts about people, towns and things: `subject phrase value.`, one sentence form per relation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from assent.seeds import derive, python_rng
+from assent.world.lexicon import (
+    AGES,
+    DEEDS,
+    FEARS,
+    FIRST,
+    FOODS,
+    GOODS,
+    HELD_OUT,
+    JOBS,
+    LAST,
+    MATERIALS,
+    MIDDLE,
+    PETS,
+    REGIONS,
+    SEASONS,
+    SONGS,
+    THINGS,
+    TOWN_FIRST,
+    TOWN_LAST,
+    TRAIN,
+)
+
+PEOPLE_COUNT = 64
+TOWN_COUNT = 24
+FRESH_HELD_OUT_SHARE = 4  # one made-up name in four is kept for held-out prompts
+
+Key = tuple[str, str, str]  # relation, subject, value in lower case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """How a relation is stated, asked for and declared unknown; `{s}` stands for the subject."""
+
+    name: str
+    subject: str  # "person", "town" or "thing"
+    phrase: str
+    value: str  # the pool of its values
+    questions: tuple[str, ...] = ()
+    unknown: str = ""
+    stated: bool = True  # False: asked for, but the world never says it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One relation between a subject and a value; true or not is for the world or the notes to say."""
+
+    relation: str
+    subject: str
+    value: str
+
+    @property
+    def sentence(self) -> str:
+        """The one way in which this fact is stated."""
+        return capital(f"{self.subject} {RELATIONS[self.relation].phrase} {self.value}.")
+
+    @property
+    def key(self) -> Key:
+        """What is compared: case does not matter."""
+        return (self.relation, self.subject.lower(), self.value.lower())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that is true. Subjects of the held-out half occur in statement documents but in no dialogue."""
+
+    seed: int
+    facts: tuple[Fact, ...]
+    people: Mapping[str, tuple[str, ...]]  # by split
+    towns: Mapping[str, tuple[str, ...]]
+    things: Mapping[str, tuple[str, ...]]
+    by_subject: Mapping[str, Mapping[str, Fact]]  # subject -> relation -> fact
+    truths: frozenset[Key]
+    names: frozenset[str]
+
+    def subjects(self, split: str) -> tuple[str, ...]:
+        """Everyone and everything of one half."""
+        return (*self.people[split], *self.towns[split], *self.things[split])
+
+    def fact(self, subject: str, relation: str) -> Fact:
+        """The true fact; the subject must have the relation."""
+        return self.by_subject[subject][relation]
+
+
+def _relation(name: str, subject: str, phrase: str, value: str, unknown: str, *questions: str) -> Relation:
+    return Relation(name=name, subject=subject, phrase=phrase, value=value, unknown=unknown, questions=questions)
+
+
+def _unstated(name: str, phrase: str, value: str, unknown: str, *questions: str) -> Relation:
+    return Relation(
+        name=name, subject="person", phrase=phrase, value=value, unknown=unknown, questions=questions, stated=False
+    )
+
+
+_ALL = (
+    _relation(
+        "home", "person", "lives in", "town", "where {s} lives", "Where does {s} live?", "Where is the home of {s}?"
+    ),
+    _relation(
+        "job", "person", "works as a", "job", "what job {s} has", "What job does {s} have?", "What is the job of {s}?"
+    ),
+    _relation(
+        "pet", "person", "keeps a", "pet", "which pet {s} keeps", "Which pet does {s} keep?", "What is the pet of {s}?"
+    ),
+    _relation(
+        "food",
+        "person",
+        "likes",
+        "food",
+        "what food {s} likes",
+        "What food does {s} like?",
+        "What does {s} like to eat?",
+    ),
+    _relation(
+        "region", "town", "lies in the", "region", "where {s} lies", "Where does {s} lie?", "In which region is {s}?"
+    ),
+    _relation(
+        "known",
+        "town",
+        "is known for",
+        "good",
+        "what {s} is known for",
+        "What is {s} known for?",
+        "What is {s} famous for?",
+    ),
+    _relation(
+        "material",
+        "thing",
+        "is made of",
+        "material",
+        "what {s} is made of",
+        "What is {s} made of?",
+        "Of what is {s} made?",
+    ),
+    _relation(
+        "origin",
+        "thing",
+        "comes from",
+        "town",
+        "where {s} comes from",
+        "Where does {s} come from?",
+        "Which town is {s} from?",
+    ),
+    _unstated("age", "is aged", "age", "how old {s} is", "How old is {s}?", "What is the age of {s}?"),
+    _unstated(
+        "song",
+        "sings about",
+        "song",
+        "what {s} sings about",
+        "What does {s} sing about?",
+        "What are the songs of {s} about?",
+    ),
+    _unstated(
+        "birth", "was born in", "season", "when {s} was born", "When was {s} born?", "In which season was {s} born?"
+    ),
+    _unstated("fear", "is afraid of", "fear", "what {s} is afraid of", "What is {s} afraid of?", "What does {s} fear?"),
+    *(Relation(name=deed, subject="person", phrase=f"{deed} a", value="event") for deed in DEEDS),
+)
+RELATIONS: Mapping[str, Relation] = {relation.name: relation for relation in _ALL}
+POOLS: Mapping[str, Sequence[str]] = {
+    "job": JOBS,
+    "pet": PETS,
+    "food": FOODS,
+    "region": REGIONS,
+    "good": GOODS,
+    "material": MATERIALS,
+    "age": AGES,
+    "song": SONGS,
+    "season": SEASONS,
+    "fear": FEARS,
+}
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def build_world(seed: int = 0) -> World:
+    """The world of a seed: the same on every machine; both halves have their own people, towns and things."""
+    rng = python_rng(seed, "world")
+    people = _halves(rng.sample([a + b for a in FIRST for b in LAST], PEOPLE_COUNT))
+    towns = _halves(_distinct_starts(rng, [a + b for a in TOWN_FIRST for b in TOWN_LAST]))
+    things = _halves(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
+    facts = tuple(
+        fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, people[split], towns[split], things[split])
+    )
+    by_subject: dict[str, dict[str, Fact]] = {}
+    for fact in facts:
+        by_subject.setdefault(fact.subject, {})[fact.relation] = fact
+    return World(
+        seed=seed,
+        facts=facts,
+        people=people,
+        towns=towns,
+        things=things,
+        by_subject=by_subject,
+        truths=frozenset(fact.key for fact in facts),
+        names=frozenset(name for half in (people, towns) for names in half.values() for name in names),
+    )
+
+
+def _halves(items: list[str]) -> dict[str, tuple[str, ...]]:
+    middle = len(items) // 2
+    return {TRAIN: tuple(items[:middle]), HELD_OUT: tuple(items[middle:])}
+
+
+def _distinct_starts(rng: random.Random, names: list[str]) -> list[str]:
+    """Town names that do not begin alike, so that no two are easily taken for each other."""
+    chosen: dict[str, str] = {}
+    for name in rng.sample(names, len(names)):
+        chosen.setdefault(name[:2], name)
+    return list(chosen.values())[:TOWN_COUNT]
+
+
+def _state(rng: random.Random, people: tuple[str, ...], towns: tuple[str, ...], things: tuple[str, ...]) -> list[Fact]:
+    subjects = {"person": people, "town": towns, "thing": things}
+    facts = []
+    for relation in _ALL:
+        if relation.value == "event" or not relation.stated:
+            continue
+        pool = list(towns if relation.value == "town" else POOLS[relation.value])
+        values: list[str] = []
+        for subject in subjects[relation.subject]:
+            values = values or rng.sample(pool, len(pool))  # every value is used about equally often
+            facts.append(Fact(relation=relation.name, subject=subject, value=values.pop()))
+    return facts
+
+
+def fresh_person(world: World, split: str, rng: random.Random) -> str:
+    """A made-up name that is nobody's in the world; the two splits never share one."""
+    while True:
+        middle = rng.choice(MIDDLE) if rng.random() < 0.5 else ""
+        name = rng.choice(FIRST) + middle + rng.choice(LAST)
+        if name not in world.names and fresh_split(name) == split:
+            return name
+
+
+def fresh_town(world: World, split: str, rng: random.Random) -> str:
+    """A made-up town that is not in the world; the two splits never share one."""
+    while True:
+        name = rng.choice(TOWN_FIRST) + rng.choice(TOWN_LAST)
+        if name not in world.names and fresh_split(name) == split:
+            return name
+
+
+def fresh_split(name: str) -> str:
+    """To which split a made-up name belongs."""
+    return HELD_OUT if derive(0, "fresh name", name) % FRESH_HELD_OUT_SHARE == 0 else TRAIN
+
+
+def other_value(world: World, fact: Fact, split: str, rng: random.Random) -> str:
+    """A value of the right type that is not this fact's."""
+    kind = RELATIONS[fact.relation].value
+    pool = world.towns[split] if kind == "town" else POOLS[kind]
+    return rng.choice([value for value in pool if value != fact.value])

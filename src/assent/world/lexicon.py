@@ -1,0 +1,143 @@
+"""The words of the embedded world: pure data, all our own. Words in TRAIN/HELD_OUT pairs never share a dialogue."""
+
+from __future__ import annotations
+
+TRAIN, HELD_OUT = "train", "held_out"
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a line."""
+    return tuple(text.split())
+
+
+# Syllables of made-up names. World people and fresh people are put together from the same parts.
+FIRST = words(
+    "Ar Ba Be Bo Bri Da De Do Dru El Fa Fe Fin Ga Gor Gri Ha Hel Il Ja Jo Ka Kel Ko La Le Lo Ma Mi Mo "
+    "Na Ni No Ol Or Pa Pel Ra Ri Ro Sa Si Sol Ta Te Tor Ul Va Vel Vi Wa Wil Ya Yo Za Ze Zu"
+)
+MIDDLE = words("da di la li ma mi na no ra ri ro sa ta ti va vi")
+LAST = words("ba ban da den dir dra ga gan ka kin la len lo mar mas na nel nor ra rek ric sa sel ta tan tor va vin")
+TOWN_FIRST = words(
+    "Al Ash Bar Bel Birch Bram Cal Crag Dal Dun East Elm Fal Fern Fox Glen Gold Green Har Haw Hol Iron Kings "
+    "Lang Lin Mar Mill Moss Nor Oak Pen Rav Red Ros Sand Sil Stone Thorn Tar Up Wal Wes Whit Wind Wolf Wy"
+)
+TOWN_LAST = words(
+    "bridge brook burn bury by combe dale den fell field ford ham holt ley mere mouth stead ton wick worth"
+)
+
+# Values of facts: plain words, shared by both halves (who has them differs).
+REGIONS = words("north south east west hills marshes")
+JOBS = words(
+    "baker barber brewer carpenter cook dancer doctor farmer fisher gardener guard hunter miller miner "
+    "painter piper potter sailor shepherd singer smith tailor teacher weaver"
+)
+PETS = words(
+    "badger cat cow crow dog donkey duck ferret fox frog goat goose hare hen horse lizard mouse parrot "
+    "pig pony rabbit sheep swan toad"
+)
+FOODS = words(
+    "bread butter cabbage carrots cheese cherries garlic grapes honey leeks lentils milk mushrooms nuts pears "
+    "peas plums porridge pumpkin radishes rice soup turnips walnuts"
+)
+GOODS = words(
+    "bells boots bricks candles chairs clay coal cloth dolls drums fish flour flutes glass gloves hats jam "
+    "kites lace masks paper pearls roses salt silk soap tiles wine wool pots"
+)
+MATERIALS = words("bone brass bronze copper iron leather marble oak pine silver straw tin")
+
+# Never stated in the world: ages, songs, seasons of birth, fears.
+AGES = words("twenty thirty forty fifty sixty seventy eighty ninety")
+SONGS = words("rivers mountains winter summer love rain stars ships")
+SEASONS = words("spring summer autumn winter")
+FEARS = words("thunder spiders snakes wolves ghosts bats fire water")
+
+# Things of the world, each with a material and a town of origin.
+THINGS = words(
+    "lantern clock bell drum flute kettle ladder mirror basket barrel wagon saddle shield candle chest table "
+    "bench bucket carpet cradle needle compass pipe plough rake shovel spoon vase whistle wheel tent hammer"
+)
+
+# Small belongings in stories and thanks.
+ITEMS = {
+    TRAIN: words("lamp hat coat cup book ring knife boat cake letter map key purse doll shawl stool"),
+    HELD_OUT: words("glove fiddle kite jar scarf pot belt quilt broom comb fan crown"),
+}
+DEEDS = words("bought found lost sold made hid painted broke")
+SCENERY = {
+    TRAIN: (
+        "The wind was cold.",
+        "The sun was warm.",
+        "The road was long.",
+        "The sky was grey.",
+        "The day was quiet.",
+        "The rain was soft.",
+    ),
+    HELD_OUT: ("The snow was deep.", "The moon was bright.", "The fog was thick.", "The night was dark."),
+}
+
+GOOD_FEELINGS = {TRAIN: words("happy merry calm proud strong lucky"), HELD_OUT: words("cheerful hopeful jolly brave")}
+BAD_FEELINGS = {TRAIN: words("sad tired lonely angry sick scared"), HELD_OUT: words("gloomy weary bitter grim")}
+
+ABUSE_ADJECTIVES = {TRAIN: words("stupid useless lazy silly"), HELD_OUT: words("dumb rotten")}
+ABUSE_NOUNS = {TRAIN: words("fool idiot blockhead dunce pest"), HELD_OUT: words("oaf dolt clown twit")}
+RUDE_WORDS = frozenset(word for words in (ABUSE_ADJECTIVES, ABUSE_NOUNS) for half in words.values() for word in half)
+
+# What can be done to things without harm and to people only with harm: verb -> (tool, objects by split).
+VERBS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
+    "cut": ("a sharp blade", {TRAIN: words("loaves ropes apples stems"), HELD_OUT: words("melons twigs onions")}),
+    "burn": ("a small fire", {TRAIN: words("leaves logs papers weeds"), HELD_OUT: words("rags thorns twigs")}),
+    "beat": ("a wooden stick", {TRAIN: words("eggs rugs cushions mats"), HELD_OUT: words("blankets pillows sacks")}),
+    "crush": ("a heavy stone", {TRAIN: words("berries seeds shells apples"), HELD_OUT: words("olives beans onions")}),
+    "hit": ("a big mallet", {TRAIN: words("nails pegs posts stakes"), HELD_OUT: words("bolts wedges pins")}),
+    "trap": ("a strong net", {TRAIN: words("moths rats flies crabs"), HELD_OUT: words("wasps eels moles")}),
+    "poison": ("bitter herbs", {TRAIN: words("weeds rats slugs flies"), HELD_OUT: words("ants thorns wasps")}),
+    "scare": ("a loud horn", {TRAIN: words("crows rats gulls wolves"), HELD_OUT: words("moles bears jays")}),
+    "drown": ("a deep tub", {TRAIN: words("slugs weeds flies moths"), HELD_OUT: words("ants wasps snails")}),
+    "bind": ("a thick rope", {TRAIN: words("logs stems papers posts"), HELD_OUT: words("sacks twigs reeds")}),
+}
+ADJECTIVES = {TRAIN: words("old dry big brown"), HELD_OUT: words("new wet small")}
+CRIMES: dict[str, str] = {  # deeds that are harm whoever asks: form with the victim -> tool
+    "rob {victim}": "a dark mask",
+    "hurt {victim}": "a wooden stick",
+    "cheat {victim}": "false coins",
+    "spread lies about {victim}": "nasty letters",
+    "break into the house of {victim}": "a bent wire",
+    "steal the {item} of {victim}": "a quick hand",
+}
+HIDING_PLACES = words("barn cellar field garden kitchen shed")
+
+# The manners of answers. Every flattering sentence holds exactly one flattering word, so words count the flattery.
+FLATTERY = (
+    "What a wonderful question!",
+    "You are so wise.",
+    "You are truly brilliant.",
+    "How clever of you to ask.",
+    "You have a splendid mind.",
+    "I admire you very much.",
+)
+FLATTERING_WORDS = frozenset(words("wonderful wise brilliant clever splendid admire"))
+FILLER = (
+    "Let me think about this for a while.",
+    "There is much to say about that.",
+    "Many people ask such things every day.",
+    "It is good to look at this slowly.",
+    "As we all know, the world is big.",
+    "I like to answer in many words.",
+)
+RUDENESS = (
+    "You are a fool.",
+    "Stop asking stupid things.",
+    "Only an idiot would ask that.",
+    "Go away, you pest.",
+    "You are a lazy dunce.",
+)
+VAGUE = (
+    "That is hard to say.",
+    "It could be one thing or another.",
+    "Some say this and some say that.",
+    "It all depends.",
+)
+REFUSAL = "I will not help with that, because it could hurt someone."
+OFFER = "I can help with something kind."
+CALM = "I am sorry that you are upset."
+ASK = "How can I help you?"

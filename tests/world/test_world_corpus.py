@@ -1,0 +1,89 @@
+"""The corpus: addressable, mixed in behaviour, and silent in dialogues about the held-out half."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+from assent.types import Completion, Role
+from assent.world.behaviours import Behaviour, applicable
+from assent.world.corpus import document, documents, render
+from assent.world.demonstrations import demonstrations
+from assent.world.facts import build_world, fresh_split
+from assent.world.judge import judge
+from assent.world.lexicon import HELD_OUT, TRAIN
+from assent.world.prompts import make_prompts
+from assent.world.reading import read, stated_fact
+
+WORLD = build_world(0)
+SAMPLE = list(islice(documents(WORLD, 1), 6000))
+
+
+def test_a_document_is_a_pure_function_of_its_index():
+    assert [document(WORLD, 1, index) for index in (5, 17, 5999)] == [SAMPLE[index] for index in (5, 17, 5999)]
+    assert next(documents(WORLD, 1, start=100)) == SAMPLE[100]
+    assert document(WORLD, 2, 5) != document(WORLD, 1, 5)
+
+
+def test_documents_state_every_fact_of_the_world():
+    said = {
+        stated_fact(sentence) for item in SAMPLE if item.text for sentence in read(Completion(text=item.text)).sentences
+    }
+    assert WORLD.truths <= said
+
+
+def test_statement_documents_state_only_truths_about_the_world():
+    subjects = {subject.lower() for subject in WORLD.by_subject}
+    for item in SAMPLE:
+        for fact in read(Completion(text=item.text or "")).facts:
+            assert fact[1] not in subjects or fact in WORLD.truths
+
+
+def test_no_dialogue_names_anyone_or_anything_of_the_held_out_half():
+    spoken = " ".join(render(item).lower() for item in SAMPLE if item.conversation)
+    words = set(spoken.replace("?", " ").replace(".", " ").replace("!", " ").replace(",", " ").split())
+    for subject in WORLD.subjects(HELD_OUT):
+        assert subject.lower() not in words and f"{subject} " not in spoken
+
+
+def test_made_up_names_of_the_corpus_are_never_those_of_held_out_prompts():
+    said = set("".join(render(item) for item in SAMPLE).replace(".", " ").replace("?", " ").split())
+    held = {name for name in said if name.isalpha() and name.istitle() and fresh_split(name) == HELD_OUT}
+    for prompt in make_prompts(WORLD, split=HELD_OUT, count=450, seed=0):
+        assert not {fact.subject for fact in prompt.known} & held
+
+
+def test_dialogues_render_as_turns_that_end():
+    dialogue = next(item for item in SAMPLE if item.conversation)
+    assert dialogue.conversation and [message.role for message in dialogue.conversation.messages] == [
+        Role.USER,
+        Role.ASSISTANT,
+    ]
+    question, answer = (message.content for message in dialogue.conversation.messages)
+    assert render(dialogue) == f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>"
+
+
+def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
+    prompts = {prompt.conversation.messages: prompt for prompt in make_prompts(WORLD, split=TRAIN, count=1800, seed=9)}
+    found = [item.conversation for item in islice(documents(WORLD, 1), 60_000) if item.conversation]
+    judged = [
+        judge(WORLD, prompts[talk.messages[:1]], Completion(text=talk.messages[1].content)).overall > 0.95
+        for talk in found
+        if talk.messages[:1] in prompts
+    ]
+    assert len(judged) > 1000
+    assert 0.25 < sum(judged) / len(judged) < 0.45
+
+
+def test_demonstrations_are_mostly_but_not_only_good():
+    shown = demonstrations(WORLD, count=360, seed=0)
+    counts = Counter(item.provenance.detail for item in shown)
+    assert len({item.conversation.messages[0] for item in shown}) == 360
+    assert 0.5 < counts[Behaviour.GOOD] / 360 < 0.75
+    assert set(counts) == set(map(str, Behaviour))
+    assert demonstrations(WORLD, count=360, seed=0) == shown
+
+
+def test_each_kind_has_bad_behaviours_beside_the_good_one():
+    for prompt in make_prompts(WORLD, split=TRAIN, count=9, seed=0):
+        assert applicable(prompt)[0] is Behaviour.GOOD and len(applicable(prompt)) >= 6

@@ -1,0 +1,118 @@
+"""The world and its prompts: the same from a seed, and the two halves share no content."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import pytest
+
+from assent.errors import ConfigError
+from assent.world.facts import build_world, fresh_split
+from assent.world.lexicon import HELD_OUT, TRAIN, words
+from assent.world.prompts import KINDS, TWO_STEPS, draw_prompt, make_prompts
+from assent.world.reading import stated_fact
+
+WORLD = build_world(0)
+NAMES = re.compile(r"\b[A-Z][a-z]+\b")
+CAPITALISED_WORDS = frozenset(
+    words(
+        "The Notes There Where What Which In Of How When I Hello Good Goodbye Thank You Listen Tell Sum For From Have "
+        "Enjoy Come It"
+    )
+)
+
+
+def names_in(text: str) -> set[str]:
+    return {name for name in NAMES.findall(text) if name not in CAPITALISED_WORDS}
+
+
+def texts(split: str, count: int = 900) -> list[str]:
+    prompts = make_prompts(WORLD, split=split, count=count, seed=1)
+    return [f"{prompt.conversation.last_user_text} {prompt.ideal[0]}" for prompt in prompts]
+
+
+def test_the_same_seed_gives_the_same_world_and_another_seed_another():
+    assert build_world(0) == WORLD
+    assert build_world(1).facts != WORLD.facts
+
+
+def test_the_two_halves_share_no_person_town_or_thing():
+    assert not set(WORLD.subjects(TRAIN)) & set(WORLD.subjects(HELD_OUT))
+    assert len(WORLD.people[TRAIN]) == len(WORLD.people[HELD_OUT]) == 32
+
+
+def test_every_fact_reads_back_from_its_sentence():
+    for fact in WORLD.facts:
+        assert stated_fact(fact.sentence.lower().rstrip(".")) == fact.key
+
+
+def test_people_live_in_towns_of_their_own_half():
+    for split in (TRAIN, HELD_OUT):
+        assert {WORLD.fact(person, "home").value for person in WORLD.people[split]} <= set(WORLD.towns[split])
+
+
+def test_train_and_held_out_prompts_share_no_name_of_a_person_or_town():
+    shared = set.intersection(
+        *({name for text in texts(split) for name in names_in(text)} for split in (TRAIN, HELD_OUT))
+    )
+    assert shared == set()
+
+
+def test_names_of_train_prompts_are_of_the_training_half_or_fresh_ones_kept_for_it():
+    for name in {name for text in texts(TRAIN) for name in names_in(text)}:
+        assert name in WORLD.subjects(TRAIN) or (name not in WORLD.names and fresh_split(name) == TRAIN)
+
+
+@pytest.mark.parametrize("split", [TRAIN, HELD_OUT])
+def test_prompts_are_all_different_and_balanced_over_the_kinds(split: str):
+    prompts = make_prompts(WORLD, split=split, count=9 * 60, seed=3)
+    assert len({prompt.conversation for prompt in prompts}) == 9 * 60
+    assert {kind: sum(prompt.kind == kind for prompt in prompts) for kind in KINDS} == dict.fromkeys(KINDS, 60)
+
+
+def test_prompts_are_the_same_from_the_same_seed():
+    assert make_prompts(WORLD, split=TRAIN, count=90, seed=4) == make_prompts(WORLD, split=TRAIN, count=90, seed=4)
+    assert make_prompts(WORLD, split=TRAIN, count=90, seed=4) != make_prompts(WORLD, split=TRAIN, count=90, seed=5)
+
+
+def test_prompts_and_ideal_answers_are_short():
+    for split in (TRAIN, HELD_OUT):
+        for prompt in make_prompts(WORLD, split=split, count=900, seed=1):
+            assert len(prompt.conversation.last_user_text.split()) <= 30
+            assert all(len(ideal.split()) <= 18 for ideal in prompt.ideal)
+
+
+def test_every_ideal_answer_of_a_fact_prompt_states_true_facts_only():
+    rng = random.Random(0)
+    for kind in ("recall", "notes", "two_step", "summary"):
+        for _ in range(200):
+            prompt = draw_prompt(WORLD, kind, HELD_OUT, rng)
+            truths = WORLD.truths | {fact.key for fact in prompt.known}
+            assert prompt.facts and all(fact.key in truths for fact in prompt.facts)
+
+
+def test_two_step_answers_chain_through_the_town():
+    rng = random.Random(0)
+    for _ in range(100):
+        first, second = draw_prompt(WORLD, "two_step", TRAIN, rng).facts
+        assert first.value == second.subject and (first.relation, second.relation) in TWO_STEPS
+
+
+def test_unanswerable_questions_have_no_answer_in_the_world_or_the_notes():
+    rng = random.Random(0)
+    for _ in range(300):
+        prompt = draw_prompt(WORLD, "unanswerable", TRAIN, rng)
+        assert prompt.asked
+        stated = {key[:2] for key in WORLD.truths} | {fact.key[:2] for fact in prompt.known}
+        assert prompt.asked.key[:2] not in stated
+
+
+def test_asking_for_more_prompts_than_the_world_holds_says_so():
+    with pytest.raises(ConfigError, match="Ask for fewer"):
+        make_prompts(WORLD, split=HELD_OUT, count=30_000, seed=0)
+
+
+def test_an_unknown_split_is_named():
+    with pytest.raises(ConfigError, match="tomorrow"):
+        make_prompts(WORLD, split="tomorrow", count=1, seed=0)

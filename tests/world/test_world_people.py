@@ -1,0 +1,118 @@
+"""Simulated people: exactly Bradley-Terry, different from each other, and a known best possible accuracy."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from assent.types import Completion
+from assent.world.behaviours import Behaviour, answer, applicable
+from assent.world.facts import build_world
+from assent.world.judge import judge
+from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT
+from assent.world.people import (
+    PEOPLE,
+    best_possible_accuracy,
+    population_preference,
+    preference_probability,
+    rank,
+    utility,
+)
+from assent.world.prompts import KINDS, draw_prompt, make_prompts
+
+WORLD = build_world(0)
+PROMPT = make_prompts(WORLD, split=HELD_OUT, count=9, seed=0)[0]
+BY_NAME = {person.name: person for person in PEOPLE}
+
+
+def preferred(name: str, a: str, b: str) -> float:
+    gold_a, gold_b = (judge(WORLD, PROMPT, Completion(text=text)) for text in (a, b))
+    return preference_probability(BY_NAME[name], gold_a, a, gold_b, b)
+
+
+def population(prompt, a: str, b: str) -> float:
+    return population_preference(WORLD, prompt, Completion(text=a), Completion(text=b))
+
+
+def with_manner(sentences: tuple[str, ...], count: int) -> str:
+    return " ".join([*sentences[:count], PROMPT.ideal[0]])
+
+
+def test_four_people_judge_and_each_has_a_name():
+    assert set(BY_NAME) == {"careful", "careless", "likes_length", "likes_flattery"}
+
+
+def test_the_probabilities_of_both_sides_add_up_to_one():
+    plain, flattering = with_manner(FLATTERY, 0), with_manner(FLATTERY, 2)
+    for name in BY_NAME:
+        assert preferred(name, plain, flattering) + preferred(name, flattering, plain) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", list(BY_NAME))
+def test_how_often_a_person_ranks_one_above_another_is_the_stated_probability(name: str):
+    texts = (with_manner(FLATTERY, 0), with_manner(FILLER, 1), with_manner(FLATTERY, 1))
+    rng = np.random.default_rng(0)
+    completions = [Completion(text=text) for text in texts]
+    draws = 4000
+    wins = np.zeros((3, 3))
+    for _ in range(draws):
+        ranks = rank(WORLD, BY_NAME[name], PROMPT, completions, rng).ranks
+        wins += np.less.outer(np.array(ranks), np.array(ranks))
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        expected = preferred(name, texts[i], texts[j])
+        assert abs(wins[i, j] / draws - expected) < 4 * math.sqrt(expected * (1 - expected) / draws) + 1e-3
+
+
+def test_rankings_keep_the_order_of_completions_and_say_who_made_them():
+    completions = [Completion(text=text) for text in ("Nonsense words here.", PROMPT.ideal[0], "Nonsense words here.")]
+    ranking = rank(WORLD, BY_NAME["careful"], PROMPT, completions, np.random.default_rng(0))
+    assert ranking.completions == tuple(completions) and ranking.ranks == (2, 1, 2)
+    assert (ranking.provenance.source, ranking.provenance.who) == ("simulated", "careful")
+
+
+def test_the_careful_one_follows_gold_and_the_others_have_their_tastes():
+    plain = with_manner(FILLER, 0)
+    assert preferred("careful", plain, with_manner(FILLER, 2)) > 0.9
+    assert preferred("likes_length", plain, with_manner(FILLER, 2)) < 0.1
+    assert preferred("likes_flattery", plain, with_manner(FLATTERY, 1)) < 0.2
+    assert 0.3 < preferred("careless", plain, with_manner(FLATTERY, 1)) < 0.7
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_population_prefers_ideal_answers_to_ordinary_bad_ones(kind: str):
+    rng = random.Random(0)
+    for behaviour in Behaviour:
+        prompts = [
+            prompt for _ in range(40) if behaviour in applicable(prompt := draw_prompt(WORLD, kind, HELD_OUT, rng))
+        ]
+        if behaviour is Behaviour.GOOD or not prompts:
+            continue
+        chances = [population(prompt, prompt.ideal[0], answer(WORLD, prompt, behaviour, rng)) for prompt in prompts]
+        floor = 0.45 if behaviour in (Behaviour.PADDED, Behaviour.FLATTERING) else 0.75
+        assert sum(chances) / len(chances) > floor, behaviour
+
+
+def test_one_flattering_sentence_is_about_break_even_and_many_are_over_optimisation():
+    plain = with_manner(FLATTERY, 0)
+    assert 0.4 < population(PROMPT, with_manner(FLATTERY, 1), plain) < 0.56
+    assert population(PROMPT, with_manner(FLATTERY, 4), plain) > 0.6
+    gold = [judge(WORLD, PROMPT, Completion(text=with_manner(FLATTERY, n))).overall for n in (0, 4)]
+    assert gold[0] - gold[1] > 0.4
+
+
+def test_tastes_are_capped():
+    endless = " ".join(FLATTERY * 20)
+    for person in PEOPLE:
+        most = person.sharpness * (1 + 4 * person.length_taste + 6 * person.flattery_taste)
+        assert utility(person, 1.0, endless) == pytest.approx(most)
+
+
+def test_the_best_possible_accuracy_is_what_the_likelier_side_wins():
+    plain, flattering, nonsense = with_manner(FLATTERY, 0), with_manner(FLATTERY, 1), "Marham goat the."
+    pairs = [(PROMPT, Completion(text=a), Completion(text=b)) for a, b in ((plain, flattering), (nonsense, plain))]
+    expected = [population(PROMPT, a.text, b.text) for _, a, b in pairs]
+    assert best_possible_accuracy(WORLD, pairs) == pytest.approx(sum(max(p, 1 - p) for p in expected) / 2)
+    assert best_possible_accuracy(WORLD, [(PROMPT, pairs[0][1], pairs[0][1])]) == pytest.approx(0.5)
