@@ -220,6 +220,13 @@ def test_an_encoders_separator_serves_as_its_end_token() -> None:
     assert chat.pad_id == 0
 
 
+def test_a_text_without_a_prompt_is_its_own_tokens_between_start_and_end() -> None:
+    nothing = Conversation(messages=())
+    chat = ChatTemplate(tokenizer_of())
+    assert chat.encode_completion(nothing, Completion(text="hello")).ids == (*chat.tokenizer.encode("hello"), 0)
+    assert ChatTemplate(encoder_tokenizer()).encode_completion(nothing, Completion(text="hi")).ids == (4, 2)
+
+
 WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 

@@ -18,15 +18,15 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Order:
 
 
 def epoch_order_of_groups(groups: Sequence[str], *, seed: int, epoch: int) -> Order:
-    """A permutation of the items that keeps one group's items adjacent and in file order.
+    """A permutation of the items that keeps one group's items adjacent; their order within it is shuffled too.
 
     `groups` names the group of each item; items with an empty name stand alone. So the pairs of one prompt share an
     optimiser step (and its tokens) instead of being learned again and again over an epoch.
     """
     members: dict[str | int, list[int]] = {}
-    for item, group in enumerate(groups):
-        members.setdefault(group or item, []).append(item)
-    blocks = list(members.values())
+    for item in numpy_rng(seed, "order within groups", epoch).permutation(len(groups)).tolist():
+        members.setdefault(groups[item] or item, []).append(item)
+    blocks = [members[name] for name in dict.fromkeys(group or item for item, group in enumerate(groups))]
     shuffled = [item for block in epoch_order(len(blocks), seed=seed, epoch=epoch) for item in blocks[block]]
     return np.array(shuffled, dtype=np.int64)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 from transformers.utils import chat_template_utils
@@ -55,7 +56,7 @@ class Rendering:
     """
 
     def __init__(
-        self, template: str, variables: Mapping[str, object], control_tokens: tuple[str, ...], eos_text: str
+        self, template: str, variables: Mapping[str, Any], control_tokens: tuple[str, ...], eos_text: str
     ) -> None:
         self.template = template
         self._variables = dict(variables)
@@ -83,9 +84,9 @@ class Rendering:
         return (between if between.isspace() else ""), self._end_text
 
     def pieces(self, conversation: Conversation, *, generation_prompt: bool) -> list[Piece]:
-        """The rendered conversation, cut at each border between the assistant's text and the rest."""
+        """The rendered conversation, cut at each border between the assistant's text and the rest; [] if it is empty."""
         if not conversation.messages:
-            raise DataError("the conversation has no messages")
+            return []
         text, tagged = self._render(conversation.messages, generation_prompt=generation_prompt)
         if tagged is None:
             spans = self._spans_by_prefix(conversation.messages, text)
@@ -111,7 +112,8 @@ class Rendering:
         chat = [{"role": message.role.value, "content": self.as_plain(message.content)} for message in messages]
         tags = has_generation_tags(self.template)
         try:
-            texts, spans = chat_template_utils.render_jinja_template(
+            # its annotation says text, but it returns a list of texts and a list of lists of spans
+            rendered: Any = chat_template_utils.render_jinja_template(
                 conversations=[chat],
                 chat_template=self.template,
                 return_assistant_tokens_mask=tags,
@@ -125,6 +127,7 @@ class Rendering:
             raise DataError(
                 f"the chat template refuses a conversation with the turns {roles} ({error})", now=_OTHER_TEMPLATE
             ) from error
+        texts, spans = rendered
         return texts[0], spans[0] if tags else None
 
     def _spans_by_prefix(self, messages: tuple[Message, ...], text: str) -> list[Span]:

@@ -51,9 +51,11 @@ class ChatTemplate:
                 where=str(tokenizer.name_or_path or "tokenizer"),
                 now='Set "eos_token" in its tokenizer_config.json.',
             )
+        start = _start_of_text(tokenizer)
         self.used_default = not tokenizer.chat_template
         if self.used_default:
-            tokenizer.chat_template = _start_of_text(tokenizer) + PLAIN_TEMPLATE
+            tokenizer.chat_template = ("{{ " + start + " }}" if start else "") + PLAIN_TEMPLATE
+        self._start_ids = (int(getattr(tokenizer, f"{start}_id")),) if start else ()
         self.eos_id = int(tokenizer.eos_token_id)
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
         self._rendering = Rendering(
@@ -106,7 +108,10 @@ class ChatTemplate:
         return [self._closed(one, conversation) for one, conversation in zip(encoded, conversations, strict=True)]
 
     def encode_prompt(self, conversation: Conversation) -> tuple[int, ...]:
-        """A prompt as the policy reads it, up to and including the header of the assistant's turn."""
+        """A prompt as the policy reads it, up to and including the header of the assistant's turn.
+
+        An empty conversation (a text judged by itself, without a prompt) is the start-of-text token, if there is one.
+        """
         return self.encode_prompts([conversation])[0]
 
     def encode_prompts(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
@@ -114,7 +119,10 @@ class ChatTemplate:
         places = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
         pieces_of = [self._rendering.pieces(conversation, generation_prompt=True) for conversation in places]
         encoded = self._encode_pieces(pieces_of)
-        return [encoded[places[conversation]].ids for conversation in conversations]
+        return [
+            encoded[places[conversation]].ids if conversation.messages else self._start_ids
+            for conversation in conversations
+        ]
 
     def encode_completion(self, prompt: Conversation, completion: Completion) -> Encoded:
         """`encode_prompt(prompt)`, the completion's own tokens and, if it ended by itself, the end token.
@@ -127,7 +135,8 @@ class ChatTemplate:
     def encode_completions(self, pairs: Sequence[tuple[Conversation, Completion]]) -> list[Encoded]:
         """Prompts with completions, in one batch. See `encode_completion`."""
         prompts = self.encode_prompts([prompt for prompt, _ in pairs])
-        written = self.completion_ids([completion for _, completion in pairs])
+        prefixes = [self._prefix if prompt.messages else "" for prompt, _ in pairs]
+        written = self._completion_ids([completion for _, completion in pairs], prefixes)
         return [
             Encoded(ids=before + after, written_by_assistant=(False,) * len(before) + (True,) * len(after))
             for before, after in zip(prompts, written, strict=True)
@@ -135,12 +144,19 @@ class ChatTemplate:
 
     def completion_ids(self, completions: Sequence[Completion]) -> list[tuple[int, ...]]:
         """The tokens of completions alone; control tokens spelled out in their text stay plain text."""
-        texts = [self._prefix + completion.text if completion.text else "" for completion in completions]
+        return self._completion_ids(completions, [self._prefix] * len(completions))
+
+    def _completion_ids(self, completions: Sequence[Completion], prefixes: Sequence[str]) -> list[tuple[int, ...]]:
+        texts = [prefix + one.text if one.text else "" for prefix, one in zip(prefixes, completions, strict=True)]
         written = self._token_ids([self._rendering.as_plain(text) for text in texts])
         return [
             (*ids, self.end_id) if completion.stop is StopReason.END else ids
             for ids, completion in zip(written, completions, strict=True)
         ]
+
+    def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
+        return self._token_ids([self._rendering.as_plain(text) for text in texts])
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a completion's ids, without special tokens and without the template's own leading space."""
@@ -152,8 +168,8 @@ class ChatTemplate:
         self.tokenizer.save_pretrained(str(folder))
 
     def _closed(self, encoded: Encoded, conversation: Conversation) -> Encoded:
-        last = conversation.messages[-1].role
-        if last is not Role.ASSISTANT or any(id_ in self.end_ids for id_ in encoded.ids[-4:]):
+        closes = bool(conversation.messages) and conversation.messages[-1].role is Role.ASSISTANT
+        if not closes or any(id_ in self.end_ids for id_ in encoded.ids[-4:]):
             return encoded
         return Encoded(ids=(*encoded.ids, self.end_id), written_by_assistant=(*encoded.written_by_assistant, True))
 
@@ -199,12 +215,10 @@ def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 
 def _start_of_text(tokenizer: Any) -> str:
-    """The template text for the token that this tokenizer puts at the start of a text by itself, if any."""
+    """The name of the token that this tokenizer puts at the start of a text by itself, or empty text."""
     first = tokenizer("x")["input_ids"][:1]
-    for name in ("bos_token", "cls_token"):
-        if first == [getattr(tokenizer, f"{name}_id")]:
-            return "{{ " + name + " }}"
-    return ""
+    starts = (name for name in ("bos_token", "cls_token") if first == [getattr(tokenizer, f"{name}_id")])
+    return next(starts, "")
 
 
 def _check_tokenizer_folder(folder: Path, given: str) -> None:
