@@ -1,4 +1,4 @@
-"""The corpus: addressable, mixed in behaviour, and silent in dialogues about the held-out half."""
+"""The corpus: addressable, mixed in behaviour, and silent in dialogues about the held-out part."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_statement_documents_state_only_truths_about_the_world():
             assert fact[1] not in subjects or fact in WORLD.truths
 
 
-def test_no_dialogue_names_anyone_or_anything_of_the_held_out_half():
+def test_no_dialogue_names_anyone_or_anything_of_the_held_out_part():
     spoken = " ".join(render(item).lower() for item in SAMPLE if item.conversation)
     words = set(spoken.replace("?", " ").replace(".", " ").replace("!", " ").replace(",", " ").split())
     for subject in WORLD.subjects(HELD_OUT):

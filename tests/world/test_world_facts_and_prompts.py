@@ -1,4 +1,4 @@
-"""The world and its prompts: the same from a seed, and the two halves share no content."""
+"""The world and its prompts: the same from a seed, and the two parts share no content."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another():
     assert build_world(1).facts != WORLD.facts
 
 
-def test_the_two_halves_share_no_person_town_or_thing():
+def test_the_two_parts_share_no_person_town_or_thing():
     assert not set(WORLD.subjects(TRAIN)) & set(WORLD.subjects(HELD_OUT))
-    assert len(WORLD.people[TRAIN]) == len(WORLD.people[HELD_OUT]) == 32
+    assert (len(WORLD.people[TRAIN]), len(WORLD.people[HELD_OUT])) == (90, 30)
 
 
 def test_every_fact_reads_back_from_its_sentence():
@@ -47,7 +47,7 @@ def test_every_fact_reads_back_from_its_sentence():
         assert stated_fact(fact.sentence.lower().rstrip(".")) == fact.key
 
 
-def test_people_live_in_towns_of_their_own_half():
+def test_people_live_in_towns_of_their_own_part():
     for split in (TRAIN, HELD_OUT):
         assert {WORLD.fact(person, "home").value for person in WORLD.people[split]} <= set(WORLD.towns[split])
 
@@ -59,7 +59,7 @@ def test_train_and_held_out_prompts_share_no_name_of_a_person_or_town():
     assert shared == set()
 
 
-def test_names_of_train_prompts_are_of_the_training_half_or_fresh_ones_kept_for_it():
+def test_names_of_train_prompts_are_of_the_training_part_or_fresh_ones_kept_for_it():
     for name in {name for text in texts(TRAIN) for name in names_in(text)}:
         assert name in WORLD.subjects(TRAIN) or (name not in WORLD.names and fresh_split(name) == TRAIN)
 

@@ -1,7 +1,7 @@
 """The chat corpus: an endless, addressable stream of statement documents and of dialogues good and bad.
 
 Document `index` of a seed is a pure function of both, so training can stop and go on anywhere. Documents state facts
-about everyone and everything; dialogues are only about the training half, and how a dialogue's assistant behaves is
+about everyone and everything; dialogues are only about the training part, and how a dialogue's assistant behaves is
 drawn independently of what it is asked.
 """
 
@@ -27,7 +27,7 @@ from assent.world.lexicon import (
     TRAIN,
     VERBS,
 )
-from assent.world.prompts import draw_prompt, story
+from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
 
 END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
-DIALOGUE_SHARE = 0.6
+DIALOGUE_SHARE = 0.5
 KIND_WEIGHTS = {
     "recall": 4,
     "notes": 5,
@@ -95,7 +95,7 @@ def render(item: CorpusDocument) -> str:
 
 
 def dialogue(world: World, rng: random.Random) -> Conversation:
-    """A prompt of the training half and an answer of any behaviour."""
+    """A prompt of the training part and an answer of any behaviour."""
     kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
     prompt = draw_prompt(world, kind, TRAIN, rng)
     choices = applicable(prompt)
@@ -104,15 +104,36 @@ def dialogue(world: World, rng: random.Random) -> Conversation:
 
 
 def statement(world: World, rng: random.Random) -> str:
-    """A document that states something: one subject's facts, facts of several, a story, or words in use."""
+    """A document that states something: one subject's facts, facts of several, something told twice, a story, words in use."""
     draw = rng.random()
-    if draw < 0.35:
+    if draw < 0.25:
         return _profile(world, rng)
-    if draw < 0.8:
+    if draw < 0.6:
         return _sentences(rng.sample(world.facts, 4))
-    if draw < 0.9:
-        return story(world, (TRAIN, HELD_OUT), rng)[0]
+    if draw < 0.85:
+        return _retold(world, rng)
+    if draw < 0.93:
+        text, fact = story(world, (TRAIN, HELD_OUT), rng)
+        return f"{text} {fact.sentence}"
     return " ".join(_words_in_use(rng) for _ in range(3))
+
+
+def _retold(world: World, rng: random.Random) -> str:
+    """Three sentences, mostly about people who never come back, then the same three in another order.
+
+    Nothing but copying from the text above tells how the second half goes on: that is what these are for.
+    """
+    relations = rng.sample(PERSON_RELATIONS, 2)
+    told = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
+    match rng.randrange(3):
+        case 0:
+            told.append(_words_in_use(rng))
+        case 1:
+            told.append(rng.choice(world.facts).sentence)
+        case 2:
+            told.append(fresh_facts(world, TRAIN, rng, relations[:1])[0].sentence)
+    rng.shuffle(told)
+    return " ".join([*told, "Again:", *rng.sample(told, len(told))])
 
 
 def _profile(world: World, rng: random.Random) -> str:
@@ -129,7 +150,7 @@ def _sentences(facts: list[Fact]) -> str:
 
 
 def _words_in_use(rng: random.Random) -> str:
-    """A sentence that says what a word of either half is like."""
+    """A sentence that says what a word of either part is like."""
     split = rng.choice((TRAIN, HELD_OUT))
     match rng.randrange(4):
         case 0:

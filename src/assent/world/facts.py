@@ -29,9 +29,9 @@ from assent.world.lexicon import (
     TRAIN,
 )
 
-PEOPLE_COUNT = 64
-TOWN_COUNT = 24
-FRESH_HELD_OUT_SHARE = 4  # one made-up name in four is kept for held-out prompts
+PEOPLE_COUNT = 120
+TOWN_COUNT = 32
+HELD_OUT_SHARE = 4  # one person, town, thing and made-up name in four is kept for held-out prompts
 
 Key = tuple[str, str, str]  # relation, subject, value in lower case
 
@@ -70,7 +70,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All that is true. Subjects of the held-out half occur in statement documents but in no dialogue."""
+    """All that is true. Subjects of the held-out part occur in statement documents but in no dialogue."""
 
     seed: int
     facts: tuple[Fact, ...]
@@ -82,7 +82,7 @@ class World:
     names: frozenset[str]
 
     def subjects(self, split: str) -> tuple[str, ...]:
-        """Everyone and everything of one half."""
+        """Everyone and everything of one part."""
         return (*self.people[split], *self.towns[split], *self.things[split])
 
     def fact(self, subject: str, relation: str) -> Fact:
@@ -185,11 +185,11 @@ def capital(text: str) -> str:
 
 
 def build_world(seed: int = 0) -> World:
-    """The world of a seed: the same on every machine; both halves have their own people, towns and things."""
+    """The world of a seed: the same on every machine; both parts have their own people, towns and things."""
     rng = python_rng(seed, "world")
-    people = _halves(rng.sample([a + b for a in FIRST for b in LAST], PEOPLE_COUNT))
-    towns = _halves(_distinct_starts(rng, [a + b for a in TOWN_FIRST for b in TOWN_LAST]))
-    things = _halves(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
+    people = _parts(rng.sample([a + b for a in FIRST for b in LAST], PEOPLE_COUNT))
+    towns = _parts(_distinct_starts(rng, [a + b for a in TOWN_FIRST for b in TOWN_LAST]))
+    things = _parts(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
     facts = tuple(
         fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, people[split], towns[split], things[split])
     )
@@ -208,9 +208,9 @@ def build_world(seed: int = 0) -> World:
     )
 
 
-def _halves(items: list[str]) -> dict[str, tuple[str, ...]]:
-    middle = len(items) // 2
-    return {TRAIN: tuple(items[:middle]), HELD_OUT: tuple(items[middle:])}
+def _parts(items: list[str]) -> dict[str, tuple[str, ...]]:
+    held_out = len(items) // HELD_OUT_SHARE
+    return {TRAIN: tuple(items[held_out:]), HELD_OUT: tuple(items[:held_out])}
 
 
 def _distinct_starts(rng: random.Random, names: list[str]) -> list[str]:
@@ -254,7 +254,7 @@ def fresh_town(world: World, split: str, rng: random.Random) -> str:
 
 def fresh_split(name: str) -> str:
     """To which split a made-up name belongs."""
-    return HELD_OUT if derive(0, "fresh name", name) % FRESH_HELD_OUT_SHARE == 0 else TRAIN
+    return HELD_OUT if derive(0, "fresh name", name) % HELD_OUT_SHARE == 0 else TRAIN
 
 
 def other_value(world: World, fact: Fact, split: str, rng: random.Random) -> str:

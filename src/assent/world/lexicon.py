@@ -25,7 +25,7 @@ TOWN_LAST = words(
     "bridge brook burn bury by combe dale den fell field ford ham holt ley mere mouth stead ton wick worth"
 )
 
-# Values of facts: plain words, shared by both halves (who has them differs).
+# Values of facts: plain words, shared by both parts (who has them differs).
 REGIONS = words("north south east west hills marshes")
 JOBS = words(
     "baker barber brewer carpenter cook dancer doctor farmer fisher gardener guard hunter miller miner "

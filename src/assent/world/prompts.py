@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assent.errors import ConfigError
@@ -95,7 +95,7 @@ def _recall(world: World, split: str, rng: random.Random) -> WorldPrompt:
     return _stating("recall", split, _question(fact.relation, subject, rng), (fact,))
 
 
-def _person_facts(world: World, split: str, rng: random.Random, relations: list[str]) -> list[Fact]:
+def fresh_facts(world: World, split: str, rng: random.Random, relations: Sequence[str]) -> list[Fact]:
     """Fresh facts about one fresh person."""
     person = fresh_person(world, split, rng)
     return [
@@ -118,10 +118,10 @@ PERSON_RELATIONS = ("home", "job", "pet", "food")
 def _notes(world: World, split: str, rng: random.Random) -> WorldPrompt:
     """Two facts about one fresh person, or one and the same relation of two, then a question about one of them."""
     if rng.random() < 0.5:
-        facts = _person_facts(world, split, rng, rng.sample(PERSON_RELATIONS, rng.choice((2, 3))))
+        facts = fresh_facts(world, split, rng, rng.sample(PERSON_RELATIONS, rng.choice((2, 3))))
     else:
         relation = rng.choice(PERSON_RELATIONS)
-        facts = _person_facts(world, split, rng, [relation]) + _person_facts(world, split, rng, [relation])
+        facts = fresh_facts(world, split, rng, [relation]) + fresh_facts(world, split, rng, [relation])
     rng.shuffle(facts)
     fact = rng.choice(facts)
     text = _noted(facts, _question(fact.relation, fact.subject, rng))
@@ -143,7 +143,7 @@ def _two_step(world: World, split: str, rng: random.Random) -> WorldPrompt:
         subject = rng.choice((world.people if first == "home" else world.things)[split])
         start = world.fact(subject, first)
         return _stating("two_step", split, wording.format(s=subject), (start, world.fact(start.value, second)))
-    start = _person_facts(world, split, rng, ["home"])[0]
+    start = fresh_facts(world, split, rng, ["home"])[0]
     second = rng.choice(("region", "known"))
     end = Fact(relation=second, subject=start.value, value=rng.choice(POOLS[RELATIONS[second].value]))
     facts = [start, end]
@@ -201,7 +201,7 @@ def _unanswerable(world: World, split: str, rng: random.Random) -> WorldPrompt:
         relation, subject = rng.choice(("age", "song", "birth", "fear")), rng.choice(world.people[split])
     else:
         others = [other for other in PERSON_RELATIONS if other != relation]
-        known = _person_facts(world, split, rng, rng.sample(others, 2))
+        known = fresh_facts(world, split, rng, rng.sample(others, 2))
         subject = known[0].subject
     question = _question(relation, subject, rng)
     return WorldPrompt(
