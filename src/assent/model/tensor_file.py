@@ -58,8 +58,8 @@ def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     start = 0
     for name in order:
         tensor = tensors[name]
-        if tensor.dtype not in _NAMES:
-            raise TypeError(f"tensor {name!r}: {tensor.dtype} cannot be saved")
+        if tensor.dtype not in _NAMES or name == "__metadata__":  # the one name the format keeps for itself
+            raise TypeError(f"tensor {name!r} of {tensor.dtype} cannot be saved")
         end = start + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
         start = end
