@@ -41,7 +41,7 @@ def kl_k3(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
 
 
 def exact_kl(logp_NV: Tensor, reference_logp_NV: Tensor) -> Tensor:
-    """The sum over the whole vocabulary, from full log-probabilities: for small vocabularies and as the truth in tests."""
+    """The sum over the whole vocabulary, from full log-probabilities: for small vocabularies and as truth in tests."""
     log_ratio_NV = torch.where(logp_NV == -torch.inf, 0.0, logp_NV - reference_logp_NV)
     return (logp_NV.exp() * log_ratio_NV).sum(-1)
 

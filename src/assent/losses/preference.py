@@ -73,7 +73,7 @@ def bradley_terry_loss(
     step_pairs: float,
     centre: float = 0.0,
 ) -> PreferenceLoss:
-    """Cross-entropy of pairs. `probability_P` in [0, 1] is a soft label (1/2 a tie), `margin_P` a gap to be exceeded."""
+    """Cross-entropy of pairs. `probability_P` in [0, 1] is a soft label (1/2 a tie), `margin_P` a gap to exceed."""
     gap_P = chosen_P - rejected_P
     needed_P = gap_P if margin_P is None else gap_P - margin_P
     loss_P = softplus(-needed_P)

@@ -1,0 +1,91 @@
+"""KL estimators against sums over every token, and the adaptive coefficient against its formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, tensor
+from torch.testing import assert_close
+
+from assent.losses.kl import AdaptiveKL, exact_kl, kl_k1, kl_k2, kl_k3, kl_penalty
+
+Estimator = Callable[[Tensor, Tensor], Tensor]
+POLICY, REFERENCE = tensor([0.7, 0.2, 0.1], dtype=torch.float64), tensor([0.4, 0.4, 0.2], dtype=torch.float64)
+
+
+def kl(first_V: Tensor, second_V: Tensor) -> Tensor:
+    return (first_V * (first_V.log() - second_V.log())).sum()
+
+
+@pytest.mark.parametrize("estimator", [kl_k1, kl_k3])
+def test_expectation_over_every_token_is_the_exact_kl(estimator: Estimator) -> None:
+    mean = (POLICY * estimator(POLICY.log(), REFERENCE.log())).sum()
+    assert_close(mean, kl(POLICY, REFERENCE))
+    assert_close(exact_kl(POLICY.log(), REFERENCE.log()), kl(POLICY, REFERENCE))
+
+
+def test_k2_is_the_kl_to_second_order_and_biased_beyond() -> None:
+    near = POLICY + 1e-4 * tensor([1.0, -1.0, 0.0], dtype=torch.float64)
+    assert_close((POLICY * kl_k2(POLICY.log(), near.log())).sum(), kl(POLICY, near), rtol=1e-3, atol=0)
+    far = POLICY.flip(0)
+    assert abs((POLICY * kl_k2(POLICY.log(), far.log())).sum() - kl(POLICY, far)) > 0.1
+
+
+def test_k2_and_k3_are_never_negative_where_k1_is() -> None:
+    assert (kl_k1(POLICY.log(), REFERENCE.log()) < 0).any()
+    assert (kl_k2(POLICY.log(), REFERENCE.log()) >= 0).all()
+    assert (kl_k3(POLICY.log(), REFERENCE.log()) >= 0).all()
+
+
+def expected_gradient(estimator: Estimator, logit_V: Tensor) -> Tensor:
+    """E over x ~ p of the gradient of the estimate at x, with the sampling itself held fixed."""
+    logp_V = logit_V.log_softmax(0)
+    return torch.autograd.grad((logp_V.detach().exp() * estimator(logp_V, REFERENCE.log())).sum(), logit_V)[0]
+
+
+def test_gradients_in_a_loss_are_zero_for_k1_the_kls_for_k2_and_the_reversed_kls_for_k3() -> None:
+    logit_V = POLICY.log().clone().requires_grad_()
+    policy_V = logit_V.softmax(0)
+    forward = torch.autograd.grad(kl(policy_V, REFERENCE), logit_V, retain_graph=True)[0]
+    reverse = torch.autograd.grad(kl(REFERENCE, policy_V), logit_V)[0]
+    assert_close(expected_gradient(kl_k1, logit_V), torch.zeros(3, dtype=torch.float64))
+    assert_close(expected_gradient(kl_k2, logit_V), forward)
+    assert_close(expected_gradient(kl_k3, logit_V), reverse)
+    assert (forward - reverse).abs().max() > 0.01  # the three really differ here
+
+
+def test_exact_kl_counts_tokens_the_policy_never_says_as_zero() -> None:
+    policy = tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    assert_close(exact_kl(policy.log(), REFERENCE.log()), kl(policy[:2], REFERENCE[:2]))
+    assert exact_kl(policy.log(), policy.log()) == 0
+
+
+def test_penalty_counts_only_tokens_in_the_mask_even_beside_nan() -> None:
+    kl_N = tensor([0.5, torch.nan, 0.25], requires_grad=True)
+    penalty = kl_penalty(kl_N, tensor([True, False, True]), step_tokens=3)
+    assert_close(penalty, tensor(0.25))
+    assert_close(torch.autograd.grad(penalty, kl_N)[0], tensor([1 / 3, 0.0, 1 / 3]))
+
+
+def test_adaptive_coefficient_moves_in_proportion_to_the_error_and_at_most_by_the_limit() -> None:
+    start = AdaptiveKL(coefficient=0.2, target=6.0, horizon=1000)
+    # 10 % above the target, 50 of 1000 sequences: a factor 1 + 0.1 * 50 / 1000
+    assert start.updated(6.6, 50).coefficient == pytest.approx(0.2 * 1.005)
+    assert start.updated(6.0, 50).coefficient == pytest.approx(0.2)
+    assert start.updated(600.0, 50).coefficient == pytest.approx(0.2 * 1.01)
+    assert start.updated(0.0, 50).coefficient == pytest.approx(0.2 * 0.99)
+
+
+def test_adaptive_coefficient_finds_the_one_that_holds_the_target() -> None:
+    # a policy whose KL is 1.5 / coefficient holds the target 6 at coefficient 0.25
+    controller = AdaptiveKL(coefficient=2.0, target=6.0, horizon=1000)
+    for _ in range(2000):
+        controller = controller.updated(1.5 / controller.coefficient, 20)
+    assert controller.coefficient == pytest.approx(0.25, rel=1e-3)
+
+
+def test_adaptive_coefficient_comes_back_from_its_state_bit_for_bit() -> None:
+    controller = AdaptiveKL(coefficient=0.1, target=6.0, horizon=1000).updated(3.3, 17)
+    assert AdaptiveKL.of_state(controller.state()) == controller
