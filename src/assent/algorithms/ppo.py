@@ -1,0 +1,418 @@
+"""Proximal policy optimisation from a reward on whole completions (Schulman et al. 2017; Stiennon et al. 2020).
+
+    repeat: write completions with the policy, score them
+            r_t = -beta KL_t + [t is the last token] reward            (KL in the reward)
+            A, R = GAE(r, V)
+            for some epochs, for each mini-batch:
+                L = clipped policy loss + c_v clipped value loss - c_e entropy (+ beta KL, if the KL is in the loss)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from assent.algorithms.epochs import MicroBatch, update
+from assent.algorithms.experience import Experience, flat_sequences, flat_turns
+from assent.algorithms.schedule import Schedule, learning_rate
+from assent.config import Settings
+from assent.data.order import epoch_order, token_budget_batches
+from assent.errors import ConfigError, RunError
+from assent.losses.advantages import gae, whiten
+from assent.losses.kl import AdaptiveKL, kl_k1, kl_k3, kl_penalty
+from assent.losses.policy import clipped_policy_loss, clipped_value_loss, entropy_bonus
+from assent.metrics import Metrics, Tally
+from assent.ports.learning import Learner, LossResult, Need, Outputs
+from assent.ports.sampling import Sampler, Sampling, Scorer
+from assent.seeds import derive
+from assent.types import Completion, Conversation, StopReason, Turn
+
+KLEstimator = Literal["k1", "k3", "exact"]
+
+
+class PPOSettings(Settings):
+    """Settings of PPO. One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
+
+    iterations: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=2, ge=1)
+    mini_batches: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Schedule = "linear"
+    warmup_share: float = Field(default=0.02, ge=0, lt=1)
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    sample_batch_size: int = Field(default=128, ge=1)
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: float = Field(default=0.2, gt=0)
+    value_clip: float = Field(default=0.2, gt=0)
+    value_weight: float = Field(default=0.5, ge=0)
+    entropy_weight: float = Field(default=0.0, ge=0)
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    kl_weight: float = Field(default=0.05, ge=0)
+    kl_estimator: KLEstimator = "exact"
+    kl_top_k: int | None = Field(default=None, ge=1)
+    kl_in: Literal["reward", "loss"] = "reward"
+    kl_target: float | None = Field(default=None, gt=0)
+    kl_horizon: float = Field(default=10000.0, gt=0)
+    stop_at_policy_kl: float | None = Field(default=None, gt=0)
+    whiten_advantages: bool = True
+    whiten_rewards: bool = False
+    missing_end_penalty: float = Field(default=1.0, ge=0)
+    critic: Literal["shared", "separate"] = "separate"
+    checkpoint_every: int = Field(default=50, ge=1)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            batch_size=self.sample_batch_size,
+        )
+
+    @property
+    def updates(self) -> int:
+        """Optimiser updates per iteration."""
+        return self.epochs * self.mini_batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """What an observer sees of an iteration: prompts, completions, and normalised rewards."""
+
+    iteration: int
+    prompts: tuple[Conversation, ...]
+    completions: tuple[Completion, ...]
+    rewards: tuple[float, ...]
+
+
+Observer = Callable[[Rollout], Metrics]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Per-token statistics of a rollout under the policy that wrote it (N tokens)."""
+
+    logp_N: Tensor
+    value_N: Tensor
+    penalty_N: Tensor
+    kl_N: Tensor
+    entropy_N: Tensor
+
+
+class PPOTask:
+    """Ticks: the rollout of an iteration, then each of its updates; a checkpoint may lie between any two."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Conversation],
+        *,
+        learner: Learner,
+        sampler: Sampler,
+        scorer: Scorer,
+        settings: PPOSettings,
+        seed: int,
+        observer: Observer = lambda rollout: {},
+    ) -> None:
+        if not prompts:
+            raise ConfigError("there are no prompts to write completions for")
+        if settings.mini_batches > settings.batch_size:
+            raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} samples would be empty")
+        self._prompts, self._learner, self._sampler, self._scorer = prompts, learner, sampler, scorer
+        self._settings, self._seed, self._observer = settings, seed, observer
+        self._controller = AdaptiveKL(
+            coefficient=settings.kl_weight, target=settings.kl_target or 1.0, horizon=settings.kl_horizon
+        )
+        self._experience: Experience | None = None
+        self._row: Metrics = {}
+        self._tallies: list[Metrics] = []
+        self._stopped = False
+        self._ticks = settings.updates + 1
+        self.total = settings.iterations * self._ticks
+
+    def tick(self, index: int) -> Metrics | None:
+        """The rollout (first tick of an iteration) or one update; the row of metrics comes with the last update."""
+        iteration, phase = divmod(index, self._ticks)
+        if phase == 0:
+            self._collect(iteration)
+            return None
+        if not self._stopped:
+            self._update(iteration, phase - 1)
+        if phase < self._settings.updates:
+            return None
+        return self._finish(iteration)
+
+    def _collect(self, iteration: int) -> None:
+        """Write and score completions with the policy as it is, and turn them into experience."""
+        settings = self._settings
+        prompts = [self._prompts[i] for i in self._prompt_indices(iteration)]
+        seed = derive(self._seed, "rollout", iteration)
+        turns = self._sampler.sample(prompts, sampling=settings.sampling, seed=seed)
+        completions = [turn.completion for turn in turns]
+        rewards = self._scorer.score(prompts, completions)
+        scored = self._score(turns)
+        reward_B = torch.tensor(shaped_rewards(rewards, completions, settings))
+        self._experience = build_experience(turns, scored, reward_B, self._controller.coefficient, settings)
+        self._row = rollout_metrics(turns, rewards, scored, self._experience)
+        self._row["kl_coefficient"] = self._controller.coefficient
+        self._row |= self._observer(
+            Rollout(
+                iteration=iteration, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards)
+            )
+        )
+        self._tallies, self._stopped = [], False
+        if settings.kl_target is not None:
+            self._controller = self._controller.updated(self._row["kl"], len(turns))
+
+    def _prompt_indices(self, iteration: int) -> list[int]:
+        """The prompts of an iteration: epochs over all prompts, each in its own order."""
+        count, size = len(self._prompts), self._settings.batch_size
+        chosen = []
+        for position in range(iteration * size, (iteration + 1) * size):
+            epoch, place = divmod(position, count)
+            chosen.append((epoch, place))
+        orders = {
+            epoch: epoch_order(count, seed=derive(self._seed, "prompts"), epoch=epoch) for epoch in {e for e, _ in chosen}
+        }
+        return [int(orders[epoch][place]) for epoch, place in chosen]
+
+    def _score(self, turns: Sequence[Turn]) -> Scored:
+        """Statistics of every completion token under policy, reference and critic, micro-batch by micro-batch."""
+        settings, parts = self._settings, []
+        need = Need(
+            entropy=True,
+            kl=settings.kl_estimator == "exact",
+            kl_top_k=settings.kl_top_k,
+            reference_logp=settings.kl_estimator != "exact",
+            value=True,
+            temperature=settings.temperature,
+        )
+        order = sorted(range(len(turns)), key=lambda i: len(turns[i].prompt_ids) + len(turns[i].completion_ids))
+        lengths = [len(turns[i].prompt_ids) + len(turns[i].completion_ids) for i in order]
+        columns: dict[int, tuple[Tensor, ...]] = {}
+        for part in token_budget_batches(lengths, settings.micro_batch_tokens):
+            chosen = [order[place] for place in part]
+            batch = flat_turns([turns[i] for i in chosen])
+            outputs = self._learner.score(batch, need)
+            parts = [column.float().cpu().split(list(batch.predicted)) for column in _columns(outputs, settings)]
+            for place, i in enumerate(chosen):
+                columns[i] = tuple(column[place] for column in parts)
+        joined = [torch.cat([columns[i][place] for i in range(len(turns))]) for place in range(5)]
+        return Scored(logp_N=joined[0], value_N=joined[1], penalty_N=joined[2], kl_N=joined[3], entropy_N=joined[4])
+
+    def _update(self, iteration: int, update_index: int) -> None:
+        settings, experience = self._settings, self._experience
+        assert experience is not None
+        epoch, mini = divmod(update_index, settings.mini_batches)
+        order = epoch_order(len(experience.sequences), seed=derive(self._seed, "mini", iteration), epoch=epoch)
+        samples = [int(i) for i in order[mini :: settings.mini_batches]]
+        rate = learning_rate(
+            iteration * settings.updates + update_index,
+            peak=settings.learning_rate,
+            total=settings.iterations * settings.updates,
+            warmup_share=settings.warmup_share,
+            schedule=settings.schedule,
+        )
+        pieces = ppo_pieces(experience.select(samples), settings, self._controller.coefficient)
+        row = update(self._learner, pieces, rate)
+        self._tallies.append(row)
+        limit = settings.stop_at_policy_kl
+        self._stopped = limit is not None and row["policy_kl"] > limit
+
+    def _finish(self, iteration: int) -> Metrics:
+        names = sorted({name for row in self._tallies for name in row})
+        found = {name: [row[name] for row in self._tallies if name in row] for name in names}
+        row = self._row | {name: sum(values) / len(values) for name, values in found.items()}
+        row["skipped_updates"] = float(sum(found.get("skipped_updates", [])))
+        row["updates"], row["iteration"] = float(len(self._tallies)), float(iteration + 1)
+        self._experience = None
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """The learner, the KL coefficient, and the experience if an iteration is under way."""
+        experience = self._experience.tree() if self._experience is not None else None
+        return {
+            "learner": self._learner.state(),
+            "kl_coefficient": self._controller.coefficient,
+            "experience": experience,
+            "row": self._row,
+            "tallies": self._tallies,
+            "stopped": self._stopped,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self._learner.restore(state["learner"])
+        self._learner.publish()
+        self._controller = AdaptiveKL(
+            coefficient=state["kl_coefficient"], target=self._controller.target, horizon=self._controller.horizon
+        )
+        self._experience = Experience.from_tree(state["experience"]) if state["experience"] is not None else None
+        self._row, self._tallies, self._stopped = state["row"], state["tallies"], state["stopped"]
+
+
+def _columns(outputs: Outputs, settings: PPOSettings) -> tuple[Tensor, ...]:
+    """Log-probability, value, KL penalty, KL estimate that is never negative, entropy (all M)."""
+    logp_M, value_M, entropy_M = outputs.logp_M, outputs.value_M, outputs.entropy_M
+    assert logp_M is not None and value_M is not None and entropy_M is not None
+    if settings.kl_estimator == "exact":
+        assert outputs.kl_M is not None
+        penalty_M = kl_M = outputs.kl_M
+    else:
+        assert outputs.reference_logp_M is not None
+        kl_M = kl_k3(logp_M, outputs.reference_logp_M)
+        penalty_M = kl_M if settings.kl_estimator == "k3" else kl_k1(logp_M, outputs.reference_logp_M)
+    return logp_M, value_M, penalty_M, kl_M, entropy_M
+
+
+def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
+    """Rewards, less `missing_end_penalty` for completions cut at the limit; optionally whitened over the batch."""
+    shaped = [
+        reward - (settings.missing_end_penalty if completion.stop is not StopReason.END else 0.0)
+        for reward, completion in zip(rewards, completions, strict=True)
+    ]
+    if settings.whiten_rewards and len(shaped) > 1:
+        values_B = torch.tensor(shaped)
+        return whiten(values_B, torch.ones_like(values_B, dtype=torch.bool)).tolist()  # type: ignore[no-any-return]
+    return shaped
+
+
+def build_experience(
+    turns: Sequence[Turn], scored: Scored, reward_B: Tensor, coefficient: float, settings: PPOSettings
+) -> Experience:
+    """Token rewards (KL penalty, and the reward on the last token), then GAE, then whitening."""
+    lengths = [len(turn.completion_ids) for turn in turns]
+    last_B = torch.tensor(lengths).cumsum(0) - 1
+    in_reward = settings.kl_in == "reward"
+    reward_N = -coefficient * scored.penalty_N if in_reward else torch.zeros_like(scored.penalty_N)
+    reward_N = reward_N.index_add(0, last_B, reward_B.to(reward_N.dtype))
+    advantage_N, return_N = gae(reward_N, scored.value_N, lengths, gamma=settings.gamma, lam=settings.lam)
+    if not bool(torch.isfinite(advantage_N).all()):
+        raise RunError(
+            "an advantage is not finite", now="Nothing was updated with it; look at the rewards and the value loss."
+        )
+    if settings.whiten_advantages:
+        advantage_N = whiten(advantage_N, torch.ones_like(advantage_N, dtype=torch.bool))
+    return Experience(
+        sequences=tuple(turn.prompt_ids + turn.completion_ids for turn in turns),
+        prompt_lengths=tuple(len(turn.prompt_ids) for turn in turns),
+        old_logp_N=scored.logp_N,
+        value_N=scored.value_N,
+        advantage_N=advantage_N,
+        return_N=return_N,
+    )
+
+
+def rollout_metrics(
+    turns: Sequence[Turn], rewards: Sequence[float], scored: Scored, experience: Experience
+) -> Metrics:
+    """Means over the rollout. `kl` is in nats per sequence; `sampler_drift` compares sampler and learner."""
+    count, tokens = len(turns), scored.logp_N.shape[0]
+    mean = sum(rewards) / count
+    sampled_N = torch.tensor([logp for turn in turns for logp in turn.logps])
+    spread = experience.return_N.var(unbiased=False).clamp_min(1e-8)
+    residual = (experience.return_N - scored.value_N).var(unbiased=False)
+    return {
+        "reward": mean,
+        "reward_spread": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / count),
+        "kl": scored.kl_N.sum().item() / count,
+        "entropy": scored.entropy_N.mean().item(),
+        "length": tokens / count,
+        "unfinished": sum(turn.completion.stop is not StopReason.END for turn in turns) / count,
+        "explained_variance": 1.0 - (residual / spread).item(),
+        "sampler_drift": (sampled_N - scored.logp_N).abs().max().item(),
+    }
+
+
+def ppo_pieces(experience: Experience, settings: PPOSettings, coefficient: float) -> list[MicroBatch]:
+    """Micro-batches of one update; every piece divides by the token count of the whole mini-batch."""
+    order = sorted(range(len(experience.sequences)), key=lambda i: len(experience.sequences[i]))
+    lengths = [len(experience.sequences[i]) for i in order]
+    step_tokens = float(experience.old_logp_N.shape[0])
+    in_loss = settings.kl_in == "loss" and coefficient > 0
+    need = Need(
+        entropy=settings.entropy_weight > 0,
+        kl=in_loss and settings.kl_estimator == "exact",
+        kl_top_k=settings.kl_top_k,
+        reference_logp=in_loss and settings.kl_estimator != "exact",
+        value=True,
+        temperature=settings.temperature,
+    )
+    pieces = []
+    for part in token_budget_batches(lengths, settings.micro_batch_tokens):
+        run = experience.select([order[place] for place in part])
+        loss = partial(
+            ppo_loss, run=run, settings=settings, coefficient=coefficient if in_loss else 0.0, step_tokens=step_tokens
+        )
+        pieces.append(MicroBatch(batch=flat_sequences(run.sequences, run.prompt_lengths), need=need, loss=loss))
+    return pieces
+
+
+def ppo_loss(
+    outputs: Outputs, *, run: Experience, settings: PPOSettings, coefficient: float, step_tokens: float
+) -> LossResult:
+    """The whole PPO loss of one micro-batch."""
+    logp_M, value_M = outputs.logp_M, outputs.value_M
+    assert logp_M is not None and value_M is not None
+    every_M = torch.ones_like(logp_M, dtype=torch.bool)
+    old_logp_M, old_value_M, advantage_M, return_M = (
+        column.to(logp_M.device) for column in (run.old_logp_N, run.value_N, run.advantage_N, run.return_N)
+    )
+    policy = clipped_policy_loss(
+        logp_M, old_logp_M, advantage_M, every_M,
+        clip_low=settings.clip_low, clip_high=settings.clip_high, step_tokens=step_tokens,
+    )  # fmt: skip
+    value = clipped_value_loss(
+        value_M, old_value_M, return_M, every_M, clip=settings.value_clip, step_tokens=step_tokens
+    )
+    loss = policy.loss + settings.value_weight * value.loss
+    if outputs.entropy_M is not None:
+        loss = loss - settings.entropy_weight * entropy_bonus(outputs.entropy_M, every_M, step_tokens=step_tokens)
+    if coefficient > 0:
+        loss = loss + coefficient * _kl_in_loss(outputs, every_M, settings, step_tokens)
+    sums = {
+        "policy_loss": policy.loss.item() * step_tokens,
+        "value_loss": value.loss.item() * step_tokens,
+        "clip_fraction": policy.clipped.item(),
+        "policy_kl": policy.kl.item(),
+        "ratio": policy.ratio.item(),
+    }
+    return LossResult(loss=loss, sums=sums, count=float(logp_M.shape[0]))
+
+
+def _kl_in_loss(outputs: Outputs, every_M: Tensor, settings: PPOSettings, step_tokens: float) -> Tensor:
+    if settings.kl_estimator == "exact":
+        assert outputs.kl_M is not None
+        return kl_penalty(outputs.kl_M, every_M, step_tokens=step_tokens)
+    assert outputs.logp_M is not None and outputs.reference_logp_M is not None
+    estimator = kl_k3 if settings.kl_estimator == "k3" else kl_k1
+    return kl_penalty(estimator(outputs.logp_M, outputs.reference_logp_M), every_M, step_tokens=step_tokens)
+
+
+def reward_moments(rewards: Sequence[float]) -> tuple[float, float]:
+    """Mean and spread of rewards on reference completions, by which a reward model is normalised before RL."""
+    tally = Tally()
+    tally.add({"mean": sum(rewards)}, len(rewards))
+    mean = tally.means()["mean"]
+    spread = math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards))
+    if not spread > 1e-6:
+        raise RunError(
+            f"the reward is {mean:.4g} for every reference completion, so there is nothing to learn from",
+            now="Look at the reward model or function.",
+        )
+    return mean, spread

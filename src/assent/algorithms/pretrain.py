@@ -1,0 +1,127 @@
+"""Pretraining of a small model: next-token prediction on an endless, addressable stream of documents.
+
+    L = -(1/M) sum over predicted tokens  log p(token | what came before)
+
+A document is plain text (every token is predicted) or a conversation (the assistant's tokens are).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from assent.algorithms.epochs import update
+from assent.algorithms.schedule import Schedule, learning_rate
+from assent.algorithms.sft import supervised_pieces, supervised_score
+from assent.config import Settings
+from assent.data.order import epoch_order
+from assent.metrics import Metrics
+from assent.model.fresh import ModelShape
+from assent.ports.learning import Learner
+from assent.seeds import derive
+from assent.text.template import ChatTemplate, Encoded
+from assent.types import Conversation
+
+
+class PretrainSettings(Settings):
+    """Settings of pretraining; one step = one update on `batch_size` documents."""
+
+    shape: ModelShape = ModelShape()
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Schedule = "cosine"
+    warmup_share: float = Field(default=0.03, ge=0, lt=1)
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    checkpoint_every: int = Field(default=500, ge=1)
+    evaluate_every: int = Field(default=200, ge=1)
+
+
+class Stream(Protocol):
+    """Documents by number; the same number always gives the same document."""
+
+    def __call__(self, numbers: Sequence[int]) -> list[Encoded]: ...
+
+
+class PretrainTask:
+    """Ticks = optimiser steps on documents step * batch_size, ..."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        learner: Learner,
+        *,
+        settings: PretrainSettings,
+        held_out: Sequence[Encoded] = (),
+    ) -> None:
+        self._stream, self._learner, self._settings, self._held_out = stream, learner, settings, held_out
+        self.total = settings.steps
+
+    def tick(self, index: int) -> Metrics:
+        """One optimiser step."""
+        settings = self._settings
+        chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
+        rate = learning_rate(
+            index,
+            peak=settings.learning_rate,
+            total=self.total,
+            warmup_share=settings.warmup_share,
+            schedule=settings.schedule,
+        )
+        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate)
+        row["tokens"] = float(sum(map(len, chosen)))
+        if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
+            row["eval_loss"] = supervised_score(self._learner, self._held_out, settings.micro_batch_tokens)
+        return row
+
+    def state(self) -> dict[str, Any]:
+        """The learner; the documents follow from the step."""
+        return {"learner": self._learner.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self._learner.restore(state["learner"])
+
+
+def encode_documents(documents: Sequence[str | Conversation], template: ChatTemplate) -> list[Encoded]:
+    """Plain text is predicted whole and closed by the end token; of a conversation, what the assistant wrote."""
+    texts = [document for document in documents if isinstance(document, str)]
+    written = iter(template.text_ids(texts))
+    talks = iter(template.encode_many([d for d in documents if isinstance(d, Conversation)]))
+    encoded = []
+    for document in documents:
+        if isinstance(document, str):
+            ids = (*next(written), template.end_id)
+            encoded.append(Encoded(ids=ids, written_by_assistant=(True,) * len(ids)))
+        else:
+            encoded.append(next(talks))
+    return encoded
+
+
+def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:
+    """Cut long documents into neighbouring windows of at most `length` tokens."""
+    return [
+        Encoded(ids=one.ids[start : start + length], written_by_assistant=one.written_by_assistant[start : start + length])
+        for one in encoded
+        for start in range(0, len(one.ids), length)
+        if any(one.written_by_assistant[start + 1 : start + length])
+    ]
+
+
+def repeated(encoded: Sequence[Encoded], *, seed: int) -> Callable[[Sequence[int]], list[Encoded]]:
+    """A finite set as an endless stream: epoch after epoch, each in its own order."""
+    count = len(encoded)
+    orders: dict[int, Any] = {}
+
+    def at(number: int) -> Encoded:
+        epoch, place = divmod(number, count)
+        if epoch not in orders:
+            orders.clear()
+            orders[epoch] = epoch_order(count, seed=derive(seed, "data"), epoch=epoch)
+        return encoded[int(orders[epoch][place])]
+
+    return lambda numbers: [at(number) for number in numbers]

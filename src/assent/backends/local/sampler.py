@@ -1,0 +1,113 @@
+"""Sampling and scoring in this process, with the weights that the learner trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+from assent.data.order import token_budget_batches
+from assent.errors import DataError, RunError
+from assent.model.flat import flatten
+from assent.model.generation import Sampled, generate
+from assent.model.roles import LanguageRole, ScalarRole
+from assent.ports.sampling import Progress, Sampling, silent
+from assent.seeds import derive
+from assent.text.template import ChatTemplate
+from assent.types import Completion, Conversation, StopReason, Turn
+
+
+class LocalSampler:
+    """Writes completions with a role of this process; the text passes through the chat template."""
+
+    def __init__(self, role: LanguageRole, template: ChatTemplate) -> None:
+        self.role, self.template = role, template
+
+    def sample(
+        self, prompts: Sequence[Conversation], *, sampling: Sampling, seed: int, progress: Progress = silent
+    ) -> list[Turn]:
+        """One turn per prompt, in order; a prompt that leaves no room in the model is refused."""
+        prompt_ids = [self.template.encode_prompt(prompt) for prompt in prompts]
+        self._check_room(prompt_ids, sampling.max_tokens)
+        seeds = [derive(seed, index) for index in range(len(prompts))]
+        turns: list[Turn | None] = [None] * len(prompts)
+        written = generate(
+            self.role, prompt_ids, sampling=sampling, end_ids=self.template.end_ids, seeds=seeds
+        )
+        for index, sampled in written:
+            turns[index] = self._turn(prompt_ids[index], sampled)
+            progress(1)
+        return [turn for turn in turns if turn is not None]
+
+    def _turn(self, prompt_ids: Sequence[int], sampled: Sampled) -> Turn:
+        stop = StopReason.END if sampled.ended else StopReason.LENGTH
+        return Turn(
+            prompt_ids=tuple(prompt_ids),
+            completion_ids=sampled.ids,
+            logps=sampled.logps,
+            completion=Completion(text=self.template.decode(sampled.ids), stop=stop),
+        )
+
+    def _check_room(self, prompt_ids: Sequence[Sequence[int]], max_tokens: int) -> None:
+        limit = self.role.body.max_length
+        for index, ids in enumerate(prompt_ids):
+            if limit is not None and len(ids) + max_tokens > limit:
+                raise DataError(
+                    f"prompt {index + 1} has {len(ids)} tokens; the model holds {limit} and {max_tokens} are to be written",
+                    now="Shorten or leave out long prompts, or write fewer tokens.",
+                )
+
+
+class RewardScorer:
+    """A reward model or classifier as reward: text in, the logit of class `positive` out, normalised by the role."""
+
+    def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0, max_tokens: int = 8192) -> None:
+        self.role, self.template, self.positive, self.max_tokens = role, template, positive, max_tokens
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """One number per completion; a number that is not finite is an error that names the completion."""
+        encoded = [
+            self.template.encode_completion(prompt, completion).ids
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        self.role.body.model.eval()
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+        rewards = [0.0] * len(encoded)
+        lengths = [len(encoded[index]) for index in order]
+        for part in token_budget_batches(lengths, self.max_tokens):
+            chosen = [order[position] for position in part]
+            batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
+            logit_B = self.role.logits(batch)[:, self.positive]
+            normal_B = (logit_B - self.role.shift) / self.role.spread
+            for index, value in zip(chosen, normal_B.tolist(), strict=True):
+                rewards[index] = value
+        return check_finite(rewards, completions)
+
+
+class FunctionScorer:
+    """Any Python function of prompts and completions (texts of the last user message and of the answer) as reward."""
+
+    def __init__(self, function: Callable[[list[str], list[str]], Sequence[float]]) -> None:
+        self.function = function
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """Call the function once; it must give one finite number per completion."""
+        texts = [completion.text for completion in completions]
+        rewards = [float(value) for value in self.function([prompt.last_user_text for prompt in prompts], texts)]
+        if len(rewards) != len(completions):
+            raise RunError(f"the reward function gave {len(rewards)} numbers for {len(completions)} completions")
+        return check_finite(rewards, completions)
+
+
+def check_finite(rewards: list[float], completions: Sequence[Completion]) -> list[float]:
+    """The rewards, or an error naming the first completion whose reward is nan or infinite."""
+    for reward, completion in zip(rewards, completions, strict=True):
+        if not math.isfinite(reward):
+            raise RunError(
+                f"the reward of a completion is {reward}",
+                where=repr(completion.text[:80]),
+                now="Nothing was updated with it; look at the reward model or function.",
+            )
+    return rewards

@@ -1,0 +1,100 @@
+"""Roles: what a body plays. One base can carry several (adapter on, adapter off), or each role has a body of its own.
+
+Legend: N tokens, M predicted positions, B sequences, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from assent.errors import ConfigError
+from assent.model.body import Body, LanguageHead
+from assent.model.flat import FlatBatch
+from assent.seeds import derive
+
+
+class LanguageRole:
+    """Policy or reference: a body with its language head. `adapter` None means all adapters off (or none there)."""
+
+    def __init__(self, body: Body, adapter: str | None = None) -> None:
+        self.body, self.adapter = body, adapter
+
+    @property
+    def head(self) -> LanguageHead:
+        return LanguageHead.of(self.body.model)
+
+    def hidden(self, batch: FlatBatch) -> Tensor:
+        """Hidden states (M, H) at the predicted positions."""
+        return self.body.hidden(batch, adapter=self.adapter)[batch.predict_M]
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """What training this role changes."""
+        return self.body.adapter_parameters(self.adapter)
+
+
+class ScalarRole:
+    """Reward model, classifier or critic: a body with a linear head on single hidden states.
+
+    A reward model reads the last token of a sequence (an encoder its pooled first one); a critic every predicted
+    position. What the head says is shifted and scaled: (x - shift) / spread.
+    """
+
+    def __init__(self, body: Body, head: nn.Linear, adapter: str | None = None) -> None:
+        self.body, self.head, self.adapter = body, head.to(body.device), adapter
+        self.shift, self.spread = 0.0, 1.0
+
+    @property
+    def reads_first_token(self) -> bool:
+        """Encoders of the BERT family pool their first token."""
+        return getattr(self.body.model.base_model, "pooler", None) is not None
+
+    def logits(self, batch: FlatBatch) -> Tensor:
+        """Head outputs (B, C) of whole sequences, not normalised."""
+        hidden_NH = self.body.hidden(batch, adapter=self.adapter)
+        if not self.reads_first_token:
+            return self._apply(hidden_NH[batch.last_B])
+        lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
+        first_BH = hidden_NH[batch.last_B - lengths_B + 1]
+        return self._apply(self.body.model.base_model.pooler(first_BH[:, None]))
+
+    def values(self, batch: FlatBatch) -> Tensor:
+        """Normalised head output (M) at the predicted positions."""
+        return self.values_at(self.body.hidden(batch, adapter=self.adapter)[batch.predict_M])
+
+    def values_at(self, hidden_MH: Tensor) -> Tensor:
+        """Normalised head output (M) at given hidden states (a trunk shared with the policy)."""
+        return (self._apply(hidden_MH)[:, 0] - self.shift) / self.spread
+
+    def _apply(self, hidden: Tensor) -> Tensor:
+        with self.body.autocast():
+            return self.head(hidden).float()
+
+    def parameters(self, *, trunk: bool = True) -> dict[str, nn.Parameter]:
+        """What training this role changes; `trunk` False leaves the body alone (a head on a shared trunk)."""
+        named = self.body.adapter_parameters(self.adapter) if trunk else {}
+        own = {id(parameter) for parameter in named.values()}
+        head = {f"head.{name}": p for name, p in self.head.named_parameters() if id(p) not in own}
+        return {**named, **head}
+
+
+def fresh_head(hidden_size: int, *, seed: int, name: str, outputs: int = 1) -> nn.Linear:
+    """A linear head without bias, drawn from N(0, 1 / (hidden + 1)) (Stiennon et al. 2020)."""
+    generator = torch.Generator().manual_seed(derive(seed, "head", name))
+    head = nn.Linear(hidden_size, outputs, bias=False)
+    with torch.no_grad():
+        head.weight.normal_(0.0, (hidden_size + 1) ** -0.5, generator=generator)
+    return head
+
+
+def own_head(body: Body, *, where: str) -> nn.Linear:
+    """The head of a loaded sequence classifier."""
+    for name in ("score", "classifier"):
+        head = getattr(body.model, name, None)
+        if isinstance(head, nn.Linear):
+            return head
+    raise ConfigError(
+        "this classifier's head is not one linear layer",
+        where=where,
+        now="Use a decoder (head `score`) or an encoder of the BERT family (pooler and head `classifier`).",
+    )

@@ -1,0 +1,56 @@
+"""Model folders that plain `transformers` and `peft` load. Written aside and renamed: a folder is whole or absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from peft import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import nn
+
+from assent.durable import writing
+from assent.model.body import Body
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder` that takes its place when the block ends well."""
+    temporary = folder.with_name(f".{folder.name}.new")
+    with writing(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+
+
+def save_full(body: Body, folder: Path) -> None:
+    """All weights, in float32 safetensors, with a config that names no private attention."""
+    body.model.config.architectures = [type(body.model).__name__]
+    body.model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def save_adapter(body: Body, adapter: str, folder: Path, *, base: str, head: nn.Linear | None = None) -> None:
+    """One adapter as a `peft` folder on `base`; a reward head travels as a saved module of a sequence classifier."""
+    assert body.peft is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = get_peft_model_state_dict(body.peft, adapter_name=adapter)
+    config = body.peft.peft_config[adapter].to_dict()
+    config["base_model_name_or_path"] = base
+    config["inference_mode"] = True
+    config["task_type"] = "CAUSAL_LM" if head is None else "SEQ_CLS"
+    if head is not None:
+        config["modules_to_save"] = ["score"]
+        weights |= {f"base_model.model.score.{name}": p.detach().clone() for name, p in head.named_parameters()}
+    plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str))
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")

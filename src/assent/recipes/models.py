@@ -1,0 +1,244 @@
+"""The composition root for models: what a role is made of, for full weights and for adapters, in one place."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from assent.backends.local.sampler import LocalSampler, RewardScorer
+from assent.config import Settings
+from assent.errors import ConfigError
+from assent.model.body import Body, LoraSettings, Precision, load_causal_lm, load_classifier, pick_device
+from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
+from assent.model.saving import save_adapter, save_full
+from assent.text.template import ChatTemplate
+
+POLICY, REFERENCE, CRITIC, REWARD = "policy", "reference", "critic", "reward"
+
+
+class LoraOptions(Settings):
+    """Low-rank adapters instead of full weights: rank 0 trains all weights."""
+
+    rank: int = Field(default=0, ge=0)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str = "all-linear"
+
+    def settings(self) -> LoraSettings:
+        """For the body."""
+        targets = self.targets if "," not in self.targets else tuple(self.targets.split(","))
+        return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
+
+
+class MachineOptions(Settings):
+    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    threads: int = Field(default=0, ge=0)
+
+    def pick(self) -> torch.device:
+        """The device; also sets the number of CPU threads if one was given."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return pick_device(self.device)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel:
+    """A policy (or any language model) with its chat template; `path` is where it came from."""
+
+    role: LanguageRole
+    template: ChatTemplate
+    path: str
+
+    @property
+    def sampler(self) -> LocalSampler:
+        """Writes with these weights."""
+        return LocalSampler(self.role, self.template)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardModel:
+    """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward."""
+
+    role: ScalarRole
+    template: ChatTemplate
+    path: str
+    positive: int = 0
+
+    @property
+    def scorer(self) -> RewardScorer:
+        """Scores with these weights."""
+        return RewardScorer(self.role, self.template, positive=self.positive)
+
+
+def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
+    """A causal LM folder, adapter folder or hub name; with `lora`, a fresh trainable adapter on the frozen weights."""
+    device = machine.pick()
+    base = adapter_base(path)
+    body = load_causal_lm(base or path, device=device, precision=machine.precision)
+    adapter = None
+    if base is not None:
+        body.load_adapter(POLICY, path)
+        adapter = POLICY
+    elif lora is not None and lora.rank:
+        body.add_adapter(POLICY, lora.settings())
+        adapter = POLICY
+    return LanguageModel(role=LanguageRole(body, adapter), template=ChatTemplate.load(path), path=path)
+
+
+def adapter_base(path: str) -> str | None:
+    """The base model that an adapter folder names, or None for a full model."""
+    file = Path(path) / "adapter_config.json"
+    if not file.is_file():
+        return None
+    base = json.loads(file.read_text()).get("base_model_name_or_path")
+    if not base:
+        raise ConfigError("the adapter does not name its base model", where=str(file))
+    return str(base)
+
+
+def new_reward_model(
+    path: str, *, machine: MachineOptions, seed: int, lora: LoraOptions | None = None, classes: int = 1
+) -> RewardModel:
+    """A reward model to be trained: the model's trunk with a fresh head (full weights or an adapter)."""
+    if adapter_base(path) is not None:
+        raise ConfigError("a reward model starts from a full model, not from an adapter", where=path)
+    body = load_classifier(path, labels=classes, device=machine.pick(), precision=machine.precision)
+    head = own_head(body, where=path)
+    with torch.no_grad():
+        head.weight.copy_(fresh_head(head.in_features, seed=seed, name=REWARD, outputs=classes).weight)
+        if head.bias is not None:
+            head.bias.zero_()
+    adapter = None
+    if lora is not None and lora.rank:
+        body.add_adapter(REWARD, lora.settings())
+        adapter = REWARD
+    role = ScalarRole(body, head, adapter)
+    return RewardModel(role=role, template=ChatTemplate.load(path), path=path, positive=classes - 1)
+
+
+def load_reward_model(path: str, *, machine: MachineOptions, positive: str | None = None) -> RewardModel:
+    """A trained reward model or classifier; `positive` names the class (or its number) whose logit is the reward."""
+    base = adapter_base(path)
+    config = json.loads((Path(path) / "config.json").read_text()) if (Path(path) / "config.json").is_file() else {}
+    names = {int(k): v for k, v in (config.get("id2label") or {}).items()}
+    labels = len(names) or 1
+    body = load_classifier(base or path, labels=labels, device=machine.pick(), precision=machine.precision)
+    if base is not None:
+        body.load_adapter(REWARD, path)
+    role = ScalarRole(body, own_head(body, where=path), REWARD if base is not None else None)
+    return RewardModel(
+        role=role, template=ChatTemplate.load(path), path=path, positive=_class_number(positive, names, labels, path)
+    )
+
+
+def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:
+    if wanted is None:
+        if labels > 2:
+            raise ConfigError(
+                f"this classifier has {labels} classes: {', '.join(names.values())}",
+                where=path,
+                now="Say which one is the reward with --set positive=NAME.",
+            )
+        return labels - 1
+    for number, name in names.items():
+        if wanted in (name, str(number)):
+            return number
+    raise ConfigError(f'no class is called "{wanted}"; there are: {", ".join(names.values())}', where=path)
+
+
+def reference_of(model: LanguageModel) -> LanguageRole:
+    """The frozen reference: the policy as it is now. An adapter's base is shared; full weights are copied."""
+    body, adapter = model.role.body, model.role.adapter
+    if adapter is None:
+        copied = Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
+        copied.model.requires_grad_(False)
+        return LanguageRole(copied)
+    if _is_fresh(body, adapter):
+        return LanguageRole(body, None)
+    body.add_adapter(REFERENCE, _lora_of(body, adapter))
+    body.copy_adapter(adapter, REFERENCE)
+    return LanguageRole(body, REFERENCE)
+
+
+def _is_fresh(body: Body, adapter: str) -> bool:
+    return all(not p.any() for name, p in body.adapter_parameters(adapter).items() if "lora_B" in name)
+
+
+def _lora_of(body: Body, adapter: str) -> LoraSettings:
+    assert body.peft is not None
+    config = body.peft.peft_config[adapter]
+    targets = config.target_modules
+    kept = targets if isinstance(targets, str) else tuple(sorted(targets))
+    return LoraSettings(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout, targets=kept)
+
+
+def critic_of(model: LanguageModel, reward: RewardModel | None, *, shared_trunk: bool, seed: int) -> ScalarRole:
+    """The critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
+
+    A critic of its own can start from the reward model only where both read the same tokens; otherwise, and without
+    a reward model, it starts from the policy's weights with a fresh head.
+    """
+    body = model.role.body
+    head = fresh_head(body.hidden_size, seed=seed, name=CRITIC)
+    if shared_trunk:
+        with torch.no_grad():
+            head.weight.zero_()
+        return ScalarRole(body, head, model.role.adapter)
+    if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
+        return _critic_of_reward(model, reward)
+    if model.role.adapter is not None:
+        body.add_adapter(CRITIC, _lora_of(body, model.role.adapter))
+        return ScalarRole(body, head, CRITIC)
+    copied = Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
+    return ScalarRole(copied, head)
+
+
+def _critic_of_reward(model: LanguageModel, reward: RewardModel) -> ScalarRole:
+    source = reward.role
+    head = nn.Linear(source.head.in_features, 1, bias=source.head.bias is not None)
+    with torch.no_grad():
+        head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1])
+        if source.head.bias is not None:
+            head.bias.copy_(source.head.bias[reward.positive : reward.positive + 1])
+    if source.adapter is not None and source.body is model.role.body:
+        source.body.add_adapter(CRITIC, _lora_of(source.body, source.adapter))
+        source.body.copy_adapter(source.adapter, CRITIC)
+        critic = ScalarRole(source.body, head, CRITIC)
+    else:
+        copied = copy.deepcopy(source.body)
+        critic = ScalarRole(copied, head, source.adapter)
+    critic.shift, critic.spread = source.shift, source.spread
+    return critic
+
+
+def _same_tokens(model: LanguageModel, reward: RewardModel) -> bool:
+    return bool(model.template.tokenizer.get_vocab() == reward.template.tokenizer.get_vocab())
+
+
+def save_language_model(model: LanguageModel, folder: Path) -> None:
+    """A folder that plain `transformers` (or `peft`) loads."""
+    role = model.role
+    if role.adapter is None:
+        save_full(role.body, folder)
+    else:
+        save_adapter(role.body, role.adapter, folder, base=adapter_base(model.path) or model.path)
+    model.template.save(folder)
+
+
+def save_reward_model(reward: RewardModel, folder: Path) -> None:
+    """A sequence classifier that plain `transformers` (or `peft`) loads."""
+    role = reward.role
+    if role.adapter is None:
+        save_full(role.body, folder)
+    else:
+        save_adapter(role.body, role.adapter, folder, base=reward.path, head=role.head)
+    reward.template.save(folder)
