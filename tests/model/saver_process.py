@@ -1,13 +1,14 @@
 """A process that saves checkpoints in forked children, for tests that kill them.
 
 Each line of input is `FOLDER KEEP LINES`: a child saves steps 1, 2, 3, ... and dies as by kill -9 after so many lines
-of the package's code were executed (0: it saves until somebody kills it). The child's process id is printed when it
+of the package's (and shutil's) code were executed (0: it saves until somebody kills it). The child's process id is printed when it
 starts, and "dead" or "done" when it has ended.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import FrameType
@@ -15,10 +16,12 @@ from typing import Any
 
 import torch
 
+import assent
 from assent.model.checkpoints import CheckpointStore
 from assent.model.state import State
 
 LAST_STEP_WHEN_COUNTED = 3
+COUNTED = (f"{assent.__path__[0]}{os.sep}", shutil.__file__)
 
 
 def state_of(step: int) -> State:
@@ -41,7 +44,7 @@ def die_after(lines: int) -> None:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         nonlocal left
-        if "/assent/" not in frame.f_code.co_filename:
+        if not frame.f_code.co_filename.startswith(COUNTED):
             return None
         if event == "line":
             left -= 1

@@ -50,6 +50,10 @@ def unfinished(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def every_folder_is_complete(store: CheckpointStore, folder: Path) -> bool:
+    return all({file.name for file in (folder / f"step-{step:08d}").iterdir()} == set(FILES) for step in store.steps())
+
+
 def test_the_newest_is_read_back_and_only_as_many_as_asked_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     assert store.newest() is None
@@ -214,6 +218,7 @@ def test_death_at_every_line_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path,
         seen.append(found.step if found else 0)
         assert found is None or (is_whole(found.state, found.step) and found.skipped == ())
         assert unfinished(folder) == []
+        assert every_folder_is_complete(store, folder)
         if ended == "done":
             break
         store.save(3, state_of(3))
