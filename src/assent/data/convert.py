@@ -1,0 +1,252 @@
+"""From what a file holds to what a command asks for. What cannot be had is an error that names the right command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
+
+from assent.data.examples import Example, Kind, Labelled, Scored, prompt_key
+from assent.errors import DataError
+from assent.text.transcripts import format_transcript
+from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
+
+_COMMANDS = {
+    Kind.DEMONSTRATIONS: "assent sft",
+    Kind.COMPARISONS: "assent reward and assent dpo",
+    Kind.RANKINGS: "assent reward and assent dpo",
+    Kind.RATINGS: "assent reward (as a classifier)",
+    Kind.PROMPTS: "assent ppo and assent sample",
+    Kind.TEXTS: "assent pretrain",
+}
+
+
+def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
+    """The error for a file that holds another kind."""
+    return DataError(
+        f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
+        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}.",
+    )
+
+
+def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
+    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties."""
+    made: list[Demonstration] = []
+    for example in _ranked_by_prompt(examples):
+        if isinstance(example, Demonstration):
+            made.append(example)
+        elif isinstance(example, Comparison) and example.probability > 0.5:
+            made.append(_shown(example.prompt, example.chosen))
+        elif isinstance(example, Ranking | Scored):
+            worths = _worths(example)
+            if worths.count(max(worths)) == 1:
+                made.append(_shown(example.prompt, example.completions[worths.index(max(worths))]))
+        elif isinstance(example, Rating) and example.score == 1.0 and example.prompt.messages:
+            made.append(_shown(example.prompt, example.completion))
+    as_they_are = all(isinstance(example, Demonstration) for example in examples)
+    return made if as_they_are else list(dict.fromkeys(made))
+
+
+def comparisons(examples: Iterable[Example], *, keep_ties: bool, margin_per_score: float) -> list[Comparison]:
+    """Pairs as they are, all pairs of a ranking, and all pairs of one prompt's ratings; ties have probability 0.5."""
+    made: list[Comparison] = []
+    for example in _ranked_by_prompt(examples):
+        if isinstance(example, Comparison):
+            made.append(example)
+        elif isinstance(example, Ranking | Scored):
+            made += _pairs(example, margin_per_score if isinstance(example, Scored) else 0.0)
+    return [pair for pair in made if keep_ties or pair.probability != 0.5]
+
+
+def rankings(examples: Iterable[Example]) -> list[Ranking]:
+    """Rankings as they are, scores as ranks, one prompt's ratings as one ranking, a pair as a ranking of two."""
+    made = []
+    for example in _ranked_by_prompt(examples):
+        if isinstance(example, Ranking):
+            made.append(example)
+        elif isinstance(example, Scored):
+            made.append(_ranking(example.prompt, example.completions, example.scores))
+        elif isinstance(example, Comparison):
+            pair = (example.chosen, example.rejected)
+            made.append(_ranking(example.prompt, pair, (example.probability, 0.5)))
+    return made
+
+
+def ratings(examples: Iterable[Example]) -> list[Rating]:
+    """Ratings as they are, scores one by one, and the two sides of a pair as 1 and 0 (ties are left out)."""
+    made: list[Rating] = []
+    for example in examples:
+        if isinstance(example, Rating):
+            made.append(example)
+        elif isinstance(example, Scored):
+            scored = zip(example.completions, example.scores, strict=True)
+            made += [Rating(prompt=example.prompt, completion=one, score=score) for one, score in scored]
+        elif isinstance(example, Comparison) and example.probability != 0.5:
+            made.append(Rating(prompt=example.prompt, completion=example.chosen, score=1.0))
+            made.append(Rating(prompt=example.prompt, completion=example.rejected, score=0.0))
+    return made
+
+
+def prompts(examples: Iterable[Example]) -> list[Conversation]:
+    """Prompts as they are; those of other kinds once each."""
+    native: list[Conversation] = []
+    derived: dict[Conversation, None] = {}
+    for example in examples:
+        if isinstance(example, Conversation):
+            native.append(example)
+        elif isinstance(example, Demonstration):
+            derived[_before_last_answer(example.conversation)] = None
+        elif isinstance(example, str):
+            native.append(Conversation.of_user(example.strip()))
+        elif example.prompt.messages:
+            derived[example.prompt] = None
+        elif isinstance(example, Rating | Labelled):
+            native.append(Conversation.of_user(example.completion.text))
+    return [*native, *derived]
+
+
+def texts(examples: Iterable[Example]) -> list[str]:
+    """Texts as they are; conversations with their best answer as transcripts."""
+    made: list[str] = []
+    for example in examples:
+        if isinstance(example, str):
+            made.append(example)
+        elif isinstance(example, Conversation):
+            made.append(format_transcript(example))
+        elif isinstance(example, Demonstration):
+            made.append(format_transcript(example.conversation))
+        elif isinstance(example, Rating | Labelled):
+            said = example.completion.text
+            made.append(format_transcript(example.prompt.then(said)) if example.prompt.messages else said)
+        else:
+            made += [format_transcript(shown.conversation) for shown in demonstrations([example])]
+    return made
+
+
+def with_scores(examples: Sequence[Example], positive: Sequence[str], place: str) -> list[Example]:
+    """The examples with each label as 1.0 (good) or 0.0; which labels are good is named or well known."""
+    labels = sorted({example.label for example in examples if isinstance(example, Labelled)})
+    if not labels:
+        return list(examples)
+    good = _good_labels(labels, positive, place)
+    return [
+        Rating(prompt=one.prompt, completion=one.completion, score=float(one.label in good))
+        if isinstance(one, Labelled)
+        else one
+        for one in examples
+    ]
+
+
+_GOOD_WORDS = frozenset(
+    [
+        "1",
+        "true",
+        "yes",
+        "good",
+        "positive",
+        "pos",
+        "up",
+        "safe",
+        "chosen",
+        "desirable",
+        "neither",
+        "nohate",
+        "not_hate",
+        "not-hate",
+        "non-hateful",
+        "not_hateful",
+        "non_hate",
+        "helpful",
+        "correct",
+        "acceptable",
+    ]
+)
+
+
+def _good_labels(labels: Sequence[str], positive: Sequence[str], place: str) -> set[str]:
+    folded = {label.lower(): label for label in labels}
+    listed = ", ".join(labels[:8])
+    if positive:
+        missing = [name for name in positive if name.lower() not in folded]
+        if missing:
+            raise DataError(f'no row has the label "{missing[0]}"; there are: {listed}', where=place)
+        return {folded[name.lower()] for name in positive}
+    good = {label for label in labels if label.lower() in _GOOD_WORDS}
+    if not good and not _are_bad(labels):
+        raise DataError(
+            f"which of the labels are good cannot be told: {listed}",
+            where=place,
+            now="Name the good ones, e.g. --set data.positive_labels.",
+        )
+    return good
+
+
+def _are_bad(labels: Sequence[str]) -> bool:
+    bad = [
+        "0",
+        "false",
+        "no",
+        "bad",
+        "negative",
+        "neg",
+        "down",
+        "unsafe",
+        "rejected",
+        "undesirable",
+        "hate",
+        "hateful",
+        "offensive",
+        "flagged",
+    ]
+    return all(label.lower() in bad for label in labels)
+
+
+def _shown(prompt: Conversation, completion: Completion) -> Demonstration:
+    return Demonstration(conversation=prompt.then(completion.text))
+
+
+def _worths(judged: Ranking | Scored) -> tuple[float, ...]:
+    """A number for each completion, larger is better."""
+    return judged.scores if isinstance(judged, Scored) else tuple(-float(rank) for rank in judged.ranks)
+
+
+def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Comparison]:
+    worth = _worths(judged)
+    for left, right in combinations(range(len(worth)), 2):
+        better, worse = (left, right) if worth[left] >= worth[right] else (right, left)
+        if judged.completions[left] == judged.completions[right]:
+            continue  # two equal answers, judged equal: nothing to learn from
+        yield Comparison(
+            prompt=judged.prompt,
+            chosen=judged.completions[better],
+            rejected=judged.completions[worse],
+            probability=0.5 if worth[left] == worth[right] else 1.0,
+            margin=margin_per_score * (worth[better] - worth[worse]),
+            group=prompt_key(judged.prompt),
+            provenance=judged.provenance if isinstance(judged, Ranking) else Provenance(),
+        )
+
+
+def _ranking(prompt: Conversation, completions: Sequence[Completion], worths: Sequence[float]) -> Ranking:
+    ranks = tuple(1 + sum(other > worth for other in worths) for worth in worths)
+    return Ranking(prompt=prompt, completions=tuple(completions), ranks=ranks, group=prompt_key(prompt))
+
+
+def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
+    """The examples, with the ratings of one prompt (two or more) gathered into scores."""
+    gathered: dict[Conversation, list[Rating]] = {}
+    for example in examples:
+        if isinstance(example, Rating) and example.prompt.messages:
+            gathered.setdefault(example.prompt, []).append(example)
+        else:
+            yield example
+    for prompt, rated in gathered.items():
+        if len(rated) < 2:
+            yield from rated
+            continue
+        completions = tuple(rating.completion for rating in rated)
+        yield Scored(prompt=prompt, completions=completions, scores=tuple(rating.score for rating in rated))
+
+
+def _before_last_answer(conversation: Conversation) -> Conversation:
+    messages = conversation.messages
+    return Conversation(messages=messages[:-1] if messages[-1].role is Role.ASSISTANT else messages)

@@ -1,0 +1,82 @@
+"""What the rows of a file are before anybody asks for a certain kind: the vocabulary, and two forms short of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from assent.data.rows import Fields
+from assent.errors import DataError
+from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
+
+
+class Kind(StrEnum):
+    """What a file holds."""
+
+    DEMONSTRATIONS = "demonstrations"
+    COMPARISONS = "comparisons"
+    RANKINGS = "rankings"
+    RATINGS = "ratings"
+    PROMPTS = "prompts"
+    TEXTS = "texts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """K completions of one prompt with scores, larger is better."""
+
+    prompt: Conversation
+    completions: tuple[Completion, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A completion (of an empty prompt, for texts judged by themselves) with a label whose meaning is still open."""
+
+    prompt: Conversation
+    completion: Completion
+    label: str
+
+
+Example = Demonstration | Comparison | Ranking | Rating | Scored | Labelled | Conversation | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A form in which people keep rows: `matches` looks at names and types only, `read` raises DataError.
+
+    `read_prompts`, where given, reads rows from which only the prompt is wanted (they may end without an answer).
+    """
+
+    name: str
+    kind: Kind
+    matches: Callable[[Fields], bool]
+    read: Callable[[Fields], list[Example]]
+    read_prompts: Callable[[Fields], list[Example]] | None = None
+
+
+def prompt_key(prompt: Conversation) -> str:
+    """A name for a prompt: equal prompts have equal names."""
+    told = "\x00".join(f"{message.role.value}\x01{message.content}" for message in prompt.messages)
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
+
+def comparison_of(
+    prompt: Conversation, chosen: str, rejected: str, *, probability: float = 1.0, margin: float = 0.0
+) -> Comparison:
+    """A comparison turned so that `probability` is at least one half; identical answers are an error."""
+    if chosen.strip() == rejected.strip():
+        raise DataError("the two completions are identical")
+    if probability < 0.5:
+        chosen, rejected, probability = rejected, chosen, 1.0 - probability
+    return Comparison(
+        prompt=prompt,
+        chosen=Completion(text=chosen),
+        rejected=Completion(text=rejected),
+        probability=probability,
+        margin=margin,
+        group=prompt_key(prompt),
+    )

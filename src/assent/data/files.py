@@ -1,0 +1,183 @@
+"""Files to rows: JSON lines, JSON, CSV, TSV, Parquet, text, each plain or gzipped, and saved `datasets` folders.
+
+What makes the whole file unreadable is a DataError; what spoils one row is that row's `problem`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from assent.data.rows import SourceRow, kind_of
+from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
+from assent.data.trees import rows_of_tree
+from assent.errors import DataError
+
+TextRows = Literal["document", "lines"]
+
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """What was read: the rows and the SHA-256 of the bytes on disk (of all files, for a folder)."""
+
+    path: str
+    sha256: str
+    rows: tuple[SourceRow, ...]
+
+
+def read_file(path: str | Path, *, text_rows: TextRows = "document") -> SourceFile:
+    """All rows of a file or saved folder. A .txt file is one row, or one row per non-blank line."""
+    path = Path(path)
+    if path.is_dir():
+        rows, digest = arrow_folder_rows(path)
+        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
+    content = _bytes_of(path)
+    digest = hashlib.sha256(content).hexdigest()
+    rows = tuple(_rows(_unzipped(content, str(path)), path, text_rows))
+    return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
+
+
+def _some(rows: tuple[SourceRow, ...], place: str) -> tuple[SourceRow, ...]:
+    if not rows:
+        raise DataError("the file holds no rows", where=place, now="Give a file with at least one row.")
+    return rows
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError("there is no such file", where=str(path), now=_near_names(path)) from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f"the file cannot be read ({reason})", where=str(path)) from error
+    if not content.strip():
+        raise DataError("the file is empty", where=str(path), now="Give a file with at least one row.")
+    return content
+
+
+def _near_names(path: Path) -> str:
+    names = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    if near:
+        return f"Did you mean {' or '.join(str(path.parent / name) for name in near)}?"
+    return "Check the path." if names else f"The folder {path.parent} does not exist or is empty."
+
+
+def _unzipped(content: bytes, place: str) -> bytes:
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except EOFError as error:
+        raise DataError("the gzip file is cut short", where=place, now="Copy or download it again.") from error
+    except (OSError, zlib.error) as error:
+        raise DataError(f"the gzip file is damaged ({error})", where=place, now="Copy or download it again.") from error
+
+
+def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow]:
+    name, suffix = str(path), _suffix(path)
+    if content.startswith(b"PAR1"):
+        return iter(parquet_rows(content, name))
+    if suffix == ".parquet":
+        raise DataError("this is no Parquet file", where=name, now="Rename it after what it holds, or export it again.")
+    text = _decoded(content, name)
+    if not text.strip():
+        raise DataError("the file is empty", where=name, now="Give a file with at least one row.")
+    if suffix in (".csv", ".tsv"):
+        return csv_rows(text, name, delimiter="\t" if suffix == ".tsv" else ",")
+    if suffix == ".txt":
+        return _text_file_rows(text, name, text_rows)
+    if suffix in (".jsonl", ".ndjson") and not text.lstrip().startswith("["):
+        return _json_lines(text, name)
+    return _json_rows(text, name, known=suffix in _SUFFIXES)
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+
+
+def _decoded(content: bytes, place: str) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError("the file is UTF-16, not UTF-8", where=place, now="Convert it: iconv -f UTF-16 -t UTF-8.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"byte 0x{content[error.start]:02x} is not UTF-8 text",
+            where=f"{place}:{line}",
+            now="Convert the file to UTF-8, e.g. iconv -f LATIN1 -t UTF-8.",
+        ) from error
+
+
+def _text_file_rows(text: str, name: str, text_rows: TextRows) -> Iterator[SourceRow]:
+    if text_rows == "document":
+        yield SourceRow(place=name, number=1, fields={"text": text})
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            yield SourceRow(place=f"{name}:{number}", number=number, fields={"text": line.strip()})
+
+
+def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _json_line(line, f"{name}:{number}", number)
+
+
+def _json_line(line: str, place: str, number: int) -> SourceRow:
+    try:
+        value = _parsed(line)
+    except DataError as error:
+        return SourceRow(place=place, number=number, problem=error.what)
+    if isinstance(value, str):
+        value = {"text": value}
+    if not isinstance(value, dict):
+        return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
+    return SourceRow(place=place, number=number, fields=value)
+
+
+def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
+    try:
+        tree = _parsed(text)
+    except DataError as error:
+        lines = [line for line in text.split("\n") if line.strip()]
+        if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]) and _reads(lines[0]):
+            return _json_lines(text, name)
+        if not known:
+            raise DataError(
+                "the file is of no kind that can be read",
+                where=name,
+                now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
+            ) from error
+        raise DataError(error.what, where=name, now="Repair the file, or write one JSON object per line.") from error
+    return iter(rows_of_tree(tree, name))
+
+
+def _reads(line: str) -> bool:
+    try:
+        return isinstance(_parsed(line), dict)
+    except DataError:
+        return False
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise DataError(f"broken JSON: {error.msg} at {line}column {error.colno}") from error
+    except RecursionError as error:
+        raise DataError("broken JSON: it is nested too deeply") from error
+    except ValueError as error:
+        raise DataError(f"broken JSON: {str(error).partition(';')[0]}") from error

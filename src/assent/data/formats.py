@@ -1,0 +1,96 @@
+"""Which format a file has: named by the user, or found from its first rows."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from assent.data.examples import Format
+from assent.data.preference_formats import PREFERENCE_FORMATS
+from assent.data.rows import SourceRow
+from assent.data.single_formats import SINGLE_FORMATS
+from assent.errors import ConfigError, DataError
+
+FORMATS: tuple[Format, ...] = (*PREFERENCE_FORMATS, *SINGLE_FORMATS)
+"""In the order in which they are tried: what asks for more fields comes first."""
+
+_LOOK_AT = 100
+_KNOWN_FIELDS = [
+    "prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "response",
+    "messages",
+    "conversations",
+    "instruction",
+    "input",
+    "output",
+    "question",
+    "answer",
+    "completions",
+    "ranks",
+    "scores",
+    "label",
+    "text",
+    "score",
+]
+
+
+def format_named(name: str) -> Format:
+    """The format that `--format` names."""
+    for known in FORMATS:
+        if known.name == name:
+            return known
+    names = [known.name for known in FORMATS]
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f'Did you mean "{near[0]}"? ' if near else ""
+    raise ConfigError(f'there is no data format "{name}"', where="--format", now=f"{hint}Known: {', '.join(names)}.")
+
+
+def format_of(row: SourceRow) -> Format | None:
+    """The first format that fits one row."""
+    return next((known for known in FORMATS if row.problem is None and known.matches(row.fields)), None)
+
+
+def detect(rows: Sequence[SourceRow]) -> Format:
+    """The format of the first rows. Two formats in one file are an error that names a line of each.
+
+    A row whose fields are a part of another format's fields counts as an incomplete row of that one.
+    """
+    first: dict[str, tuple[Format, SourceRow]] = {}
+    for row in rows[:_LOOK_AT]:
+        found = format_of(row)
+        if found is not None:
+            first.setdefault(found.name, (found, row))
+    if not first:
+        raise _unknown(rows)
+    whole = [pair for pair in first.values() if not _is_part(pair, list(first.values()))]
+    if len(whole) > 1:
+        (one, one_row), (other, other_row) = whole[:2]
+        raise DataError(
+            f"mixed formats: this row is {one.name}, and {other_row.place} is {other.name}",
+            where=one_row.place,
+            now="Split the file by format, or name one with --format and add --on-bad-row skip.",
+        )
+    return whole[0][0]
+
+
+def _is_part(pair: tuple[Format, SourceRow], others: Sequence[tuple[Format, SourceRow]]) -> bool:
+    return any(pair[1].fields.keys() < other[1].fields.keys() for other in others)
+
+
+def _unknown(rows: Sequence[SourceRow]) -> DataError:
+    readable = next((row for row in rows if row.problem is None), None)
+    if readable is None:
+        return DataError(rows[0].problem or "the row cannot be read", where=rows[0].place, now="Repair the file.")
+    names = [str(name) for name in readable.fields]
+    near = [(name, match) for name in names for match in difflib.get_close_matches(name, _KNOWN_FIELDS, n=1)]
+    typos = [f'"{match}" for "{name}"' for name, match in near if name != match]
+    listed = ", ".join(names[:12]) or "none"
+    hint = f" Did you mean {', '.join(typos)}?" if typos else ""
+    return DataError(
+        f"no known format has these fields: {listed}",
+        where=readable.place,
+        now=f"Name the format with --format, or rename the fields (docs/data.md lists them).{hint}",
+    )

@@ -1,0 +1,189 @@
+"""Files in, vocabulary out: one function per kind of example a command asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+from assent.data import convert
+from assent.data.examples import Example, Format, Kind
+from assent.data.files import SourceFile, TextRows, read_file
+from assent.data.formats import detect, format_named, format_of
+from assent.data.rows import SourceRow
+from assent.errors import DataError
+from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
+
+T = TypeVar("T", bound=Hashable)
+
+_SKIP_HINT = "Give --on-bad-row skip to set such rows aside."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """How a file is read.
+
+    `format` is detected if None. Bad rows stop the reading, or are skipped, counted and written to `bad_rows_to`.
+    `limit` takes the first examples only. `positive_labels` says which labels are good where that is not well known.
+    `keep_ties` keeps pairs judged equal, as probability 0.5. `margin_per_score` turns a difference of scores into a
+    margin in reward units; 0 leaves margins out.
+    """
+
+    format: str | None = None
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    bad_rows_to: Path | None = None
+    limit: int | None = None
+    positive_labels: tuple[str, ...] = ()
+    keep_ties: bool = True
+    margin_per_score: float = 0.0
+
+
+_DEFAULT = ReadOptions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset(Generic[T]):
+    """Examples of one file with their lineage. `sha256` is of the bytes on disk; `notes` are for people."""
+
+    examples: tuple[T, ...]
+    format: str
+    sha256: str
+    path: str
+    bad_rows: int
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+
+def load_demonstrations(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Demonstration]:
+    """Conversations to imitate; from judged completions, the chosen ones."""
+    return _load(path, options, Kind.DEMONSTRATIONS, convert.demonstrations)
+
+
+def load_comparisons(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Comparison]:
+    """Pairs; from rankings and scores, all pairs of a prompt under one `group`."""
+
+    def pairs(examples: Sequence[Example]) -> list[Comparison]:
+        return convert.comparisons(examples, keep_ties=options.keep_ties, margin_per_score=options.margin_per_score)
+
+    return _load(path, options, Kind.COMPARISONS, pairs)
+
+
+def load_rankings(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Ranking]:
+    """Rankings of K completions; from pairs, rankings of two."""
+    return _load(path, options, Kind.RANKINGS, convert.rankings)
+
+
+def load_ratings(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
+    """Scored completions; labels as 1.0 (good) and 0.0. Texts judged by themselves have an empty prompt."""
+    return _load(path, options, Kind.RATINGS, convert.ratings)
+
+
+def load_prompts(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
+    """Prompts; from files with answers, each distinct prompt once. A .txt file has one prompt per line."""
+    return _load(path, options, Kind.PROMPTS, convert.prompts)
+
+
+def load_texts(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[str]:
+    """Documents for pretraining. A .txt file is one document; conversations become transcripts."""
+    return _load(path, options, Kind.TEXTS, convert.texts)
+
+
+def _load(
+    path: str | Path, options: ReadOptions, wanted: Kind, conversion: Callable[[Sequence[Example]], list[T]]
+) -> Dataset[T]:
+    text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
+    source = read_file(path, text_rows=text_rows)
+    format_ = format_named(options.format) if options.format else detect(source.rows)
+    examples, bad = _read_rows(source, format_, options, wanted)
+    if options.bad_rows_to is not None and bad:
+        _write_bad_rows(bad, options.bad_rows_to)
+    if not examples:
+        row, error = bad[0]
+        raise DataError(
+            f"all {len(bad)} rows are bad; the first: {error.what}", where=row.place, now=_format_hint(row, format_)
+        )
+    if wanted in (Kind.RATINGS, Kind.DEMONSTRATIONS, Kind.COMPARISONS, Kind.RANKINGS):
+        examples = convert.with_scores(examples, options.positive_labels, source.path)
+    made = conversion(examples)
+    if not made:
+        error = convert.cannot(format_.kind, wanted, format_.name)
+        raise DataError(error.what, where=source.path, now=error.now)
+    notes = _notes(examples, made, bad, wanted, format_)
+    return Dataset(
+        examples=tuple(made[: options.limit]),
+        format=format_.name,
+        sha256=source.sha256,
+        path=source.path,
+        bad_rows=len(bad),
+        notes=notes,
+    )
+
+
+BadRow = tuple[SourceRow, DataError]
+
+
+def _read_rows(
+    source: SourceFile, format_: Format, options: ReadOptions, wanted: Kind
+) -> tuple[list[Example], list[BadRow]]:
+    read = format_.read_prompts if wanted is Kind.PROMPTS and format_.read_prompts else format_.read
+    examples: list[Example] = []
+    bad: list[BadRow] = []
+    for row in source.rows:
+        try:
+            if row.problem is not None:
+                raise DataError(row.problem)
+            examples += read(row.fields)
+        except DataError as error:
+            reason = _explained(error, row, format_)
+            if options.on_bad_row == "stop":
+                raise DataError(reason, where=row.place, now=_SKIP_HINT) from error
+            bad.append((row, DataError(reason)))
+    return examples, bad
+
+
+def _explained(error: DataError, row: SourceRow, format_: Format) -> str:
+    """The row's error; a row of another format altogether is said to be one."""
+    other = format_of(row)
+    if other is None or other is format_ or format_.matches(row.fields):
+        return error.what
+    return f"mixed formats: this row is {other.name}, the file is read as {format_.name} ({error.what})"
+
+
+def _format_hint(row: SourceRow, format_: Format) -> str:
+    other = format_of(row)
+    if other is not None and other is not format_:
+        return f"Is --format {other.name} meant?"
+    return "Repair the file, or name its --format."
+
+
+def _notes(
+    examples: Sequence[Example], made: Sequence[Hashable], bad: Sequence[BadRow], wanted: Kind, format_: Format
+) -> tuple[str, ...]:
+    double = len(examples) - len(set(examples))
+    ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
+    told = [
+        f"{len(bad)} bad rows set aside" if bad else "",
+        f"{double} rows occur more than once (kept)" if double else "",
+        f"{ties} of {len(made)} pairs are ties" if ties else "",
+        f"{len(made)} {wanted.value} made of {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+    ]
+    return tuple(note for note in told if note)
+
+
+def _write_bad_rows(bad: Sequence[BadRow], path: Path) -> None:
+    """One JSON object per bad row, whole or not at all: written beside and renamed."""
+    lines = [
+        json.dumps({"place": row.place, "line": row.number, "reason": error.what, "row": dict(row.fields)}, default=str)
+        for row, error in bad
+    ]
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise DataError(f"the bad rows cannot be set aside ({error.strerror})", where=str(path)) from error

@@ -1,0 +1,266 @@
+"""Rows of one completion or less: demonstrations, ratings, labelled texts, prompts and plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from assent.data.examples import Example, Format, Kind, Labelled
+from assent.data.prompts import prompt_of
+from assent.data.rows import (
+    Fields,
+    answer_of,
+    demonstration_conversation,
+    list_of,
+    messages_value,
+    number_value,
+    present,
+    prompt_conversation,
+    text_of,
+    wrong,
+)
+from assent.errors import DataError
+from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role
+
+_PAIRS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("prompt", "answer"),
+    ("prompt", "output"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("query", "response"),
+    ("context", "response"),
+    ("instruction", "response"),
+    ("instruction", "completion"),
+    ("input", "output"),
+    ("input", "target"),
+)
+_SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
+_LABELLED_TEXTS = ("text", "sentence", "tweet", "test_case", "comment")
+_LABELS = ("label", "class", "label_gold")
+_DAVIDSON = ("hate_speech", "offensive_language", "neither")
+_MODERATION = ("S", "H", "V", "HR", "SH")
+_NO_PROMPT = Conversation(messages=())
+
+
+def _pair_name(fields: Fields, *, text_only: bool = True) -> tuple[str, str] | None:
+    for prompt, answer in _PAIRS:
+        if prompt in fields and answer in fields and (not text_only or not isinstance(fields[answer], list | Mapping)):
+            return prompt, answer
+    return None
+
+
+def read_prompt_completion(fields: Fields) -> list[Example]:
+    """A prompt and a completion under any usual pair of names."""
+    prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
+    answer = answer_of(fields, answer_name)
+    return [Demonstration(conversation=prompt_of(fields, prompt_name).then(answer.strip()))]
+
+
+def read_messages(fields: Fields) -> list[Example]:
+    """A list of messages under `messages` or `conversations`; the assistant has the last word."""
+    messages, name = _messages(fields)
+    return [Demonstration(conversation=demonstration_conversation(messages, name))]
+
+
+def read_messages_as_prompt(fields: Fields) -> list[Example]:
+    """The messages before the assistant's last word, or all of them if the assistant is next."""
+    messages, name = _messages(fields)
+    return [prompt_conversation(messages[:-1] if messages[-1].role is Role.ASSISTANT else messages, name)]
+
+
+def _messages(fields: Fields) -> tuple[tuple[Message, ...], str]:
+    name = "messages" if "messages" in fields else "conversations"
+    messages = messages_value(present(fields, name), name)
+    system = fields.get("system")
+    if isinstance(system, str) and system.strip() and messages[0].role is not Role.SYSTEM:
+        messages = (*messages_value([{"role": "system", "content": system}], "system"), *messages)
+    return messages, name
+
+
+def read_alpaca(fields: Fields) -> list[Example]:
+    """instruction, input (may be empty) and output."""
+    answer = answer_of(fields, "output")
+    return [Demonstration(conversation=prompt_of(fields, "instruction").then(answer.strip()))]
+
+
+def read_self_instruct(fields: Fields) -> list[Example]:
+    """instruction with `instances`, each an input and an output."""
+    read: list[Example] = []
+    for place, instance in enumerate(list_of(fields, "instances")):
+        if not isinstance(instance, Mapping):
+            raise wrong(f"instances[{place}]", "an object with input and output", instance)
+        read += read_alpaca({"instruction": fields.get("instruction"), **instance})
+    if not read:
+        raise DataError('field "instances": the list is empty')
+    return read
+
+
+def read_labelled_messages(fields: Fields) -> list[Example]:
+    """Messages that end with the judged answer, and a label."""
+    conversation = demonstration_conversation(messages_value(present(fields, "messages"), "messages"), "messages")
+    prompt = prompt_conversation(conversation.messages[:-1], "messages")
+    return [_labelled(prompt, conversation.messages[-1].content, present(fields, "label"), "label")]
+
+
+def read_labelled_completion(fields: Fields) -> list[Example]:
+    """A prompt, a completion and a label."""
+    prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
+    prompt = prompt_of(fields, prompt_name)
+    return [_labelled(prompt, answer_of(fields, answer_name), present(fields, "label"), "label")]
+
+
+def read_rated_completion(fields: Fields) -> list[Example]:
+    """A prompt, a completion and a number."""
+    prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
+    name = "score" if "score" in fields else "rating"
+    score = number_value(present(fields, name), name)
+    prompt, answer = prompt_of(fields, prompt_name), answer_of(fields, answer_name)
+    return [Rating(prompt=prompt, completion=Completion(text=answer), score=score)]
+
+
+def read_dialogue_rating(fields: Fields) -> list[Example]:
+    """A dialogue (`source`, one turn a line, speakers alternating), a system's reply and its mean scores."""
+    turns = [turn.strip() for turn in text_of(fields, "source").split("\n") if turn.strip()]
+    roles = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
+    told: list[Any] = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+    scores = present(fields, "scores")
+    if not isinstance(scores, Mapping):
+        raise wrong("scores", "an object with the score of each criterion", scores)
+    prompt = prompt_conversation(messages_value(told, "source"), "source")
+    completion = Completion(text=answer_of(fields, "system_output").strip())
+    criterion = "overall" if "overall" in scores else next(iter(scores), "overall")
+    score = number_value(present(scores, criterion), f"scores.{criterion}")
+    return [Rating(prompt=prompt, completion=completion, score=score, criterion=str(criterion))]
+
+
+def read_labelled_text(fields: Fields) -> list[Example]:
+    """A text judged by itself, and a label."""
+    text_name = next((name for name in _LABELLED_TEXTS if name in fields), "text")
+    label_name = next((name for name in _LABELS if name in fields), "label")
+    return [_labelled(_NO_PROMPT, answer_of(fields, text_name), present(fields, label_name), label_name)]
+
+
+def read_davidson(fields: Fields) -> list[Example]:
+    """A tweet of class 0 (hate_speech), 1 (offensive_language) or 2 (neither)."""
+    place = number_value(present(fields, "class"), "class")
+    if place not in (0, 1, 2):
+        raise DataError(f'field "class": expected 0, 1 or 2, got {place:g}')
+    return [_labelled(_NO_PROMPT, answer_of(fields, "tweet"), _DAVIDSON[int(place)], "class")]
+
+
+def read_moderation(fields: Fields) -> list[Example]:
+    """A text with a 0/1 flag per category of harm; it is good if no known flag is up."""
+    flags = [name for name in _MODERATION if fields.get(name) is not None]
+    flagged = any(number_value(fields[name], name) > 0 for name in flags)
+    return [_labelled(_NO_PROMPT, answer_of(fields, "prompt"), "flagged" if flagged else "safe", "flags")]
+
+
+def read_prompt(fields: Fields) -> list[Example]:
+    """A prompt alone."""
+    name = next((name for name in _SINGLE_PROMPTS if name in fields), "prompt")
+    return [prompt_of(fields, name)]
+
+
+def read_text(fields: Fields) -> list[Example]:
+    """Plain text."""
+    text = text_of(fields, "text")
+    if not text.strip():
+        raise DataError('field "text": the text is empty')
+    return [text]
+
+
+def _labelled(prompt: Conversation, text: str, label: Any, name: str) -> Labelled:
+    if isinstance(label, bool):
+        word = "true" if label else "false"
+    elif isinstance(label, int | float):
+        word = f"{number_value(label, name):g}"
+    elif isinstance(label, str) and label.strip():
+        word = label.strip()
+    else:
+        raise wrong(name, "a label (true, false, a word or a number)", label)
+    return Labelled(prompt=prompt, completion=Completion(text=text), label=word)
+
+
+def _has(fields: Fields, *names: str) -> bool:
+    return all(name in fields for name in names)
+
+
+def _has_any(fields: Fields, names: tuple[str, ...]) -> bool:
+    return any(name in fields for name in names)
+
+
+SINGLE_FORMATS = (
+    Format(
+        name="labelled-messages",
+        kind=Kind.RATINGS,
+        matches=lambda row: _has(row, "messages", "label"),
+        read=read_labelled_messages,
+    ),
+    Format(
+        name="dialogue-ratings",
+        kind=Kind.RATINGS,
+        matches=lambda row: _has(row, "source", "system_output", "scores"),
+        read=read_dialogue_rating,
+    ),
+    Format(
+        name="labelled-completions",
+        kind=Kind.RATINGS,
+        matches=lambda row: _pair_name(row) is not None and "label" in row,
+        read=read_labelled_completion,
+    ),
+    Format(
+        name="rated-completions",
+        kind=Kind.RATINGS,
+        matches=lambda row: _pair_name(row) is not None and _has_any(row, ("score", "rating")),
+        read=read_rated_completion,
+    ),
+    Format(name="davidson", kind=Kind.RATINGS, matches=lambda row: _has(row, "class", *_DAVIDSON), read=read_davidson),
+    Format(
+        name="moderation",
+        kind=Kind.RATINGS,
+        matches=lambda row: "prompt" in row and sum(name in row for name in _MODERATION) >= 1,
+        read=read_moderation,
+    ),
+    Format(
+        name="messages",
+        kind=Kind.DEMONSTRATIONS,
+        matches=lambda row: "messages" in row,
+        read=read_messages,
+        read_prompts=read_messages_as_prompt,
+    ),
+    Format(
+        name="sharegpt",
+        kind=Kind.DEMONSTRATIONS,
+        matches=lambda row: "conversations" in row,
+        read=read_messages,
+        read_prompts=read_messages_as_prompt,
+    ),
+    Format(
+        name="alpaca",
+        kind=Kind.DEMONSTRATIONS,
+        matches=lambda row: _has(row, "instruction", "output"),
+        read=read_alpaca,
+    ),
+    Format(
+        name="self-instruct",
+        kind=Kind.DEMONSTRATIONS,
+        matches=lambda row: _has(row, "instruction", "instances"),
+        read=read_self_instruct,
+    ),
+    Format(
+        name="labelled-texts",
+        kind=Kind.RATINGS,
+        matches=lambda row: _has_any(row, _LABELLED_TEXTS) and _has_any(row, _LABELS),
+        read=read_labelled_text,
+    ),
+    Format(
+        name="prompt-completion",
+        kind=Kind.DEMONSTRATIONS,
+        matches=lambda row: _pair_name(row) is not None,
+        read=read_prompt_completion,
+    ),
+    Format(name="prompts", kind=Kind.PROMPTS, matches=lambda row: _has_any(row, _SINGLE_PROMPTS), read=read_prompt),
+    Format(name="text", kind=Kind.TEXTS, matches=lambda row: "text" in row, read=read_text),
+)

@@ -1,0 +1,113 @@
+"""Tables to rows: CSV and TSV, Parquet, and folders that `datasets` saved to disk."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from assent.data.rows import SourceRow
+from assent.errors import DataError
+
+_AGAIN = "Copy it or export it again."
+
+
+def csv_rows(text: str, name: str, *, delimiter: str) -> Iterator[SourceRow]:
+    """Rows under a header line; a column without a name (an index) is left out."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [column.strip() for column in next(reader, [])]
+        named = [column for column in header if column]
+        if len(set(named)) < len(named):
+            double = next(column for column in named if named.count(column) > 1)
+            raise DataError(f'the header names the column "{double}" twice', where=f"{name}:1")
+        line = reader.line_num + 1
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield _csv_row(header, cells, f"{name}:{line}", line)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"broken CSV: {error}", where=f"{name}:{reader.line_num}", now=_AGAIN) from error
+
+
+def _csv_row(header: list[str], cells: list[str], place: str, line: int) -> SourceRow:
+    if len(cells) != len(header):
+        problem = f"expected {len(header)} columns as in the header, got {len(cells)}"
+        return SourceRow(place=place, number=line, problem=problem)
+    fields = {column: _cell(cell) for column, cell in zip(header, cells, strict=True) if column}
+    return SourceRow(place=place, number=line, fields=fields)
+
+
+def _cell(cell: str) -> object:
+    """A cell that spells a list or an object in JSON is one: a table has no other way to hold messages."""
+    if cell.startswith(("[{", "{", '["', "[[")) or (cell.startswith("[") and cell[1:2].isdigit()):
+        try:
+            return json.loads(cell)
+        except (ValueError, RecursionError):
+            return cell
+    return cell
+
+
+def parquet_rows(content: bytes, name: str) -> list[SourceRow]:
+    """Rows of a Parquet file."""
+    try:
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"the Parquet file is damaged ({_first_line(error)})", where=name, now=_AGAIN) from error
+    return _table_rows(table, name)
+
+
+def arrow_folder_rows(folder: Path) -> tuple[tuple[SourceRow, ...], str]:
+    """Rows of a folder written by `Dataset.save_to_disk`, and the SHA-256 over its data files in order."""
+    if (folder / "dataset_dict.json").is_file():
+        splits = sorted(child.name for child in folder.iterdir() if (child / "state.json").is_file())
+        raise DataError(
+            f"the folder holds several splits ({', '.join(splits)})",
+            where=str(folder),
+            now=f"Give one of them, e.g. {folder / (splits or ['train'])[0]}.",
+        )
+    rows: list[SourceRow] = []
+    digest = hashlib.sha256()
+    for path in _arrow_files(folder):
+        try:
+            content = path.read_bytes()
+            table = pyarrow.ipc.open_stream(content).read_all()
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            raise DataError(f"the data file is damaged ({_first_line(error)})", where=str(path), now=_AGAIN) from error
+        digest.update(content)
+        rows += _table_rows(table, str(folder), start=len(rows) + 1)
+    return tuple(rows), digest.hexdigest()
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    state = folder / "state.json"
+    if not state.is_file():
+        files = sorted(child.name for child in folder.iterdir() if child.is_file())
+        inside = f"Give one of its files, e.g. {folder / files[0]}." if files else "Give a file."
+        raise DataError("this folder is no saved dataset (it has no state.json)", where=str(folder), now=inside)
+    try:
+        names = [str(entry["filename"]) for entry in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError("the file does not list the data files", where=str(state), now=_AGAIN) from error
+    return [folder / Path(name).name for name in names]
+
+
+def _table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[SourceRow]:
+    try:
+        listed = table.to_pylist()
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:
+        raise DataError(f"a value cannot be read ({_first_line(error)})", where=name, now=_AGAIN) from error
+    return [
+        SourceRow(place=f"{name}: row {number}", number=number, fields=fields)
+        for number, fields in enumerate(listed, start=start)
+    ]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0][:160]

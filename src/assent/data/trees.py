@@ -1,0 +1,109 @@
+"""A parsed JSON document to rows: a list, columns, a list under one name, or questions under topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from assent.data.rows import SourceRow, kind_of
+from assent.errors import DataError
+
+# names that columns have in the files people keep; a tree of topics has other names
+_COLUMNS = frozenset(
+    [
+        "prompt",
+        "prompts",
+        "chosen",
+        "rejected",
+        "completion",
+        "completions",
+        "response",
+        "responses",
+        "messages",
+        "conversations",
+        "instruction",
+        "instructions",
+        "input",
+        "inputs",
+        "output",
+        "outputs",
+        "text",
+        "texts",
+        "label",
+        "labels",
+        "question",
+        "questions",
+        "answer",
+        "answers",
+        "score",
+        "scores",
+        "ranks",
+    ]
+)
+_HOLDERS = ("data", "rows", "examples", "train")
+
+
+def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
+    """Rows of a JSON document; `name` is the file, for messages."""
+    items = _items(tree)
+    if items is None:
+        raise DataError(
+            f"expected a list of rows, columns or topics with questions, got {kind_of(tree)}",
+            where=name,
+            now="Write a list of objects, or one JSON object per line.",
+        )
+    for number, item in enumerate(items, start=1):
+        place = f"{name}: item {number}"
+        if isinstance(item, str):
+            item = {"text": item}
+        if isinstance(item, dict):
+            yield SourceRow(place=place, number=number, fields=item)
+        else:
+            yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
+
+
+def _items(tree: Any) -> list[Any] | None:
+    if isinstance(tree, list):
+        return tree
+    if not isinstance(tree, dict) or not tree:
+        return None
+    for holder in _HOLDERS:
+        held = tree.get(holder)
+        if len(tree) == 1 and isinstance(held, list):
+            return held
+    if _COLUMNS & {str(key).lower() for key in tree}:
+        return _column_rows(tree)
+    leaves = list(_topic_rows(tree, ()))
+    return leaves if leaves and all(leaf is not None for leaf in leaves) else None
+
+
+def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
+    """Columns of equal length (empty ones are left out); anything else is one row."""
+    columns = {key: value for key, value in tree.items() if isinstance(value, list) and value}
+    lengths = {len(column) for column in columns.values()}
+    plain = all(isinstance(value, list) for value in tree.values()) and not _is_one_row(columns)
+    if not plain or len(lengths) != 1:
+        return [dict(tree)]
+    names = list(columns)
+    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def _is_one_row(columns: Mapping[str, list[Any]]) -> bool:
+    """A single row whose every field is a list: of messages, or a list of texts with its list of scores."""
+    if {"text", "score"} <= columns.keys():
+        return all(isinstance(cell, str) for cell in columns["text"])
+    return all(
+        isinstance(cell, dict) and {"role", "from"} & cell.keys() for column in columns.values() for cell in column
+    )
+
+
+def _topic_rows(tree: Any, topics: tuple[str, ...]) -> Iterator[dict[str, str] | None]:
+    """Questions under nested topics; None marks something that is no such tree."""
+    if isinstance(tree, dict) and len(topics) < 8:
+        for topic, below in tree.items():
+            yield from _topic_rows(below, (*topics, str(topic)))
+    elif isinstance(tree, list) and topics:
+        for question in tree:
+            yield {"prompt": question, "topic": " / ".join(topics)} if isinstance(question, str) else None
+    else:
+        yield None
