@@ -30,7 +30,7 @@ def writing(path: Path, *, safe: str = "What was written before is intact.") -> 
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Replace `path` by `content` so that a reader sees the old or the new file, never a part; leaves no temporary file.
+    """Replace `path` by `content` so that a reader sees the old or the new file, never a part; no temporary file stays.
 
     `durable=False` leaves out the two syncs: the file may then be the old one again after a power cut.
     Raises RunError when the file system refuses.

@@ -1,4 +1,4 @@
-"""What a model was made from: hashes of data and parents, settings, seed, versions, machine kind; and its model card."""
+"""What a model was made from: hashes of data and parents, settings, seed, versions, machine; and its model card."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def data_source(path: Path, *, role: str, rows: int | None = None, format: str | None = None) -> DataSource:
+def data_source(path: Path, *, role: str, rows: int | None = None, file_format: str | None = None) -> DataSource:
     """Describe an input file or folder by its name and content, wherever it lies. Raises ConfigError if unreadable."""
-    return DataSource(role=role, name=path.name, sha256=_hashed(path, ("*",)), rows=rows, format=format)
+    return DataSource(role=role, name=path.name, sha256=_hashed(path, ("*",)), rows=rows, format=file_format)
 
 
 def parent(model: str | Path, *, role: str, folder: Path | None = None) -> Parent:
@@ -160,7 +160,8 @@ def _made_from(lineage: Lineage) -> str:
         [
             "## Made from\n",
             *(rows if len(rows) > 2 else ["Nothing but the settings below."]),
-            f"\nSeed {lineage.seed}; {lineage.device}, {lineage.precision}, {lineage.threads} threads; {lineage.machine}.",
+            f"\nSeed {lineage.seed}; {lineage.device}, {lineage.precision}, {lineage.threads} threads;",
+            f"{lineage.machine}.",
             f"Versions: {used}.\n\nSettings (sha256 {fingerprint(lineage.settings)}):\n",
             f"```json\n{json.dumps(dict(lineage.settings), indent=2, ensure_ascii=False)}\n```\n",
         ]

@@ -73,7 +73,7 @@ class JsonLines:
                 yield _row(line), stop
 
     def _end_of_whole_rows(self) -> int:
-        """The end of the last line that ends and is JSON. Only the last line is judged: the rest was read back before."""
+        """The end of the last line that ends and is JSON. Only the last one is judged: the rest was whole before."""
         data = b""
         with self._path.open("rb") as file:
             start = 0

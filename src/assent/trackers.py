@@ -11,16 +11,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
-from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from assent.durable import writing
 from assent.errors import ConfigError
 
 
 class Tracker(Protocol):
-    """Takes the metrics of a step; numbers that are not finite are passed on as they are where the viewer knows them."""
+    """Takes the metrics of a step; numbers that are not finite are passed on where the viewer knows them."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one step."""

@@ -1,8 +1,8 @@
 """A process that saves checkpoints in forked children, for tests that kill them.
 
 Each line of input is `FOLDER KEEP LINES`: a child saves steps 1, 2, 3, ... and dies as by kill -9 after so many lines
-of the package's (and shutil's) code were executed (0: it saves until somebody kills it). The child's process id is printed when it
-starts, and "dead" or "done" when it has ended.
+of the package's (and shutil's) code were executed (0: it saves until somebody kills it). The child's process id is
+printed when it starts, and "dead" or "done" when it has ended.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def test_kill_nine_at_any_moment_leaves_a_whole_checkpoint_and_never_an_older_on
 
 def test_death_at_every_line_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path, saver: Saver) -> None:
     seen: list[int] = []
-    for lines in range(1, 100_000, 3):
+    for lines in range(1, 100_000, 5):
         folder = tmp_path / str(lines)
         saver.start(folder, keep=1, lines=lines)
         ended = saver.ended()

@@ -18,7 +18,7 @@ _MARK = "$"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Tensors by name and JSON values by name. Floats keep their bits; tuples and keys that are not text need `pack`."""
+    """Tensors by name and JSON values by name. Floats keep their bits; tuples and keys other than text need `pack`."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     values: dict[str, JSON] = field(default_factory=dict)
@@ -40,7 +40,7 @@ def unpack(state: State) -> dict[str, Any]:
 
 
 def capture_rng() -> dict[str, Any]:
-    """The state of every global random generator (Python, NumPy, torch on the CPU and on each GPU) as a tree to pack."""
+    """The state of every global random generator (Python, NumPy, torch on CPU and on each GPU) as a tree to pack."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     assert name == "MT19937"
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
