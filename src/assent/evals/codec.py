@@ -21,7 +21,7 @@ _Record = TypeVar("_Record")
 
 def dumps(record: object) -> str:
     """Indented JSON of a dataclass."""
-    return json.dumps(_encode(record, type(record), "$"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_encode(record, type(record), "$"), indent=1, allow_nan=False) + "\n"
 
 
 def loads(text: str, kind: type[_Record], *, where: str) -> _Record:

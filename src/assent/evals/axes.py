@@ -1,0 +1,152 @@
+"""Axes of the report's charts: scales, round ticks, numbers as text, and thinning of long curves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assent.evals.intervals import Interval
+
+HEIGHT = 168  # pixels of a line chart's plot
+MAX_POINTS = 240  # points drawn of one line; longer curves are averaged in bins
+LABEL_GAP = 15  # pixels between two labels at the ends of lines
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """From values to [0, 1]; `root` spaces them by their square roots."""
+
+    low: float
+    high: float
+    root: bool = False
+
+    def place(self, value: float) -> float:
+        """The position of `value`, kept inside [0, 1]."""
+        low, high, value = (math.sqrt(max(0.0, v)) if self.root else v for v in (self.low, self.high, value))
+        return min(1.0, max(0.0, (value - low) / (high - low)))
+
+    def x(self, value: float) -> float:
+        """Per cent from the left."""
+        return round(100 * self.place(value), 2)
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        return round(HEIGHT * (1 - self.place(value)), 1)
+
+
+def number(value: float) -> str:
+    """A number for people: three digits or so, a true minus sign."""
+    size = abs(value)
+    if size >= 1000:
+        text = f"{value:,.0f}".replace(",", "\u202f")
+    elif size >= 100:
+        text = f"{value:.0f}"
+    elif size >= 10:
+        text = f"{value:.1f}"
+    elif size >= 0.01 or size == 0:
+        text = f"{value:.2f}"
+    else:
+        text = f"{value:.1e}" if size < 0.0001 else f"{value:.4f}"
+    return text.replace("-", "\u2212")
+
+
+def per_cent(value: float, digits: int = 0) -> str:
+    """A share as per cent with a no-break space."""
+    return f"{100 * value:.{digits}f}\u00a0%".replace("-", "\u2212")
+
+
+def ticks(low: float, high: float, *, about: int = 4) -> list[float]:
+    """Round values (1, 2, 5 times a power of ten) inside [low, high], about `about` of them."""
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def root_ticks(high: float) -> list[float]:
+    """Round values of a square-root axis from 0 to `high`, at least a sixth of it apart."""
+    chosen = [0.0]
+    power = 10.0 ** math.floor(math.log10(high) - 2)
+    while power <= high:
+        for factor in (1, 2, 5):
+            value = factor * power
+            room = math.sqrt(value / high) - math.sqrt(chosen[-1] / high)
+            if value <= high and room >= 1 / 6:
+                chosen.append(value)
+        power *= 10
+    return chosen
+
+
+def tick_text(value: float, values: Sequence[float]) -> str:
+    """The shortest text that tells the ticks apart."""
+    step = min((b - a for a, b in itertools.pairwise(values)), default=abs(value) or 1.0)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
+
+
+def domain(values: Sequence[float], *, zero: bool = False) -> tuple[float, float]:
+    """Ends of an axis that holds all `values` with a little room; never empty."""
+    low, high = min(values), max(values)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        low, high = low - (abs(low) or 1.0) * 0.5, high + (abs(high) or 1.0) * 0.5
+    room = 0.06 * (high - low)
+    return (low if zero and low == 0 else low - room), high + room
+
+
+def thinned(points: Sequence[Point], limit: int = MAX_POINTS) -> tuple[Point, ...]:
+    """At most about `limit` points: neighbours averaged in bins, the last point kept as it is."""
+    size = math.ceil(len(points) / limit)
+    if size <= 1:
+        return tuple(points)
+    bins = [points[i : i + size] for i in range(0, len(points) - 1, size)]
+    means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
+    return (*means, points[-1])
+
+
+def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
+    """A centred moving average over a twelfth of the curve."""
+    half = max(1, len(points) // 24)
+    result = []
+    for i, (x, _) in enumerate(points):
+        reach = min(half, i, len(points) - 1 - i)
+        window = points[i - reach : i + reach + 1]
+        result.append((x, sum(y for _, y in window) / len(window)))
+    return tuple(result)
+
+
+def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
+    """`positions` moved as little as needed so that neighbours are `gap` apart, in the same order."""
+    order = sorted(range(len(positions)), key=lambda i: positions[i])
+    moved = [positions[i] for i in order]
+    for i in range(1, len(moved)):
+        if moved[i] - moved[i - 1] < gap:
+            middle = (moved[i] + moved[i - 1]) / 2
+            moved[i - 1], moved[i] = middle - gap / 2, middle + gap / 2
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    result = [0.0] * len(moved)
+    for place, i in zip(moved, order, strict=True):
+        result[i] = place
+    return result
+
+
+def span(interval: Interval, *, share: bool = False) -> str:
+    """The two ends, with an en dash; empty where they are equal."""
+    if interval.low == interval.high:
+        return ""
+    if share:
+        return f"{100 * interval.low:.0f}\u2013{100 * interval.high:.0f}\u00a0%".replace("-", "\u2212")
+    low, high = number(interval.low), number(interval.high)
+    return f"{low} to {high}" if interval.low < 0 else f"{low}\u2013{high}"
+
+
+def x_text(value: float) -> str:
+    """A step as a whole number, anything else as `number` writes it."""
+    return f"{value:,.0f}".replace(",", "\u202f") if float(value).is_integer() else number(value)

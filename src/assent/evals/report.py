@@ -1,0 +1,111 @@
+"""The report: one HTML file that needs nothing else, and the same evidence as JSON.
+
+Everything that comes from models, data or settings is text: every value a template prints is escaped, and characters
+that hide or reorder text are spelt out. The page's policy lets nothing load and only this module's own script run.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import unicodedata
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from assent.durable import write_atomic
+from assent.evals import panels, words
+from assent.evals.axes import number, per_cent, span
+from assent.evals.evidence import Evidence, to_json
+
+SHOWN_SAMPLES = 8  # further samples are folded away
+_HIDING = frozenset({"Cf", "Cc", "Cs", "Co", "Zl", "Zp"})  # format, control, surrogate, private, line, paragraph
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+
+
+def write_report(evidence: Evidence, folder: Path) -> Path:
+    """Write report.html and report.json into `folder`, each whole or not at all; returns the path of the page.
+
+    Raises DataError where a number that must exist is not finite (nothing is written) and RunError where the file
+    system refuses.
+    """
+    data, page = to_json(evidence), render(evidence)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / "report.json", data)
+    write_atomic(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def render(evidence: Evidence) -> str:
+    """The page as text; the same evidence gives the same bytes."""
+    style, script = _resource("page.css"), _resource("page.js")
+    policy = (
+        f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    over = evidence.over_optimisation
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            evidence=evidence,
+            policy=policy,
+            style=Markup(style),
+            script=Markup(script),
+            headline=words.headline(evidence),
+            findings=words.findings(evidence),
+            checks=words.checks(evidence),
+            verdicts=[words.verdict_sentence(arm, found) for arm, found in over.verdicts.items()] if over else [],
+            panels=panels,
+            shown_samples=SHOWN_SAMPLES,
+        )
+    )
+
+
+def visible(text: str) -> str:
+    """`text` with every character that hides or reorders its neighbours spelt out, as in ⟨U+202E⟩."""
+    return "".join(f"\u27e8U+{ord(char):04X}\u27e9" if _hides(char) else char for char in text)
+
+
+def _hides(char: str) -> bool:
+    return (unicodedata.category(char) in _HIDING and char not in "\n\t") or char in _BLANK_LETTERS
+
+
+def _finalize(value: Any) -> Any:
+    """What every `{{ }}` passes through before it is escaped, so that no template can forget."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number,
+        per_cent=per_cent,
+        span=span,
+        duration=words.duration,
+        arm_name=panels.arm_name,
+        colour=panels.colour,
+        pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
+    )
+    return environment
+
+
+def _resource(name: str) -> str:
+    return resources.files("assent.evals").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _source_hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,184 @@
+"""The sentences of the report: the headline and what the numbers do and do not show. Plain, and honest both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from assent.evals.axes import number, per_cent, span
+from assent.evals.evidence import Evidence, MetricsRow
+from assent.evals.gold import AXES
+from assent.evals.over_optimisation import Verdict
+from assent.evals.panels import arm_name
+
+LOSS_STAGES = (("sft", "SFT"), ("reward", "Reward model"), ("dpo", "DPO"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One statement of the summary: a large figure, what it is, and whether it speaks for the run (None: neither)."""
+
+    figure: str
+    name: str
+    detail: str
+    good: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headline:
+    """The title line and the sentence below it."""
+
+    title: str
+    deck: str
+
+
+def headline(evidence: Evidence) -> Headline:
+    """What this run is about, in numbers, from the strongest evidence it has."""
+    start, end = _first(evidence.gold, "base", "sft", "dpo"), _first(evidence.gold, "ppo", "dpo", "sft")
+    if start is not None and end is not None and start != end:
+        return _gold_headline(evidence, start, end)
+    if evidence.win_rates:
+        win = evidence.win_rates[0]
+        title = f"{arm_name(win.arm)} wins {per_cent(win.rate.mean)} against {arm_name(win.against)}"
+        deck = f"On {win.wins + win.ties + win.losses} held-out prompts, judged by {win.judge}, ties counted half; "
+        return Headline(title=title, deck=f"{deck}the 95 % interval is {span(win.rate, share=True)}.")
+    if evidence.classifier:
+        area = evidence.classifier.auc
+        deck = f"The area under the ROC curve on {evidence.classifier.count} held-out texts; interval {span(area)}."
+        return Headline(title=f"AUC {number(area.mean)}", deck=deck)
+    if evidence.reward_model:
+        quality = evidence.reward_model
+        interval = span(quality.accuracy_interval, share=True)
+        deck = f"The reward model on {quality.pairs} pairs it never saw; interval {interval}."
+        return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
+    return _loss_headline(evidence)
+
+
+def findings(evidence: Evidence) -> list[Finding]:
+    """Up to four statements for the strip below the headline."""
+    found = []
+    for arm in ("ppo", "dpo"):
+        if closed := evidence.gap_closed.get(arm):
+            name = f"of the gap closed by {arm_name(arm)}"
+            detail = f"from SFT to ideal answers; interval {span(closed, share=True)}"
+            found.append(Finding(figure=per_cent(closed.mean), name=name, detail=detail, good=closed.low > 0))
+    if quality := evidence.reward_model:
+        best = quality.best_possible
+        detail = f"{quality.pairs} held-out pairs; interval {span(quality.accuracy_interval, share=True)}"
+        if best is not None:
+            detail = f"best possible under the labels' noise: {per_cent(best, 1)}"
+        good = None if best is None else best - quality.accuracy <= 0.03
+        figure = per_cent(quality.accuracy, 1)
+        found.append(Finding(figure=figure, name="of pairs ranked right", detail=detail, good=good))
+    if classifier := evidence.classifier:
+        detail = f"{classifier.positives} of {classifier.count} positive; interval {span(classifier.auc)}"
+        found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
+    if over := evidence.over_optimisation:
+        found.extend(_over_finding(over.verdicts))
+    return found[:4]
+
+
+def checks(evidence: Evidence) -> list[tuple[bool, str]]:
+    """Statements on the gold scores that hold or do not, each with the sign of its truth."""
+    result = []
+    for lower, higher in (("base", "sft"), ("sft", "ppo"), ("sft", "dpo")):
+        if lower in evidence.gold and higher in evidence.gold:
+            before, after = evidence.gold[lower].overall, evidence.gold[higher].overall
+            clear = after.low > before.high
+            words = "is above" if clear else "is not clearly above"
+            result.append(
+                (clear, f"{arm_name(higher)} {words} {arm_name(lower)}: {span(after)} against {span(before)}.")
+            )
+    if "sft" in evidence.gold and "ppo" in evidence.gold:
+        before_all, after_all = evidence.gold["sft"], evidence.gold["ppo"]
+        fallen = [axis for axis in AXES if after_all.axis(axis).mean < before_all.axis(axis).mean]
+        names = ", ".join(fallen)
+        words = (
+            f"From SFT to PPO these fell: {names}."
+            if fallen
+            else "Helpful, honest and harmless all rise from SFT to PPO."
+        )
+        result.append((not fallen, words))
+    return result
+
+
+def verdict_sentence(arm: str, found: Verdict) -> str:
+    """What the over-optimisation rule says, with its numbers."""
+    if not found.judged:
+        return f"{arm_name(arm)}: too few points with a gold score to judge."
+    if found.over_optimised:
+        return (
+            f"{arm_name(arm)}: gold falls by {number(found.gold_fall)} after its peak of {number(found.gold_peak)} at "
+            f"step {found.gold_peak_step}, while the proxy gains {number(found.proxy_rise)}: the reward is being gamed."
+        )
+    if found.gold_fall > found.gold_bar:
+        return (
+            f"{arm_name(arm)}: gold falls by {number(found.gold_fall)} after its peak, but the proxy does not rise "
+            f"with it ({number(found.proxy_rise)}, needed {number(found.proxy_bar)}): worse, not gamed."
+        )
+    return (
+        f"{arm_name(arm)}: gold ends at {number(found.gold_end)}, within {number(found.gold_bar)} of its peak of "
+        f"{number(found.gold_peak)}. No over-optimisation."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, the two largest that count."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:
+    before, after = evidence.gold[start].overall, evidence.gold[end].overall
+    deck = (
+        f"The gold judge's score on held-out prompts {'rises' if after.mean > before.mean else 'goes'} from "
+        f"{number(before.mean)} ({arm_name(start)}) to {number(after.mean)} ({arm_name(end)})"
+    )
+    ceiling, closed = evidence.gold.get("ceiling"), evidence.gap_closed.get(end)
+    if ceiling and closed:
+        deck += (
+            f", where ideal answers score {number(ceiling.overall.mean)}. "
+            f"{arm_name(end)} closes {per_cent(closed.mean)} of the distance that SFT left open"
+        )
+    if other := evidence.gap_closed.get("dpo"):
+        deck += f"; DPO, from the same pairs, {per_cent(other.mean)}" if end != "dpo" else ""
+    return Headline(title=f"From {number(before.mean)} to {number(after.mean)}", deck=deck + ".")
+
+
+def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
+    main, control = verdicts.get("ppo"), verdicts.get("no_kl")
+    if main is None or not main.judged:
+        return []
+    figure = "Gamed" if main.over_optimised else "Sound"
+    detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
+    if control is not None and control.judged:
+        without = "gold falls" if control.over_optimised else "gold holds"
+        detail += f"; with KL weight 0, {without}"
+    return [Finding(figure=figure, name="PPO under its KL penalty", detail=detail, good=not main.over_optimised)]
+
+
+def _loss_headline(evidence: Evidence) -> Headline:
+    for stage, name in LOSS_STAGES:
+        rows = evidence.curves.get(stage, ())
+        for metric, what in (("eval_loss", "held-out loss"), ("loss", "training loss")):
+            values = _values(rows, metric)
+            if len(values) > 1:
+                title = f"{what.capitalize()} from {number(values[0])} to {number(values[-1])}"
+                return Headline(title=title, deck=f"{name}, {len(rows)} steps, in {duration(evidence.wall_s)}.")
+    if len(values := _values(evidence.curves.get("ppo", ()), "reward")) > 1:
+        deck = f"Mean reward of the rollouts over {len(values)} PPO steps, in {duration(evidence.wall_s)}."
+        return Headline(title=f"Reward from {number(values[0])} to {number(values[-1])}", deck=deck)
+    return Headline(title=evidence.title, deck="This run left no measurements to show.")
+
+
+def _values(rows: tuple[MetricsRow, ...], metric: str) -> list[float]:
+    return [value for row in rows if (value := row.get(metric)) is not None]
+
+
+def _first(arms: Iterable[str], *names: str) -> str | None:
+    present = set(arms)
+    return next((name for name in names if name in present), None)
