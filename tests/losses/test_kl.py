@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, tensor
 from torch.testing import assert_close
 
-from assent.losses.kl import AdaptiveKL, exact_kl, kl_k1, kl_k2, kl_k3, kl_penalty
+from assent.losses.advantages import gae
+from assent.losses.kl import AdaptiveKL, exact_kl, kl_k1, kl_k2, kl_k3, kl_penalty, own_token_term
+from assent.losses.policy import clipped_policy_loss
 
 Estimator = Callable[[Tensor, Tensor], Tensor]
 POLICY, REFERENCE = tensor([0.7, 0.2, 0.1], dtype=torch.float64), tensor([0.4, 0.4, 0.2], dtype=torch.float64)
@@ -54,6 +56,64 @@ def test_gradients_in_a_loss_are_zero_for_k1_the_kls_for_k2_and_the_reversed_kls
     assert_close(expected_gradient(kl_k2, logit_V), forward)
     assert_close(expected_gradient(kl_k3, logit_V), reverse)
     assert (forward - reverse).abs().max() > 0.01  # the three really differ here
+
+
+def expected_reinforce(penalty_V: Tensor, logit_V: Tensor) -> Tensor:
+    """E over x ~ p of penalty(x) grad log p(x): what a policy gradient makes of a penalty in the reward."""
+    logp_V = logit_V.log_softmax(0)
+    return torch.autograd.grad((logp_V.detach().exp() * penalty_V.detach() * logp_V).sum(), logit_V)[0]
+
+
+def test_in_the_reward_only_k1_has_the_gradient_of_the_kl_and_the_exact_kl_has_none_of_its_own_position() -> None:
+    logit_V = POLICY.log().clone().requires_grad_()
+    policy_V, log_q_V = logit_V.softmax(0), REFERENCE.log()
+    forward = torch.autograd.grad(kl(policy_V, REFERENCE), logit_V, retain_graph=True)[0]
+    reverse = torch.autograd.grad(kl(REFERENCE, policy_V), logit_V)[0]
+    exact_V = kl(POLICY, REFERENCE).expand(3)
+    assert_close(expected_reinforce(kl_k1(POLICY.log(), log_q_V), logit_V), forward)
+    assert_close(expected_reinforce(kl_k3(POLICY.log(), log_q_V), logit_V), forward - reverse)
+    assert_close(expected_reinforce(exact_V, logit_V), torch.zeros(3, dtype=torch.float64))
+    term_V = own_token_term(exact_V, POLICY.log(), log_q_V, coefficient=1.0)
+    assert_close(expected_reinforce(-term_V - exact_V, logit_V), forward)
+    assert_close((POLICY * term_V).sum().item(), 0.0)
+
+
+def test_exact_kl_in_the_reward_with_the_own_token_term_is_the_gradient_of_reward_less_kl_of_whole_sequences() -> None:
+    # every sequence of two tokens out of three, each with its probability: the objective is known in full
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    first_V, second_VV = normal(3).requires_grad_(), normal(3, 3).requires_grad_()
+    log_q_V, log_q_VV, reward_VV = normal(3).log_softmax(0), normal(3, 3).log_softmax(1), normal(3, 3)
+    beta = 0.3
+    logp_V, logp_VV = first_V.log_softmax(0), second_VV.log_softmax(1)
+    sequence_VV = logp_V[:, None] + logp_VV
+    distance_VV = sequence_VV - log_q_V[:, None] - log_q_VV
+    objective = (sequence_VV.exp() * (reward_VV - beta * distance_VV)).sum()
+    truth = torch.autograd.grad(objective, [first_V, second_VV], retain_graph=True)
+
+    def gradient(with_term: bool) -> tuple[Tensor, ...]:
+        logp_N = torch.stack([torch.stack([logp_V[a], logp_VV[a, b]]) for a in range(3) for b in range(3)]).flatten()
+        log_q_N = torch.stack([torch.stack([log_q_V[a], log_q_VV[a, b]]) for a in range(3) for b in range(3)]).flatten()
+        kl_VV = exact_kl(logp_VV, log_q_VV)[:, None].expand(3, 3)
+        kl_N = torch.stack([exact_kl(logp_V, log_q_V).expand(3, 3), kl_VV], dim=2).flatten().detach()
+        reward_N = -beta * kl_N
+        reward_N[1::2] += reward_VV.flatten()
+        advantage_N, _ = gae(reward_N, torch.zeros_like(reward_N), [2] * 9, gamma=1.0, lam=1.0)
+        if with_term:
+            advantage_N = advantage_N + own_token_term(kl_N, logp_N, log_q_N, coefficient=beta)
+        chance_N = sequence_VV.detach().exp().flatten().repeat_interleave(2)
+        mask_N = torch.ones(18, dtype=torch.bool)
+        loss = clipped_policy_loss(
+            logp_N, logp_N.detach(), chance_N * advantage_N, mask_N, clip_low=0.2, clip_high=0.2, step_tokens=1
+        ).loss
+        return torch.autograd.grad(-loss, [first_V, second_VV], retain_graph=True)
+
+    for found, expected in zip(gradient(with_term=True), truth, strict=True):
+        assert_close(found, expected)
+    assert (gradient(with_term=False)[1] - truth[1]).abs().max() > 0.01  # the term is needed
 
 
 def test_exact_kl_counts_tokens_the_policy_never_says_as_zero() -> None:

@@ -94,6 +94,8 @@ def test_chunks_give_the_materialised_values_and_gradients(shape: LogitShape, wi
     assert_close(found.logp_N, true.logp_N)
     assert_close(found.entropy_N, true.entropy_N)
     assert_close(found.kl_N, true.kl_N)
+    assert_close(found.reference_logp_N, log_q_NV.gather(1, target_N[:, None]).squeeze(1))
+    assert found.reference_logp_N is not None and not found.reference_logp_N.requires_grad
     gradients = torch.autograd.grad(weighted_sum(found), inputs)
     for gradient, expected in zip(gradients, torch.autograd.grad(weighted_sum(true), inputs), strict=True):
         assert_close(gradient, expected)

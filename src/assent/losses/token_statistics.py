@@ -42,11 +42,15 @@ class ReferenceHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStatistics:
-    """One number per token in float32 (float64 for float64 inputs); None where it was not asked for."""
+    """One number per token in float32 (float64 for float64 inputs); None where it was not asked for.
+
+    `reference_logp_N`, the reference's log-probability of the target, comes with the KL and carries no gradient.
+    """
 
     logp_N: Tensor
     entropy_N: Tensor | None
     kl_N: Tensor | None
+    reference_logp_N: Tensor | None = None
 
 
 def token_statistics(
@@ -71,8 +75,9 @@ def token_statistics(
         if reference.top_k is not None and reference.top_k < weight_VH.shape[0]:
             wanted = replace(wanted, top_k=reference.top_k)
     policy = (hidden_NH, weight_VH, bias_V)
-    logp_N, entropy_N, kl_N = _TokenStatistics.apply(*policy, target_N, *parts, wanted)  # type: ignore[no-untyped-call]
-    return TokenStatistics(logp_N=logp_N, entropy_N=entropy_N, kl_N=kl_N)
+    found = _TokenStatistics.apply(*policy, target_N, *parts, wanted)  # type: ignore[no-untyped-call]
+    logp_N, entropy_N, kl_N, reference_logp_N = found
+    return TokenStatistics(logp_N=logp_N, entropy_N=entropy_N, kl_N=kl_N, reference_logp_N=reference_logp_N)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +110,14 @@ class _TokenStatistics(torch.autograd.Function):
         with torch.autocast(tensors[0].device.type, enabled=False):
             policy = wanted.head(*tensors[:3])
             reference = None if tensors[4] is None else wanted.head(*tensors[4:])
-            found = _forward(policy, reference, tensors[3], wanted)
+            *found, reference_logp_N = _forward(policy, reference, tensors[3], wanted)
         ctx.wanted = wanted
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *found)
         logp_N, entropy_N, kl_N, _, _ = found
-        return logp_N, entropy_N if wanted.entropy else None, None if reference is None else kl_N
+        ctx.mark_non_differentiable(reference_logp_N)
+        compared = (None, None) if reference is None else (kl_N, reference_logp_N)
+        return logp_N, entropy_N if wanted.entropy else None, *compared
 
     @staticmethod
     @once_differentiable
@@ -124,7 +131,7 @@ class _TokenStatistics(torch.autograd.Function):
             reference = None if upstream[2] is None else ctx.wanted.head(*tensors[4:])
             gradients = HeadGradients(policy, ctx.needs_input_grad)
             for rows in policy.chunks():
-                chunk = _Chunk.at(rows, tensors[3], upstream, found)
+                chunk = _Chunk.at(rows, tensors[3], upstream[:3], found)
                 gradients.add(rows, *_logit_gradient(policy, reference, chunk, ctx.wanted.top_k))
             return (*gradients.finished(*tensors[:3]), None, None, None, None, None)
 
@@ -132,20 +139,17 @@ class _TokenStatistics(torch.autograd.Function):
 def _forward(
     policy: ChunkedHead, reference: ChunkedHead | None, target_N: Tensor, wanted: _Wanted
 ) -> tuple[Tensor, ...]:
-    """logp, entropy, KL and both log-normalisers of every token; what was not asked for is empty."""
-    size = target_N.shape[0]
-
-    def numbers(wanted: bool) -> Tensor:
-        return policy.buffer_CV.new_empty(size if wanted else 0)
-
-    logp_N, entropy_N, kl_N = numbers(True), numbers(wanted.entropy), numbers(reference is not None)
-    normaliser_N, reference_normaliser_N = numbers(True), numbers(reference is not None)
+    """logp, entropy, KL, both log-normalisers and the reference's logp; what was not asked for is empty."""
+    size, compared = target_N.shape[0], 0 if reference is None else target_N.shape[0]
+    new = policy.buffer_CV.new_empty
+    logp_N, normaliser_N, entropy_N = new(size), new(size), new(size if wanted.entropy else 0)
+    kl_N, reference_normaliser_N, reference_logp_N = new(compared), new(compared), new(compared)
     plain = reference is None and not wanted.entropy
     scratch = policy.buffer_CV if plain else policy.new_chunk()
     for rows in policy.chunks():
-        z_CV = policy.logits(rows)
+        z_CV, target_C1 = policy.logits(rows), target_N[rows].unsqueeze(1)
         p_CV = scratch[: z_CV.shape[0]]
-        target_logit_C = z_CV.gather(1, target_N[rows].unsqueeze(1)).squeeze(1)
+        target_logit_C = z_CV.gather(1, target_C1).squeeze(1)
         normaliser_N[rows] = log_normaliser(z_CV, p_CV)
         logp_N[rows] = target_logit_C - normaliser_N[rows]
         if plain:
@@ -154,6 +158,7 @@ def _forward(
             log_q_CV = reference.logits(rows)
             reference_normaliser_N[rows] = log_normaliser(log_q_CV, p_CV)
             log_q_CV.sub_(reference_normaliser_N[rows].unsqueeze(1))
+            reference_logp_N[rows] = log_q_CV.gather(1, target_C1).squeeze(1)
         logp_CV = z_CV.sub_(normaliser_N[rows].unsqueeze(1))
         torch.exp(logp_CV, out=p_CV)
         if reference is not None:
@@ -163,7 +168,7 @@ def _forward(
             kl_N[rows] = log_ratio_CV.mul_(p_CV).sum(1).clamp_min_(0.0)  # below zero is rounding only
         if wanted.entropy:
             entropy_N[rows] = logp_CV.mul_(p_CV).sum(1).neg_()
-    return logp_N, entropy_N, kl_N, normaliser_N, reference_normaliser_N
+    return logp_N, entropy_N, kl_N, normaliser_N, reference_normaliser_N, reference_logp_N
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
