@@ -1,10 +1,10 @@
 """Proximal policy optimisation from a reward on whole completions (Schulman et al. 2017; Stiennon et al. 2020).
 
-    repeat: write completions with the policy, score them
-            r_t = -beta KL_t + [t is the last token] reward            (KL in the reward)
-            A, R = GAE(r, V)
-            for some epochs, for each mini-batch:
-                L = clipped policy loss + c_v clipped value loss - c_e entropy (+ beta KL, if the KL is in the loss)
+repeat: write completions with the policy, score them
+        r_t = -beta KL_t + [t is the last token] reward            (KL in the reward)
+        A, R = GAE(r, V)
+        for some epochs, for each mini-batch:
+            L = clipped policy loss + c_v clipped value loss - c_e entropy (+ beta KL, if the KL is in the loss)
 """
 
 from __future__ import annotations
@@ -171,9 +171,7 @@ class PPOTask:
         self._row = rollout_metrics(turns, rewards, scored, self._experience)
         self._row["kl_coefficient"] = self._controller.coefficient
         self._row |= self._observer(
-            Rollout(
-                iteration=iteration, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards)
-            )
+            Rollout(iteration=iteration, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards))
         )
         self._tallies, self._stopped = [], False
         if settings.kl_target is not None:
@@ -187,7 +185,8 @@ class PPOTask:
             epoch, place = divmod(position, count)
             chosen.append((epoch, place))
         orders = {
-            epoch: epoch_order(count, seed=derive(self._seed, "prompts"), epoch=epoch) for epoch in {e for e, _ in chosen}
+            epoch: epoch_order(count, seed=derive(self._seed, "prompts"), epoch=epoch)
+            for epoch in {e for e, _ in chosen}
         }
         return [int(orders[epoch][place]) for epoch, place in chosen]
 
@@ -318,9 +317,7 @@ def build_experience(
     )
 
 
-def rollout_metrics(
-    turns: Sequence[Turn], rewards: Sequence[float], scored: Scored, experience: Experience
-) -> Metrics:
+def rollout_metrics(turns: Sequence[Turn], rewards: Sequence[float], scored: Scored, experience: Experience) -> Metrics:
     """Means over the rollout. `kl` is in nats per sequence; `sampler_drift` compares sampler and learner."""
     count, tokens = len(turns), scored.logp_N.shape[0]
     mean = sum(rewards) / count

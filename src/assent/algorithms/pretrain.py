@@ -105,7 +105,9 @@ def encode_documents(documents: Sequence[str | Conversation], template: ChatTemp
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:
     """Cut long documents into neighbouring windows of at most `length` tokens."""
     return [
-        Encoded(ids=one.ids[start : start + length], written_by_assistant=one.written_by_assistant[start : start + length])
+        Encoded(
+            ids=one.ids[start : start + length], written_by_assistant=one.written_by_assistant[start : start + length]
+        )
         for one in encoded
         for start in range(0, len(one.ids), length)
         if any(one.written_by_assistant[start + 1 : start + length])

@@ -23,8 +23,8 @@ from assent.algorithms.epochs import EpochTask, MicroBatch, TrainSettings
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
+from assent.evals.reward_quality import ScoredPairs
 from assent.losses.preference import binary_loss, bradley_terry_loss, plackett_luce_loss
-from assent.metrics import Metrics
 from assent.model.flat import flatten
 from assent.ports.learning import Learner, LossResult, Need, Outputs
 from assent.text.template import ChatTemplate
@@ -121,9 +121,7 @@ def _from_ranking(ranking: Ranking) -> _Judged:
     return _Judged(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
 
 
-def reward_task(
-    judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings, seed: int
-) -> EpochTask:
+def reward_task(judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings, seed: int) -> EpochTask:
     """The training task."""
     if settings.loss == "plackett_luce" and not all(one.ranks for one in judgements):
         raise ConfigError("Plackett-Luce needs rankings", now='Use --set loss="bradley_terry" for pairs and labels.')
@@ -145,9 +143,7 @@ def reward_pieces(chosen: Sequence[Judgement], settings: RewardSettings) -> list
         order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
         back_B = torch.tensor(order).argsort()
         batch = flatten([sequences[index] for index in order], [[False] * len(sequences[index]) for index in order])
-        loss = partial(
-            _loss, run=run, back_B=back_B, settings=settings, step_pairs=step_pairs, step_items=len(chosen)
-        )
+        loss = partial(_loss, run=run, back_B=back_B, settings=settings, step_pairs=step_pairs, step_items=len(chosen))
         pieces.append(MicroBatch(batch=batch, need=Need(logp=False, logits=True), loss=loss))
     return pieces
 
@@ -175,9 +171,7 @@ def _loss(
     return _pair_loss(reward_B, run, settings, step_pairs)
 
 
-def _pair_loss(
-    reward_B: Tensor, run: Sequence[Judgement], settings: RewardSettings, step_pairs: int
-) -> LossResult:
+def _pair_loss(reward_B: Tensor, run: Sequence[Judgement], settings: RewardSettings, step_pairs: int) -> LossResult:
     better, worse, probability, margin = [], [], [], []
     start = 0
     for one in run:
@@ -203,19 +197,9 @@ def _pair_loss(
     return LossResult(loss=result.loss, sums=sums, count=len(better))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoredPairs:
-    """Rewards and completion lengths of judged pairs, for `assent.evals.reward_quality`."""
-
-    chosen: tuple[float, ...]
-    rejected: tuple[float, ...]
-    probability: tuple[float, ...]
-    chosen_length: tuple[int, ...]
-    rejected_length: tuple[int, ...]
-    group: tuple[int, ...]
-
-
-def score_judgements(judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings) -> list[list[float]]:
+def score_judgements(
+    judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings
+) -> list[list[float]]:
     """The reward of every sequence of every judgement, without training."""
     rewards: list[list[float]] = []
     sizes = [sum(map(len, one.sequences)) for one in judgements]
@@ -231,18 +215,17 @@ def score_judgements(judgements: Sequence[Judgement], learner: Learner, *, setti
 
 
 def scored_pairs(judgements: Sequence[Judgement], rewards: Sequence[Sequence[float]]) -> ScoredPairs:
-    """Line up the pairs of judgements with their rewards."""
+    """Line up the pairs of judgements with their rewards and completion lengths."""
     rows = [
-        (reward[pair.better], reward[pair.worse], pair.probability, one.lengths[pair.better], one.lengths[pair.worse], group)
+        (one, reward, pair, group)
         for group, (one, reward) in enumerate(zip(judgements, rewards, strict=True))
         for pair in one.pairs
     ]
-    columns = list(zip(*rows, strict=True)) or [()] * 6
-    names = ("chosen", "rejected", "probability", "chosen_length", "rejected_length", "group")
-    return ScoredPairs(**dict(zip(names, columns, strict=True)))
-
-
-def rating_metrics(judgements: Sequence[Judgement], rewards: Sequence[Sequence[float]]) -> Metrics:
-    """Accuracy of good/bad labels at threshold 0."""
-    right = [(reward[0] > 0) == ((one.label or 0.0) > 0.5) for one, reward in zip(judgements, rewards, strict=True)]
-    return {"accuracy": sum(right) / max(1, len(right))}
+    return ScoredPairs(
+        chosen=[reward[pair.better] for _, reward, pair, _ in rows],
+        rejected=[reward[pair.worse] for _, reward, pair, _ in rows],
+        probability=[pair.probability for _, _, pair, _ in rows],
+        chosen_length=[one.lengths[pair.better] for one, _, pair, _ in rows],
+        rejected_length=[one.lengths[pair.worse] for one, _, pair, _ in rows],
+        groups=[group for _, _, _, group in rows],
+    )

@@ -1,6 +1,6 @@
 """Supervised fine-tuning: imitate what the assistant said, and only that.
 
-    L = -(1/M) sum over assistant tokens  log pi(token | what came before)        M: assistant tokens of the step
+L = -(1/M) sum over assistant tokens  log pi(token | what came before)        M: assistant tokens of the step
 """
 
 from __future__ import annotations

@@ -140,6 +140,13 @@ def load_reward_model(path: str, *, machine: MachineOptions, positive: str | Non
     )
 
 
+def load_reward_for(
+    model: LanguageModel, path: str, *, machine: MachineOptions, positive: str | None = None
+) -> RewardModel:
+    """The reward model to train `model` against; adapters of one base will share it."""
+    return load_reward_model(path, machine=machine, positive=positive)
+
+
 def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:
     if wanted is None:
         if labels > 2:

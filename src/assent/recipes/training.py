@@ -15,7 +15,6 @@ from assent.algorithms.ppo import Observer, PPOSettings, PPOTask, reward_moments
 from assent.algorithms.reward import (
     Judgement,
     RewardSettings,
-    ScoredPairs,
     judgements_of,
     reward_task,
     score_judgements,
@@ -23,6 +22,7 @@ from assent.algorithms.reward import (
 )
 from assent.algorithms.sft import SFTSettings, encode_demonstrations, sft_task
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
+from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Scorer, silent
 from assent.recipes.models import LanguageModel, RewardModel, critic_of, reference_of

@@ -1,0 +1,140 @@
+"""`make demo`: the main job over one or more seeds, its report, and a short table."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from rich.table import Table
+
+from assent.config import as_dict
+from assent.evals.evidence import Evidence, SeedResult, over_optimisation
+from assent.evals.gold import AXES, ArmScores, gap_closed, gold_by_kind, gold_means, pooled
+from assent.evals.report import write_report
+from assent.interrupts import StopRequest
+from assent.lineage import Lineage, parent, write_model_card
+from assent.recipes.main_job import MainJob, MainJobSettings, Outcome, Place
+from assent.recipes.models import MachineOptions
+from assent.recipes.progress import Display
+from assent.rundir import RunDir
+from assent.world.facts import build_world
+
+ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
+_KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
+
+
+def shipped_base() -> Path:
+    """The folder of the base model that ships with the package."""
+    return Path(str(resources.files("assent.world") / "base"))
+
+
+def run_demo(
+    *, out: Path, seeds: int, settings: MainJobSettings, machine: MachineOptions, display: Display, overwrite: bool
+) -> Path:
+    """Run the main job for seeds 0, 1, ... and write the report; returns the path of report.html."""
+    start = time.monotonic()
+    base = shipped_base()
+    lineage = Lineage(
+        kind="demo",
+        settings=as_dict(settings),
+        seed=0,
+        parents=(parent(base, role="policy"),),
+        device=str(machine.pick()),
+        precision=machine.precision,
+    )
+    outcomes: list[Outcome] = []
+    jobs: list[MainJob] = []
+    with (
+        RunDir.create(
+            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(), total=seeds, overwrite=overwrite
+        ) as run,
+        StopRequest() as stop,
+    ):
+        for seed in range(seeds):
+            if seeds > 1:
+                display.say(f"seed {seed + 1} of {seeds}")
+            folder = out if seed == 0 else out / f"seed-{seed}"
+            place = Place(
+                world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop
+            )
+            jobs.append(MainJob(settings, place, seed=seed))
+            outcomes.append(jobs[-1].run())
+            run.set_status("running", step=seed + 1)
+        evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
+        path = write_report(evidence, out)
+        _cards(out, lineage, evidence)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        run.set_status("finished")
+    _show(evidence, path, display)
+    return path
+
+
+def _evidence(
+    outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wall_s: float, seeds: int
+) -> Evidence:
+    scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in ARMS}
+    first = outcomes[0]
+    return Evidence(
+        title="The main job on the embedded world",
+        command="make demo" if seeds == 1 else f"make demo SEEDS={seeds}",
+        seeds=tuple(outcome.seed for outcome in outcomes),
+        wall_s=wall_s,
+        stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
+        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
+        gap_closed=_gaps(scores),
+        gold_by_kind={arm: gold_by_kind(scores[arm], seed=0) for arm in ARMS},
+        reward_model=first.reward,
+        over_optimisation=over_optimisation(ppo=first.optimisation["ppo"], no_kl=first.optimisation["no_kl"]),
+        curves=first.curves,
+        samples=job.samples(),
+        per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
+        settings=lineage.to_dict()["settings"],
+        lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
+    )
+
+
+def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
+    return arms[0] if len(arms) == 1 else pooled(arms)
+
+
+def _gaps(scores: dict[str, ArmScores]) -> dict:  # type: ignore[type-arg]
+    return {arm: gap_closed(scores["sft"], scores[arm], scores["ceiling"], seed=0) for arm in ("ppo", "dpo")}
+
+
+def _seed_result(outcome: Outcome) -> SeedResult:
+    return SeedResult(
+        seed=outcome.seed,
+        gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
+        gap_closed=_gaps(outcome.scores),
+    )
+
+
+def _cards(out: Path, lineage: Lineage, evidence: Evidence) -> None:
+    for name, kind in _KINDS.items():
+        metrics = {} if kind == "reward" else {"gold score": evidence.gold[name].overall.mean}
+        if kind == "reward" and evidence.reward_model is not None:
+            metrics = {"held-out pair accuracy": evidence.reward_model.accuracy}
+        write_model_card(out / name, lineage, kind=kind, metrics=metrics)
+
+
+def _show(evidence: Evidence, path: Path, display: Display) -> None:
+    table = Table(title="Gold score on held-out prompts (95 % interval)")
+    table.add_column("")
+    for axis in AXES:
+        table.add_column(axis, justify="right")
+    for arm in ARMS:
+        means = [getattr(evidence.gold[arm], axis) for axis in AXES]
+        table.add_row(arm, *(f"{m.mean:.3f} ({m.low:.3f} to {m.high:.3f})" for m in means))
+    display.console.print(table)
+    quality = evidence.reward_model
+    if quality is not None and quality.best_possible is not None:
+        display.say(f"reward model: {quality.accuracy:.3f} of held-out pairs right, {quality.best_possible:.3f} possible")
+    for arm, gap in evidence.gap_closed.items():
+        display.say(f"{arm.upper()} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance SFT to ceiling")
+    display.say(f"{evidence.wall_s:.0f} s, {evidence.peak_rss_mib:.0f} MiB at most")
+    display.say(f"The report: {path}")

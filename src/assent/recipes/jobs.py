@@ -1,0 +1,156 @@
+"""A job: a run folder around training. Opened or resumed, watched, saved, described, reported."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assent.algorithms.loop import Watch
+from assent.config import as_dict
+from assent.evals.evidence import Evidence
+from assent.evals.report import write_report
+from assent.interrupts import StopRequest
+from assent.lineage import DataSource, Lineage, parent, write_model_card
+from assent.logs import read_rows
+from assent.metrics import Metrics
+from assent.model.checkpoints import CheckpointStore
+from assent.recipes.inputs import Files
+from assent.recipes.job_settings import MAY_CHANGE, JobSettings
+from assent.recipes.progress import Display, Stage
+from assent.rundir import RunDir
+from assent.trackers import Tracker, open_trackers
+
+
+@dataclass(slots=True)
+class Job:
+    """An open run with everything a command needs; `evidence` collects what the report will show."""
+
+    kind: str
+    files: Files
+    settings: JobSettings
+    lineage: Lineage
+    display: Display
+    run: RunDir
+    checkpoints: CheckpointStore
+    stop: StopRequest
+    trackers: list[Tracker]
+    started: float = field(default_factory=time.monotonic)
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def training(self, name: str, total: int) -> Iterator[Watch]:
+        """Watch a training stage: bar, metrics, trackers, checkpoints, stop requests."""
+        self.run.set_status("running", total=total)
+        with self.display.stage(name, total) as stage:
+            yield Watch(
+                run=self.run,
+                checkpoints=self.checkpoints,
+                checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
+                stop=self.stop,
+                on_tick=self._see(stage),
+            )
+
+    def _see(self, stage: Stage) -> Callable[[int, int, Metrics | None], None]:
+        shown = 0
+
+        def on_tick(done: int, total: int, row: Metrics | None) -> None:
+            nonlocal shown
+            if shown == 0 and done > 1:
+                stage.advance(done - 1)
+            shown = done
+            stage.on_tick(done, total, row)
+            if row is not None:
+                self.run.set_status("running", step=done)
+                for tracker in self.trackers:
+                    tracker.log(done, row)
+
+        return on_tick
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the trained model goes."""
+        return self.files.out / "model"
+
+    def finish(self, metrics: Mapping[str, float], *, title: str) -> Path:
+        """Model card, report, status; returns the path of the report."""
+        write_model_card(self.model_folder, self.lineage, kind=self.kind, metrics=metrics)
+        rows = read_rows(self.files.out / "metrics.jsonl")
+        document = self.lineage.to_dict()
+        evidence = Evidence(
+            title=title,
+            seeds=(self.settings.seed,),
+            wall_s=time.monotonic() - self.started,
+            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            curves={self.kind: tuple(_numbers(row) for row in rows)},
+            settings=document["settings"],
+            lineage={name: value for name, value in document.items() if name != "settings"},
+            **self.evidence,
+        )
+        path = write_report(evidence, self.files.out)
+        self.run.set_status("finished")
+        self.display.say(f"model: {self.model_folder}")
+        self.display.say(f"report: {path}")
+        return path
+
+
+def _numbers(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
+
+
+@contextmanager
+def open_job(
+    kind: str,
+    files: Files,
+    settings: JobSettings,
+    display: Display,
+    *,
+    sources: Sequence[DataSource],
+    parents: Mapping[str, str],
+) -> Iterator[Job]:
+    """Create the run folder, or open it for a resume, and close it well whatever happens inside."""
+    device = settings.machine.pick()
+    lineage = Lineage(
+        kind=kind,
+        settings=as_dict(settings),
+        seed=settings.seed,
+        data=tuple(sources),
+        parents=tuple(parent(path, role=role) for role, path in parents.items()),
+        device=device.type,
+        precision=settings.machine.precision,
+        threads=torch.get_num_threads(),
+    )
+    run = _open(kind, files, settings, lineage)
+    for warning in run.warnings:
+        display.say(f"warning: {warning}")
+    with run, StopRequest() as stop:
+        checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
+        trackers = open_trackers(
+            settings.trackers, files.out, project=settings.project, name=files.out.name, settings=as_dict(settings),
+            resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
+        )  # fmt: skip
+        try:
+            yield Job(
+                kind=kind, files=files, settings=settings, lineage=lineage, display=display, run=run,
+                checkpoints=checkpoints, stop=stop, trackers=trackers,
+            )  # fmt: skip
+        finally:
+            for tracker in trackers:
+                tracker.close()
+
+
+def _open(kind: str, files: Files, settings: JobSettings, lineage: Lineage) -> RunDir:
+    document = as_dict(settings)
+    if files.resume:
+        return RunDir.open_for_resume(
+            files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE
+        )
+    return RunDir.create(
+        files.out, kind=kind, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite
+    )

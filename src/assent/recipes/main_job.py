@@ -1,0 +1,277 @@
+"""The main job on the embedded world: base -> SFT -> samples -> rankings -> reward model -> PPO and DPO -> evaluation.
+
+One call runs one seed and gives back everything the report shows of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import Field
+
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.loop import Watch
+from assent.algorithms.ppo import PPOSettings, Rollout
+from assent.algorithms.reward import RewardSettings
+from assent.algorithms.sft import SFTSettings
+from assent.config import Settings
+from assent.data.convert import comparisons
+from assent.evals.evidence import Sample
+from assent.evals.gold import ArmScores, arm_scores
+from assent.evals.over_optimisation import CurvePoint
+from assent.evals.reward_quality import RewardQuality, reward_quality
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.ports.sampling import Sampling
+from assent.recipes.models import (
+    LanguageModel,
+    MachineOptions,
+    RewardModel,
+    load_language_model,
+    new_reward_model,
+    save_language_model,
+    save_reward_model,
+)
+from assent.recipes.progress import Display, Stage
+from assent.recipes.training import normalise_reward, score_judged, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.seeds import derive, numpy_rng
+from assent.types import Completion, Ranking
+from assent.world.demonstrations import demonstrations
+from assent.world.facts import World
+from assent.world.judge import judge
+from assent.world.people import PEOPLE, best_possible_accuracy, rank
+from assent.world.prompts import WorldPrompt, make_prompts
+
+_SAMPLE_KINDS_EACH = 2
+_MAX_TOKENS = 32
+
+
+class MainJobSettings(Settings):
+    """Sizes and settings of the main job; the defaults are the demo's."""
+
+    demonstrations: int = Field(default=500, ge=1)
+    ranked_prompts: int = Field(default=1500, ge=10)
+    ranked_held_out: int = Field(default=300, ge=1)
+    temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
+    evaluation_prompts: int = Field(default=540, ge=9)
+    sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=5e-4, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-4, beta=0.1, max_length=200)
+    ppo: PPOSettings = PPOSettings(
+        iterations=30, batch_size=128, learning_rate=3e-4, max_tokens=_MAX_TOKENS, sample_batch_size=256,
+        kl_weight=0.05, critic="shared",
+    )  # fmt: skip
+    no_kl_iterations: int = Field(default=20, ge=1)
+    no_kl_learning_rate: float = Field(default=1e-3, gt=0)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one seed gave: gold scores by arm, curves, reward model quality, samples and seconds by stage."""
+
+    seed: int
+    scores: dict[str, ArmScores] = field(default_factory=dict)
+    curves: dict[str, tuple[Metrics, ...]] = field(default_factory=dict)
+    optimisation: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    answers: dict[str, list[str]] = field(default_factory=dict)
+    gold_of: dict[str, list[float]] = field(default_factory=dict)
+    reward: RewardQuality | None = None
+    stage_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a main job runs: the world, the base model's folder, the machine, the output, and who watches."""
+
+    world: World
+    base: Path
+    machine: MachineOptions
+    out: Path
+    display: Display
+    stop: StopRequest | None = None
+
+
+class MainJob:
+    """One seed of the main job."""
+
+    def __init__(self, settings: MainJobSettings, place: Place, *, seed: int) -> None:
+        self.settings, self.place, self.seed = settings, place, seed
+        self.outcome = Outcome(seed=seed)
+        self.held_out = make_prompts(
+            place.world, split="held_out", count=settings.evaluation_prompts, seed=derive(seed, "evaluation")
+        )
+        self._prompt_of = {prompt.conversation: prompt for prompt in self.held_out}
+
+    def run(self) -> Outcome:
+        """All stages in order."""
+        settings, place = self.settings, self.place
+        base = self._load(place.base)
+        self._evaluate("base", base)
+        self._evaluate_ideal()
+        self._fine_tune(base)
+        sft_folder = place.out / "sft"
+        save_language_model(base, sft_folder)
+        self._evaluate("sft", base)
+        rankings, held_out = self._rank(base)
+        reward = self._reward(sft_folder, rankings, held_out)
+        prompts = self._train_prompts(settings.ranked_prompts, "ranked")
+        normalise_reward(reward, base, [p.conversation for p in prompts[:256]], settings.ppo, seed=self.seed)
+        save_reward_model(reward, place.out / "reward")
+        self._ppo("ppo", base, reward, prompts, settings.ppo)
+        save_language_model(base, place.out / "ppo")
+        self._evaluate("ppo", base)
+        self._ppo("no_kl", self._load(sft_folder), reward, prompts, self._no_kl())
+        self._dpo(self._load(sft_folder), rankings)
+        return self.outcome
+
+    def _no_kl(self) -> PPOSettings:
+        changes = {
+            "kl_weight": 0.0,
+            "iterations": self.settings.no_kl_iterations,
+            "learning_rate": self.settings.no_kl_learning_rate,
+        }
+        return self.settings.ppo.model_copy(update=changes)
+
+    def _load(self, folder: Path) -> LanguageModel:
+        return load_language_model(str(folder), machine=self.place.machine)
+
+    def _train_prompts(self, count: int, name: str) -> list[WorldPrompt]:
+        prompts = make_prompts(self.place.world, split="train", count=count, seed=derive(self.seed, name))
+        self._prompt_of |= {prompt.conversation: prompt for prompt in prompts}
+        return prompts
+
+    @contextmanager
+    def _stage(self, name: str, total: int, unit: str = "steps") -> Iterator[Stage]:
+        start = time.monotonic()
+        with self.place.display.stage(name, total, unit=unit) as stage:
+            yield stage
+        self.outcome.stage_s[name] = time.monotonic() - start
+
+    def _watch(self, stage: Stage) -> Watch:
+        return Watch(on_tick=stage.on_tick, stop=self.place.stop)
+
+    def _fine_tune(self, model: LanguageModel) -> None:
+        settings = self.settings
+        shown = demonstrations(self.place.world, count=settings.demonstrations, seed=derive(self.seed, "shown"))
+        steps = round(settings.sft.epochs * -(-len(shown) // settings.sft.batch_size))
+        with self._stage("fine-tune (SFT)", steps) as stage:
+            trained = train_sft(model, shown, settings.sft, seed=self.seed, watch=self._watch(stage))
+        self.outcome.curves["sft"] = tuple(trained.rows)
+
+    def _rank(self, model: LanguageModel) -> tuple[list[Ranking], list[tuple[WorldPrompt, Ranking]]]:
+        """Sample K completions per prompt, have simulated people rank them; the last prompts are held out."""
+        settings = self.settings
+        train = self._train_prompts(settings.ranked_prompts, "ranked")
+        prompts = train + make_prompts(
+            self.place.world, split="held_out", count=settings.ranked_held_out, seed=derive(self.seed, "judged")
+        )
+        conversations = [prompt.conversation for prompt in prompts]
+        written: list[list[Completion]] = [[] for _ in prompts]
+        with self._stage("sample and rank", len(prompts) * len(settings.temperatures), "texts") as stage:
+            for turn, temperature in enumerate(settings.temperatures):
+                sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=temperature, batch_size=256)
+                seed = derive(self.seed, "candidates", turn)
+                turns = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=stage.counter)
+                for place, sampled in enumerate(turns):
+                    written[place].append(sampled.completion)
+            rng = numpy_rng(self.seed, "people")
+            ranked = [
+                rank(self.place.world, PEOPLE[place % len(PEOPLE)], prompt, completions, rng)
+                for place, (prompt, completions) in enumerate(zip(prompts, written, strict=True))
+            ]
+        held_out = list(zip(prompts, ranked, strict=True))[len(train) :]
+        return ranked[: len(train)], held_out
+
+    def _reward(
+        self, folder: Path, rankings: Sequence[Ranking], held_out: Sequence[tuple[WorldPrompt, Ranking]]
+    ) -> RewardModel:
+        settings = self.settings.reward
+        reward = new_reward_model(str(folder), machine=self.place.machine, seed=self.seed)
+        steps = round(settings.epochs * -(-len(rankings) // settings.batch_size))
+        with self._stage("reward model", steps) as stage:
+            trained = train_reward_model(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
+        self.outcome.curves["reward"] = tuple(trained.rows)
+        judged = comparisons([ranking for _, ranking in held_out], keep_ties=False, margin_per_score=0.0)
+        prompt_of = {prompt.conversation: prompt for prompt, _ in held_out}
+        best = best_possible_accuracy(
+            self.place.world, [(prompt_of[pair.prompt], pair.chosen, pair.rejected) for pair in judged]
+        )
+        scored = score_judged(reward, judged, settings)
+        self.outcome.reward = reward_quality(scored.pairs, seed=self.seed, best_possible=best)
+        return reward
+
+    def _ppo(
+        self, arm: str, model: LanguageModel, reward: RewardModel, prompts: Sequence[WorldPrompt], settings: PPOSettings
+    ) -> None:
+        ticks = settings.iterations * (settings.updates + 1)
+        conversations = [prompt.conversation for prompt in prompts]
+        with self._stage("PPO" if arm == "ppo" else "PPO, KL weight 0", ticks) as stage:
+            trained = train_ppo(
+                model, conversations, settings, seed=self.seed, reward=reward, observer=self._gold_of_rollout,
+                watch=self._watch(stage),
+            )  # fmt: skip
+        self.outcome.curves[arm] = tuple(trained.rows)
+        self.outcome.optimisation[arm] = tuple(
+            CurvePoint(step=int(row["iteration"]), kl=row["kl"], proxy=row["reward"], gold=row["gold"])
+            for row in trained.rows
+        )
+
+    def _gold_of_rollout(self, rollout: Rollout) -> Metrics:
+        scores = [
+            judge(self.place.world, self._prompt_of[prompt], completion).overall
+            for prompt, completion in zip(rollout.prompts, rollout.completions, strict=True)
+        ]
+        return {"gold": sum(scores) / len(scores)}
+
+    def _dpo(self, model: LanguageModel, rankings: Sequence[Ranking]) -> None:
+        settings = self.settings.dpo
+        pairs = comparisons(rankings, keep_ties=False, margin_per_score=0.0)
+        steps = round(settings.epochs * -(-len(pairs) // settings.batch_size))
+        with self._stage("DPO", steps) as stage:
+            trained = train_dpo(model, pairs, settings, seed=self.seed, watch=self._watch(stage))
+        self.outcome.curves["dpo"] = tuple(trained.rows)
+        save_language_model(model, self.place.out / "dpo")
+        self._evaluate("dpo", model)
+
+    def _evaluate(self, arm: str, model: LanguageModel) -> None:
+        """One sample at temperature 1 per held-out prompt, scored by the gold judge."""
+        sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256)
+        conversations = [prompt.conversation for prompt in self.held_out]
+        with self._stage(f"evaluate {arm}", len(conversations), "texts") as stage:
+            turns = model.sampler.sample(
+                conversations, sampling=sampling, seed=derive(self.seed, "evaluate"), progress=stage.counter
+            )
+        self._score(arm, [turn.completion for turn in turns])
+
+    def _evaluate_ideal(self) -> None:
+        self._score("ceiling", [Completion(text=prompt.ideal[0]) for prompt in self.held_out])
+
+    def _score(self, arm: str, completions: Sequence[Completion]) -> None:
+        scores = [judge(self.place.world, p, c) for p, c in zip(self.held_out, completions, strict=True)]
+        names = [prompt.conversation.last_user_text for prompt in self.held_out]
+        self.outcome.scores[arm] = arm_scores(names, [prompt.kind for prompt in self.held_out], scores)
+        self.outcome.answers[arm] = [completion.text for completion in completions]
+        self.outcome.gold_of[arm] = [score.overall for score in scores]
+
+    def samples(self) -> tuple[Sample, ...]:
+        """A few held-out prompts of every kind with the answers of all arms, the first ones drawn (no choosing)."""
+        chosen: list[int] = []
+        seen: dict[str, int] = {}
+        for place, prompt in enumerate(self.held_out):
+            if seen.setdefault(prompt.kind, 0) < _SAMPLE_KINDS_EACH:
+                seen[prompt.kind] += 1
+                chosen.append(place)
+        return tuple(self._sample(place) for place in chosen)
+
+    def _sample(self, place: int) -> Sample:
+        names: Mapping[str, str] = {arm: "ideal" if arm == "ceiling" else arm for arm in self.outcome.answers}
+        return Sample(
+            prompt=self.held_out[place].conversation.last_user_text,
+            kind=self.held_out[place].kind,
+            answers={name: self.outcome.answers[arm][place] for arm, name in names.items()},
+            gold={name: self.outcome.gold_of[arm][place] for arm, name in names.items()},
+        )

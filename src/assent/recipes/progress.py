@@ -1,0 +1,106 @@
+"""Progress for people: stage, rate and time left; bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from assent.metrics import Metrics
+
+_SHOWN = ("loss", "accuracy", "reward", "gold", "kl", "length")
+_LINE_EVERY_S = 10.0
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+
+
+class Display:
+    """Where progress is shown. `stage` gives a function that is told how much is done, and shows a row of metrics."""
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """One line for the person watching."""
+        if not self.quiet:
+            self.console.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def stage(self, name: str, total: int, *, unit: str = "steps") -> Iterator[Stage]:
+        """Show a stage while the block runs."""
+        if self.quiet or not self.console.is_terminal:
+            shown = _Lines(self, name, total, unit)
+            yield shown
+            shown.finish()
+            return
+        columns = (
+            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(), TimeRemainingColumn(compact=True), TextColumn("{task.fields[news]}", style="dim"),
+        )  # fmt: skip
+        with Progress(*columns, console=self.console) as progress:
+            yield _Bar(progress, progress.add_task(name.ljust(22), total=total, unit=unit, news=""))
+
+
+class Stage:
+    """A stage being shown."""
+
+    def advance(self, count: int = 1, news: str = "") -> None:
+        """`count` more units are done."""
+        raise AssertionError("a stage is a bar or lines")
+
+    def on_tick(self, done: int, total: int, row: Metrics | None) -> None:
+        """For the training loop: one tick is done."""
+        self.advance(1, news_of(row) if row else "")
+
+    @property
+    def counter(self) -> Callable[[int], None]:
+        """For functions that count items."""
+        return lambda count: self.advance(count)
+
+
+class _Bar(Stage):
+    def __init__(self, progress: Progress, task_id: int) -> None:
+        self._progress, self._task = progress, task_id
+
+    def advance(self, count: int = 1, news: str = "") -> None:
+        fields = {"news": news} if news else {}
+        self._progress.update(self._task, advance=count, **fields)  # type: ignore[arg-type]
+
+
+class _Lines(Stage):
+    def __init__(self, display: Display, name: str, total: int, unit: str) -> None:
+        self._display, self._name, self._total, self._unit = display, name, total, unit
+        self._done, self._news = 0, ""
+        self._start = self._last = time.monotonic()
+
+    def advance(self, count: int = 1, news: str = "") -> None:
+        self._done += count
+        self._news = news or self._news
+        if time.monotonic() - self._last >= _LINE_EVERY_S:
+            self._line()
+
+    def finish(self) -> None:
+        self._line()
+
+    def _line(self) -> None:
+        self._last = time.monotonic()
+        elapsed = max(1e-9, self._last - self._start)
+        rate = self._done / elapsed
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
+        self._display.say(
+            f"{self._name}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {elapsed:.0f} s{left}  {self._news}"
+        )
+
+
+def news_of(row: Metrics) -> str:
+    """The few numbers worth a glance."""
+    return "  ".join(f"{name} {row[name]:.3f}" for name in _SHOWN if name in row)
