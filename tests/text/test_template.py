@@ -137,7 +137,8 @@ def test_end_of_turn_and_end_of_text_both_end_a_completion() -> None:
 
 
 def test_a_template_without_an_end_token_is_given_one_at_the_end_of_the_conversation() -> None:
-    template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
+    template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
+    template += "{% if add_generation_prompt %}[assistant] {% endif %}"
     encoded = ChatTemplate(tokenizer_of(template)).encode(TALK)
     assert encoded.ids[-1] == tokenizer_of().eos_token_id and encoded.written_by_assistant[-1]
 
@@ -161,7 +162,7 @@ def test_a_template_that_gives_no_account_is_refused() -> None:
 
 def test_what_a_template_refuses_names_the_turns() -> None:
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-    with pytest.raises(DataError, match="system, user, assistant, user, assistant.*no system"):
+    with pytest.raises(DataError, match=r"system, user, assistant, user, assistant.*no system"):
         ChatTemplate(tokenizer_of(template)).encode(TALK)
 
 
@@ -208,10 +209,9 @@ def test_batches_give_what_single_calls_give() -> None:
 def encoder_tokenizer() -> Any:
     core = Tokenizer(models.WordLevel({"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "[UNK]": 3, "hi": 4}, unk_token="[UNK]"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
-    from_core = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=core, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
     )
-    return from_core
 
 
 def test_an_encoders_separator_serves_as_its_end_token() -> None:

@@ -56,7 +56,7 @@ def format_of(row: SourceRow) -> Format | None:
 def detect(rows: Sequence[SourceRow]) -> Format:
     """The format of the first rows. Two formats in one file are an error that names a line of each.
 
-    A row whose fields are a part of another format's fields counts as an incomplete row of that one.
+    A row whose fields are a part of another format's fields counts as an incomplete (or misspelt) row of that one.
     """
     first: dict[str, tuple[Format, SourceRow]] = {}
     for row in rows[:_LOOK_AT]:
@@ -76,8 +76,18 @@ def detect(rows: Sequence[SourceRow]) -> Format:
     return whole[0][0]
 
 
+def is_meagre(format_: Format) -> bool:
+    """Whether one field is enough for the format, so that a row of it may be the remains of another format's row."""
+    return format_.name in ("prompts", "text")
+
+
 def _is_part(pair: tuple[Format, SourceRow], others: Sequence[tuple[Format, SourceRow]]) -> bool:
-    return any(pair[1].fields.keys() < other[1].fields.keys() for other in others)
+    names = pair[1].fields.keys()
+    for other, row in others:
+        shared = names & row.fields.keys()
+        if names < row.fields.keys() or (is_meagre(pair[0]) and not is_meagre(other) and 2 * len(shared) >= len(names)):
+            return True
+    return False
 
 
 def _unknown(rows: Sequence[SourceRow]) -> DataError:

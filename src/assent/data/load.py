@@ -11,7 +11,8 @@ from typing import Generic, Literal, TypeVar
 from assent.data import convert
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
-from assent.data.formats import detect, format_named, format_of
+from assent.data.formats import detect, format_named, format_of, is_meagre
+from assent.data.labels import with_scores
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
@@ -26,7 +27,8 @@ class ReadOptions:
     """How a file is read.
 
     `format` is detected if None. Bad rows stop the reading, or are skipped, counted and written to `bad_rows_to`.
-    `limit` takes the first examples only. `positive_labels` says which labels are good where that is not well known.
+    `limit` takes the first examples only. `positive_labels` says which labels are good where that is not well known;
+    the others are bad or, if `negative_labels` names the bad ones, left out.
     `keep_ties` keeps pairs judged equal, as probability 0.5. `margin_per_score` turns a difference of scores into a
     margin in reward units; 0 leaves margins out.
     """
@@ -36,6 +38,7 @@ class ReadOptions:
     bad_rows_to: Path | None = None
     limit: int | None = None
     positive_labels: tuple[str, ...] = ()
+    negative_labels: tuple[str, ...] = ()
     keep_ties: bool = True
     margin_per_score: float = 0.0
 
@@ -107,7 +110,7 @@ def _load(
             f"all {len(bad)} rows are bad; the first: {error.what}", where=row.place, now=_format_hint(row, format_)
         )
     if wanted in (Kind.RATINGS, Kind.DEMONSTRATIONS, Kind.COMPARISONS, Kind.RANKINGS):
-        examples = convert.with_scores(examples, options.positive_labels, source.path)
+        examples = with_scores(examples, options.positive_labels, options.negative_labels, source.path)
     made = conversion(examples)
     if not made:
         error = convert.cannot(format_.kind, wanted, format_.name)
@@ -148,7 +151,7 @@ def _read_rows(
 def _explained(error: DataError, row: SourceRow, format_: Format) -> str:
     """The row's error; a row of another format altogether is said to be one."""
     other = format_of(row)
-    if other is None or other is format_ or format_.matches(row.fields):
+    if other is None or is_meagre(other) or format_.matches(row.fields):
         return error.what
     return f"mixed formats: this row is {other.name}, the file is read as {format_.name} ({error.what})"
 

@@ -126,8 +126,9 @@ def _numbers(fields: Fields, name: str, count: int) -> list[float]:
 def _scored(prompt: Conversation, texts: Sequence[str], scores: Sequence[float], name: str) -> Scored:
     if len(texts) < 2:
         raise DataError(f'field "{name}": expected at least two completions, got {len(texts)}')
-    _refuse_contradiction([answer_value(text, name) for text in texts], scores, name)
-    return Scored(prompt=prompt, completions=tuple(Completion(text=text) for text in texts), scores=tuple(scores))
+    answers = [answer_value(text, f"{name}[{place}]") for place, text in enumerate(texts)]
+    _refuse_contradiction(answers, scores, name)
+    return Scored(prompt=prompt, completions=tuple(Completion(text=text) for text in answers), scores=tuple(scores))
 
 
 def _refuse_contradiction(texts: Sequence[str], numbers: Sequence[float], name: str) -> None:

@@ -84,7 +84,7 @@ class Rendering:
         return (between if between.isspace() else ""), self._end_text
 
     def pieces(self, conversation: Conversation, *, generation_prompt: bool) -> list[Piece]:
-        """The rendered conversation, cut at each border between the assistant's text and the rest; [] if it is empty."""
+        """The rendered conversation, cut at each border between the assistant's text and the rest; [] if empty."""
         if not conversation.messages:
             return []
         text, tagged = self._render(conversation.messages, generation_prompt=generation_prompt)
