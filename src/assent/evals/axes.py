@@ -59,10 +59,11 @@ def per_cent(value: float, digits: int = 0) -> str:
 
 
 def ticks(low: float, high: float, *, about: int = 4) -> list[float]:
-    """Round values (1, 2, 5 times a power of ten) inside [low, high], about `about` of them."""
+    """Round values (1, 2, 5 times a power of ten, or 25, 250, ...) inside [low, high], about `about` of them."""
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    factors = (1, 2, 2.5, 5, 10) if power >= 10 else (1, 2, 5, 10)
+    step = next(factor * power for factor in factors if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
@@ -105,18 +106,18 @@ def thinned(points: Sequence[Point], limit: int = MAX_POINTS) -> tuple[Point, ..
     size = math.ceil(len(points) / limit)
     if size <= 1:
         return tuple(points)
-    bins = [points[i : i + size] for i in range(0, len(points) - 1, size)]
+    body = points[:-1]
+    bins = [body[i : i + size] for i in range(0, len(body), size)]
     means = [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in bins]
     return (*means, points[-1])
 
 
 def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
-    """A centred moving average over a twelfth of the curve."""
+    """A centred moving average over a twelfth of the curve, over what there is of it near the ends."""
     half = max(1, len(points) // 24)
     result = []
     for i, (x, _) in enumerate(points):
-        reach = min(half, i, len(points) - 1 - i)
-        window = points[i - reach : i + reach + 1]
+        window = points[max(0, i - half) : i + half + 1]
         result.append((x, sum(y for _, y in window) / len(window)))
     return tuple(result)
 

@@ -30,6 +30,8 @@ from assent.evals.intervals import Interval
 from assent.evals.reward_quality import CalibrationBin
 
 TABLE_ROWS = 12
+SHORT_LABEL = 6  # characters that fit the narrow margin
+EDGE = 85.0  # per cent; lines that end further left carry their label there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class LineChart:
     hover: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    room: str = ""  # how much room the labels need: "", "labelled" or "roomy"
     height: int = HEIGHT
 
 
@@ -115,10 +118,10 @@ def line_chart(
     low_y, high_y = domain([py for _, points in drawn for _, py in points], zero=zero_y)
     y = Scale(low=low_y, high=high_y)
     trends = [smoothed(points) if one.smooth else points for one, points in drawn]
-    label_ys = apart([y.y(points[-1][1]) for points in trends])
+    label_ys = _label_places([(x.x(points[-1][0]), y.y(points[-1][1])) for points in trends])
     lines = tuple(
         Line(
-            name=one.name,
+            name=one.name if len(drawn) > 1 else "",
             colour=one.colour,
             path=_path(trend, x, y),
             faint=_path(points, x, y) if one.smooth else "",
@@ -145,10 +148,11 @@ def line_chart(
         hover=_hover(x_name, [(one, points) for one, points in drawn], x, y),
         head=head,
         rows=rows,
+        room=_room([one.name for one, _ in drawn]),
     )
 
 
-def calibration_chart(curve: Sequence[CalibrationBin], *, low: float, caption: str) -> LineChart:
+def calibration_chart(title: str, curve: Sequence[CalibrationBin], *, low: float, caption: str) -> LineChart:
     """Observed rate over predicted probability from `low` to 1, whiskers from Wilson's interval, and the diagonal."""
     x = Scale(low=low, high=1.0)
     y = Scale(low=min(low, min(part.observed.low for part in curve)), high=1.0)
@@ -165,10 +169,10 @@ def calibration_chart(curve: Sequence[CalibrationBin], *, low: float, caption: s
     )
     line = Series(name="observed", colour="ppo", points=tuple(points))
     return LineChart(
-        title="Calibration",
+        title=title,
         caption=caption,
         x_name="predicted probability",
-        summary=f"Calibration: {len(curve)} bins; the dashed diagonal is perfect.",
+        summary=f"{title}: {len(curve)} bins; the dashed diagonal is perfect.",
         lines=(),
         marks=marks,
         guide=_path([(low, low), (1.0, 1.0)], x, y),
@@ -241,6 +245,21 @@ def _summary(title: str, names: Sequence[str], trends: Sequence[Sequence[Point]]
     return f"{title}: {'; '.join(parts)}."
 
 
+def _label_places(ends: Sequence[Point]) -> list[float]:
+    """Heights of the labels: those at the right edge keep apart, a line that ends early has room of its own."""
+    edge = [i for i, (end_x, _) in enumerate(ends) if end_x > EDGE]
+    places = [end_y for _, end_y in ends]
+    for i, place in zip(edge, apart([places[i] for i in edge]), strict=True):
+        places[i] = place
+    return places
+
+
+def _room(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return ""
+    return "roomy" if max(len(name) for name in names) > SHORT_LABEL else "labelled"
+
+
 def _x_scale(values: Sequence[float], *, root: bool) -> Scale:
     low, high = (0.0 if root else min(values)), max(values)
     return Scale(low=low, high=high if high > low else low + 1, root=root)
@@ -252,7 +271,7 @@ def _x_ticks(x: Scale) -> tuple[Tick, ...]:
 
 
 def _y_ticks(y: Scale) -> tuple[Tick, ...]:
-    values = ticks(y.low, y.high)
+    values = ticks(y.low, y.high, about=5)
     return tuple(Tick(at=y.y(value), text=tick_text(value, values)) for value in values)
 
 

@@ -20,18 +20,17 @@ from assent.evals.evidence import Evidence, MetricsRow
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint
-from assent.evals.reward_quality import CalibrationBin
 
 ARM_NAMES = {
     "base": "Base",
     "sft": "SFT",
     "dpo": "DPO",
-    "no_kl": "PPO, no KL",
     "ppo": "PPO",
+    "no_kl": "No KL",
     "ceiling": "Ceiling",
     "ideal": "Ideal",
 }
-METRICS = {  # PPO metrics shown, in order: title, what it is
+METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
     "reward": ("Reward", "Mean reward of the rollouts, as the reward model gives it."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
     "kl": ("KL to the reference", "Nats a completion; the distance from the frozen SFT model."),
@@ -44,6 +43,7 @@ METRICS = {  # PPO metrics shown, in order: title, what it is
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
     "kl_coefficient": ("KL weight", "The coefficient in force at each step."),
 }
+FOLDED = {"policy_loss", "explained_variance", "kl_coefficient"}
 STAGES = {
     "sft": ("SFT", {"loss": "training", "eval_loss": "held-out"}, "Nats a token of the demonstrated answers."),
     "reward": ("Reward model", {"loss": "training", "eval_loss": "held-out"}, "Bradley-Terry loss, nats a pair."),
@@ -54,6 +54,11 @@ STAGES = {
 def arm_name(arm: str) -> str:
     """The name people read; an unknown arm keeps its own."""
     return ARM_NAMES.get(arm, arm)
+
+
+def judge_name(judge: str) -> str:
+    """The judge as the object of a sentence."""
+    return f"the {judge} judge" if judge == "gold" else f"the {judge}" if judge == "reward model" else judge
 
 
 def colour(arm: str) -> str:
@@ -91,15 +96,18 @@ def kind_chart(evidence: Evidence) -> RowChart | None:
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
         shown = [arm for arm in ("base", "sft", "dpo", "ppo") if arm in arms]
-        dots = tuple(dot(arm_name(arm), colour(arm), arms[arm].overall, scale) for arm in shown)
+        dots = tuple(
+            dot(arm_name(arm), colour(arm), arms[arm].overall, scale)
+            for arm in (["ceiling"] if "ceiling" in arms else []) + shown
+        )
         last = arms[shown[-1]].overall if shown else None
         rows.append(
             Row(
                 name=kind.replace("_", " "),
-                colour=colour(shown[-1]) if shown else "other",
+                colour="ceiling",
                 dots=dots,
                 value=number(last.mean) if last else "",
-                detail=f"best possible {number(arms['ceiling'].overall.mean)}" if "ceiling" in arms else "",
+                detail=span(last) if last else "",
             )
         )
     return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=_unit_ticks())
@@ -110,18 +118,20 @@ def win_chart(evidence: Evidence) -> RowChart | None:
     if not evidence.win_rates:
         return None
     scale = Scale(low=0.0, high=1.0)
+    judges = {win.judge for win in evidence.win_rates}
     rows = tuple(
         Row(
-            name=f"{arm_name(win.arm)} over {arm_name(win.against)}",
+            name=f"{arm_name(win.arm)} over {arm_name(win.against)}{'' if len(judges) == 1 else f' ({win.judge})'}",
             colour=colour(win.arm),
             dots=(dot(f"{arm_name(win.arm)} over {arm_name(win.against)}", colour(win.arm), win.rate, scale),),
             value=per_cent(win.rate.mean),
-            detail=f"{span(win.rate, share=True)} · {win.judge}",
+            detail=span(win.rate, share=True),
         )
         for win in evidence.win_rates
     )
     half = Tick(at=50.0, text="even")
-    return RowChart(title="Win rate", caption="", rows=rows, x_ticks=_share_ticks(0.0), reference=half)
+    caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}"
+    return RowChart(title="Share of prompts won", caption=caption, rows=rows, x_ticks=_share_ticks(0.0), reference=half)
 
 
 def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
@@ -148,10 +158,12 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
     return [chart for chart in charts if chart is not None]
 
 
-def ppo_charts(evidence: Evidence) -> list[LineChart]:
-    """One small chart a metric; PPO and, where it ran, the arm with KL weight 0."""
+def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
+    """One small chart a metric; PPO and, where it ran, the arm with KL weight 0. `main` ones stand open on the page."""
     charts = []
     for metric, (title, caption) in METRICS.items():
+        if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
+            continue
         series = [
             Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric), smooth=True)
             for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
@@ -225,7 +237,7 @@ def reward_calibration(evidence: Evidence) -> LineChart | None:
     if quality is None or not quality.calibration:
         return None
     caption = f"How sure the model is against how often it is right. ECE {number(quality.ece)}"
-    return calibration_chart(quality.calibration, low=0.5, caption=caption)
+    return calibration_chart("Calibration", quality.calibration, low=0.5, caption=caption)
 
 
 def classifier_calibration(evidence: Evidence) -> LineChart | None:
@@ -233,8 +245,8 @@ def classifier_calibration(evidence: Evidence) -> LineChart | None:
     quality = evidence.classifier
     if quality is None or not quality.calibration:
         return None
-    bins: tuple[CalibrationBin, ...] = quality.calibration
-    return calibration_chart(bins, low=0.0, caption=f"Predicted against observed. ECE {number(quality.ece)}")
+    caption = f"Predicted against observed. ECE {number(quality.ece)}"
+    return calibration_chart("Calibration of the classifier", quality.calibration, low=0.0, caption=caption)
 
 
 def time_chart(evidence: Evidence) -> RowChart | None:

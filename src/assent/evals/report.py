@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from assent.durable import write_atomic
+from assent.durable import write_atomic, writing
 from assent.evals import panels, words
 from assent.evals.axes import number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
@@ -35,7 +35,8 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
     system refuses.
     """
     data, page = to_json(evidence), render(evidence)
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "report.json", data)
     write_atomic(folder / "report.html", page)
     return folder / "report.html"
@@ -69,6 +70,8 @@ def render(evidence: Evidence) -> str:
 
 def visible(text: str) -> str:
     """`text` with every character that hides or reorders its neighbours spelt out, as in ⟨U+202E⟩."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(f"\u27e8U+{ord(char):04X}\u27e9" if _hides(char) else char for char in text)
 
 

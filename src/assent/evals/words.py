@@ -9,8 +9,9 @@ from assent.evals.axes import number, per_cent, span
 from assent.evals.evidence import Evidence, MetricsRow
 from assent.evals.gold import AXES
 from assent.evals.over_optimisation import Verdict
-from assent.evals.panels import arm_name
+from assent.evals.panels import arm_name, judge_name
 
+PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With KL weight 0"}
 LOSS_STAGES = (("sft", "SFT"), ("reward", "Reward model"), ("dpo", "DPO"))
 
 
@@ -40,8 +41,9 @@ def headline(evidence: Evidence) -> Headline:
     if evidence.win_rates:
         win = evidence.win_rates[0]
         title = f"{arm_name(win.arm)} wins {per_cent(win.rate.mean)} against {arm_name(win.against)}"
-        deck = f"On {win.wins + win.ties + win.losses} held-out prompts, judged by {win.judge}, ties counted half; "
-        return Headline(title=title, deck=f"{deck}the 95 % interval is {span(win.rate, share=True)}.")
+        count = win.wins + win.ties + win.losses
+        deck = f"Of {count} answers to held-out prompts, judged by {judge_name(win.judge)}, ties counted half; "
+        return Headline(title=title, deck=f"{deck}the 95\u00a0% interval is {span(win.rate, share=True)}.")
     if evidence.classifier:
         area = evidence.classifier.auc
         deck = f"The area under the ROC curve on {evidence.classifier.count} held-out texts; interval {span(area)}."
@@ -55,7 +57,7 @@ def headline(evidence: Evidence) -> Headline:
 
 
 def findings(evidence: Evidence) -> list[Finding]:
-    """Up to four statements for the strip below the headline."""
+    """Up to four statements for the strip below the headline, without what the headline says itself."""
     found = []
     for arm in ("ppo", "dpo"):
         if closed := evidence.gap_closed.get(arm):
@@ -75,7 +77,8 @@ def findings(evidence: Evidence) -> list[Finding]:
         found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
     if over := evidence.over_optimisation:
         found.extend(_over_finding(over.verdicts))
-    return found[:4]
+    title = headline(evidence).title
+    return [one for one in found if one.figure not in title][:4]
 
 
 def checks(evidence: Evidence) -> list[tuple[bool, str]]:
@@ -104,20 +107,21 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
 
 def verdict_sentence(arm: str, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
+    arm = PPO_ARMS.get(arm, arm)
     if not found.judged:
-        return f"{arm_name(arm)}: too few points with a gold score to judge."
+        return f"{arm}: too few points with a gold score to judge."
     if found.over_optimised:
         return (
-            f"{arm_name(arm)}: gold falls by {number(found.gold_fall)} after its peak of {number(found.gold_peak)} at "
+            f"{arm}: gold falls by {number(found.gold_fall)} after its peak of {number(found.gold_peak)} at "
             f"step {found.gold_peak_step}, while the proxy gains {number(found.proxy_rise)}: the reward is being gamed."
         )
     if found.gold_fall > found.gold_bar:
         return (
-            f"{arm_name(arm)}: gold falls by {number(found.gold_fall)} after its peak, but the proxy does not rise "
+            f"{arm}: gold falls by {number(found.gold_fall)} after its peak, but the proxy does not rise "
             f"with it ({number(found.proxy_rise)}, needed {number(found.proxy_bar)}): worse, not gamed."
         )
     return (
-        f"{arm_name(arm)}: gold ends at {number(found.gold_end)}, within {number(found.gold_bar)} of its peak of "
+        f"{arm}: gold ends at {number(found.gold_end)}, within {number(found.gold_bar)} of its peak of "
         f"{number(found.gold_peak)}. No over-optimisation."
     )
 
@@ -153,7 +157,7 @@ def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
     main, control = verdicts.get("ppo"), verdicts.get("no_kl")
     if main is None or not main.judged:
         return []
-    figure = "Gamed" if main.over_optimised else "Sound"
+    figure = "Gamed" if main.over_optimised else "Not gamed"
     detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
     if control is not None and control.judged:
         without = "gold falls" if control.over_optimised else "gold holds"

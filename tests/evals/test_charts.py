@@ -1,0 +1,113 @@
+import itertools
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assent.evals.axes import Scale, apart, domain, number, per_cent, root_ticks, smoothed, thinned, tick_text, ticks
+from assent.evals.charts import Series, line_chart
+from assent.evals.evidence import Evidence
+from assent.evals.panels import gold_charts, over_optimisation_charts, ppo_charts
+
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+@given(finite, st.floats(1e-4, 1e6))
+def test_ticks_are_round_inside_and_few(low, width):
+    values = ticks(low, low + width)
+    step_room = 1e-6 * max(abs(low), width, 1)
+    assert 2 <= len(values) <= 9
+    assert all(low - step_room <= value <= low + width + step_room for value in values)
+    assert len({tick_text(value, values) for value in values}) == len(values)
+
+
+@given(st.floats(1e-4, 1e5))
+def test_square_root_ticks_start_at_zero_and_leave_room(high):
+    values = root_ticks(high)
+    roots = [math.sqrt(value / high) for value in values]
+    assert values[0] == 0
+    assert values[-1] <= high
+    assert all(b - a >= 1 / 6 - 1e-9 for a, b in itertools.pairwise(roots))
+
+
+@given(st.lists(st.floats(0, 168), min_size=1, max_size=6))
+def test_labels_end_up_apart_and_in_order(places):
+    moved = apart(places)
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    assert all(moved[b] - moved[a] >= 15 - 1e-6 for a, b in itertools.pairwise(order))
+
+
+@given(st.lists(finite, min_size=1, max_size=20), st.booleans())
+def test_a_domain_holds_its_values_and_is_never_empty(values, zero):
+    low, high = domain(values, zero=zero)
+    assert low < high
+    assert low <= min(values)
+    assert max(values) <= high
+
+
+def test_a_long_curve_is_thinned_to_means_and_keeps_its_end():
+    points = [(float(i), float(i % 2)) for i in range(10_001)]
+    thin = thinned(points)
+    assert len(thin) <= 241
+    assert thin[-1] == points[-1]
+    assert all(abs(y - 0.5) < 0.02 for _, y in thin[:-1])
+
+
+def test_smoothing_keeps_a_constant_and_calms_noise():
+    assert all(y == pytest.approx(3.0) for _, y in smoothed([(float(i), 3.0) for i in range(50)]))
+    calm = smoothed([(float(i), (-1.0) ** i) for i in range(100)])
+    assert max(abs(y) for _, y in calm) < 0.3
+
+
+def test_a_square_root_scale_puts_a_quarter_at_the_middle():
+    assert Scale(low=0, high=16, root=True).x(4) == 50.0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.731, "0.73"),
+        (-0.04, "\u22120.04"),
+        (0.0, "0.00"),
+        (12.34, "12.3"),
+        (1893.0, "1\u202f893"),
+        (0.0003, "0.0003"),
+    ],
+)
+def test_numbers_are_written_for_people(value, text):
+    assert number(value) == text
+
+
+def test_per_cent_uses_a_true_minus_and_a_space_that_does_not_break():
+    assert per_cent(-0.125, 1) == "\u221212.5\u00a0%"
+
+
+def test_a_chart_of_lines_carries_its_values_as_a_table_and_for_the_script():
+    line = Series(name="loss", colour="sft", points=tuple((float(i), 5.0 - i) for i in range(5)))
+    chart = line_chart("Loss", [line])
+    assert chart is not None
+    assert chart.head == ("step", "loss")
+    assert chart.rows[0] == ("0", "5.00")
+    assert json.loads(chart.hover)["series"][0]["points"][-1][2:] == ["4", "1.00"]
+    assert chart.summary == "Loss: loss from 5.00 to 1.00."
+
+
+def test_nothing_to_draw_gives_no_chart():
+    assert line_chart("Loss", [Series(name="loss", colour="sft", points=((0.0, 1.0),))]) is None
+    empty = Evidence(title="", seeds=(), wall_s=0.0, peak_rss_mib=0.0)
+    assert gold_charts(empty) == over_optimisation_charts(empty) == ppo_charts(empty, main=True) == []
+
+
+def test_the_ceiling_is_a_line_and_not_a_row(evidence_by_name):
+    overall = gold_charts(evidence_by_name["demo"])[0]
+    assert [row.name for row in overall.rows] == ["Base", "SFT", "DPO", "PPO", "No KL"]
+    assert overall.reference is not None
+    assert overall.reference.text == "ceiling 0.99"
+
+
+def test_the_peak_is_marked_on_the_gamed_curve_only(evidence_by_name):
+    proxy_step, proxy_kl, gold_step, gold_kl = over_optimisation_charts(evidence_by_name["demo"])
+    assert [mark.colour for mark in gold_step.marks] == [mark.colour for mark in gold_kl.marks] == ["no_kl"]
+    assert proxy_step.marks == proxy_kl.marks == ()
