@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assent.data.files import read_file
+from assent.data.formats import FORMATS
 from assent.data.load import (
     ReadOptions,
     load_comparisons,
@@ -263,7 +264,7 @@ def test_arbitrary_rows_under_known_names_are_read_or_refused_by_every_format(
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(row) + "\n")
     attempt(path)
-    format_name = FORMAT_NAMES[name % len(FORMAT_NAMES)]
+    format_name = FORMATS[name % len(FORMATS)].name
     for load in LOADERS:
         try:
             load(path, ReadOptions(format=format_name))
@@ -271,9 +272,7 @@ def test_arbitrary_rows_under_known_names_are_read_or_refused_by_every_format(
             assert str(error)
 
 
-FORMAT_NAMES = [
-    *("hh", "preference", "preference-messages", "ranked", "scored", "dsp", "pandalm", "alpaca-eval"),
-    *("fine-grained-qa", "tool-augmented", "labelled-messages", "dialogue-ratings", "labelled-completions"),
-    *("rated-completions", "davidson", "moderation", "messages", "sharegpt", "alpaca", "self-instruct"),
-    *("labelled-texts", "prompt-completion", "prompts", "text"),
-]
+def test_the_documentation_lists_every_format_with_what_it_holds() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| `") and "--format" not in line]
+    assert {row[0].strip("`"): row[-1] for row in rows} == {known.name: known.kind.value for known in FORMATS}

@@ -50,6 +50,13 @@ def say(*turns: tuple[Role, str]) -> Conversation:
     return Conversation(messages=tuple(Message(role=role, content=content) for role, content in turns))
 
 
+# the answer stands between spaces, inside brackets that belong to the user's turn
+BRACKETS = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + ' ' + eos_token }}"
+    "{% else %}{{ '[INST] ' + m['content'] + ' [/INST]' }}{% endif %}{% endfor %}"
+)
+
+
 TALK = say(
     (Role.SYSTEM, "Be kind."),
     (Role.USER, "hello"),
@@ -70,6 +77,7 @@ def written_text(chat: ChatTemplate, conversation: Conversation) -> str:
     [
         (None, " hello, how are you?<|end|> good 日本 to hear<|end|>"),
         (CHATML, "hello, how are you?<|im_end|>good 日本 to hear<|im_end|>"),
+        (BRACKETS, " hello, how are you? <|end|> good 日本 to hear <|end|>"),
         (REWRITING, "hello, how are you?<|im_end|><think></think>good 日本 to hear<|im_end|>"),
     ],
 )
@@ -90,7 +98,7 @@ def test_generation_tags_that_leave_the_end_token_out_are_extended_by_it() -> No
     assert written_text(chat, TALK) == "hello, how are you?<|im_end|>good 日本 to hear<|im_end|>"
 
 
-@pytest.mark.parametrize("template", [None, CHATML, REWRITING])
+@pytest.mark.parametrize("template", [None, CHATML, BRACKETS, REWRITING])
 def test_a_completion_follows_the_very_ids_of_its_prompt(template: str | None) -> None:
     chat = ChatTemplate(tokenizer_of(template))
     prompt = Conversation(messages=TALK.messages[:-1])
