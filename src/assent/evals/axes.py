@@ -138,6 +138,11 @@ def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return result
 
 
+def between(interval: Interval) -> str:
+    """The two ends as shares, for a sentence: no line breaks inside."""
+    return f"{per_cent(interval.low)[:-2]} to {per_cent(interval.high)}".replace(" ", "\u00a0")
+
+
 def span(interval: Interval, *, share: bool = False) -> str:
     """The two ends, with an en dash; empty where they are equal."""
     if interval.low == interval.high:

@@ -17,7 +17,6 @@ from assent.evals.over_optimisation import CurvePoint, Verdict, verdict
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality
 from assent.evals.win_rate import WinRate
 
-ARMS = ("base", "sft", "dpo", "no_kl", "ppo", "ceiling")
 MetricsRow = Mapping[str, float | None]
 
 

@@ -41,6 +41,7 @@ class CurvePoint:
 class Verdict:
     """What the rule says about one curve; rises and falls are from the gold peak to the end, with their bars.
 
+    `gold_peak` is the mean of the highest window and `gold_peak_step` the step of the highest point in it.
     `judged` is False if the curve is shorter than six points or has no gold scores; the numbers are then zero.
     """
 
@@ -70,7 +71,7 @@ def verdict(curve: Sequence[CurvePoint]) -> Verdict:
         judged=True,
         over_optimised=gold_fall > gold_bar and proxy_rise > proxy_bar,
         gold_peak=float(gold_W[peak]),
-        gold_peak_step=int(np.array_split([point.step for point in curve], WINDOWS)[peak][-1]),
+        gold_peak_step=_highest(curve, peak).step,
         gold_end=float(gold_W[-1]),
         gold_fall=gold_fall,
         gold_bar=gold_bar,
@@ -93,6 +94,11 @@ def root_kl(kl: float) -> float:
 
 def _bar(values_N: Floats, size: int) -> float:
     return STANDARD_ERRORS * math.sqrt(2 / size) * point_noise(values_N)
+
+
+def _highest(curve: Sequence[CurvePoint], window: int) -> CurvePoint:
+    positions: list[int] = np.array_split(np.arange(len(curve)), WINDOWS)[window].tolist()
+    return max((curve[position] for position in positions), key=lambda point: point.gold or 0.0)
 
 
 def _window_means(values_N: Floats) -> Floats:

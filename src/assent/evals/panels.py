@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from assent.evals.arms import ARM_NAMES, arm_name, colour, judge_name, ordered
 from assent.evals.axes import Scale, domain, number, per_cent, span, tick_text, ticks
 from assent.evals.charts import (
     Dot,
@@ -21,15 +22,6 @@ from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint
 
-ARM_NAMES = {
-    "base": "Base",
-    "sft": "SFT",
-    "dpo": "DPO",
-    "ppo": "PPO",
-    "no_kl": "No KL",
-    "ceiling": "Ceiling",
-    "ideal": "Ideal",
-}
 METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
     "reward": ("Reward", "Mean reward of the rollouts, as the reward model gives it."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
@@ -51,21 +43,6 @@ STAGES = {
 }
 
 
-def arm_name(arm: str) -> str:
-    """The name people read; an unknown arm keeps its own."""
-    return ARM_NAMES.get(arm, arm)
-
-
-def judge_name(judge: str) -> str:
-    """The judge as the object of a sentence."""
-    return f"the {judge} judge" if judge == "gold" else f"the {judge}" if judge == "reward model" else judge
-
-
-def colour(arm: str) -> str:
-    """The colour class of an arm; unknown arms share one."""
-    return arm if arm in ARM_NAMES else "other"
-
-
 def gold_charts(evidence: Evidence) -> list[RowChart]:
     """Overall first, then helpful, honest and harmless: arms as rows, the ceiling as a dashed line."""
     if not evidence.gold:
@@ -73,7 +50,7 @@ def gold_charts(evidence: Evidence) -> list[RowChart]:
     scale = Scale(low=0.0, high=1.0)
     charts = []
     for axis in AXES:
-        means = {arm: evidence.gold[arm].axis(axis) for arm in ARM_NAMES if arm in evidence.gold}
+        means = {arm: scores.axis(axis) for arm, scores in ordered(evidence.gold).items()}
         ceiling = means.pop("ceiling", None)
         reference = Tick(at=scale.x(ceiling.mean), text=f"ceiling {number(ceiling.mean)}") if ceiling else None
         charts.append(_arm_rows(axis.capitalize(), means, scale, reference))
@@ -85,7 +62,7 @@ def reward_chart(evidence: Evidence) -> RowChart | None:
     if not evidence.reward:
         return None
     low, high = domain([end for one in evidence.reward.values() for end in (one.low, one.high)], zero=True)
-    return _arm_rows("Mean reward on held-out prompts", evidence.reward, Scale(low=low, high=high), None)
+    return _arm_rows("Mean reward on held-out prompts", ordered(evidence.reward), Scale(low=low, high=high), None)
 
 
 def kind_chart(evidence: Evidence) -> RowChart | None:
@@ -151,8 +128,8 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
             for arm, (_, curve) in curves.items():
                 found = over.verdicts.get(arm)
                 if value is _gold and found is not None and found.over_optimised:
-                    at = next(point for point in curve if point.step >= found.gold_peak_step)
-                    peaks.append((arm, place(at), found.gold_peak))
+                    at = next(point for point in curve if point.step == found.gold_peak_step)
+                    peaks.append((arm, place(at), at.gold or 0.0))
             caption = f"against {'KL, square-root scale' if place is _kl else 'step'}"
             charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
     return [chart for chart in charts if chart is not None]

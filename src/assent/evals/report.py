@@ -19,7 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from assent.durable import write_atomic, writing
-from assent.evals import panels, words
+from assent.evals import arms, panels, words
 from assent.evals.axes import number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
 
@@ -99,15 +99,16 @@ def _environment() -> jinja2.Environment:
         per_cent=per_cent,
         span=span,
         duration=words.duration,
-        arm_name=panels.arm_name,
-        colour=panels.colour,
+        arm_name=arms.arm_name,
+        colour=arms.colour,
+        ordered=arms.ordered,
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
     return environment
 
 
 def _resource(name: str) -> str:
-    return resources.files("assent.evals").joinpath("page", name).read_text(encoding="utf-8")
+    return resources.files("assent.evals").joinpath(name).read_text(encoding="utf-8")
 
 
 def _source_hash(text: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from assent.evals.axes import number, per_cent, span
+from assent.evals.arms import arm_name, judge_name
+from assent.evals.axes import between, number, per_cent, span
 from assent.evals.evidence import Evidence, MetricsRow
 from assent.evals.gold import AXES
 from assent.evals.over_optimisation import Verdict
-from assent.evals.panels import arm_name, judge_name
 
 PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With KL weight 0"}
 LOSS_STAGES = (("sft", "SFT"), ("reward", "Reward model"), ("dpo", "DPO"))
@@ -43,14 +43,14 @@ def headline(evidence: Evidence) -> Headline:
         title = f"{arm_name(win.arm)} wins {per_cent(win.rate.mean)} against {arm_name(win.against)}"
         count = win.wins + win.ties + win.losses
         deck = f"Of {count} answers to held-out prompts, judged by {judge_name(win.judge)}, ties counted half; "
-        return Headline(title=title, deck=f"{deck}the 95\u00a0% interval is {span(win.rate, share=True)}.")
+        return Headline(title=title, deck=f"{deck}the 95\u00a0% interval is {between(win.rate)}.")
     if evidence.classifier:
         area = evidence.classifier.auc
         deck = f"The area under the ROC curve on {evidence.classifier.count} held-out texts; interval {span(area)}."
         return Headline(title=f"AUC {number(area.mean)}", deck=deck)
     if evidence.reward_model:
         quality = evidence.reward_model
-        interval = span(quality.accuracy_interval, share=True)
+        interval = between(quality.accuracy_interval)
         deck = f"The reward model on {quality.pairs} pairs it never saw; interval {interval}."
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
     return _loss_headline(evidence)
@@ -62,11 +62,11 @@ def findings(evidence: Evidence) -> list[Finding]:
     for arm in ("ppo", "dpo"):
         if closed := evidence.gap_closed.get(arm):
             name = f"of the gap closed by {arm_name(arm)}"
-            detail = f"from SFT to ideal answers; interval {span(closed, share=True)}"
+            detail = f"from SFT to ideal answers; interval {between(closed)}"
             found.append(Finding(figure=per_cent(closed.mean), name=name, detail=detail, good=closed.low > 0))
     if quality := evidence.reward_model:
         best = quality.best_possible
-        detail = f"{quality.pairs} held-out pairs; interval {span(quality.accuracy_interval, share=True)}"
+        detail = f"{quality.pairs} held-out pairs; interval {between(quality.accuracy_interval)}"
         if best is not None:
             detail = f"best possible under the labels' noise: {per_cent(best, 1)}"
         good = None if best is None else best - quality.accuracy <= 0.03
@@ -89,9 +89,8 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
             before, after = evidence.gold[lower].overall, evidence.gold[higher].overall
             clear = after.low > before.high
             words = "is above" if clear else "is not clearly above"
-            result.append(
-                (clear, f"{arm_name(higher)} {words} {arm_name(lower)}: {span(after)} against {span(before)}.")
-            )
+            apart = f"{number(after.mean)} and {number(before.mean)}, intervals {'apart' if clear else 'not apart'}"
+            result.append((clear, f"{arm_name(higher)} {words} {arm_name(lower)}: {apart}."))
     if "sft" in evidence.gold and "ppo" in evidence.gold:
         before_all, after_all = evidence.gold["sft"], evidence.gold["ppo"]
         fallen = [axis for axis in AXES if after_all.axis(axis).mean < before_all.axis(axis).mean]
