@@ -26,7 +26,7 @@ from assent.config import Settings
 from assent.data.order import epoch_order, token_budget_batches
 from assent.errors import ConfigError, RunError
 from assent.losses.advantages import gae, whiten
-from assent.losses.kl import AdaptiveKL, kl_k1, kl_k3, kl_penalty
+from assent.losses.kl import AdaptiveKL, kl_k1, kl_k2, kl_k3, kl_penalty, own_token_term
 from assent.losses.policy import clipped_policy_loss, clipped_value_loss, entropy_bonus
 from assent.metrics import Metrics, Tally
 from assent.ports.learning import Learner, LossResult, Need, Outputs
@@ -34,7 +34,9 @@ from assent.ports.sampling import Sampler, Sampling, Scorer
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
-KLEstimator = Literal["k1", "k3", "exact"]
+KLEstimator = Literal["k1", "k2", "k3", "exact"]
+
+_USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
 
 
 class PPOSettings(Settings):
@@ -110,7 +112,7 @@ class Scored:
 
     logp_N: Tensor
     value_N: Tensor
-    penalty_N: Tensor
+    reference_logp_N: Tensor
     kl_N: Tensor
     entropy_N: Tensor
 
@@ -131,6 +133,11 @@ class PPOTask:
     ) -> None:
         if not prompts:
             raise ConfigError("there are no prompts to write completions for")
+        if (settings.kl_in, settings.kl_estimator) in _USELESS:
+            raise ConfigError(
+                f"the {settings.kl_estimator} estimate in the {settings.kl_in} has (nearly) no gradient",
+                now='Use kl_estimator="exact" anywhere, "k1" in the reward, "k2" or "k3" in the loss.',
+            )
         if settings.mini_batches > settings.batch_size:
             raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} samples would be empty")
         self._prompts, self._learner, self._sampler, self._scorer = prompts, learner, sampler, scorer
@@ -212,7 +219,8 @@ class PPOTask:
             for place, i in enumerate(chosen):
                 columns[i] = tuple(column[place] for column in parts)
         joined = [torch.cat([columns[i][place] for i in range(len(turns))]) for place in range(5)]
-        return Scored(logp_N=joined[0], value_N=joined[1], penalty_N=joined[2], kl_N=joined[3], entropy_N=joined[4])
+        names = ("logp_N", "value_N", "reference_logp_N", "kl_N", "entropy_N")
+        return Scored(**dict(zip(names, joined, strict=True)))
 
     def _update(self, iteration: int, update_index: int) -> None:
         settings, experience = self._settings, self._experience
@@ -266,17 +274,13 @@ class PPOTask:
 
 
 def _columns(outputs: Outputs, settings: PPOSettings) -> tuple[Tensor, ...]:
-    """Log-probability, value, KL penalty, KL estimate that is never negative, entropy (all M)."""
+    """Log-probability, value, the reference's log-probability, a KL that is never negative, entropy (all M)."""
     logp_M, value_M, entropy_M = outputs.logp_M, outputs.value_M, outputs.entropy_M
     assert logp_M is not None and value_M is not None and entropy_M is not None
-    if settings.kl_estimator == "exact":
-        assert outputs.kl_M is not None
-        penalty_M = kl_M = outputs.kl_M
-    else:
-        assert outputs.reference_logp_M is not None
-        kl_M = kl_k3(logp_M, outputs.reference_logp_M)
-        penalty_M = kl_M if settings.kl_estimator == "k3" else kl_k1(logp_M, outputs.reference_logp_M)
-    return logp_M, value_M, penalty_M, kl_M, entropy_M
+    assert outputs.reference_logp_M is not None
+    kl_M = outputs.kl_M if settings.kl_estimator == "exact" else kl_k3(logp_M, outputs.reference_logp_M)
+    assert kl_M is not None
+    return logp_M, value_M, outputs.reference_logp_M, kl_M, entropy_M
 
 
 def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
@@ -297,10 +301,15 @@ def build_experience(
     """Token rewards (KL penalty, and the reward on the last token), then GAE, then whitening."""
     lengths = [len(turn.completion_ids) for turn in turns]
     last_B = torch.tensor(lengths).cumsum(0) - 1
-    in_reward = settings.kl_in == "reward"
-    reward_N = -coefficient * scored.penalty_N if in_reward else torch.zeros_like(scored.penalty_N)
-    reward_N = reward_N.index_add(0, last_B, reward_B.to(reward_N.dtype))
+    penalty = coefficient if settings.kl_in == "reward" else 0.0
+    k1 = settings.kl_estimator == "k1"
+    kl_N = kl_k1(scored.logp_N, scored.reference_logp_N) if k1 else scored.kl_N
+    reward_N = (-penalty * kl_N).index_add(0, last_B, reward_B.to(kl_N.dtype))
     advantage_N, return_N = gae(reward_N, scored.value_N, lengths, gamma=settings.gamma, lam=settings.lam)
+    if settings.kl_estimator == "exact":
+        advantage_N = advantage_N + own_token_term(
+            scored.kl_N, scored.logp_N, scored.reference_logp_N, coefficient=penalty
+        )
     if not bool(torch.isfinite(advantage_N).all()):
         raise RunError(
             "an advantage is not finite", now="Nothing was updated with it; look at the rewards and the value loss."
@@ -397,7 +406,7 @@ def _kl_in_loss(outputs: Outputs, every_M: Tensor, settings: PPOSettings, step_t
         assert outputs.kl_M is not None
         return kl_penalty(outputs.kl_M, every_M, step_tokens=step_tokens)
     assert outputs.logp_M is not None and outputs.reference_logp_M is not None
-    estimator = kl_k3 if settings.kl_estimator == "k3" else kl_k1
+    estimator = kl_k3 if settings.kl_estimator == "k3" else kl_k2
     return kl_penalty(estimator(outputs.logp_M, outputs.reference_logp_M), every_M, step_tokens=step_tokens)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from assent.algorithms.ppo import Rollout
@@ -11,7 +12,7 @@ from assent.errors import ConfigError, DataError
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
 from assent.recipes.inputs import Files, Read, model_folder, read_all
-from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, SFTJob
+from assent.recipes.job_settings import DPOJob, JobSettings, PPOJob, RewardJob, SFTJob
 from assent.recipes.jobs import Job, open_job
 from assent.recipes.models import (
     LanguageModel,
@@ -23,12 +24,15 @@ from assent.recipes.models import (
     save_reward_model,
 )
 from assent.recipes.progress import Display
+from assent.recipes.request import Request
 from assent.recipes.rewards import function_scorer, is_function
 from assent.recipes.training import normalise_reward, score_judged, train_dpo, train_ppo, train_reward_model, train_sft
 
 
-def run_sft(files: Files, settings: SFTJob, display: Display) -> Path:
+def run_sft(request: Request, display: Display) -> Path:
     """`assent sft`: imitate demonstrations (or the chosen side of comparisons)."""
+    files, settings = request.files, request.settings(SFTJob)
+    require_data(files)
     data = read_all(files.data, load_demonstrations, files, display, role="train", limit=settings.limit)
     held = read_all(files.eval_data, load_demonstrations, files, display, role="eval")
     model = _policy(files, settings, display)
@@ -44,8 +48,10 @@ def run_sft(files: Files, settings: SFTJob, display: Display) -> Path:
         return job.finish(_last(trained.rows, "loss", "eval_loss"), title="Supervised fine-tuning")
 
 
-def run_reward(files: Files, settings: RewardJob, display: Display) -> Path:
+def run_reward(request: Request, display: Display) -> Path:
     """`assent reward`: learn a reward from comparisons and rankings, or from good/bad labels."""
+    files, settings = request.files, request.settings(RewardJob)
+    require_data(files)
     data, held = _judgement(files, settings, display)
     path = model_folder(files.model)
     reward = new_reward_model(
@@ -69,7 +75,7 @@ def _judge_reward(job: Job, reward: RewardModel, held: Read, settings: RewardJob
     scored = score_judged(reward, held.examples, settings)
     if scored.judgements[0].label is not None:
         quality = classifier_quality(
-            [values[0] for values in scored.rewards], [one.label for one in scored.judgements]
+            [values[0] for values in scored.rewards], [one.label or 0.0 for one in scored.judgements]
         )
         job.evidence["classifier"] = quality
         return say_classifier(quality, job.display)
@@ -98,23 +104,27 @@ def say_pairs(quality: RewardQuality, display: Display) -> Metrics:
     return {"eval_accuracy": quality.accuracy, "ece": quality.ece}
 
 
-def run_dpo(files: Files, settings: DPOJob, display: Display) -> Path:
+def run_dpo(request: Request, display: Display) -> Path:
     """`assent dpo`: learn from comparisons without a reward model."""
+    files, settings = request.files, request.settings(DPOJob)
+    require_data(files)
     data = read_all(files.data, load_comparisons, files, display, role="train", limit=settings.limit)
     model = _policy(files, settings, display)
     with _job("dpo", files, settings, display, (data,), {"policy": model.path}) as job:
         steps = _steps(len(data.examples), settings.epochs, settings.batch_size)
         with job.training("DPO", steps) as watch:
-            trained = train_dpo(
-                model, data.examples, settings, seed=settings.seed, watch=watch, resume=files.resume
-            )
+            trained = train_dpo(model, data.examples, settings, seed=settings.seed, watch=watch, resume=files.resume)
         _say_left_out(display, trained.left_out)
         save_language_model(model, job.model_folder)
         return job.finish(_last(trained.rows, "loss", "accuracy", "margin"), title="Direct preference optimisation")
 
 
-def run_ppo(files: Files, reward_name: str, settings: PPOJob, display: Display) -> Path:
+def run_ppo(request: Request, display: Display) -> Path:
     """`assent ppo`: train against a reward model, a classifier, or a Python function `module:name`."""
+    files, settings, reward_name = request.files, request.settings(PPOJob), request.text("reward")
+    require_data(files)
+    if reward_name is None:
+        raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
     data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
     model = _policy(files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
@@ -194,7 +204,9 @@ def _policy(files: Files, settings: SFTJob | DPOJob | PPOJob, display: Display) 
     return model
 
 
-def _job(kind, files, settings, display, read, parents):  # type: ignore[no-untyped-def]
+def _job(
+    kind: str, files: Files, settings: JobSettings, display: Display, read: Sequence[Read], parents: Mapping[str, str]
+) -> AbstractContextManager[Job]:  # fmt: skip
     sources = [source for part in read for source in part.sources]
     return open_job(kind, files, settings, display, sources=sources, parents=parents)
 

@@ -12,14 +12,17 @@ from pathlib import Path
 from rich.table import Table
 
 from assent.config import as_dict
+from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, gap_closed, gold_by_kind, gold_means, pooled
+from assent.evals.intervals import Interval
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
 from assent.lineage import Lineage, parent, write_model_card
 from assent.recipes.main_job import MainJob, MainJobSettings, Outcome, Place
 from assent.recipes.models import MachineOptions
 from assent.recipes.progress import Display
+from assent.recipes.request import Request
 from assent.rundir import RunDir
 from assent.world.facts import build_world
 
@@ -58,9 +61,7 @@ def run_demo(
             if seeds > 1:
                 display.say(f"seed {seed + 1} of {seeds}")
             folder = out if seed == 0 else out / f"seed-{seed}"
-            place = Place(
-                world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop
-            )
+            place = Place(world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop)
             jobs.append(MainJob(settings, place, seed=seed))
             outcomes.append(jobs[-1].run())
             run.set_status("running", step=seed + 1)
@@ -73,9 +74,7 @@ def run_demo(
     return path
 
 
-def _evidence(
-    outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wall_s: float, seeds: int
-) -> Evidence:
+def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
     scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in ARMS}
     first = outcomes[0]
     return Evidence(
@@ -102,7 +101,7 @@ def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
     return arms[0] if len(arms) == 1 else pooled(arms)
 
 
-def _gaps(scores: dict[str, ArmScores]) -> dict:  # type: ignore[type-arg]
+def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:
     return {arm: gap_closed(scores["sft"], scores[arm], scores["ceiling"], seed=0) for arm in ("ppo", "dpo")}
 
 
@@ -133,8 +132,30 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
     display.console.print(table)
     quality = evidence.reward_model
     if quality is not None and quality.best_possible is not None:
-        display.say(f"reward model: {quality.accuracy:.3f} of held-out pairs right, {quality.best_possible:.3f} possible")
+        display.say(
+            f"reward model: {quality.accuracy:.3f} of held-out pairs right, {quality.best_possible:.3f} possible"
+        )
     for arm, gap in evidence.gap_closed.items():
-        display.say(f"{arm.upper()} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance SFT to ceiling")
+        display.say(
+            f"{arm.upper()} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance SFT to ceiling"
+        )
     display.say(f"{evidence.wall_s:.0f} s, {evidence.peak_rss_mib:.0f} MiB at most")
     display.say(f"The report: {path}")
+
+
+class DemoSettings(MainJobSettings):
+    """`assent demo`."""
+
+    machine: MachineOptions = MachineOptions(device="cpu", threads=2)
+
+
+def run_demo_command(request: Request, display: Display) -> Path:
+    """`assent demo`: see `run_demo`."""
+    seeds = int(request.text("seeds") or 1)
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: at least one seed is needed")
+    settings = request.settings(DemoSettings)
+    return run_demo(
+        out=request.files.out, seeds=seeds, settings=settings, machine=settings.machine, display=display,
+        overwrite=request.files.overwrite,
+    )  # fmt: skip

@@ -65,7 +65,11 @@ def read_all(
             display.say(f"  {dataset.bad_rows} bad rows lie in {aside}")
         sources.append(
             DataSource(
-                role=role, name=Path(path).name, sha256=dataset.sha256, rows=len(dataset.examples), format=dataset.format
+                role=role,
+                name=Path(path).name,
+                sha256=dataset.sha256,
+                rows=len(dataset.examples),
+                format=dataset.format,
             )
         )
     return Read(examples=tuple(examples), sources=tuple(sources))

@@ -148,9 +148,5 @@ def open_job(
 def _open(kind: str, files: Files, settings: JobSettings, lineage: Lineage) -> RunDir:
     document = as_dict(settings)
     if files.resume:
-        return RunDir.open_for_resume(
-            files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE
-        )
-    return RunDir.create(
-        files.out, kind=kind, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite
-    )
+        return RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)
+    return RunDir.create(files.out, kind=kind, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite)

@@ -1,0 +1,182 @@
+"""The command line. Starts without torch: what a command needs is loaded when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assent import __version__
+from assent.errors import AssentError
+
+_DESCRIPTION = "Align language models with human judgement: preferences in, an aligned model and the evidence out."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A subcommand: what it does, an example that works, the module and function that do it, and its flags."""
+
+    help: str
+    example: str
+    entry: str
+    flags: tuple[str, ...]
+
+
+_TRAIN = ("model", "data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
+_READ = ("model", "data", "out", "set", "settings", "format", "on_bad_row", "overwrite")
+COMMANDS = {
+    "pretrain": Command(
+        help="train a small language model from random weights",
+        example="assent pretrain --data notes.txt --out runs/base --set steps=500",
+        entry="assent.recipes.pretraining:run_pretrain",
+        flags=("data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite"),
+    ),
+    "sft": Command(
+        help="fine-tune on demonstrations",
+        example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
+        entry="assent.recipes.commands:run_sft",
+        flags=_TRAIN,
+    ),
+    "reward": Command(
+        help="learn a reward model from comparisons, rankings or labels",
+        example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
+        entry="assent.recipes.commands:run_reward",
+        flags=_TRAIN,
+    ),
+    "ppo": Command(
+        help="train the policy against a reward, near its reference",
+        example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
+        entry="assent.recipes.commands:run_ppo",
+        flags=(*_TRAIN, "reward"),
+    ),
+    "dpo": Command(
+        help="train the policy on comparisons directly",
+        example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
+        entry="assent.recipes.commands:run_dpo",
+        flags=_TRAIN,
+    ),
+    "sample": Command(
+        help="write completions for prompts",
+        example="assent sample --model runs/sft --data prompts.jsonl --out samples.jsonl --set samples_per_prompt=4",
+        entry="assent.recipes.inference:run_sample",
+        flags=_READ,
+    ),
+    "eval": Command(
+        help="measure a policy or a reward model on held-out data",
+        example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out runs/eval",
+        entry="assent.recipes.evaluation:run_eval",
+        flags=(*_READ, "reward", "against"),
+    ),
+    "chat": Command(
+        help="talk with a model",
+        example="assent chat --model runs/ppo",
+        entry="assent.recipes.inference:run_chat",
+        flags=("model", "set", "settings"),
+    ),
+    "report": Command(
+        help="put several runs on one page",
+        example="assent report runs/sft runs/reward runs/ppo --out runs/together",
+        entry="assent.recipes.reporting:run_report",
+        flags=("runs", "out"),
+    ),
+    "run": Command(
+        help="run all stages named in a settings file",
+        example="assent run pipeline.toml",
+        entry="assent.recipes.pipeline:run_pipeline",
+        flags=("pipeline", "resume", "overwrite"),
+    ),
+    "demo": Command(
+        help="the whole loop on the embedded world",
+        example="assent demo --out runs/demo",
+        entry="assent.recipes.demo:run_demo_command",
+        flags=("out", "set", "settings", "overwrite", "seeds"),
+    ),
+    "world": Command(
+        help="write prompts, demonstrations and rankings of the embedded world as files to try things on",
+        example="assent world --out world-data",
+        entry="assent.recipes.world_files:run_world",
+        flags=("out", "set", "overwrite"),
+    ),
+}
+
+_FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "model": (
+        ("--model",),
+        {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"},
+    ),
+    "data": (("--data",), {"nargs": "+", "default": [], "metavar": "FILE", "help": "JSONL, JSON, CSV, Parquet (.gz)"}),
+    "eval_data": (("--eval-data",), {"nargs": "+", "default": [], "metavar": "FILE", "help": "held-out data"}),
+    "out": (("--out",), {"required": True, "metavar": "FOLDER", "help": "where the result goes"}),
+    "set": (
+        ("--set",),
+        {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "one setting, e.g. learning_rate=1e-4"},
+    ),
+    "settings": (("--settings",), {"metavar": "FILE.toml", "help": "settings from a TOML file; --set wins"}),
+    "format": (("--format",), {"metavar": "NAME", "help": "the data's format, where it is not recognised"}),
+    "on_bad_row": (
+        ("--on-bad-row",),
+        {"choices": ("stop", "skip"), "default": "stop", "help": "skip sets bad rows aside and counts them"},
+    ),
+    "resume": (("--resume",), {"action": "store_true", "help": "continue an interrupted run"}),
+    "overwrite": (("--overwrite",), {"action": "store_true", "help": "replace a run that is there"}),
+    "reward": (
+        ("--reward",),
+        {"metavar": "MODEL", "help": "folder of a reward model or classifier, or a function FILE.py:NAME"},
+    ),
+    "against": (("--against",), {"metavar": "MODEL", "help": "a model to compare with"}),
+    "runs": (("runs",), {"nargs": "+", "metavar": "RUN", "help": "run folders"}),
+    "pipeline": (("pipeline",), {"metavar": "SETTINGS.toml", "help": "the stages, in order"}),
+    "seeds": (("--seeds",), {"type": int, "default": 1, "metavar": "N", "help": "how many seeds to run"}),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in the house's form: what, and what now."""
+
+    def error(self, message: str) -> Any:
+        """Print one line and exit with code 2."""
+        self.exit(2, f"assent: {message}. Try: {self.prog} --help\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(prog="assent", description=_DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"assent {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(
+            name,
+            help=command.help,
+            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            epilog=f"example:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for flag in command.flags:
+            names, options = _FLAGS[flag]
+            one.add_argument(*names, **options)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors people can mend are one line on stderr, never a traceback."""
+    parsed = build_parser().parse_args(arguments)
+    module, function = COMMANDS[parsed.command].entry.split(":")
+    try:
+        importlib.import_module("assent.recipes.terminal").run(module, function, parsed)
+    except AssentError as error:
+        print(f"assent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("assent: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

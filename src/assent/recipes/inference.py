@@ -1,0 +1,101 @@
+"""Writing: completions for a file of prompts, and a chat at the keyboard."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from assent.data.load import load_prompts
+from assent.durable import write_atomic
+from assent.errors import ConfigError
+from assent.ports.sampling import Sampling
+from assent.recipes.commands import fitting_prompts
+from assent.recipes.inputs import Files, model_folder, read_all
+from assent.recipes.job_settings import SampleJob
+from assent.recipes.models import load_language_model
+from assent.recipes.progress import Display
+from assent.recipes.request import Request
+from assent.seeds import derive
+from assent.types import Conversation, Message, Role
+
+
+def sampling_of(settings: SampleJob) -> Sampling:
+    """The sampling part of the settings."""
+    return Sampling(
+        max_tokens=settings.max_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        batch_size=settings.batch_size,
+    )
+
+
+def run_sample(request: Request, display: Display) -> Path:
+    """`assent sample`: one JSON line per prompt, with its completions and why each stopped."""
+    files, settings = request.files, request.settings(SampleJob)
+    refuse_existing(files)
+    data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+    model = load_language_model(model_folder(files.model), machine=settings.machine)
+    prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
+    rows: list[list[dict[str, str]]] = [[] for _ in prompts]
+    with display.stage("sample", len(prompts) * settings.samples_per_prompt, unit="texts") as stage:
+        for turn in range(settings.samples_per_prompt):
+            turns = model.sampler.sample(
+                prompts, sampling=sampling_of(settings), seed=derive(settings.seed, "sample", turn),
+                progress=stage.counter,
+            )  # fmt: skip
+            for place, one in enumerate(turns):
+                rows[place].append({"text": one.completion.text, "stop": str(one.completion.stop)})
+    lines = [
+        json.dumps(
+            {
+                "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
+                "completions": [one["text"] for one in row],
+                "stops": [one["stop"] for one in row],
+            },
+            ensure_ascii=False,
+        )
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    files.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(files.out, "\n".join(lines) + "\n")
+    display.say(f"samples: {files.out}")
+    return files.out
+
+
+def refuse_existing(files: Files) -> None:
+    """An output file that is there is not replaced unasked."""
+    if files.out.is_dir():
+        raise ConfigError(
+            "this is a folder; a file is written here", where=str(files.out), now="Name a file with --out."
+        )
+    if files.out.exists() and not files.overwrite:
+        raise ConfigError("the file exists", where=str(files.out), now="Give another --out, or --overwrite.")
+
+
+def run_chat(request: Request, display: Display) -> None:
+    """`assent chat`: read lines, answer, remember the conversation; /new forgets it, /quit or end-of-input leaves."""
+    settings = request.settings(SampleJob)
+    model = load_language_model(model_folder(request.files.model), machine=settings.machine)
+    display.say("Say something. /new starts over, /quit leaves.")
+    messages: list[Message] = []
+    turn = 0
+    while True:
+        try:
+            text = input("you> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if text == "/quit":
+            return
+        if text == "/new":
+            messages = []
+        elif text:
+            messages.append(Message(role=Role.USER, content=text))
+            seed = derive(settings.seed, "chat", turn)
+            (answer,) = model.sampler.sample(
+                [Conversation(messages=tuple(messages))], sampling=sampling_of(settings), seed=seed
+            )
+            messages.append(Message(role=Role.ASSISTANT, content=answer.completion.text))
+            turn += 1
+            print(answer.completion.text, flush=True)
