@@ -208,7 +208,9 @@ def load_classifier(path: str, *, labels: int, device: torch.device, precision: 
     if known is not None and known != labels:
         raise ConfigError(f"this classifier has {known} outputs, {labels} are needed", where=path)
     model = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=labels)
-    return Body(model, device=device, precision=precision)
+    body = Body(model, device=device, precision=precision)
+    verify_flat(body, path)
+    return body
 
 
 def _has_classifier(path: str) -> bool:
@@ -250,24 +252,39 @@ def _first_line(error: BaseException) -> str:
 
 
 def verify_flat(body: Body, path: str) -> None:
-    """Compare flat and native logits on a few tokens; a model whose numbers differ is refused, not trained wrongly."""
+    """Compare flat and native outputs on a few tokens; a model whose numbers differ is refused, not trained wrongly.
+
+    Of a language model the logits are compared, of a classifier the last hidden states.
+    """
     model, was_training = body.model, body.model.training
     model.eval()
     batch = flatten(_PROBE).to(body.device)
     with torch.no_grad():
         try:
-            hidden_NH = body._run(batch.ids_N[None], batch.position_N[None], FlatLayout.of(batch.lengths))[0]
-            flat = LanguageHead.of(model).logits(hidden_NH)
+            flat = body._run(batch.ids_N[None], batch.position_N[None], FlatLayout.of(batch.lengths))[0]
+            flat = LanguageHead.of(model).logits(flat) if _is_causal_lm(model) else flat
+        except ConfigError as error:
+            raise ConfigError(error.what, where=path, now=error.now) from error
         except (TypeError, AttributeError, KeyError) as error:
-            raise ConfigError(f"this architecture cannot run on flat batches: {_first_line(error)}", where=path) from error
+            raise ConfigError(
+                f"this architecture cannot run on flat batches: {_first_line(error)}", where=path
+            ) from error
         model.set_attn_implementation("eager")
-        native = [model(torch.tensor([row], device=body.device), use_cache=False).logits[0] for row in _PROBE]
+        native = torch.cat([_native(body, torch.tensor([row], device=body.device)) for row in _PROBE])
         model.set_attn_implementation(FLAT)
     model.train(was_training)
-    worst = (flat - torch.cat(native)).abs().max().item()
+    worst = (flat - native).abs().max().item()
     if not worst < _PROBE_TOLERANCE:
         raise ConfigError(
-            f"flat batches change this model's logits by {worst:.2g}",
+            f"flat batches change this model's outputs by {worst:.2g}",
             where=path,
             now="Its attention or head is of a kind that Assent does not reproduce; use another architecture.",
         )
+
+
+def _native(body: Body, ids: Tensor) -> Tensor:
+    """Logits or last hidden states of one sequence, the library's own way."""
+    extra = {"use_cache": False} if _is_causal(body.model) else {}
+    if _is_causal_lm(body.model):
+        return body.model(ids, **extra).logits[0]  # type: ignore[no-any-return]
+    return body.trunk(ids, **extra).last_hidden_state[0]  # type: ignore[no-any-return]
