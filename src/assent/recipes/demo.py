@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from assent.config import as_dict
 from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
-from assent.evals.gold import AXES, ArmScores, gap_closed, gold_by_kind, gold_means, pooled
+from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
@@ -86,7 +86,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),
-        gold_by_kind={arm: gold_by_kind(scores[arm], seed=0) for arm in ARMS},
+        gold_by_kind=by_kind(scores),
         reward_model=first.reward,
         over_optimisation=over_optimisation(ppo=first.optimisation["ppo"], no_kl=first.optimisation["no_kl"]),
         curves=first.curves,
@@ -95,6 +95,13 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         settings=lineage.to_dict()["settings"],
         lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
     )
+
+
+def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:
+    """Intervals by kind of prompt, then by arm."""
+    of_arm = {arm: gold_by_kind(one, seed=0) for arm, one in scores.items()}
+    kinds = dict.fromkeys(kind for found in of_arm.values() for kind in found)
+    return {kind: {arm: found[kind] for arm, found in of_arm.items() if kind in found} for kind in kinds}
 
 
 def _pooled(arms: Sequence[ArmScores]) -> ArmScores:

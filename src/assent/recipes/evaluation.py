@@ -17,7 +17,7 @@ from assent.config import as_dict
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts, load_ratings
 from assent.errors import ConfigError, DataError
 from assent.evals.evidence import Evidence, Sample
-from assent.evals.gold import arm_scores, gold_by_kind, gold_means
+from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import bootstrap_mean
 from assent.evals.report import write_report
 from assent.evals.reward_quality import classifier_quality, reward_quality
@@ -25,6 +25,7 @@ from assent.evals.win_rate import win_rate
 from assent.lineage import Lineage, parent
 from assent.ports.sampling import Scorer
 from assent.recipes.commands import fitting_prompts, say_classifier, say_pairs
+from assent.recipes.demo import by_kind
 from assent.recipes.inference import sampling_of
 from assent.recipes.inputs import Files, Read, model_folder, read_all
 from assent.recipes.job_settings import EvalJob
@@ -215,4 +216,4 @@ def _gold(models: dict[str, LanguageModel], settings: EvalJob, display: Display,
         overall = gold_means(arms[name], seed=settings.seed).overall
         display.say(f"gold score of {name}: {overall.mean:.3f} ({overall.low:.3f} to {overall.high:.3f})")
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
-    found.parts["gold_by_kind"] = {name: gold_by_kind(arm, seed=settings.seed) for name, arm in arms.items()}
+    found.parts["gold_by_kind"] = by_kind(arms)
