@@ -47,7 +47,12 @@ class _Row:
 
 @torch.no_grad()
 def generate(
-    role: LanguageRole, prompts: Sequence[Sequence[int]], *, sampling: Sampling, end_ids: frozenset[int], seeds: Sequence[int]
+    role: LanguageRole,
+    prompts: Sequence[Sequence[int]],
+    *,
+    sampling: Sampling,
+    end_ids: frozenset[int],
+    seeds: Sequence[int],
 ) -> Iterator[tuple[int, Sampled]]:
     """Yield (index of the prompt, sampled completion), batch by batch, longest prompts first.
 
@@ -117,8 +122,10 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tens
     if sampling.top_k or sampling.top_p < 1.0:
         logp_BV = truncate(logp_BV, top_k=sampling.top_k, top_p=sampling.top_p)
     cumulative_BV = logp_BV.exp().cumsum(-1)
-    threshold_B1 = uniform_B[:, None] * cumulative_BV[:, -1:]
-    ids_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0].clamp_(max=logits_BV.shape[-1] - 1)
+    total_B1 = cumulative_BV[:, -1:]
+    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))  # a uniform may round up to one
+    threshold_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
+    ids_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0]
     return ids_B, logp_BV.gather(1, ids_B[:, None])[:, 0]
 
 
