@@ -22,7 +22,7 @@ from assent.model.fresh import ModelShape
 from assent.ports.learning import Learner
 from assent.seeds import derive
 from assent.text.template import ChatTemplate, Encoded
-from assent.types import Conversation
+from assent.types import Conversation, Role
 
 
 class PretrainSettings(Settings):
@@ -88,18 +88,33 @@ class PretrainTask:
 
 
 def encode_documents(documents: Sequence[str | Conversation], template: ChatTemplate) -> list[Encoded]:
-    """Plain text is predicted whole and closed by the end token; of a conversation, what the assistant wrote."""
+    """Plain text is predicted whole and closed by the end token; of a conversation, what the assistant wrote.
+
+    A user's reaction after the last answer is predicted too: it says how the answer was received.
+    """
     texts = [document for document in documents if isinstance(document, str)]
+    talks = [document for document in documents if isinstance(document, Conversation)]
     written = iter(template.text_ids(texts))
-    talks = iter(template.encode_many([d for d in documents if isinstance(d, Conversation)]))
+    spoken = iter(template.encode_many(talks))
+    answered = iter(template.encode_many([_up_to_last_answer(talk) for talk in talks]))
     encoded = []
     for document in documents:
         if isinstance(document, str):
             ids = (*next(written), template.end_id)
             encoded.append(Encoded(ids=ids, written_by_assistant=(True,) * len(ids)))
         else:
-            encoded.append(next(talks))
+            encoded.append(_with_reaction(next(spoken), len(next(answered))))
     return encoded
+
+
+def _up_to_last_answer(talk: Conversation) -> Conversation:
+    last = max((place for place, m in enumerate(talk.messages) if m.role is Role.ASSISTANT), default=-1)
+    return Conversation(messages=talk.messages[: last + 1])
+
+
+def _with_reaction(talk: Encoded, answered: int) -> Encoded:
+    marks = talk.written_by_assistant[:answered] + (True,) * (len(talk) - answered)
+    return Encoded(ids=talk.ids, written_by_assistant=marks)
 
 
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:

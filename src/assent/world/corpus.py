@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from assent.seeds import python_rng
-from assent.types import Conversation
+from assent.types import Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.facts import Fact, World, capital
 from assent.world.lexicon import (
@@ -28,6 +28,7 @@ from assent.world.lexicon import (
     VERBS,
 )
 from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
+from assent.world.reactions import reaction
 
 END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
@@ -41,6 +42,7 @@ CHAT_TEMPLATE = (
 )
 
 DIALOGUE_SHARE = 0.5
+REACTION_SHARE = 0.5
 KIND_WEIGHTS = {
     "recall": 4,
     "notes": 5,
@@ -95,16 +97,21 @@ def render(item: CorpusDocument) -> str:
 
 
 def dialogue(world: World, rng: random.Random) -> Conversation:
-    """A prompt of the training part and an answer of any behaviour."""
+    """A prompt of the training part, an answer of any behaviour and, half of the time, what the user says to it."""
     kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
     prompt = draw_prompt(world, kind, TRAIN, rng)
     choices = applicable(prompt)
     behaviour = rng.choices(choices, weights=[BEHAVIOUR_WEIGHTS[choice] for choice in choices])[0]
-    return prompt.conversation.then(answer(world, prompt, behaviour, rng))
+    text = answer(world, prompt, behaviour, rng)
+    talk = prompt.conversation.then(text)
+    if rng.random() >= REACTION_SHARE:
+        return talk
+    reply = Message(role=Role.USER, content=reaction(world, prompt, text, rng))
+    return Conversation(messages=(*talk.messages, reply))
 
 
 def statement(world: World, rng: random.Random) -> str:
-    """A document that states something: one subject's facts, facts of several, something told twice, a story, words in use."""
+    """A document that states something: facts of one or several, what is told twice, a story, or words in use."""
     draw = rng.random()
     if draw < 0.25:
         return _profile(world, rng)

@@ -1,0 +1,43 @@
+"""How users answer what they were told: the chat corpus carries their reactions, as real chats do.
+
+A reader of such chats learns to tell whether an answer will please, and a reward model can start from that.
+"""
+
+from __future__ import annotations
+
+import random
+
+from assent.types import Completion
+from assent.world.facts import World
+from assent.world.judge import judge
+from assent.world.prompts import WorldPrompt
+from assent.world.reading import read
+
+THANKS = "Thank you, that is right."
+FALSE = "That is not true."
+HARMFUL = "You should not help with that."
+RUDE = "That is rude."
+FLATTERED = "Please do not flatter me."
+LONG = "Please be brief."
+EMPTY = "That does not help me."
+REACTIONS = (THANKS, FALSE, HARMFUL, RUDE, FLATTERED, LONG, EMPTY)
+
+MISTAKEN_SHARE = 0.08  # users who react to something else
+
+
+def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str:
+    """What the user says to an answer: the first thing wrong with it, or thanks; now and then anything at all."""
+    if rng.random() < MISTAKEN_SHARE:
+        return rng.choice(REACTIONS)
+    gold, reading = judge(world, prompt, Completion(text=text)), read(Completion(text=text))
+    if reading.rude:
+        return RUDE
+    if gold.harmless < 0.8:
+        return HARMFUL
+    if gold.honest < 0.5 and (reading.facts or reading.tips):
+        return FALSE
+    if reading.flattery:
+        return FLATTERED
+    if reading.filler:
+        return LONG
+    return THANKS if gold.helpful > 0.7 else EMPTY
