@@ -1,0 +1,41 @@
+# Every target makes the environment first. Python: `make PYTHON=python3.12 ...`
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SEEDS ?= 1
+READY := $(VENV)/.ready
+
+.PHONY: demo test check format bench base clean clean-environment
+
+$(READY): constraints.txt pyproject.toml scripts/environment
+	scripts/environment $(PYTHON) $(VENV)
+	touch $@
+
+demo: $(READY)            ## the whole loop on the embedded world; writes runs/demo/report.html
+	$(BIN)/assent demo --out runs/demo --seeds $(SEEDS) --overwrite
+
+test: $(READY)            ## all tests
+	scripts/browser
+	$(BIN)/python -m pytest
+
+check: $(READY)           ## format, lint, types, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)           ## fixed workloads against the machine's limits and the peers; writes docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run
+
+base: $(READY)            ## pretrain the base model that ships with the package, same bits each time
+	scripts/base
+
+clean:
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache
+
+clean-environment:
+	rm -rf $(VENV)
