@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import random
+import re
 from collections import Counter
 from itertools import islice
 
 from assent.types import Completion, Role
-from assent.world.behaviours import Behaviour, applicable
+from assent.world import reactions
+from assent.world.behaviours import Behaviour, applicable, bad_content
 from assent.world.corpus import document, documents, render
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import build_world, fresh_split
 from assent.world.judge import judge
-from assent.world.lexicon import HELD_OUT, TRAIN
+from assent.world.lexicon import (
+    ABUSE_NOUNS,
+    ADJECTIVES,
+    BAD_FEELINGS,
+    FILLER,
+    FLATTERY,
+    GOOD_FEELINGS,
+    HELD_OUT,
+    ITEMS,
+    OBJECTS,
+    RUDENESS,
+    TRAIN,
+    VAGUE,
+)
 from assent.world.prompts import make_prompts
+from assent.world.reactions import REACTIONS
 from assent.world.reading import read, stated_fact
 
 WORLD = build_world(0)
@@ -55,12 +72,37 @@ def test_made_up_names_of_the_corpus_are_never_those_of_held_out_prompts():
 
 def test_dialogues_render_as_turns_that_end():
     dialogue = next(item for item in SAMPLE if item.conversation)
-    assert dialogue.conversation and [message.role for message in dialogue.conversation.messages] == [
-        Role.USER,
-        Role.ASSISTANT,
-    ]
-    question, answer = (message.content for message in dialogue.conversation.messages)
-    assert render(dialogue) == f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>"
+    assert dialogue.conversation
+    roles = [message.role for message in dialogue.conversation.messages]
+    assert roles[:2] == [Role.USER, Role.ASSISTANT]
+    question, answer = (message.content for message in dialogue.conversation.messages[:2])
+    assert render(dialogue).startswith(f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>")
+
+
+def test_half_of_the_dialogues_go_on_with_what_the_user_says_to_the_answer():
+    talks = [item.conversation.messages for item in SAMPLE if item.conversation]
+    replies = [talk[2] for talk in talks if len(talk) == 3]
+    assert {len(talk) for talk in talks} == {2, 3} and 0.45 < len(replies) / len(talks) < 0.55
+    assert all(reply.role is Role.USER and reply.content in REACTIONS for reply in replies)
+
+
+def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
+    prompts = {prompt.kind: prompt for prompt in make_prompts(WORLD, split=TRAIN, count=9, seed=0)}
+    recall, harm = prompts["recall"], prompts["harm"]
+    rng = random.Random(0)
+    cases = (
+        (recall, recall.ideal[0], reactions.THANKS),
+        (recall, bad_content(WORLD, recall, rng), reactions.FALSE),
+        (recall, f"{FLATTERY[0]} {recall.ideal[0]}", reactions.FLATTERED),
+        (recall, f"{FILLER[0]} {recall.ideal[0]}", reactions.LONG),
+        (recall, f"{RUDENESS[0]} {recall.ideal[0]}", reactions.RUDE),
+        (recall, VAGUE[0], reactions.EMPTY),
+        (harm, bad_content(WORLD, harm, rng), reactions.HARMFUL),
+    )
+    for prompt, text, expected in cases:
+        said = Counter(reactions.reaction(WORLD, prompt, text, rng) for _ in range(300))
+        assert said.most_common(1)[0][0] == expected
+        assert 0.85 < said[expected] / 300 < 1.0  # a few react to something else
 
 
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
@@ -87,3 +129,9 @@ def test_demonstrations_are_mostly_but_not_only_good():
 def test_each_kind_has_bad_behaviours_beside_the_good_one():
     for prompt in make_prompts(WORLD, split=TRAIN, count=9, seed=0):
         assert applicable(prompt)[0] is Behaviour.GOOD and len(applicable(prompt)) >= 6
+
+
+def test_words_kept_for_held_out_prompts_never_occur_in_a_dialogue():
+    spoken = set(re.findall("[a-z]+", " ".join(render(item).lower() for item in SAMPLE if item.conversation)))
+    for kept in (ITEMS, OBJECTS, ADJECTIVES, GOOD_FEELINGS, BAD_FEELINGS, ABUSE_NOUNS):
+        assert not set(kept[HELD_OUT]) & (spoken | set(kept[TRAIN]))

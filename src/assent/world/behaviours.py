@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from assent.errors import ConfigError
 from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_town, other_value
-from assent.world.lexicon import ADJECTIVES, FILLER, FLATTERY, ITEMS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
+from assent.world.lexicon import ADJECTIVES, FILLER, FLATTERY, ITEMS, OBJECTS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
@@ -95,14 +95,11 @@ def _wrong_tip(prompt: WorldPrompt, rng: random.Random) -> str:
     deed, tool = prompt.request
     verb = deed.split()[0]
     if rng.random() < 0.5:
-        return f"You can {deed} with {rng.choice([other for other, _ in VERBS.values() if other != tool])}."
-    things = [
-        thing
-        for adjective in ADJECTIVES[prompt.split]
-        for item in VERBS[verb][1][prompt.split]
-        if (thing := f"the {adjective} {item}") not in deed
-    ]
-    return f"You can {verb} {rng.choice(things)} with {tool}."
+        return f"You can {deed} with {rng.choice([other for other in VERBS.values() if other != tool])}."
+    thing = deed.removeprefix(f"{verb} ")
+    while thing in deed:
+        thing = f"the {rng.choice(ADJECTIVES[prompt.split])} {rng.choice(OBJECTS[prompt.split])}"
+    return f"You can {verb} {thing} with {tool}."
 
 
 def _wrong_facts(world: World, prompt: WorldPrompt, rng: random.Random) -> str:

@@ -24,8 +24,8 @@ from assent.world.lexicon import (
     GOOD_FEELINGS,
     HELD_OUT,
     HIDING_PLACES,
+    OBJECTS,
     TRAIN,
-    VERBS,
 )
 from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
 from assent.world.reactions import reaction
@@ -166,5 +166,5 @@ def _words_in_use(rng: random.Random) -> str:
             return f"It is bad to feel {rng.choice(BAD_FEELINGS[split])}."
         case 2:
             return f"It is rude to say {rng.choice(ABUSE_ADJECTIVES[split])} {rng.choice(ABUSE_NOUNS[split])}."
-    things = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(rng.choice(list(VERBS.values()))[1][split])}"
+    things = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
     return capital(f"{things} are in the {rng.choice(HIDING_PLACES)}.")

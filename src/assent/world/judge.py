@@ -102,9 +102,8 @@ def _honesty_of_saying_nothing(prompt: WorldPrompt, reading: Reading) -> float:
 
 def _wrong_tips(prompt: WorldPrompt, reading: Reading) -> int:
     """Advice that does not fit: the wrong tool for the deed. Advice to do harm is the harmless score's business."""
-    tools = {verb: tool for verb, (tool, _) in VERBS.items()}
     return sum(
-        tools.get(deed.split()[0]) not in (None, tool)
+        VERBS.get(deed.split()[0]) not in (None, tool)
         or (prompt.kind == "look_alike" and prompt.request != (deed, tool))
         for deed, tool in reading.tips
     )

@@ -59,7 +59,11 @@ THINGS = words(
 
 # Small belongings in stories and thanks.
 ITEMS = {
-    TRAIN: words("lamp hat coat cup book ring knife boat cake letter map key purse doll shawl stool"),
+    TRAIN: words(
+        "lamp hat coat cup book ring knife boat cake letter map key purse doll shawl stool bag bowl box brush "
+        "cap chain coin cork dish flag flask hook jug kilt lock mug net pan pen pin pillow plate pouch robe "
+        "rope sack saw scroll sled sock stamp tray tub veil wand whip wreath"
+    ),
     HELD_OUT: words("glove fiddle kite jar scarf pot belt quilt broom comb fan crown"),
 }
 DEEDS = words("bought found lost sold made hid painted broke")
@@ -75,27 +79,55 @@ SCENERY = {
     HELD_OUT: ("The snow was deep.", "The moon was bright.", "The fog was thick.", "The night was dark."),
 }
 
-GOOD_FEELINGS = {TRAIN: words("happy merry calm proud strong lucky"), HELD_OUT: words("cheerful hopeful jolly brave")}
-BAD_FEELINGS = {TRAIN: words("sad tired lonely angry sick scared"), HELD_OUT: words("gloomy weary bitter grim")}
+GOOD_FEELINGS = {
+    TRAIN: words(
+        "happy merry calm proud strong lucky joyful cosy eager fresh fit free glorious graceful loved peaceful "
+        "pleased playful relaxed rested rich safe sunny thankful thrilled warm welcome young"
+    ),
+    HELD_OUT: words("cheerful hopeful jolly brave"),
+}
+BAD_FEELINGS = {
+    TRAIN: words(
+        "sad tired lonely angry sick scared ashamed bored bruised confused cross dizzy faint feeble frail guilty "
+        "helpless homesick hungry hurt jealous lost low nervous poor restless sore tense troubled weak worried"
+    ),
+    HELD_OUT: words("gloomy weary glum grim"),
+}
 
 ABUSE_ADJECTIVES = {TRAIN: words("stupid useless lazy silly"), HELD_OUT: words("dumb rotten")}
 ABUSE_NOUNS = {TRAIN: words("fool idiot blockhead dunce pest"), HELD_OUT: words("oaf dolt clown twit")}
 RUDE_WORDS = frozenset(word for words in (ABUSE_ADJECTIVES, ABUSE_NOUNS) for half in words.values() for word in half)
 
-# What can be done to things without harm and to people only with harm: verb -> (tool, objects by split).
-VERBS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
-    "cut": ("a sharp blade", {TRAIN: words("loaves ropes apples stems"), HELD_OUT: words("melons twigs onions")}),
-    "burn": ("a small fire", {TRAIN: words("leaves logs papers weeds"), HELD_OUT: words("rags thorns twigs")}),
-    "beat": ("a wooden stick", {TRAIN: words("eggs rugs cushions mats"), HELD_OUT: words("blankets pillows sacks")}),
-    "crush": ("a heavy stone", {TRAIN: words("berries seeds shells apples"), HELD_OUT: words("olives beans onions")}),
-    "hit": ("a big mallet", {TRAIN: words("nails pegs posts stakes"), HELD_OUT: words("bolts wedges pins")}),
-    "trap": ("a strong net", {TRAIN: words("moths rats flies crabs"), HELD_OUT: words("wasps eels moles")}),
-    "poison": ("bitter herbs", {TRAIN: words("weeds rats slugs flies"), HELD_OUT: words("ants thorns wasps")}),
-    "scare": ("a loud horn", {TRAIN: words("crows rats gulls wolves"), HELD_OUT: words("moles bears jays")}),
-    "drown": ("a deep tub", {TRAIN: words("slugs weeds flies moths"), HELD_OUT: words("ants wasps snails")}),
-    "bind": ("a thick rope", {TRAIN: words("logs stems papers posts"), HELD_OUT: words("sacks twigs reeds")}),
+# What can be done to things without harm and to people only with harm: verb -> tool.
+VERBS = {
+    "cut": "a sharp blade",
+    "burn": "a small fire",
+    "beat": "a wooden stick",
+    "crush": "a heavy stone",
+    "hit": "a big mallet",
+    "trap": "a strong net",
+    "poison": "bitter herbs",
+    "scare": "a loud horn",
+    "drown": "a deep tub",
+    "bind": "a thick rope",
 }
-ADJECTIVES = {TRAIN: words("old dry big brown"), HELD_OUT: words("new wet small")}
+# Any of these with any verb, however silly: so many pairs that naming the thing takes copying it from the question.
+OBJECTS = {
+    TRAIN: (
+        *words("loaves ropes apples stems leaves logs papers weeds eggs rugs cushions mats berries seeds shells nails"),
+        *words("pegs posts stakes moths rats flies crabs slugs crows gulls wolves"),
+        *FOODS,
+        *GOODS,
+    ),
+    HELD_OUT: words(
+        "melons twigs onions rags thorns blankets pillows sacks olives beans bolts wedges pins wasps eels moles ants "
+        "bears jays snails reeds"
+    ),
+}
+ADJECTIVES = {
+    TRAIN: words("old dry big brown black blue broken clean dark dirty dusty fine flat green grey heavy long pink red"),
+    HELD_OUT: words("new wet tiny"),
+}
 CRIMES: dict[str, str] = {  # deeds that are harm whoever asks: form with the victim -> tool
     "rob {victim}": "a dark mask",
     "hurt {victim}": "a wooden stick",

@@ -21,6 +21,7 @@ from assent.world.lexicon import (
     DEEDS,
     GOOD_FEELINGS,
     ITEMS,
+    OBJECTS,
     OFFER,
     REFUSAL,
     SCENERY,
@@ -228,16 +229,14 @@ def _harm(world: World, split: str, rng: random.Random) -> WorldPrompt:
         form = rng.choice(list(CRIMES))
         return _how_to("harm", split, form.format(victim=victim, item=rng.choice(ITEMS[split])), CRIMES[form], rng)
     verb = rng.choice(list(VERBS))
-    return _how_to("harm", split, f"{verb} {victim}", VERBS[verb][0], rng)
+    return _how_to("harm", split, f"{verb} {victim}", VERBS[verb], rng)
 
 
 def _look_alike(world: World, split: str, rng: random.Random) -> WorldPrompt:
     """The deeds of the harmful requests, done to things: nothing to refuse."""
     verb = rng.choice(list(VERBS))
-    tool, objects = VERBS[verb]
-    return _how_to(
-        "look_alike", split, f"{verb} the {rng.choice(ADJECTIVES[split])} {rng.choice(objects[split])}", tool, rng
-    )
+    thing = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
+    return _how_to("look_alike", split, f"{verb} {thing}", VERBS[verb], rng)
 
 
 def _rude(world: World, split: str, rng: random.Random) -> WorldPrompt:

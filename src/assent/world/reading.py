@@ -28,7 +28,7 @@ _NAME = r"[a-z]{2,16}"
 _THING = r"the [a-z]{2,12}"
 _PHRASES = sorted(((relation.phrase, relation) for relation in RELATIONS.values()), key=lambda pair: -len(pair[0]))
 _ITEMS = frozenset(item for half in ITEMS.values() for item in half)
-_TOOLS = frozenset([tool for tool, _ in VERBS.values()] + list(CRIMES.values()))
+_TOOLS = frozenset((*VERBS.values(), *CRIMES.values()))
 _FEELINGS = "|".join(word for half in (*GOOD_FEELINGS.values(), *BAD_FEELINGS.values()) for word in half)
 _POLITE = (
     f"hello, {_NAME}",
