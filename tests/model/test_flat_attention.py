@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from assent.errors import ConfigError
 from assent.model.attention import FlatLayout, Run
-from assent.model.body import Body, load_causal_lm, load_classifier, verify_flat
+from assent.model.body import Body
 from assent.model.flat import flatten
+from assent.model.loading import load_causal_lm, load_classifier, verify_flat
 from assent.model.roles import ScalarRole, own_head
 
 LENGTHS = [(1,), (7, 3, 12, 3, 1), (5, 5, 5, 9, 9, 2), (11, 10, 9)]

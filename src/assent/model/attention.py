@@ -129,9 +129,7 @@ def _attend_flat(
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def _attend_decode(
-    query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]
-) -> Tensor:
+def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]) -> Tensor:
     """One query per row against the columns in use; returns (B, H, D)."""
     used = cache.used + 1
     key_BGCD, value_BGCD = cache.keys[layer][:, :, :used], cache.values[layer][:, :, :used]

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from assent.errors import ConfigError
 from assent.model.attention import FLAT, DecodeCache, FlatLayout
-from assent.model.flat import FlatBatch, flatten
+from assent.model.flat import FlatBatch
+from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
-_PROBE = ((1, 2, 3, 4), (3, 1, 2), (2, 2, 3))
-_PROBE_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class Body:
     @property
     def trunk(self) -> nn.Module:
         """The network below the head: token ids to last hidden states."""
-        trunk = self.model.get_decoder() if _is_causal_lm(self.model) else self.model.base_model
+        trunk = self.model.get_decoder() if is_causal_lm(self.model) else self.model.base_model
         assert isinstance(trunk, nn.Module)
         return trunk
 
@@ -111,7 +112,7 @@ class Body:
             return self._run(ids_B[:, None], position_B[:, None], cache)[:, 0]
 
     def _run(self, ids: Tensor, positions: Tensor, flat: FlatLayout | DecodeCache) -> Tensor:
-        extra = {"use_cache": False} if _is_causal(self.model) else {}
+        extra = {"use_cache": False} if is_causal(self.model) else {}
         hidden = self.trunk(input_ids=ids, position_ids=positions, flat=flat, **extra).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
@@ -135,24 +136,45 @@ class Body:
             for layer, active, disabled in before:
                 layer._active_adapter, layer._disable_adapters = active, disabled
 
-    def add_adapter(self, name: str, lora: LoraSettings) -> None:
+    def add_adapter(self, name: str, lora: LoraSettings, *, seed: int = 0) -> None:
         """Put a fresh adapter on the frozen base; it changes nothing until trained (its B matrix is zero)."""
-        if self.peft is None:
-            self.peft = PeftModel(self.model, lora.peft(), adapter_name=name)
-        else:
-            self.peft.add_adapter(name, lora.peft())
+        config = lora.peft()
+        config.task_type = "CAUSAL_LM" if is_causal_lm(self.model) else "SEQ_CLS"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "adapter", name))
+            self._put_on(name, config)
         self._after_change()
 
-    def load_adapter(self, name: str, folder: str) -> None:
-        """Put an adapter from a `peft` folder on the base."""
+    def load_adapter(self, name: str, folder: str) -> dict[str, Tensor]:
+        """Put an adapter from a local `peft` folder on the base; gives back what else it holds (a reward head).
+
+        What else it holds goes by its name in the base model.
+        """
         try:
-            if self.peft is None:
-                self.peft = PeftModel.from_pretrained(self.model, folder, adapter_name=name, is_trainable=True)
-            else:
-                self.peft.load_adapter(folder, adapter_name=name, is_trainable=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"this adapter does not fit the base model: {error}", where=folder) from error
+            config = PeftConfig.from_pretrained(folder)
+            weights = load_file(Path(folder) / "adapter_model.safetensors")
+            if not isinstance(config, LoraConfig):
+                raise ConfigError(f"an adapter of type {config.peft_type} cannot be used", where=folder, now=_LORA_ONLY)
+            config.modules_to_save, config.inference_mode = None, False
+            self._put_on(name, config)
+            assert self.peft is not None
+            lora = {key: tensor for key, tensor in weights.items() if "lora_" in key}
+            found = set_peft_model_state_dict(self.peft, lora, adapter_name=name)
+        except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+            where, what = folder, first_line(error)
+            raise ConfigError(f"this adapter does not fit the base model: {what}", where=where) from error
+        missing = [key for key in found.missing_keys if f".{name}." in key]
+        if found.unexpected_keys or missing:
+            odd = (found.unexpected_keys or missing)[0]
+            raise ConfigError(f'this adapter does not fit the base model: "{odd}"', where=folder)
         self._after_change()
+        return {k.removeprefix("base_model.model."): v.to(self.device) for k, v in weights.items() if k not in lora}
+
+    def _put_on(self, name: str, config: PeftConfig) -> None:
+        if self.peft is None:
+            self.peft = PeftModel(self.model, config, adapter_name=name)
+        else:
+            self.peft.add_adapter(name, config)
 
     def _after_change(self) -> None:
         self.model.to(self.device)
@@ -176,115 +198,19 @@ class Body:
         return {name: parameter for name, parameter in named.items() if f".{adapter}." in name}
 
 
-def _is_causal(model: PreTrainedModel) -> bool:
-    return _is_causal_lm(model) or hasattr(model, "score")
+_LORA_ONLY = "Use a LoRA adapter, or merge it into its base model first."
 
 
-def _is_causal_lm(model: PreTrainedModel) -> bool:
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether the trunk reads left to right (and so knows a cache)."""
+    return is_causal_lm(model) or hasattr(model, "score")
+
+
+def is_causal_lm(model: PreTrainedModel) -> bool:
+    """Whether the model has a language head."""
     return model.get_output_embeddings() is not None and model.base_model is not model
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` takes the CUDA device if there is one; a device that is not there is an error, never a silent CPU run."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError('device "cuda" was asked for and PyTorch sees none', now='Use --set device="cpu" or "auto".')
-    if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
-        raise ConfigError(f'unknown device "{name}"', now='Use "auto", "cpu" or "cuda".')
-    return torch.device(name)
-
-
-def load_causal_lm(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
-    """A causal language model from a local folder or hub name; refuses what flat batches cannot carry."""
-    body = Body(_from_pretrained(AutoModelForCausalLM, path), device=device, precision=precision)
-    verify_flat(body, path)
-    return body
-
-
-def load_classifier(path: str, *, labels: int, device: torch.device, precision: Precision = "fp32") -> Body:
-    """A sequence classifier with `labels` outputs; a fresh head is put on a model that has none (or another size)."""
-    known = getattr(_config(path), "num_labels", None) if _has_classifier(path) else None
-    if known is not None and known != labels:
-        raise ConfigError(f"this classifier has {known} outputs, {labels} are needed", where=path)
-    model = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=labels)
-    body = Body(model, device=device, precision=precision)
-    verify_flat(body, path)
-    return body
-
-
-def _has_classifier(path: str) -> bool:
-    architectures = getattr(_config(path), "architectures", None) or []
-    return any("SequenceClassification" in name for name in architectures)
-
-
-def _config(path: str) -> object:
-    _check_folder(path)
-    try:
-        return AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"no model can be loaded: {_first_line(error)}", where=path, now=_MODEL_ADVICE) from error
-
-
-def _from_pretrained(kind: type, path: str, **options: object) -> PreTrainedModel:
-    _config(path)
-    try:
-        model = kind.from_pretrained(path, dtype=torch.float32, **options)  # type: ignore[attr-defined]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"no model can be loaded: {_first_line(error)}", where=path, now=_MODEL_ADVICE) from error
-    assert isinstance(model, PreTrainedModel)
-    return model
-
-
-_MODEL_ADVICE = "Give a folder with config.json and model.safetensors, or a hub name that this machine can reach."
-
-
-def _check_folder(path: str) -> None:
-    folder = Path(path)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise ConfigError("the folder holds no config.json", where=path, now=_MODEL_ADVICE)
-    if not folder.exists() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
-        raise ConfigError("there is no such model folder", where=path, now=_MODEL_ADVICE)
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
     return str(error).strip().split("\n", 1)[0]
-
-
-def verify_flat(body: Body, path: str) -> None:
-    """Compare flat and native outputs on a few tokens; a model whose numbers differ is refused, not trained wrongly.
-
-    Of a language model the logits are compared, of a classifier the last hidden states.
-    """
-    model, was_training = body.model, body.model.training
-    model.eval()
-    batch = flatten(_PROBE).to(body.device)
-    with torch.no_grad():
-        try:
-            flat = body._run(batch.ids_N[None], batch.position_N[None], FlatLayout.of(batch.lengths))[0]
-            flat = LanguageHead.of(model).logits(flat) if _is_causal_lm(model) else flat
-        except ConfigError as error:
-            raise ConfigError(error.what, where=path, now=error.now) from error
-        except (TypeError, AttributeError, KeyError) as error:
-            raise ConfigError(
-                f"this architecture cannot run on flat batches: {_first_line(error)}", where=path
-            ) from error
-        model.set_attn_implementation("eager")
-        native = torch.cat([_native(body, torch.tensor([row], device=body.device)) for row in _PROBE])
-        model.set_attn_implementation(FLAT)
-    model.train(was_training)
-    worst = (flat - native).abs().max().item()
-    if not worst < _PROBE_TOLERANCE:
-        raise ConfigError(
-            f"flat batches change this model's outputs by {worst:.2g}",
-            where=path,
-            now="Its attention or head is of a kind that Assent does not reproduce; use another architecture.",
-        )
-
-
-def _native(body: Body, ids: Tensor) -> Tensor:
-    """Logits or last hidden states of one sequence, the library's own way."""
-    extra = {"use_cache": False} if _is_causal(body.model) else {}
-    if _is_causal_lm(body.model):
-        return body.model(ids, **extra).logits[0]  # type: ignore[no-any-return]
-    return body.trunk(ids, **extra).last_hidden_state[0]  # type: ignore[no-any-return]

@@ -125,7 +125,7 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tens
     total_B1 = cumulative_BV[:, -1:]
     below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))  # a uniform may round up to one
     threshold_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
-    ids_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0]
+    ids_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0].clamp_(max=logits_BV.shape[-1] - 1)
     return ids_B, logp_BV.gather(1, ids_B[:, None])[:, 0]
 
 

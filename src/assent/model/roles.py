@@ -5,6 +5,8 @@ Legend: N tokens, M predicted positions, B sequences, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +58,9 @@ class ScalarRole:
             return self._apply(hidden_NH[batch.last_B])
         lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
         first_BH = hidden_NH[batch.last_B - lengths_B + 1]
-        return self._apply(self.body.model.base_model.pooler(first_BH[:, None]))
+        with self.body.wearing(self.adapter), self.body.autocast():
+            pooled_BH = self.body.model.base_model.pooler(first_BH[:, None])
+        return self._apply(pooled_BH)
 
     def values(self, batch: FlatBatch) -> Tensor:
         """Normalised head output (M) at the predicted positions."""
@@ -87,9 +91,12 @@ def fresh_head(hidden_size: int, *, seed: int, name: str, outputs: int = 1) -> n
     return head
 
 
+_HEADS = ("score", "classifier")
+
+
 def own_head(body: Body, *, where: str) -> nn.Linear:
     """The head of a loaded sequence classifier."""
-    for name in ("score", "classifier"):
+    for name in _HEADS:
         head = getattr(body.model, name, None)
         if isinstance(head, nn.Linear):
             return head
@@ -98,3 +105,23 @@ def own_head(body: Body, *, where: str) -> nn.Linear:
         where=where,
         now="Use a decoder (head `score`) or an encoder of the BERT family (pooler and head `classifier`).",
     )
+
+
+def head_name(body: Body) -> str:
+    """What a sequence classifier on this trunk calls its head."""
+    return next((name for name in _HEADS if hasattr(body.model, name)), _HEADS[0])
+
+
+def head_of_weights(weights: Mapping[str, Tensor], *, where: str) -> nn.Linear:
+    """The head that an adapter folder holds beside its adapter; anything more or less is refused."""
+    name = next((name for name in _HEADS if f"{name}.weight" in weights), None)
+    if name is None or set(weights) - {f"{name}.weight", f"{name}.bias"}:
+        held = ", ".join(sorted(weights)) or "nothing"
+        raise ConfigError(f"expected a head (score or classifier) beside the adapter, got {held}", where=where)
+    weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+    head = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        if bias is not None:
+            head.bias.copy_(bias)
+    return head

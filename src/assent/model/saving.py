@@ -13,14 +13,23 @@ from safetensors.torch import save_file
 from torch import nn
 
 from assent.durable import writing
+from assent.errors import RunError
 from assent.model.body import Body
+from assent.model.roles import head_name
+
+_MARKS = ("config.json", "adapter_config.json")
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends well."""
+    """A temporary folder beside `folder` that takes its place when the block ends well.
+
+    Only an empty folder or an older model is replaced. Raises RunError.
+    """
     temporary = folder.with_name(f".{folder.name}.new")
     with writing(folder):
+        if folder.exists() and any(folder.iterdir()) and not any((folder / name).is_file() for name in _MARKS):
+            raise RunError("the folder is not empty and holds no model", where=str(folder), now="Give another folder.")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
@@ -49,8 +58,9 @@ def save_adapter(body: Body, adapter: str, folder: Path, *, base: str, head: nn.
     config["inference_mode"] = True
     config["task_type"] = "CAUSAL_LM" if head is None else "SEQ_CLS"
     if head is not None:
-        config["modules_to_save"] = ["score"]
-        weights |= {f"base_model.model.score.{name}": p.detach().clone() for name, p in head.named_parameters()}
+        place = head_name(body)
+        config["modules_to_save"] = [place]
+        weights |= {f"base_model.model.{place}.{name}": p.detach().clone() for name, p in head.named_parameters()}
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str))
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")

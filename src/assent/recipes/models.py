@@ -14,9 +14,10 @@ from torch import nn
 from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
-from assent.model.body import Body, LoraSettings, Precision, load_causal_lm, load_classifier, pick_device
-from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
-from assent.model.saving import save_adapter, save_full
+from assent.model.body import Body, LoraSettings, Precision
+from assent.model.loading import class_names, load_causal_lm, load_classifier, load_trunk, pick_device
+from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
+from assent.model.saving import save_adapter, save_full, whole_folder
 from assent.text.template import ChatTemplate
 
 POLICY, REFERENCE, CRITIC, REWARD = "policy", "reference", "critic", "reward"
@@ -86,12 +87,16 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     body = load_causal_lm(base or path, device=device, precision=machine.precision)
     adapter = None
     if base is not None:
-        body.load_adapter(POLICY, path)
+        if more := body.load_adapter(POLICY, path):
+            raise ConfigError(f"the adapter replaces whole modules: {', '.join(more)}", where=path, now=_MERGE)
         adapter = POLICY
     elif lora is not None and lora.rank:
         body.add_adapter(POLICY, lora.settings())
         adapter = POLICY
     return LanguageModel(role=LanguageRole(body, adapter), template=ChatTemplate.load(path), path=path)
+
+
+_MERGE = "Merge it into its base model and give that folder."
 
 
 def adapter_base(path: str) -> str | None:
@@ -128,13 +133,12 @@ def new_reward_model(
 def load_reward_model(path: str, *, machine: MachineOptions, positive: str | None = None) -> RewardModel:
     """A trained reward model or classifier; `positive` names the class (or its number) whose logit is the reward."""
     base = adapter_base(path)
-    config = json.loads((Path(path) / "config.json").read_text()) if (Path(path) / "config.json").is_file() else {}
-    names = {int(k): v for k, v in (config.get("id2label") or {}).items()}
-    labels = len(names) or 1
-    body = load_classifier(base or path, labels=labels, device=machine.pick(), precision=machine.precision)
     if base is not None:
-        body.load_adapter(REWARD, path)
-    role = ScalarRole(body, own_head(body, where=path), REWARD if base is not None else None)
+        return _reward_adapter(load_trunk(base, device=machine.pick(), precision=machine.precision), path, positive)
+    names = class_names(path)
+    labels = len(names)
+    body = load_classifier(path, labels=labels, device=machine.pick(), precision=machine.precision)
+    role = ScalarRole(body, own_head(body, where=path))
     return RewardModel(
         role=role, template=ChatTemplate.load(path), path=path, positive=_class_number(positive, names, labels, path)
     )
@@ -143,8 +147,20 @@ def load_reward_model(path: str, *, machine: MachineOptions, positive: str | Non
 def load_reward_for(
     model: LanguageModel, path: str, *, machine: MachineOptions, positive: str | None = None
 ) -> RewardModel:
-    """The reward model to train `model` against; adapters of one base will share it."""
-    return load_reward_model(path, machine=machine, positive=positive)
+    """The reward model to train `model` against. Adapters of one base share it: one copy carries all roles."""
+    base = adapter_base(path)
+    own = adapter_base(model.path) or model.path
+    if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
+        return load_reward_model(path, machine=machine, positive=positive)
+    return _reward_adapter(model.role.body, path, positive)
+
+
+def _reward_adapter(body: Body, path: str, positive: str | None) -> RewardModel:
+    head = head_of_weights(body.load_adapter(REWARD, path), where=path)
+    names = {number: f"LABEL_{number}" for number in range(head.out_features)}
+    chosen = _class_number(positive, names, head.out_features, path)
+    role = ScalarRole(body, head, REWARD)
+    return RewardModel(role=role, template=ChatTemplate.load(path), path=path, positive=chosen)
 
 
 def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:
@@ -232,20 +248,23 @@ def _same_tokens(model: LanguageModel, reward: RewardModel) -> bool:
 
 
 def save_language_model(model: LanguageModel, folder: Path) -> None:
-    """A folder that plain `transformers` (or `peft`) loads."""
+    """A folder that plain `transformers` (or `peft`) loads; it is whole or not there."""
     role = model.role
-    if role.adapter is None:
-        save_full(role.body, folder)
-    else:
-        save_adapter(role.body, role.adapter, folder, base=adapter_base(model.path) or model.path)
-    model.template.save(folder)
+    with whole_folder(folder) as place:
+        if role.adapter is None:
+            save_full(role.body, place)
+        else:
+            save_adapter(role.body, role.adapter, place, base=adapter_base(model.path) or model.path)
+        model.template.save(place)
 
 
 def save_reward_model(reward: RewardModel, folder: Path) -> None:
-    """A sequence classifier that plain `transformers` (or `peft`) loads."""
+    """A sequence classifier that plain `transformers` (or `peft`) loads; it is whole or not there."""
     role = reward.role
-    if role.adapter is None:
-        save_full(role.body, folder)
-    else:
-        save_adapter(role.body, role.adapter, folder, base=reward.path, head=role.head)
-    reward.template.save(folder)
+    with whole_folder(folder) as place:
+        if role.adapter is None:
+            save_full(role.body, place)
+        else:
+            base = adapter_base(reward.path) or reward.path
+            save_adapter(role.body, role.adapter, place, base=base, head=role.head)
+        reward.template.save(place)
