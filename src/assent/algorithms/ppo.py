@@ -13,16 +13,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from assent.algorithms.epochs import MicroBatch, update
 from assent.algorithms.experience import Experience, flat_sequences, flat_turns
-from assent.algorithms.schedule import Schedule, learning_rate
-from assent.config import Settings
+from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.schedule import learning_rate
 from assent.data.order import epoch_order, token_budget_batches
 from assent.errors import ConfigError, RunError
 from assent.losses.advantages import gae, whiten
@@ -30,67 +29,11 @@ from assent.losses.kl import AdaptiveKL, kl_k1, kl_k2, kl_k3, kl_penalty, own_to
 from assent.losses.policy import clipped_policy_loss, clipped_value_loss, entropy_bonus
 from assent.metrics import Metrics, Tally
 from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.ports.sampling import Sampler, Sampling, Scorer
+from assent.ports.sampling import Sampler, Scorer
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
-KLEstimator = Literal["k1", "k2", "k3", "exact"]
-
 _USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
-
-
-class PPOSettings(Settings):
-    """Settings of PPO. One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
-
-    iterations: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=128, ge=1)
-    epochs: int = Field(default=2, ge=1)
-    mini_batches: int = Field(default=2, ge=1)
-    learning_rate: float = Field(default=1e-5, gt=0)
-    schedule: Schedule = "linear"
-    warmup_share: float = Field(default=0.02, ge=0, lt=1)
-    micro_batch_tokens: int = Field(default=8192, ge=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    max_tokens: int = Field(default=64, ge=1)
-    temperature: float = Field(default=1.0, gt=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    sample_batch_size: int = Field(default=128, ge=1)
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    clip_high: float = Field(default=0.2, gt=0)
-    value_clip: float = Field(default=0.2, gt=0)
-    value_weight: float = Field(default=0.5, ge=0)
-    entropy_weight: float = Field(default=0.0, ge=0)
-    gamma: float = Field(default=1.0, gt=0, le=1)
-    lam: float = Field(default=0.95, ge=0, le=1)
-    kl_weight: float = Field(default=0.05, ge=0)
-    kl_estimator: KLEstimator = "exact"
-    kl_top_k: int | None = Field(default=None, ge=1)
-    kl_in: Literal["reward", "loss"] = "reward"
-    kl_target: float | None = Field(default=None, gt=0)
-    kl_horizon: float = Field(default=10000.0, gt=0)
-    stop_at_policy_kl: float | None = Field(default=None, gt=0)
-    whiten_advantages: bool = True
-    whiten_rewards: bool = False
-    missing_end_penalty: float = Field(default=1.0, ge=0)
-    critic: Literal["shared", "separate"] = "separate"
-    checkpoint_every: int = Field(default=50, ge=1)
-
-    @property
-    def sampling(self) -> Sampling:
-        return Sampling(
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            batch_size=self.sample_batch_size,
-        )
-
-    @property
-    def updates(self) -> int:
-        """Optimiser updates per iteration."""
-        return self.epochs * self.mini_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo import PPOSettings, Rollout
+from assent.algorithms.ppo import Rollout
+from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import Settings

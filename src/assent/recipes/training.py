@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from assent.algorithms.dpo import DPOSettings, dpo_task, encode_pairs, reference_logps
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.loop import Watch, run_task
-from assent.algorithms.ppo import Observer, PPOSettings, PPOTask, reward_moments
+from assent.algorithms.ppo import Observer, PPOTask, reward_moments
+from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import (
     Judgement,
     RewardSettings,

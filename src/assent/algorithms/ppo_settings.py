@@ -1,0 +1,67 @@
+"""Settings of PPO; each knob is one symbol of the page of algorithms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from assent.algorithms.schedule import Schedule
+from assent.config import Settings
+from assent.ports.sampling import Sampling
+
+KLEstimator = Literal["k1", "k2", "k3", "exact"]
+
+
+class PPOSettings(Settings):
+    """Settings of PPO. One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
+
+    iterations: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    epochs: int = Field(default=2, ge=1)
+    mini_batches: int = Field(default=2, ge=1)
+    learning_rate: float = Field(default=1e-5, gt=0)
+    schedule: Schedule = "linear"
+    warmup_share: float = Field(default=0.02, ge=0, lt=1)
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=64, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    sample_batch_size: int = Field(default=128, ge=1)
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: float = Field(default=0.2, gt=0)
+    value_clip: float = Field(default=0.2, gt=0)
+    value_weight: float = Field(default=0.5, ge=0)
+    entropy_weight: float = Field(default=0.0, ge=0)
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
+    kl_weight: float = Field(default=0.05, ge=0)
+    kl_estimator: KLEstimator = "exact"
+    kl_top_k: int | None = Field(default=None, ge=1)
+    kl_in: Literal["reward", "loss"] = "reward"
+    kl_target: float | None = Field(default=None, gt=0)
+    kl_horizon: float = Field(default=10000.0, gt=0)
+    stop_at_policy_kl: float | None = Field(default=None, gt=0)
+    whiten_advantages: bool = True
+    whiten_rewards: bool = False
+    missing_end_penalty: float = Field(default=1.0, ge=0)
+    critic: Literal["shared", "separate"] = "separate"
+    checkpoint_every: int = Field(default=50, ge=1)
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            batch_size=self.sample_batch_size,
+        )
+
+    @property
+    def updates(self) -> int:
+        """Optimiser updates per iteration."""
+        return self.epochs * self.mini_batches
