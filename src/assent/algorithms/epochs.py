@@ -45,6 +45,21 @@ class MicroBatch:
     loss: Loss
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspect:
+    """A micro-batch of an update that was skipped: its loss, its sequences, and how many tokens of each it predicts."""
+
+    loss: float
+    sequences: tuple[tuple[int, ...], ...]
+    predicted: tuple[int, ...]
+
+    @staticmethod
+    def of(batch: FlatBatch, loss: float) -> Suspect:
+        """What a micro-batch held."""
+        rows = batch.ids_N.split(list(batch.lengths))
+        return Suspect(loss=loss, sequences=tuple(tuple(row.tolist()) for row in rows), predicted=batch.predicted)
+
+
 Prepare = Callable[[Sequence[int], int], list[MicroBatch]]  # (items of the step, step) -> its micro-batches
 
 
@@ -65,6 +80,7 @@ class EpochTask:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
         self._learner, self._prepare, self._count = learner, prepare, count
         self._settings, self._seed, self._evaluate = settings, seed, evaluate
+        self.suspects: list[Suspect] = []
         self._per_epoch = math.ceil(count / settings.batch_size)
         self.total = max(1, round(settings.epochs * self._per_epoch))
 
@@ -84,7 +100,7 @@ class EpochTask:
             warmup_share=self._settings.warmup_share,
             schedule=self._settings.schedule,
         )
-        row = update(self._learner, self._prepare(self.items(index), index), rate)
+        row = update(self._learner, self._prepare(self.items(index), index), rate, self.suspects)
         row["epoch"] = (index + 1) / self._per_epoch
         every = self._settings.evaluate_every
         if self._evaluate is not None and (index + 1 == self.total or (every and (index + 1) % every == 0)):
@@ -100,13 +116,19 @@ class EpochTask:
         self._learner.restore(state["learner"])
 
 
-def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float) -> Metrics:
-    """Accumulate the gradient of all pieces, step once, and give the row of metrics."""
-    tally = Tally()
+def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, suspects: list[Suspect]) -> Metrics:
+    """Accumulate the gradient of all pieces, step once, and give the row of metrics.
+
+    The pieces of an update that was skipped are added to `suspects`.
+    """
+    tally, losses = Tally(), []
     for piece in pieces:
         result = learner.forward_backward(piece.batch, piece.need, piece.loss)
         tally.add(result.sums, result.count)
+        losses.append(result.loss.item())
     report = learner.step(rate)
+    if report.skipped:
+        suspects.extend(Suspect.of(piece.batch, loss) for piece, loss in zip(pieces, losses, strict=True))
     learner.publish()
     row = tally.means() | {"learning_rate": rate, "skipped_updates": float(report.skipped)}
     return row | ({} if report.skipped else {"gradient_norm": report.gradient_norm})

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from assent.algorithms.epochs import Suspect
+from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
@@ -23,6 +27,7 @@ class Task(Protocol):
     """
 
     total: int
+    suspects: list[Suspect]  # micro-batches of skipped updates; the loop keeps them for inspection and clears the list
 
     def tick(self, index: int) -> Metrics | None:
         """Do tick `index`; returns a row of metrics, or None where there is nothing to report yet."""
@@ -57,12 +62,16 @@ def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]
         row = task.tick(done)
         done += 1
         if row is not None:
-            guard.see(row, done)
             rows.append({"step": done, **row})
             if watch.run is not None:
                 watch.run.metrics.append(done, row)
+        kept = _keep_suspects(task, watch, done)
+        if row is not None:
+            guard.see(row, done, kept)
         stopping = watch.stop is not None and watch.stop.requested
         if watch.checkpoints is not None and (stopping or done % watch.checkpoint_every == 0 or done == task.total):
+            if watch.run is not None:
+                watch.run.sync()
             watch.checkpoints.save(done, pack({"task": task.state()}))
         watch.on_tick(done, task.total, row)
         if stopping and done < task.total:
@@ -98,18 +107,39 @@ def _interrupted(watch: Watch, done: int, total: int) -> Interrupted:
     return error
 
 
+def _keep_suspects(task: Task, watch: Watch, done: int) -> Path | None:
+    """Write the micro-batches of a skipped update to `bad-batches/step-N.json` of the run."""
+    suspects = [asdict(suspect) for suspect in task.suspects]
+    task.suspects.clear()
+    if not suspects or watch.run is None:
+        return None
+    for suspect in suspects:
+        suspect["loss"] = str(suspect["loss"])  # nan and infinity are no JSON
+    path = watch.run.path / "bad-batches" / f"step-{done:06d}.json"
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+    write_atomic(path, json.dumps({"step": done, "micro_batches": suspects}))
+    return path
+
+
 class SkipGuard:
     """A skipped update (nan or infinity in loss or gradient) is counted; several in a row stop the run."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
 
-    def see(self, row: Metrics, step: int) -> None:
-        """Look at a row of metrics; raises RunError after SKIPS_BEFORE_STOP skipped updates without a good one."""
-        self._in_a_row = self._in_a_row + 1 if row.get("skipped_updates", 0.0) >= 1.0 else 0
+    def see(self, row: Metrics, step: int, kept: Path | None = None) -> None:
+        """Look at a row of metrics; raises RunError after SKIPS_BEFORE_STOP skipped updates without a good one.
+
+        A row may stand for several updates; where not all of them were skipped, the count begins anew.
+        """
+        skipped = int(row.get("skipped_updates", 0.0))
+        all_of_them = skipped >= row.get("updates", 1.0)
+        self._in_a_row = self._in_a_row + skipped if all_of_them else min(skipped, 1)
         if self._in_a_row >= SKIPS_BEFORE_STOP:
             raise RunError(
                 f"the loss or its gradient was not finite {self._in_a_row} times in a row, last at step {step}; "
-                "these updates were skipped and the weights are still good",
+                "these updates were skipped and the weights are still good"
+                + (f"; the last batch is kept in {kept}" if kept is not None else ""),
                 now="Lower the learning rate or look at the data; the last good checkpoint is kept.",
             )

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assent.algorithms.epochs import MicroBatch, update
+from assent.algorithms.epochs import MicroBatch, Suspect, update
 from assent.algorithms.experience import Experience, flat_sequences, flat_turns
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.schedule import learning_rate
@@ -29,7 +29,7 @@ from assent.losses.kl import AdaptiveKL, kl_k1, kl_k2, kl_k3, kl_penalty, own_to
 from assent.losses.policy import clipped_policy_loss, clipped_value_loss, entropy_bonus
 from assent.metrics import Metrics, Tally
 from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.ports.sampling import Sampler, Scorer
+from assent.ports.sampling import Sampler, Scorer, check_finite
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
@@ -92,6 +92,7 @@ class PPOTask:
         self._row: Metrics = {}
         self._tallies: list[Metrics] = []
         self._stopped = False
+        self.suspects: list[Suspect] = []
         self._ticks = settings.updates + 1
         self.total = settings.iterations * self._ticks
 
@@ -114,7 +115,7 @@ class PPOTask:
         seed = derive(self._seed, "rollout", iteration)
         turns = self._sampler.sample(prompts, sampling=settings.sampling, seed=seed)
         completions = [turn.completion for turn in turns]
-        rewards = self._scorer.score(prompts, completions)
+        rewards = check_finite(self._scorer.score(prompts, completions), completions)
         scored = self._score(turns)
         reward_B = torch.tensor(shaped_rewards(rewards, completions, settings))
         self._experience = build_experience(turns, scored, reward_B, self._controller.coefficient, settings)
@@ -179,7 +180,7 @@ class PPOTask:
             schedule=settings.schedule,
         )
         pieces = ppo_pieces(experience.select(samples), settings, self._controller.coefficient)
-        row = update(self._learner, pieces, rate)
+        row = update(self._learner, pieces, rate, self.suspects)
         self._tallies.append(row)
         limit = settings.stop_at_policy_kl
         self._stopped = limit is not None and row["policy_kl"] > limit

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from assent.algorithms.epochs import update
+from assent.algorithms.epochs import Suspect, update
 from assent.algorithms.schedule import Schedule, learning_rate
 from assent.algorithms.sft import supervised_pieces, supervised_score
 from assent.config import Settings
@@ -60,6 +60,7 @@ class PretrainTask:
     ) -> None:
         self._stream, self._learner, self._settings, self._held_out = stream, learner, settings, held_out
         self.total = settings.steps
+        self.suspects: list[Suspect] = []
 
     def tick(self, index: int) -> Metrics:
         """One optimiser step."""
@@ -72,7 +73,7 @@ class PretrainTask:
             warmup_share=settings.warmup_share,
             schedule=settings.schedule,
         )
-        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate)
+        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate, self.suspects)
         row["tokens"] = float(sum(map(len, chosen)))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
             row["eval_loss"] = supervised_score(self._learner, self._held_out, settings.micro_batch_tokens)

@@ -154,8 +154,14 @@ def reward_of_logits(logits_BC: Tensor) -> Tensor:
 
 
 def _loss(
-    outputs: Outputs, *, run: Sequence[Judgement], back_B: Tensor, settings: RewardSettings, step_pairs: int, step_items: int
-) -> LossResult:  # fmt: skip
+    outputs: Outputs,
+    *,
+    run: Sequence[Judgement],
+    back_B: Tensor,
+    settings: RewardSettings,
+    step_pairs: int,
+    step_items: int,
+) -> LossResult:
     assert outputs.logits_BC is not None
     reward_B = reward_of_logits(outputs.logits_BC)[back_B.to(outputs.logits_BC.device)]
     if run[0].label is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from assent.errors import RunError
 from assent.types import Completion, Conversation, Turn
 
 Progress = Callable[[int], None]  # told how many more items are done
@@ -42,3 +44,15 @@ class Scorer(Protocol):
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One finite number per completion, higher is better."""
         ...
+
+
+def check_finite(rewards: Sequence[float], completions: Sequence[Completion]) -> list[float]:
+    """The rewards, or an error naming the first completion whose reward is nan or infinite."""
+    for reward, completion in zip(rewards, completions, strict=True):
+        if not math.isfinite(reward):
+            raise RunError(
+                f"the reward of a completion is {reward}",
+                where=repr(completion.text[:80]),
+                now="Nothing was updated with it; look at the reward model or function.",
+            )
+    return list(rewards)

@@ -58,7 +58,9 @@ def train_sft(
     """Fine-tune `model` in place on what the assistant said."""
     encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
     unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
-    learner = LocalLearner(policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings))
+    learner = LocalLearner(
+        policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+    )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
     return Trained(rows=run_task(task, watch, resume=resume), left_out=encoded.left_out)
 
@@ -74,7 +76,9 @@ def train_reward_model(
 ) -> Trained:
     """Train the reward model in place on comparisons, rankings or labels."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
-    learner = LocalLearner(scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings))
+    learner = LocalLearner(
+        scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+    )
     task = reward_task(items.items, learner, settings=settings, seed=seed)
     return Trained(rows=run_task(task, watch, resume=resume), left_out=items.left_out)
 
@@ -111,7 +115,9 @@ def train_dpo(
 ) -> Trained:
     """Train the policy in place from pairs; `progress` counts pairs whose reference is computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-    learner = LocalLearner(policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings))
+    learner = LocalLearner(
+        policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+    )
     budget = settings.micro_batch_tokens
     references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
     task = dpo_task(pairs.items, references, learner, settings=settings, seed=seed)

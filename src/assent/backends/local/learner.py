@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from assent.model.flat import FlatBatch
 from assent.model.roles import LanguageRole, ScalarRole
 from assent.model.state import capture_rng, restore_rng
 from assent.ports.learning import Loss, LossResult, Need, Outputs, StepReport
+from assent.seeds import derive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,7 @@ class LocalLearner:
         shared_trunk: bool = False,
         dropout: bool = False,
         optimizer: OptimizerSettings | None = None,
+        seed: int = 0,
     ) -> None:
         self.policy, self.critic, self.scalar, self.reference = policy, critic, scalar, reference
         self.shared_trunk, self.dropout = shared_trunk, dropout
@@ -53,6 +56,7 @@ class LocalLearner:
         self.parameters = self._trainable()
         self._optimizer = _adamw(self.parameters, self.settings)
         self._broken = False
+        self._seed, self._passes = seed, 0
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +84,8 @@ class LocalLearner:
     def forward_backward(self, batch: FlatBatch, need: Need, loss: Loss) -> LossResult:
         """Add the gradient of `loss`; a non-finite loss adds nothing and makes the next `step` skip."""
         self._set_dropout(on=self.dropout)
-        result = loss(self._forward(batch.to(self.device), need))
+        with self._dropout_randomness():
+            result = loss(self._forward(batch.to(self.device), need))
         if math.isfinite(result.loss.item()):
             result.loss.backward()
         else:
@@ -106,19 +111,32 @@ class LocalLearner:
         """Weights, the optimiser's moments and step counts by parameter name, and the random generators."""
         moments = {name: dict(self._optimizer.state.get(p, {})) for name, p in self.parameters.items()}
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        return {"weights": weights, "moments": moments, "rng": capture_rng()}
+        return {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The reverse of `state`, bit for bit."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["weights"][name])
-                if state["moments"][name]:
+                self._optimizer.state.pop(parameter, None)
+                if state["moments"][name]:  # the fused optimiser keeps its step count beside the weights
                     self._optimizer.state[parameter] = {
-                        key: value.to(value.device if key == "step" else parameter.device, copy=True)
-                        for key, value in state["moments"][name].items()
+                        key: value.to(parameter.device, copy=True) for key, value in state["moments"][name].items()
                     }
+        self._optimizer.zero_grad(set_to_none=True)
+        self._broken, self._passes = False, state["passes"]
         restore_rng(state["rng"])
+
+    @contextmanager
+    def _dropout_randomness(self) -> Iterator[None]:
+        """Dropout draws from a seed of its own for every pass, and leaves the global generators as they were."""
+        if not self.dropout:
+            yield
+            return
+        self._passes += 1
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(derive(self._seed, "dropout", self._passes))
+            yield
 
     def _set_dropout(self, *, on: bool) -> None:
         for role in (self.policy, self.critic, self.scalar):
@@ -145,7 +163,7 @@ class LocalLearner:
         if need.kl or need.reference_logp:
             assert self.reference is not None, "this loss needs a reference"
             reference_MH, away = self._reference_hidden(batch), self.reference.head
-            if need.reference_logp:
+            if need.reference_logp and not need.kl:
                 with torch.no_grad():
                     reference_logp_M = _statistics(reference_MH, away, batch.target_M, need).logp_N
             if need.kl:
@@ -159,7 +177,7 @@ class LocalLearner:
             logp_M=found.logp_N,
             entropy_M=found.entropy_N,
             kl_M=found.kl_N,
-            reference_logp_M=reference_logp_M,
+            reference_logp_M=found.reference_logp_N if need.kl else reference_logp_M,
             value_M=value_M,
         )
 

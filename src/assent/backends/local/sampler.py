@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,7 +11,7 @@ from assent.errors import DataError, RunError
 from assent.model.flat import flatten
 from assent.model.generation import Sampled, generate
 from assent.model.roles import LanguageRole, ScalarRole
-from assent.ports.sampling import Progress, Sampling, silent
+from assent.ports.sampling import Progress, Sampling, check_finite, silent
 from assent.seeds import derive
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason, Turn
@@ -32,9 +31,7 @@ class LocalSampler:
         self._check_room(prompt_ids, sampling.max_tokens)
         seeds = [derive(seed, index) for index in range(len(prompts))]
         turns: list[Turn | None] = [None] * len(prompts)
-        written = generate(
-            self.role, prompt_ids, sampling=sampling, end_ids=self.template.end_ids, seeds=seeds
-        )
+        written = generate(self.role, prompt_ids, sampling=sampling, end_ids=self.template.end_ids, seeds=seeds)
         for index, sampled in written:
             turns[index] = self._turn(prompt_ids[index], sampled)
             progress(1)
@@ -54,7 +51,7 @@ class LocalSampler:
         for index, ids in enumerate(prompt_ids):
             if limit is not None and len(ids) + max_tokens > limit:
                 raise DataError(
-                    f"prompt {index + 1} has {len(ids)} tokens; the model holds {limit} and {max_tokens} are to be written",
+                    f"prompt {index + 1} has {len(ids)} tokens, {max_tokens} are to be written, the model holds {limit}",
                     now="Shorten or leave out long prompts, or write fewer tokens.",
                 )
 
@@ -99,15 +96,3 @@ class FunctionScorer:
         if len(rewards) != len(completions):
             raise RunError(f"the reward function gave {len(rewards)} numbers for {len(completions)} completions")
         return check_finite(rewards, completions)
-
-
-def check_finite(rewards: list[float], completions: Sequence[Completion]) -> list[float]:
-    """The rewards, or an error naming the first completion whose reward is nan or infinite."""
-    for reward, completion in zip(rewards, completions, strict=True):
-        if not math.isfinite(reward):
-            raise RunError(
-                f"the reward of a completion is {reward}",
-                where=repr(completion.text[:80]),
-                now="Nothing was updated with it; look at the reward model or function.",
-            )
-    return rewards

@@ -1,0 +1,144 @@
+"""An interrupted run is an uninterrupted one, bit for bit: weights, moments, generators, order, coefficients, rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from training_jobs import LORA, Job, Killed, fingerprint, train
+
+from assent.backends.local.learner import LocalLearner
+from assent.errors import Interrupted, RunError
+from assent.ports.learning import Loss, LossResult, Need
+
+JOBS = {
+    "sft": Job(kind="sft"),
+    "sft with dropout": Job(kind="sft", model="gpt2", settings={"dropout": "model"}),
+    "sft of an adapter": Job(kind="sft", model="qwen3", lora=LORA),
+    "reward": Job(kind="reward", model="qwen2"),
+    "reward adapter": Job(kind="reward", lora=LORA),
+    "dpo": Job(kind="dpo"),
+    "dpo of an adapter": Job(kind="dpo", lora=LORA),
+    "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=15),
+    "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=15),
+    "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=15),
+    "ppo, KL in the loss": Job(
+        kind="ppo", settings={"critic": "shared", "kl_in": "loss", "stop_at_policy_kl": 0.02}, ticks=15
+    ),
+}
+CUTS = {  # mid-epoch, at an epoch's end; of PPO: between rollout and update, between updates, after an iteration
+    6: (1, 3, 5),
+    15: (6, 8, 10),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Fingerprints of the whole runs, each with a checkpoint at the end alone."""
+    root = tmp_path_factory.mktemp("uninterrupted")
+    found = {}
+    for name, job in JOBS.items():
+        train(job, folders, root / name, every=1000)
+        found[name] = fingerprint(root / name)
+        assert found[name]["step"].endswith(str(job.ticks))
+    return found
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    name: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    job = JOBS[name]
+    for place, cut in enumerate(CUTS[job.ticks]):
+        with pytest.raises(Killed):
+            train(job, folders, tmp_path / "run", kill_after=cut, resume=place > 0)
+    train(job, folders, tmp_path / "run", resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+@pytest.mark.parametrize("name", ["sft with dropout", "reward", "dpo", "ppo, shared critic"])
+def test_work_after_the_last_checkpoint_is_done_again_the_same(
+    name: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    """The checkpoint is older than the cut, so rows of metrics that were written have to be cut back."""
+    job = JOBS[name]
+    with pytest.raises(Killed):
+        train(job, folders, tmp_path / "run", every=job.ticks // 3, kill_after=job.ticks // 3 * 2 - 1)
+    train(job, folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["sft", "sft with dropout", "reward", "dpo", "ppo, shared critic", "ppo, separate critic"]
+)
+def test_a_run_killed_in_the_middle_of_accumulation_goes_on_from_its_checkpoint(
+    name: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The process dies in the second micro-batch of a later step: half a gradient must leave no trace."""
+    whole, passes = LocalLearner.forward_backward, 0
+    whole_step, steps = LocalLearner.step, 0
+
+    def dying(self: LocalLearner, batch: object, need: Need, loss: Loss) -> LossResult:
+        nonlocal passes
+        passes += 1
+        if steps == 2 and passes == 2:
+            raise Killed
+        return whole(self, batch, need, loss)
+
+    def counting(self: LocalLearner, rate: float) -> object:
+        nonlocal passes, steps
+        passes, steps = 0, steps + 1
+        return whole_step(self, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalLearner, "forward_backward", dying)
+        patch.setattr(LocalLearner, "step", counting)
+        with pytest.raises(Killed):
+            train(JOBS[name], folders, tmp_path / "run")
+    assert (steps, passes) == (2, 2)
+    train(JOBS[name], folders, tmp_path / "run", resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+@pytest.mark.parametrize("name", ["sft", "ppo, separate critic"])
+def test_a_stop_request_saves_within_a_tick_and_the_run_goes_on_the_same(
+    name: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    with pytest.raises(Interrupted, match="stopped at step 4 of"):
+        train(JOBS[name], folders, tmp_path / "run", every=1000, stop_after=4)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+    train(JOBS[name], folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+def test_a_resume_falls_back_to_an_older_checkpoint_when_the_newest_is_damaged(
+    folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    with pytest.raises(Killed):
+        train(JOBS["dpo"], folders, tmp_path / "run", kill_after=4)
+    damaged = tmp_path / "run" / "checkpoints" / "step-00000004" / "tensors.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    train(JOBS["dpo"], folders, tmp_path / "run", resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted["dpo"]
+
+
+def test_a_run_without_a_checkpoint_begins_anew(
+    folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    with pytest.raises(Killed):
+        train(JOBS["sft"], folders, tmp_path / "run", every=1000, kill_after=4)
+    train(JOBS["sft"], folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted["sft"]
+
+
+def test_resuming_a_complete_run_is_an_error(folders: dict[str, Path], tmp_path: Path) -> None:
+    train(JOBS["sft"], folders, tmp_path / "run", every=1000)
+    before = fingerprint(tmp_path / "run")
+    with pytest.raises(RunError, match=r"complete \(6 of 6 steps\)"):
+        train(JOBS["sft"], folders, tmp_path / "run", resume=True)
+    assert fingerprint(tmp_path / "run") == before

@@ -1,0 +1,124 @@
+"""Small training runs for tests: each rebuilds all its objects, as a fresh process would, and leaves files behind."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.loop import Watch
+from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.reward import RewardSettings
+from assent.algorithms.sft import SFTSettings
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.model.checkpoints import CheckpointStore
+from assent.recipes.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.training import Trained, normalise_reward, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.rundir import RunDir
+from assent.types import Comparison, Completion, Conversation, Demonstration
+
+CPU = MachineOptions(device="cpu")
+WORDS = ("red", "blue green", "one two three", "yes no", "maybe", "four", "what is red ?", "the sun")
+PROMPTS = [Conversation.of_user(word) for word in WORDS]
+COMMON = {"batch_size": 4, "learning_rate": 3e-3, "micro_batch_tokens": 50}
+PPO = {
+    "iterations": 3, "batch_size": 5, "learning_rate": 3e-3, "micro_batch_tokens": 60, "max_tokens": 6,
+    "kl_target": 0.01, "kl_horizon": 20.0, "kl_weight": 0.1,
+}  # fmt: skip
+LORA = LoraOptions(rank=4, alpha=8.0)
+
+
+class Killed(Exception):
+    """The process is gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A training run: what model, what settings, how many ticks; 11 items make 3 steps an epoch of at most 4."""
+
+    kind: str
+    model: str = "llama"
+    lora: LoraOptions | None = None
+    settings: dict[str, object] = field(default_factory=dict)
+    ticks: int = 6
+
+    def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> Trained:
+        """Build everything anew and train."""
+        path = str(folders[self.model])
+        if self.kind == "reward":
+            settings = RewardSettings(epochs=2, **COMMON, **self.settings)
+            reward = new_reward_model(path, machine=CPU, seed=5, lora=self.lora)
+            return train_reward_model(reward, comparisons(), settings, seed=5, watch=watch, resume=resume)
+        model = load_language_model(path, machine=CPU, lora=self.lora)
+        if self.kind == "sft":
+            settings = SFTSettings(epochs=2, **COMMON, **self.settings)
+            return train_sft(model, demonstrations(), settings, seed=5, watch=watch, resume=resume)
+        if self.kind == "dpo":
+            settings = DPOSettings(epochs=2, **COMMON, **self.settings)
+            return train_dpo(model, comparisons(), settings, seed=5, watch=watch, resume=resume)
+        settings = PPOSettings(**{**PPO, **self.settings})
+        reward = new_reward_model(path, machine=CPU, seed=5, lora=self.lora)
+        normalise_reward(reward, model, PROMPTS, settings, seed=5)
+        return train_ppo(model, PROMPTS, settings, seed=5, reward=reward, watch=watch, resume=resume)
+
+
+def demonstrations() -> list[Demonstration]:
+    texts = [WORDS[place % 8] for place in range(11)]
+    return [
+        Demonstration(conversation=PROMPTS[place % 8].then(text + " " + WORDS[place % 3]))
+        for place, text in enumerate(texts)
+    ]
+
+
+def comparisons() -> list[Comparison]:
+    return [
+        Comparison(
+            prompt=PROMPTS[place % 8],
+            chosen=Completion(text=WORDS[place % 5]),
+            rejected=Completion(text=WORDS[(place + 3) % 8] + " no"),
+        )
+        for place in range(11)
+    ]
+
+
+def disturb() -> None:
+    """Another process has other global generators."""
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+
+
+def train(
+    job: Job, folders: dict[str, Path], out: Path, *, every: int = 1, resume: bool = False,
+    kill_after: int | None = None, stop_after: int | None = None,
+) -> Trained:  # fmt: skip
+    """Run a job in a run folder with a checkpoint every `every` ticks; on demand it dies or is asked to stop."""
+    stop = StopRequest()
+
+    def on_tick(done: int, total: int, row: Metrics | None) -> None:
+        if done == kill_after:
+            raise Killed
+        if stop_after is not None and done == stop_after - 1:
+            stop.request()
+
+    disturb()
+    opened: Callable[..., RunDir] = RunDir.open_for_resume if resume else RunDir.create
+    more = {} if resume else {"kind": job.kind}
+    with opened(out, settings={}, lineage={}, **more) as run:
+        store = CheckpointStore(run.checkpoints)
+        watch = Watch(run=run, checkpoints=store, checkpoint_every=every, stop=stop, on_tick=on_tick)
+        return job.run(folders, watch, resume=resume)
+
+
+def fingerprint(out: Path) -> dict[str, str]:
+    """sha256 of the newest checkpoint's files and of the metrics: weights, moments, generators, coefficients, rows."""
+    newest = max((out / "checkpoints").glob("step-*"))
+    files = [newest / "tensors.safetensors", newest / "state.json", out / "metrics.jsonl"]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} | {"step": newest.name}
