@@ -15,12 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from assent.errors import ConfigError
 
 FLAT = "assent_flat"
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_FLASH_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 _UNSUPPORTED = ("softcap", "s_aux", "position_bias", "head_mask")
 
 
@@ -35,6 +38,11 @@ class Run:
     @property
     def stop(self) -> int:
         return self.start + self.count * self.length
+
+    def of(self, tensor_NHD: Tensor) -> Tensor:
+        """The run's part of a flat tensor as (count, H, length, D), a view."""
+        mine = tensor_NHD[self.start : self.stop]
+        return mine.view(self.count, self.length, *mine.shape[1:]).transpose(1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +115,55 @@ def _window_mask(length: int, window: int, causal: bool, device: torch.device) -
     return near & (distance >= 0) if causal else near
 
 
+class _FlatRuns(torch.autograd.Function):
+    """Attention over all runs as one node of the graph: on a CPU, autograd's slices would cost as much as the work."""
+
+    @staticmethod
+    def forward(ctx: Any, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor, *given: Any) -> Tensor:
+        """Attended values (N, H, D). Given: the runs, whether causal, and the scale."""
+        runs, causal, scale = given
+        out_NHD = value_NHD.new_empty(value_NHD.shape)
+        normalisers = []
+        for run in runs:
+            parts = [run.of(tensor) for tensor in (query_NHD, key_NHD, value_NHD)]
+            attended, normaliser = _FLASH(*parts, 0.0, causal and run.length > 1, scale=scale)
+            run.of(out_NHD).copy_(attended)
+            normalisers.append(normaliser)
+        ctx.save_for_backward(query_NHD, key_NHD, value_NHD, out_NHD, *normalisers)
+        ctx.given = given
+        return out_NHD
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_NHD: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of query, key and value."""
+        tensors, normalisers = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        runs, causal, scale = ctx.given
+        grads = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors[:3]]
+        for run, normaliser in zip(runs, normalisers, strict=True):
+            parts = [run.of(tensor) for tensor in (grad_NHD, *tensors)]
+            found = _FLASH_BACKWARD(*parts, normaliser, 0.0, causal and run.length > 1, scale=scale)
+            for grad, part in zip(grads, found, strict=True):
+                run.of(grad).copy_(part)
+        return (*grads, None, None, None)
+
+
 def _attend_flat(
     query_HND: Tensor, key_GND: Tensor, value_GND: Tensor, layout: FlatLayout, options: dict[str, Any]
 ) -> Tensor:
     """One call per run of equal lengths; returns (N, H, D)."""
     causal, window = options["causal"], options["window"]
     grouped = query_HND.shape[0] != key_GND.shape[0]
+    tensors = _autocast(query_HND, key_GND, value_GND)
+    wide = window is None or max(layout.lengths) <= window
+    plain = wide and not grouped and not options["dropout"] and query_HND.shape == value_GND.shape
+    if plain and query_HND.device.type == "cpu":
+        rows = (tensor.transpose(0, 1) for tensor in tensors)
+        return _FlatRuns.apply(*rows, layout.runs, causal, options["scale"])  # type: ignore[no-any-return, no-untyped-call]
     pieces = []
-    for run in layout.runs:
-        query, key, value = (
-            tensor[:, run.start : run.stop].unflatten(1, (run.count, run.length)).transpose(0, 1)
-            for tensor in (query_HND, key_GND, value_GND)
-        )
+    sizes = [run.stop - run.start for run in layout.runs]
+    for run, *parts in zip(layout.runs, *(torch.split(tensor, sizes, dim=1) for tensor in tensors), strict=True):
+        query, key, value = (part.unflatten(1, (run.count, run.length)).transpose(0, 1) for part in parts)
         narrow = window is not None and run.length > window
         mask = _window_mask(run.length, window, causal, query.device) if narrow else None
         attended = scaled_dot_product_attention(
@@ -127,6 +172,14 @@ def _attend_flat(
         )  # fmt: skip
         pieces.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in autocast's type, where it is on."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
 
 
 def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]) -> Tensor:
