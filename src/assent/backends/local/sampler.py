@@ -51,7 +51,7 @@ class LocalSampler:
         for index, ids in enumerate(prompt_ids):
             if limit is not None and len(ids) + max_tokens > limit:
                 raise DataError(
-                    f"prompt {index + 1} has {len(ids)} tokens, {max_tokens} are to be written, the model holds {limit}",
+                    f"prompt {index + 1} has {len(ids)} tokens, {max_tokens} are to come, the model holds {limit}",
                     now="Shorten or leave out long prompts, or write fewer tokens.",
                 )
 
