@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from assent.errors import ConfigError
 from assent.model.attention import FLAT, DecodeCache, FlatLayout
 from assent.model.flat import FlatBatch
+from assent.model.norms import quicken_norms
 from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
@@ -73,6 +74,7 @@ class Body:
     def __init__(self, model: PreTrainedModel, *, device: torch.device, precision: Precision) -> None:
         self.model = model.to(device=device, dtype=torch.float32)
         self.model.set_attn_implementation(FLAT)
+        quicken_norms(self.model)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None
         self._adapted: list[BaseTunerLayer] = []
