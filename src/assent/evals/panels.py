@@ -72,7 +72,7 @@ def kind_chart(evidence: Evidence) -> RowChart | None:
     scale = Scale(low=0.0, high=1.0)
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
-        shown = [arm for arm in ("base", "sft", "dpo", "ppo") if arm in arms]
+        shown = [arm for arm in ordered(arms) if arm not in ("ceiling", "no_kl")]
         dots = tuple(
             dot(arm_name(arm), colour(arm), arms[arm].overall, scale)
             for arm in (["ceiling"] if "ceiling" in arms else []) + shown

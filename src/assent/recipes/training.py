@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from assent.algorithms.dpo import DPOSettings, dpo_task, encode_pairs, reference_logps
 from assent.algorithms.epochs import TrainSettings
-from assent.algorithms.loop import Watch, run_task
+from assent.algorithms.loop import Task, Watch, run_task
 from assent.algorithms.ppo import Observer, PPOTask, reward_moments
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import (
@@ -41,6 +41,18 @@ class Trained:
     left_out: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A training task, read and checked but not begun, and how many items were too long to be used."""
+
+    task: Task
+    left_out: int = 0
+
+    def run(self, watch: Watch = Watch(), *, resume: bool = False) -> Trained:
+        """Train."""
+        return Trained(rows=run_task(self.task, watch, resume=resume), left_out=self.left_out)
+
+
 def _optimizer(settings: TrainSettings | PPOSettings) -> OptimizerSettings:
     return OptimizerSettings(weight_decay=settings.weight_decay, max_gradient_norm=settings.max_gradient_norm)
 
@@ -56,13 +68,25 @@ def train_sft(
     resume: bool = False,
 ) -> Trained:
     """Fine-tune `model` in place on what the assistant said."""
+    return prepare_sft(model, demonstrations, settings, seed=seed, held_out=held_out).run(watch, resume=resume)
+
+
+def prepare_sft(
+    model: LanguageModel,
+    demonstrations: Sequence[Demonstration],
+    settings: SFTSettings,
+    *,
+    seed: int,
+    held_out: Sequence[Demonstration] = (),
+) -> Prepared:
+    """The task of `train_sft`."""
     encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
     unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
     learner = LocalLearner(
         policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
     )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
-    return Trained(rows=run_task(task, watch, resume=resume), left_out=encoded.left_out)
+    return Prepared(task=task, left_out=encoded.left_out)
 
 
 def train_reward_model(
@@ -75,12 +99,17 @@ def train_reward_model(
     resume: bool = False,
 ) -> Trained:
     """Train the reward model in place on comparisons, rankings or labels."""
+    return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
+
+
+def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int) -> Prepared:
+    """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
     )
     task = reward_task(items.items, learner, settings=settings, seed=seed)
-    return Trained(rows=run_task(task, watch, resume=resume), left_out=items.left_out)
+    return Prepared(task=task, left_out=items.left_out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +143,18 @@ def train_dpo(
     progress: Progress = silent,
 ) -> Trained:
     """Train the policy in place from pairs; `progress` counts pairs whose reference is computed."""
+    return prepare_dpo(model, comparisons, settings, seed=seed, progress=progress).run(watch, resume=resume)
+
+
+def prepare_dpo(
+    model: LanguageModel,
+    comparisons: Sequence[Comparison],
+    settings: DPOSettings,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Prepared:
+    """The task of `train_dpo`, with the reference's log-probabilities computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
     learner = LocalLearner(
         policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
@@ -121,7 +162,42 @@ def train_dpo(
     budget = settings.micro_batch_tokens
     references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
     task = dpo_task(pairs.items, references, learner, settings=settings, seed=seed)
-    return Trained(rows=run_task(task, watch, resume=resume), left_out=pairs.left_out)
+    return Prepared(task=task, left_out=pairs.left_out)
+
+
+class HeldOutPairs:
+    """Held-out pairs under the policy as it is now; later, the reward that DPO has put into the policy's weights.
+
+    The implicit reward of a completion is beta (log pi - log ref), summed over its tokens.
+    """
+
+    def __init__(self, model: LanguageModel, comparisons: Sequence[Comparison], settings: DPOSettings) -> None:
+        self._model, self._settings = model, settings
+        sized = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
+        self._pairs, self.left_out = sized.items, sized.left_out
+        self._before = self._logps()
+
+    def _logps(self) -> list[tuple[float, float]]:
+        learner, budget = LocalLearner(policy=self._model.role), self._settings.micro_batch_tokens
+        found = reference_logps(self._pairs, learner, max_tokens=budget, progress=silent)
+        lengths = [sum(pair.chosen.written_by_assistant) for pair in self._pairs]
+        return [
+            (float(logp_M[:length].double().sum()), float(logp_M[length:].double().sum()))
+            for logp_M, length in zip(found, lengths, strict=True)
+        ]
+
+    def scored(self) -> ScoredPairs:
+        """The pairs with their implicit rewards."""
+        after, beta = self._logps(), self._settings.beta
+        changes = [(now[0] - then[0], now[1] - then[1]) for now, then in zip(after, self._before, strict=True)]
+        return ScoredPairs(
+            chosen=[beta * chosen for chosen, _ in changes],
+            rejected=[beta * rejected for _, rejected in changes],
+            probability=[pair.probability for pair in self._pairs],
+            chosen_length=[sum(pair.chosen.written_by_assistant) for pair in self._pairs],
+            rejected_length=[sum(pair.rejected.written_by_assistant) for pair in self._pairs],
+            groups=list(range(len(self._pairs))),
+        )
 
 
 def normalise_reward(
@@ -147,6 +223,21 @@ def train_ppo(
     resume: bool = False,
 ) -> Trained:
     """Train the policy in place against a reward model (normalised before) or any other scorer."""
+    prepared = prepare_ppo(model, prompts, settings, seed=seed, reward=reward, scorer=scorer, observer=observer)
+    return prepared.run(watch, resume=resume)
+
+
+def prepare_ppo(
+    model: LanguageModel,
+    prompts: Sequence[Conversation],
+    settings: PPOSettings,
+    *,
+    seed: int,
+    reward: RewardModel | None = None,
+    scorer: Scorer | None = None,
+    observer: Observer = lambda rollout: {},
+) -> Prepared:
+    """The task of `train_ppo`: reference and critic made, nothing written yet."""
     chosen = scorer if scorer is not None else reward.scorer if reward is not None else None
     assert chosen is not None, "PPO needs a reward"
     reference = reference_of(model)
@@ -158,7 +249,7 @@ def train_ppo(
     task = PPOTask(
         prompts, learner=learner, sampler=model.sampler, scorer=chosen, settings=settings, seed=seed, observer=observer
     )
-    return Trained(rows=run_task(task, watch, resume=resume))
+    return Prepared(task=task)
 
 
 def _room(model: LanguageModel, max_length: int) -> int:
