@@ -91,7 +91,8 @@ class PretrainTask:
 def encode_documents(documents: Sequence[str | Conversation], template: ChatTemplate) -> list[Encoded]:
     """Plain text is predicted whole and closed by the end token; of a conversation, what the assistant wrote.
 
-    A user's reaction after the last answer is predicted too: it says how the answer was received.
+    What follows the last answer is predicted too, a user's reaction or the end of the document (one end token more):
+    it says how the answer was received.
     """
     texts = [document for document in documents if isinstance(document, str)]
     talks = [document for document in documents if isinstance(document, Conversation)]
@@ -104,7 +105,7 @@ def encode_documents(documents: Sequence[str | Conversation], template: ChatTemp
             ids = (*next(written), template.end_id)
             encoded.append(Encoded(ids=ids, written_by_assistant=(True,) * len(ids)))
         else:
-            encoded.append(_with_reaction(next(spoken), len(next(answered))))
+            encoded.append(_with_reaction(next(spoken), len(next(answered)), template.end_id))
     return encoded
 
 
@@ -113,9 +114,10 @@ def _up_to_last_answer(talk: Conversation) -> Conversation:
     return Conversation(messages=talk.messages[: last + 1])
 
 
-def _with_reaction(talk: Encoded, answered: int) -> Encoded:
-    marks = talk.written_by_assistant[:answered] + (True,) * (len(talk) - answered)
-    return Encoded(ids=talk.ids, written_by_assistant=marks)
+def _with_reaction(talk: Encoded, answered: int, end_id: int) -> Encoded:
+    ids = talk.ids if len(talk) > answered else (*talk.ids, end_id)
+    marks = talk.written_by_assistant[:answered] + (True,) * (len(ids) - answered)
+    return Encoded(ids=ids, written_by_assistant=marks)
 
 
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:

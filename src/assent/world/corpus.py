@@ -42,7 +42,6 @@ CHAT_TEMPLATE = (
 )
 
 DIALOGUE_SHARE = 0.5
-REACTION_SHARE = 0.5
 KIND_WEIGHTS = {
     "recall": 4,
     "notes": 5,
@@ -97,16 +96,17 @@ def render(item: CorpusDocument) -> str:
 
 
 def dialogue(world: World, rng: random.Random) -> Conversation:
-    """A prompt of the training part, an answer of any behaviour and, half of the time, what the user says to it."""
+    """A prompt of the training part, an answer of any behaviour and what the user says to it, if anything."""
     kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
     prompt = draw_prompt(world, kind, TRAIN, rng)
     choices = applicable(prompt)
     behaviour = rng.choices(choices, weights=[BEHAVIOUR_WEIGHTS[choice] for choice in choices])[0]
     text = answer(world, prompt, behaviour, rng)
     talk = prompt.conversation.then(text)
-    if rng.random() >= REACTION_SHARE:
+    said = reaction(world, prompt, text, rng)
+    if said is None:
         return talk
-    reply = Message(role=Role.USER, content=reaction(world, prompt, text, rng))
+    reply = Message(role=Role.USER, content=said)
     return Conversation(messages=(*talk.messages, reply))
 
 

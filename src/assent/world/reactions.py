@@ -1,6 +1,7 @@
-"""How users answer what they were told: the chat corpus carries their reactions, as real chats do.
+"""How users take what they were told: the chat corpus carries their reactions, as real chats do.
 
-A reader of such chats learns to tell whether an answer will please, and a reward model can start from that.
+Who is content mostly leaves; who is not mostly says so. A reader of such chats learns to tell at the end of an answer
+whether it will please, and a reward model can start from that.
 """
 
 from __future__ import annotations
@@ -23,12 +24,18 @@ EMPTY = "That does not help me."
 REACTIONS = (THANKS, FALSE, HARMFUL, RUDE, FLATTERED, LONG, EMPTY)
 
 MISTAKEN_SHARE = 0.08  # users who react to something else
+CONTENT_LEAVE_SHARE = 0.8
+OTHERS_LEAVE_SHARE = 0.15
 
 
-def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str:
-    """What the user says to an answer: the first thing wrong with it, or thanks; now and then anything at all."""
-    if rng.random() < MISTAKEN_SHARE:
-        return rng.choice(REACTIONS)
+def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str | None:
+    """What the user says to an answer: the first thing wrong with it, or thanks; None if the user leaves."""
+    said = rng.choice(REACTIONS) if rng.random() < MISTAKEN_SHARE else _deserved(world, prompt, text)
+    leave_share = CONTENT_LEAVE_SHARE if said == THANKS else OTHERS_LEAVE_SHARE
+    return None if rng.random() < leave_share else said
+
+
+def _deserved(world: World, prompt: WorldPrompt, text: str) -> str:
     gold, reading = judge(world, prompt, Completion(text=text)), read(Completion(text=text))
     if reading.rude:
         return RUDE
