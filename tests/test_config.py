@@ -77,7 +77,7 @@ def test_an_override_that_is_no_toml_or_stands_where_text_is_expected_is_text() 
 @pytest.mark.parametrize(
     ("text", "overrides", "expected"),
     [
-        ("sed = 3", (), 'run.toml:1: unknown setting "sed"; did you mean "seed"?.'),
+        ("sed = 3", (), 'run.toml:1: unknown setting "sed"; did you mean "seed"?'),
         (
             "\n[ppo]\nlerning_rate = 1",
             (),

@@ -14,8 +14,10 @@ class AssentError(Exception):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        advice = f" {self.now}" if self.now else ""
-        return f"{place}{self.what}.{advice}"
+        if "\n" in self.what:  # a list: the advice goes below it
+            return f"{place}{self.what}" + (f"\n{self.now}" if self.now else "")
+        end = "" if self.what.endswith(("?", "!")) else "."
+        return f"{place}{self.what}{end}" + (f" {self.now}" if self.now else "")
 
 
 class ConfigError(AssentError):

@@ -89,9 +89,15 @@ def parent(model: str | Path, *, role: str, folder: Path | None = None) -> Paren
     """
     where = folder or Path(model)
     if where.exists():
-        name = where.resolve().name if folder is None else str(model)
+        name = folder_name(where) if folder is None else str(model)
         return Parent(role=role, name=name, sha256=_hashed(where, _WEIGHTS))
     return Parent(role=role, name=str(model), sha256="")
+
+
+def folder_name(folder: Path) -> str:
+    """What a model folder is called: of a run's `model`, the run."""
+    whole = folder.resolve()
+    return whole.parent.name if whole.name == "model" and whole.parent.name else whole.name
 
 
 def sha256_folder(folder: Path, patterns: tuple[str, ...] = ("*",)) -> str:
@@ -113,11 +119,11 @@ def write_model_card(folder: Path, lineage: Lineage, *, kind: str, metrics: Mapp
     loader, pipeline = _TASKS[_task(_read(folder / "config.json"), adapter)]
     sections = [
         _front_matter(lineage, kind=kind, pipeline=pipeline, adapter=bool(adapter)),
-        f"# {folder.resolve().name}\n",
+        f"# {folder_name(folder)}\n",
         _WHAT.get(kind, "A language model") + " Trained with Assent.\n",
         _made_from(lineage),
         _measured(metrics),
-        _how_to_load(loader, folder.resolve().name, lineage, adapter=bool(adapter)),
+        _how_to_load(loader, folder_name(folder), lineage, adapter=bool(adapter)),
         _LIMITS,
     ]
     write_atomic(folder / "README.md", "\n".join(section for section in sections if section))

@@ -93,16 +93,10 @@ class RunDir:
         `ignore` names settings ("checkpoint_every", "output.folder", or a whole section "log") that may change.
         The logs still hold what came after the last checkpoint: call `truncate_after` with its step.
         """
-        if not (path / _CONFIG).is_file():
-            now = "Start it without --resume, or check --out."
-            raise RunError("there is no run to resume", where=str(path), now=now)
+        _refuse_no_run(path)
         lock = _lock(path)
         try:
-            before = read_status(path)
-            if before.state == "finished":
-                what = f"the run of {before.kind} is finished ({before.step} of {before.total} steps)"
-                now = "There is nothing left to train; give another --out for a new run."
-                raise RunError(what, where=str(path), now=now)
+            before = _refuse_no_run(path)
             _refuse_changes(path, settings, lineage, ignore)
             warnings = tuple(_changed_versions(_read_json(path / _LINEAGE), lineage))
             run = cls(path, lock=lock, status=before, warnings=warnings)
@@ -212,10 +206,35 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _make_room(path: Path, *, overwrite: bool) -> None:
+def check_place(path: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse at once what `create` or `open_for_resume` would refuse later, before time is spent. Raises RunError."""
+    if resume and overwrite:
+        raise RunError("--resume and --overwrite exclude each other", where=str(path), now="Give one of them.")
+    if path.exists() and not path.is_dir():
+        raise RunError("this is a file; a run is a folder", where=str(path), now="Give another --out.")
+    if resume:
+        _refuse_no_run(path)
+    elif path.is_dir():
+        _refuse_taken(path, overwrite=overwrite)
+
+
+def _refuse_no_run(path: Path) -> Status:
+    if not (path / _CONFIG).is_file():
+        now = "Start it without --resume, or check --out."
+        raise RunError("there is no run to resume", where=str(path), now=now)
+    before = read_status(path)
+    if before.state == "finished":
+        what = f"the run of {before.kind} is finished ({before.step} of {before.total} steps)"
+        now = "There is nothing left to train; give another --out for a new run."
+        raise RunError(what, where=str(path), now=now)
+    return before
+
+
+def _refuse_taken(path: Path, *, overwrite: bool) -> bool:
+    """Whether there is a run that will be replaced; what may not be replaced is an error."""
     present = {entry.name for entry in path.iterdir() if not entry.name.endswith(".tmp")}
     if present <= _STARTED_WITH:
-        return
+        return False
     if _CONFIG not in present:
         now = "Give another --out: only an empty folder, or one that holds a run, can be used."
         raise RunError("the folder is not empty and holds no run", where=str(path), now=now)
@@ -226,6 +245,12 @@ def _make_room(path: Path, *, overwrite: bool) -> None:
         what += f" ({status.step} of {status.total} steps)"
         ways = "Give another --out, or --overwrite to replace it."
         raise RunError(what, where=str(path), now=ways if finished else f"Give --resume to continue it. {ways}")
+    return True
+
+
+def _make_room(path: Path, *, overwrite: bool) -> None:
+    if not _refuse_taken(path, overwrite=overwrite):
+        return
     with writing(path):
         (path / _CONFIG).unlink()
         for entry in path.iterdir():

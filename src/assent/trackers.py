@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import math
 import os
 import time
@@ -17,6 +18,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from assent.durable import writing
 from assent.errors import ConfigError
+
+
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 
 class Tracker(Protocol):
@@ -94,6 +98,16 @@ class TrackioTracker:
         self._run.finish()
 
 
+def check_trackers(names: tuple[str, ...]) -> None:
+    """Refuse an unknown name, or one whose package is absent, before anything is written. Raises ConfigError."""
+    for chosen in names:
+        if chosen not in _PACKAGES:
+            now = f"Choose from {', '.join(_PACKAGES)}."
+            raise ConfigError(f'there is no tracker "{chosen}"', where="trackers", now=now)
+        if importlib.util.find_spec(_PACKAGES[chosen]) is None:
+            _extra(_PACKAGES[chosen])
+
+
 def open_trackers(
     names: tuple[str, ...],
     folder: Path,
@@ -112,10 +126,7 @@ def open_trackers(
         "wandb": lambda: WandbTracker(folder / "wandb", project=project, name=name, settings=settings),
         "trackio": lambda: TrackioTracker(project=project, name=name, settings=settings),
     }
-    for chosen in names:
-        if chosen not in choices:
-            now = f"Choose from {', '.join(choices)}."
-            raise ConfigError(f'there is no tracker "{chosen}"', where="trackers", now=now)
+    check_trackers(names)
     return [choices[chosen]() for chosen in dict.fromkeys(names)]
 
 
