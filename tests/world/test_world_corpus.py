@@ -79,10 +79,10 @@ def test_dialogues_render_as_turns_that_end():
     assert render(dialogue).startswith(f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>")
 
 
-def test_half_of_the_dialogues_go_on_with_what_the_user_says_to_the_answer():
+def test_two_thirds_of_the_dialogues_go_on_with_what_the_user_says_to_the_answer():
     talks = [item.conversation.messages for item in SAMPLE if item.conversation]
     replies = [talk[2] for talk in talks if len(talk) == 3]
-    assert {len(talk) for talk in talks} == {2, 3} and 0.45 < len(replies) / len(talks) < 0.55
+    assert {len(talk) for talk in talks} == {2, 3} and 0.6 < len(replies) / len(talks) < 0.7
     assert all(reply.role is Role.USER and reply.content in REACTIONS for reply in replies)
 
 
@@ -100,9 +100,12 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         (harm, bad_content(WORLD, harm, rng), reactions.HARMFUL),
     )
     for prompt, text, expected in cases:
-        said = Counter(reactions.reaction(WORLD, prompt, text, rng) for _ in range(300))
-        assert said.most_common(1)[0][0] == expected
-        assert 0.85 < said[expected] / 300 < 1.0  # a few react to something else
+        said = Counter(reactions.reaction(WORLD, prompt, text, rng) for _ in range(600))
+        spoken = 600 - said[None]
+        content = expected == reactions.THANKS
+        assert 0.7 < said[None] / 600 < 0.85 if content else 0.1 < said[None] / 600 < 0.3  # the content mostly leave
+        assert max((one for one in said if one), key=said.__getitem__) == expected
+        assert said[expected] / spoken > (0.5 if content else 0.85)  # a few react to something else
 
 
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
