@@ -67,7 +67,7 @@ def reference_logps(
         logp_M = learner.score(batch, Need()).logp_M
         assert logp_M is not None
         sizes = [sum(batch.predicted[index : index + 2]) for index in range(0, len(batch.predicted), 2)]
-        kept.extend(logp_M.cpu().split(sizes))
+        kept.extend(torch.split(logp_M.cpu(), sizes))
         progress(len(part))
     return kept
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from assent.algorithms.schedule import Schedule, learning_rate
@@ -56,7 +57,7 @@ class Suspect:
     @staticmethod
     def of(batch: FlatBatch, loss: float) -> Suspect:
         """What a micro-batch held."""
-        rows = batch.ids_N.split(list(batch.lengths))
+        rows = torch.split(batch.ids_N, list(batch.lengths))
         return Suspect(loss=loss, sequences=tuple(tuple(row.tolist()) for row in rows), predicted=batch.predicted)
 
 

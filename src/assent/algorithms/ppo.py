@@ -159,7 +159,7 @@ class PPOTask:
             chosen = [order[place] for place in part]
             batch = flat_turns([turns[i] for i in chosen])
             outputs = self._learner.score(batch, need)
-            parts = [column.float().cpu().split(list(batch.predicted)) for column in _columns(outputs, settings)]
+            parts = [torch.split(column.float().cpu(), list(batch.predicted)) for column in _columns(outputs, settings)]
             for place, i in enumerate(chosen):
                 columns[i] = tuple(column[place] for column in parts)
         joined = [torch.cat([columns[i][place] for i in range(len(turns))]) for place in range(5)]
@@ -235,7 +235,7 @@ def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], 
     ]
     if settings.whiten_rewards and len(shaped) > 1:
         values_B = torch.tensor(shaped)
-        return whiten(values_B, torch.ones_like(values_B, dtype=torch.bool)).tolist()  # type: ignore[no-any-return]
+        return whiten(values_B, torch.ones_like(values_B, dtype=torch.bool)).tolist()
     return shaped
 
 

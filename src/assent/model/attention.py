@@ -199,6 +199,12 @@ def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: d
     return torch.matmul(score_BGRC.softmax(-1), value_BGCD).view(rows, heads, -1)
 
 
+def _layer(module: torch.nn.Module) -> int:
+    index = module.layer_idx
+    assert isinstance(index, int)
+    return index
+
+
 def flat_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -221,12 +227,12 @@ def flat_attention(
     causal = bool(rest["is_causal"]) if rest.get("is_causal") is not None else bool(getattr(module, "is_causal", True))
     options = {"scale": scale, "dropout": dropout, "window": sliding_window, "causal": causal}
     if isinstance(flat, DecodeCache):
-        layer = module.layer_idx
+        layer = _layer(module)
         flat.keys[layer][:, :, flat.used] = key[:, :, 0]
         flat.values[layer][:, :, flat.used] = value[:, :, 0]
         return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
     if flat.cache is not None:
-        flat.cache.file_prompts(module.layer_idx, key[0], value[0])
+        flat.cache.file_prompts(_layer(module), key[0], value[0])
     return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
 
 

@@ -44,7 +44,10 @@ def flatten(sequences: Sequence[Sequence[int]], targets: Sequence[Sequence[bool]
     """
     lengths = tuple(len(sequence) for sequence in sequences)
     assert all(lengths), "a flat batch holds no empty sequence"
-    ids, positions, predict, predicted = [], [], [], []
+    ids: list[int] = []
+    positions: list[int] = []
+    predict: list[int] = []
+    predicted: list[int] = []
     start = 0
     for index, sequence in enumerate(sequences):
         ids.extend(sequence)

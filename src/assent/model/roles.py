@@ -72,7 +72,8 @@ class ScalarRole:
 
     def _apply(self, hidden: Tensor) -> Tensor:
         with self.body.autocast():
-            return self.head(hidden).float()
+            said: Tensor = self.head(hidden)
+        return said.float()
 
     def parameters(self, *, trunk: bool = True) -> dict[str, nn.Parameter]:
         """What training this role changes; `trunk` False leaves the body alone (a head on a shared trunk)."""

@@ -87,7 +87,7 @@ class LocalLearner:
         with self._dropout_randomness():
             result = loss(self._forward(batch.to(self.device), need))
         if math.isfinite(result.loss.item()):
-            result.loss.backward()
+            result.loss.backward()  # type: ignore[no-untyped-call]
         else:
             self._broken = True
         return result
