@@ -66,7 +66,7 @@ COMMANDS = {
     ),
     "eval": Command(
         help="measure a policy or a reward model on held-out data",
-        example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out runs/eval",
+        example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
         flags=(*_READ, "reward", "against"),
     ),

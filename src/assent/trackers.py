@@ -19,7 +19,6 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from assent.durable import writing
 from assent.errors import ConfigError
 
-
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
 
 

@@ -44,7 +44,7 @@ class PretrainSettings(Settings):
 class Stream(Protocol):
     """Documents by number; the same number always gives the same document."""
 
-    def __call__(self, numbers: Sequence[int]) -> list[Encoded]: ...
+    def __call__(self, numbers: Sequence[int], /) -> list[Encoded]: ...
 
 
 class PretrainTask:

@@ -10,9 +10,9 @@ from assent.data.load import load_prompts
 from assent.durable import write_atomic
 from assent.errors import ConfigError
 from assent.ports.sampling import Sampling
-from assent.recipes.commands import fitting_prompts
-from assent.recipes.inputs import Files, model_folder, read_all
-from assent.recipes.job_settings import SampleJob
+from assent.recipes.inputs import Files, model_folder, read_all, require_data
+from assent.recipes.job_settings import EvalJob, SampleJob
+from assent.recipes.left_out import fitting_prompts
 from assent.recipes.models import load_language_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
@@ -20,7 +20,7 @@ from assent.seeds import derive
 from assent.types import Conversation, Message, Role
 
 
-def sampling_of(settings: SampleJob) -> Sampling:
+def sampling_of(settings: SampleJob | EvalJob) -> Sampling:
     """The sampling part of the settings."""
     return Sampling(
         max_tokens=settings.max_tokens,
@@ -34,6 +34,7 @@ def sampling_of(settings: SampleJob) -> Sampling:
 def run_sample(request: Request, display: Display) -> Path:
     """`assent sample`: one JSON line per prompt, with its completions and why each stopped."""
     files, settings = request.files, request.settings(SampleJob)
+    require_data(files)
     refuse_existing(files)
     data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
     model = load_language_model(model_folder(files.model), machine=settings.machine)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from assent.data.load import Dataset, ReadOptions
+from assent.data.examples import Kind
+from assent.data.formats import format_named
+from assent.data.load import Dataset, ReadOptions, load_comparisons, load_rankings, load_ratings
+from assent.errors import ConfigError, DataError
 from assent.lineage import DataSource
+from assent.recipes.job_settings import Learn, Reading
 from assent.recipes.progress import Display
 
-Item = TypeVar("Item", bound=Hashable)
+Load = Callable[[str, ReadOptions], Dataset[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,49 +34,111 @@ class Files:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """Examples of all files of one role together, and their lineage."""
+    """Examples of all files of one role together, their lineage, and what there is to say of the reading."""
 
-    examples: tuple  # type: ignore[type-arg]
+    examples: tuple[Any, ...]
     sources: tuple[DataSource, ...]
+    notes: tuple[str, ...] = ()
+
+
+def require_data(files: Files, *, otherwise: str = "") -> None:
+    """At least one --data file; `otherwise` names what may stand in its place."""
+    if not files.data:
+        raise ConfigError("no data was given", now=f"Name a file with --data{otherwise}.")
 
 
 def read_all(
     paths: tuple[str, ...],
-    load: Callable[[str, ReadOptions], Dataset[Item]],
+    load: Load,
     files: Files,
     display: Display,
     *,
     role: str,
     limit: int | None = None,
+    reading: Reading = Reading(),
 ) -> Read:
     """Read every file with `load`, say what it was taken for, set bad rows aside beside the output."""
-    examples: list[Item] = []
-    sources = []
+    found = _read(paths, load, files, role=role, limit=limit, reading=reading)
+    for note in found.notes:
+        display.say(note)
+    return found
+
+
+def read_judgement(
+    files: Files,
+    display: Display,
+    *,
+    learn: Learn,
+    reading: Reading,
+    limit: int | None,
+    ranked: bool = False,
+    role: str = "train",
+) -> tuple[Read, Load]:
+    """The judgement in the data files and how it was read: comparisons (`ranked`: rankings), or good/bad labels.
+
+    With `learn` auto, single completions that are labelled good or bad are labels; all else is comparisons.
+    """
+    compared: Load = load_rankings if ranked else load_comparisons
+    load = load_ratings if learn == "labels" else compared
+    try:
+        found = _read(files.data, load, files, role=role, limit=limit, reading=reading)
+    except DataError as error:
+        if learn != "auto":
+            raise
+        labels = _labels(files, role=role, limit=limit, reading=reading)
+        if labels is None:
+            raise error from None
+        found, load = labels, load_ratings
+    else:
+        single = all(format_named(source.format or "").kind is Kind.RATINGS for source in found.sources)
+        labels = _labels(files, role=role, limit=limit, reading=reading) if learn == "auto" and single else None
+        if labels is not None and all(one.score in (0.0, 1.0) for one in labels.examples):
+            found, load = labels, load_ratings
+    for note in found.notes:
+        display.say(note)
+    return found, load
+
+
+def _labels(files: Files, *, role: str, limit: int | None, reading: Reading) -> Read | None:
+    """The files as ratings, or None where they hold none."""
+    try:
+        return _read(files.data, load_ratings, files, role=role, limit=limit, reading=reading)
+    except DataError:
+        return None
+
+
+def _read(paths: tuple[str, ...], load: Load, files: Files, *, role: str, limit: int | None, reading: Reading) -> Read:
+    examples: list[Any] = []
+    sources: list[DataSource] = []
+    notes: list[str] = []
     for path in paths:
-        aside = files.out.with_name(f"{files.out.name}.bad-rows-{Path(path).name}.jsonl")
+        aside = _aside(path, files)
         options = ReadOptions(
             format=files.format,
             on_bad_row="skip" if files.on_bad_row == "skip" else "stop",
             bad_rows_to=aside if files.on_bad_row == "skip" else None,
             limit=limit,
+            positive_labels=reading.positive_labels,
+            negative_labels=reading.negative_labels,
+            keep_ties=reading.keep_ties,
+            margin_per_score=reading.margin_per_score,
         )
         dataset = load(path, options)
         examples.extend(dataset.examples)
-        display.say(f"{role}: {len(dataset.examples)} from {path} ({dataset.format})")
-        for note in dataset.notes:
-            display.say(f"  {note}")
+        notes.append(f"{role}: {len(dataset.examples)} from {path} ({dataset.format})")
+        notes.extend(f"  {note}" for note in dataset.notes)
         if dataset.bad_rows:
-            display.say(f"  {dataset.bad_rows} bad rows lie in {aside}")
-        sources.append(
-            DataSource(
-                role=role,
-                name=Path(path).name,
-                sha256=dataset.sha256,
-                rows=len(dataset.examples),
-                format=dataset.format,
-            )
-        )
-    return Read(examples=tuple(examples), sources=tuple(sources))
+            notes.append(f"  the bad rows lie in {aside}")
+        name, rows = Path(path).name, len(dataset.examples)
+        sources.append(DataSource(role=role, name=name, sha256=dataset.sha256, rows=rows, format=dataset.format))
+    return Read(examples=tuple(examples), sources=tuple(sources), notes=tuple(notes))
+
+
+def _aside(path: str, files: Files) -> Path:
+    """Where bad rows go: beside the output, one file for each input (those of equal names by number)."""
+    namesakes = [one for one in dict.fromkeys((*files.data, *files.eval_data)) if Path(one).name == Path(path).name]
+    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
+    return files.out.with_name(f"{files.out.name}.bad-rows-{Path(path).name}{number}.jsonl")
 
 
 def model_folder(path: str) -> str:

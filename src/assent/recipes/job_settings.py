@@ -14,49 +14,76 @@ from assent.algorithms.sft import SFTSettings
 from assent.config import Settings
 from assent.recipes.models import LoraOptions, MachineOptions
 
-MAY_CHANGE = ("checkpoint_every", "trackers", "machine.threads", "keep_checkpoints")
+Learn = Literal["auto", "comparisons", "labels"]
+MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
+
+
+class Reading(Settings):
+    """How judgement in a file is taken.
+
+    `positive_labels` names the good labels where they are no well-known words; the others are bad or, if
+    `negative_labels` names the bad ones, left out. `margin_per_score` turns a difference of scores into a margin.
+    """
+
+    positive_labels: tuple[str, ...] = ()
+    negative_labels: tuple[str, ...] = ()
+    keep_ties: bool = True
+    margin_per_score: float = Field(default=0.0, ge=0)
 
 
 class JobSettings(Settings):
-    """What every job shares."""
+    """What every job shares; `limit` takes the first examples of each data file only."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     machine: MachineOptions = MachineOptions()
-    lora: LoraOptions = LoraOptions()
+
+
+class RunSettings(JobSettings):
+    """What every training run shares."""
+
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     project: str = "assent"
     keep_checkpoints: int = Field(default=2, ge=1)
 
 
-class PretrainJob(JobSettings, PretrainSettings):
+class PretrainJob(RunSettings, PretrainSettings):
     """`assent pretrain`."""
 
 
-class SFTJob(JobSettings, SFTSettings):
+class SFTJob(RunSettings, SFTSettings):
     """`assent sft`."""
 
-
-class RewardJob(JobSettings, RewardSettings):
-    """`assent reward`; `labels` learns good/bad labels instead of comparisons."""
-
-    learn: Literal["auto", "comparisons", "labels"] = "auto"
+    lora: LoraOptions = LoraOptions()
+    reading: Reading = Reading()
 
 
-class DPOJob(JobSettings, DPOSettings):
+class RewardJob(RunSettings, RewardSettings):
+    """`assent reward`; `learn` says whether comparisons or good/bad labels are learnt (auto: what the file holds)."""
+
+    lora: LoraOptions = LoraOptions()
+    reading: Reading = Reading()
+    learn: Learn = "auto"
+
+
+class DPOJob(RunSettings, DPOSettings):
     """`assent dpo`."""
 
+    lora: LoraOptions = LoraOptions()
+    reading: Reading = Reading()
 
-class PPOJob(JobSettings, PPOSettings):
+
+class PPOJob(RunSettings, PPOSettings):
     """`assent ppo`; `positive` names the class of a classifier whose logit is the reward."""
 
+    lora: LoraOptions = LoraOptions()
     positive: str | None = None
     normalise_prompts: int = Field(default=256, ge=2)
     samples_every: int = Field(default=10, ge=1)
 
 
 class SampleJob(JobSettings):
-    """`assent sample` and `assent chat`; temperature 0 is greedy."""
+    """`assent sample` and `assent chat`; temperature 0 is greedy, top_k 0 takes every token."""
 
     max_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, ge=0)
@@ -66,10 +93,16 @@ class SampleJob(JobSettings):
     samples_per_prompt: int = Field(default=1, ge=1)
 
 
-class EvalJob(SampleJob):
-    """`assent eval`."""
+class EvalJob(JobSettings):
+    """`assent eval`; one completion per prompt, intervals at 95 %."""
 
+    max_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=64, ge=1)
     max_length: int = Field(default=1024, ge=2)
     micro_batch_tokens: int = Field(default=8192, ge=1)
     positive: str | None = None
-    level: float = Field(default=0.95, gt=0, lt=1)
+    reading: Reading = Reading()
+    learn: Learn = "auto"

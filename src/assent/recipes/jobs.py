@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from assent.algorithms.loop import Watch
+from assent.algorithms.loop import Task, Watch, run_task
 from assent.config import as_dict
 from assent.evals.evidence import Evidence
 from assent.evals.report import write_report
@@ -21,11 +21,12 @@ from assent.lineage import DataSource, Lineage, parent, write_model_card
 from assent.logs import read_rows
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
+from assent.model.state import unpack
 from assent.recipes.inputs import Files
-from assent.recipes.job_settings import MAY_CHANGE, JobSettings
+from assent.recipes.job_settings import MAY_CHANGE, RunSettings
 from assent.recipes.progress import Display, Stage
-from assent.rundir import RunDir
-from assent.trackers import Tracker, open_trackers
+from assent.rundir import RunDir, check_place
+from assent.trackers import Tracker, check_trackers, open_trackers
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Job:
 
     kind: str
     files: Files
-    settings: JobSettings
+    settings: RunSettings
     lineage: Lineage
     display: Display
     run: RunDir
@@ -44,18 +45,37 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     evidence: dict[str, Any] = field(default_factory=dict)
 
-    @contextmanager
-    def training(self, name: str, total: int) -> Iterator[Watch]:
-        """Watch a training stage: bar, metrics, trackers, checkpoints, stop requests."""
-        self.run.set_status("running", total=total)
-        with self.display.stage(name, total) as stage:
-            yield Watch(
-                run=self.run,
-                checkpoints=self.checkpoints,
-                checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
-                stop=self.stop,
-                on_tick=self._see(stage),
-            )
+    def train(self, name: str, task: Task) -> Metrics:
+        """Train with bar, metrics, trackers, checkpoints and stop requests; returns the last value of every metric.
+
+        A run that was cut between its last step and its last file is only put together again.
+        """
+        self.run.set_status("running", total=task.total)
+        if self.files.resume and self._was_complete(task):
+            self.display.say("all steps were done before; what was left to write is written now")
+        else:
+            with self.display.stage(name, task.total) as stage:
+                watch = Watch(
+                    run=self.run,
+                    checkpoints=self.checkpoints,
+                    checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
+                    stop=self.stop,
+                    on_tick=self._see(stage),
+                )
+                run_task(task, watch, resume=self.files.resume)
+        self.run.set_status("running", step=task.total)
+        last: Metrics = {}
+        for row in read_rows(self.files.out / "metrics.jsonl"):
+            last |= _numbers(row)
+        return last
+
+    def _was_complete(self, task: Task) -> bool:
+        restored = self.checkpoints.newest()
+        if restored is None or restored.step < task.total:
+            return False
+        task.restore(unpack(restored.state)["task"])
+        self.run.truncate_after(restored.step)
+        return True
 
     def _see(self, stage: Stage) -> Callable[[int, int, Metrics | None], None]:
         shown = 0
@@ -88,7 +108,7 @@ class Job:
             seeds=(self.settings.seed,),
             wall_s=time.monotonic() - self.started,
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            curves={self.kind: tuple(_numbers(row) for row in rows)},
+            curves={self.kind: tuple(_with_gaps(row) for row in rows)},
             settings=document["settings"],
             lineage={name: value for name, value in document.items() if name != "settings"},
             **self.evidence,
@@ -100,15 +120,25 @@ class Job:
         return path
 
 
-def _numbers(row: Mapping[str, Any]) -> dict[str, float | None]:
+def _numbers(row: Mapping[str, Any]) -> Metrics:
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+
+
+def _with_gaps(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
+
+
+def check_output(files: Files, settings: RunSettings) -> None:
+    """Refuse an output folder or tracker that cannot be used, before any time is spent on data and models."""
+    check_place(files.out, resume=files.resume, overwrite=files.overwrite)
+    check_trackers(settings.trackers)
 
 
 @contextmanager
 def open_job(
     kind: str,
     files: Files,
-    settings: JobSettings,
+    settings: RunSettings,
     display: Display,
     *,
     sources: Sequence[DataSource],
@@ -145,7 +175,7 @@ def open_job(
                 tracker.close()
 
 
-def _open(kind: str, files: Files, settings: JobSettings, lineage: Lineage) -> RunDir:
+def _open(kind: str, files: Files, settings: RunSettings, lineage: Lineage) -> RunDir:
     document = as_dict(settings)
     if files.resume:
         return RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)

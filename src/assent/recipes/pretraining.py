@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from assent.algorithms.loop import run_task
 from assent.algorithms.pretrain import PretrainTask, Stream, encode_documents, repeated, windows
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
 from assent.data.load import load_texts
-from assent.errors import ConfigError, DataError
+from assent.errors import DataError
 from assent.lineage import DataSource
 from assent.model.body import Body
 from assent.model.fresh import new_causal_lm
 from assent.model.roles import LanguageRole
-from assent.recipes.inputs import read_all
+from assent.recipes.inputs import read_all, require_data
 from assent.recipes.job_settings import PretrainJob
-from assent.recipes.jobs import open_job
+from assent.recipes.jobs import check_output, open_job
 from assent.recipes.models import LanguageModel, save_language_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
@@ -49,8 +48,8 @@ class Corpus:
 def run_pretrain(request: Request, display: Display) -> Path:
     """Train from random weights on `--data FILE ...`, or on `--data world`."""
     files, settings = request.files, request.settings(PretrainJob)
-    if not files.data:
-        raise ConfigError("no data was given", now=f'Name text files with --data, or "{WORLD}" for the embedded world.')
+    require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
+    check_output(files, settings)
     corpus = world_corpus(settings) if files.data == (WORLD,) else _text_corpus(request, settings, display)
     template = corpus.template
     network = new_causal_lm(
@@ -64,14 +63,12 @@ def run_pretrain(request: Request, display: Display) -> Path:
     display.say(f"{sum(p.numel() for p in network.parameters()):,} parameters, {template.vocabulary_size} tokens")
     model = LanguageModel(role=LanguageRole(body), template=template, path="")
     optimizer = OptimizerSettings(weight_decay=settings.weight_decay, max_gradient_norm=settings.max_gradient_norm)
+    learner = LocalLearner(policy=model.role, optimizer=optimizer)
+    task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
     with open_job("pretrain", files, settings, display, sources=corpus.sources, parents={}) as job:
-        learner = LocalLearner(policy=model.role, optimizer=optimizer)
-        task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
-        with job.training("pretrain", settings.steps) as watch:
-            rows = run_task(task, watch, resume=files.resume)
+        last = job.train("pretrain", task)
         save_language_model(model, job.model_folder)
-        last = {name: rows[-1][name] for name in ("loss", "eval_loss") if name in rows[-1]}
-        return job.finish(last, title="Pretraining")
+        return job.finish({name: last[name] for name in ("loss", "eval_loss") if name in last}, title="Pretraining")
 
 
 def world_corpus(settings: PretrainJob) -> Corpus:

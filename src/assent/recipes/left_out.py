@@ -1,0 +1,33 @@
+"""What does not fit in the model is left out, and the person watching is told how much that was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assent.errors import DataError
+from assent.recipes.models import LanguageModel
+from assent.recipes.progress import Display
+from assent.types import Conversation
+
+
+def say_left_out(display: Display, count: int, *, what: str = "items") -> None:
+    """Say how many were too long, if any."""
+    if count:
+        display.say(f"  {count} {what} are too long for the model or for max_length, and are left out")
+
+
+def fitting_prompts(
+    prompts: Sequence[Conversation], model: LanguageModel, max_tokens: int, display: Display
+) -> list[Conversation]:
+    """Prompts that leave room for `max_tokens`; the others are left out and counted."""
+    limit = model.role.body.max_length
+    lengths = [len(ids) for ids in model.template.encode_prompts(list(prompts))]
+    kept = [p for p, length in zip(prompts, lengths, strict=True) if limit is None or length + max_tokens <= limit]
+    if not kept:
+        raise DataError(
+            f"no prompt leaves room for {max_tokens} tokens: the model holds {limit}, the shortest prompt has "
+            f"{min(lengths)}",
+            now="Use shorter prompts, or --set max_tokens=N.",
+        )
+    say_left_out(display, len(prompts) - len(kept), what="prompts")
+    return kept
