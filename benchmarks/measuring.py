@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import torch
 import workloads as W
@@ -60,7 +61,7 @@ class Stamps:
     def rates(self, first: int, blocks: int, block: int, *, clock: int = 0) -> list[float]:
         """Done per second (clock 1: per processor second), from mark `first` on."""
         ends = [self.rows[first + place * block] for place in range(blocks + 1)]
-        return [(b[2] - a[2]) / (b[clock] - a[clock]) for a, b in zip(ends, ends[1:], strict=False)]
+        return [(b[2] - a[2]) / (b[clock] - a[clock]) for a, b in pairwise(ends)]
 
 
 def report(side: str, job: Job, unit: str, stamps: Stamps, span: tuple[int, int, int]) -> None:

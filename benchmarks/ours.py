@@ -1,4 +1,4 @@
-"""Our side, through the code that users run: python benchmarks/ours.py sft|reward|dpo|ppo|generate [--size --precision]."""
+"""Our side, through the code that users run: python benchmarks/ours.py sft|reward|dpo|ppo|generate."""
 
 from __future__ import annotations
 

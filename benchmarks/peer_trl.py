@@ -16,17 +16,17 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 if sys.argv[1:2] == ["ppo"]:  # trl 1.12 is the last release with PPO
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / ".venv-peers" / "trl-1.12"))
 
-import torch  # noqa: E402
-import workloads as W  # noqa: E402
-from datasets import Dataset  # noqa: E402
-from measuring import Job, Stamps, parse_job, report  # noqa: E402
-from transformers import (  # noqa: E402
+import torch
+import workloads as W
+from datasets import Dataset
+from measuring import Job, Stamps, parse_job, report
+from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     TrainerCallback,
 )
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer  # noqa: E402
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 if sys.argv[1:2] == ["ppo"]:
     from trl.experimental.ppo import PPOConfig, PPOTrainer

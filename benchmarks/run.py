@@ -1,4 +1,7 @@
-"""All benchmarks, one process at a time: python benchmarks/run.py [--quick]. Writes docs/benchmarks.md and results.json."""
+"""All benchmarks, one process at a time: python -m benchmarks.run [--quick].
+
+Writes docs/benchmarks.md and benchmarks/results.json.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +129,8 @@ HEAD = """# Benchmarks
 Rates are medians of timed blocks. Peers: trl with its padded defaults (PPO: trl 1.12, its last release with PPO; policy
 and value are two models there), and `transformers.generate` for decoding. Random weights, log-normal text lengths of
 16 to 505 tokens; tiny has 3.7 M parameters, small 30 M; bf16 means bf16 products over fp32 weights.
-Useful tokens are counted, padding is not. Memory is the peak of the whole process in MiB; the goal is {memory}x of the peer's.
+Useful tokens are counted, padding is not.
+Memory is the peak of the whole process in MiB; the goal is {memory}x of the peer's.
 For DPO, our time to compute the reference once is spread over the pairs of one epoch. For decoding, both sides write
 128 tokens for every prompt.
 {missing}
