@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
@@ -80,11 +81,23 @@ def _config(path: str) -> Any:
 def _from_pretrained(kind: type, path: str, **options: object) -> PreTrainedModel:
     _config(path)
     try:
-        model = kind.from_pretrained(path, dtype=torch.float32, **options)  # type: ignore[attr-defined]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+            path, dtype=torch.float32, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
     assert isinstance(model, PreTrainedModel)
+    absent = sorted(name for name in report["missing_keys"] if not name.startswith(_FRESH))
+    if absent:
+        raise ConfigError(
+            f'the weights do not fill this architecture: "{absent[0]}" and {len(absent) - 1} more are missing',
+            where=path,
+            now="Is it a model of another kind, or is a file of weights missing?",
+        )
     return model
+
+
+_FRESH = ("score.", "classifier.", "bert.pooler.", "roberta.pooler.")  # heads that are trained after loading
 
 
 _MODEL_ADVICE = "Give a folder with config.json and model.safetensors, or a hub name that this machine can reach."

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from pydantic import Field
 from torch import nn
 
@@ -18,6 +21,7 @@ from assent.model.body import Body, LoraSettings, Precision
 from assent.model.loading import class_names, load_causal_lm, load_classifier, load_trunk, pick_device
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import save_adapter, save_full, whole_folder
+from assent.recipes.model_checks import check_model
 from assent.text.template import ChatTemplate
 
 POLICY, REFERENCE, CRITIC, REWARD = "policy", "reference", "critic", "reward"
@@ -83,8 +87,12 @@ class RewardModel:
 def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
     """A causal LM folder, adapter folder or hub name; with `lora`, a fresh trainable adapter on the frozen weights."""
     device = machine.pick()
+    check_model(path, wanted="language")
     base = adapter_base(path)
-    body = load_causal_lm(base or path, device=device, precision=machine.precision)
+    template = _template_of(path, base)
+    with _hushed():
+        body = load_causal_lm(base or path, device=device, precision=machine.precision)
+    _check_vocabulary(body, template, path)
     adapter = None
     if base is not None:
         if more := body.load_adapter(POLICY, path):
@@ -93,7 +101,40 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     elif lora is not None and lora.rank:
         body.add_adapter(POLICY, lora.settings())
         adapter = POLICY
-    return LanguageModel(role=LanguageRole(body, adapter), template=ChatTemplate.load(path), path=path)
+    return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
+
+
+def _template_of(path: str, base: str | None) -> ChatTemplate:
+    """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
+    bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
+    return ChatTemplate.load(base if bare and base is not None else path)
+
+
+def _check_vocabulary(body: Body, template: ChatTemplate, path: str) -> None:
+    """Every id that can occur must have a row; control tokens that were only added by name never occur."""
+    rows = int(body.model.get_input_embeddings().weight.shape[0])
+    needed = max(int(template.tokenizer.vocab_size), 1 + max(template.end_ids), 1 + template.pad_id)
+    if needed > rows:
+        raise ConfigError(
+            f"the tokenizer has {needed} tokens and the model only {rows}",
+            where=path,
+            now="Tokenizer and model do not belong together; copy the model folder again.",
+        )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the library's own report on loading: what matters of it is checked here, and said."""
+    before = transformers.utils.logging.get_verbosity()
+    bar = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(before)
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
 
 
 _MERGE = "Merge it into its base model and give that folder."
@@ -102,46 +143,56 @@ _MERGE = "Merge it into its base model and give that folder."
 def adapter_base(path: str) -> str | None:
     """The base model that an adapter folder names, or None for a full model."""
     file = Path(path) / "adapter_config.json"
-    if not file.is_file():
-        return None
-    base = json.loads(file.read_text()).get("base_model_name_or_path")
-    if not base:
-        raise ConfigError("the adapter does not name its base model", where=str(file))
-    return str(base)
+    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]) if file.is_file() else None
 
 
 def new_reward_model(
     path: str, *, machine: MachineOptions, seed: int, lora: LoraOptions | None = None, classes: int = 1
 ) -> RewardModel:
-    """A reward model to be trained: the model's trunk with a fresh head (full weights or an adapter)."""
-    if adapter_base(path) is not None:
-        raise ConfigError("a reward model starts from a full model, not from an adapter", where=path)
-    body = load_classifier(path, labels=classes, device=machine.pick(), precision=machine.precision)
+    """A reward model to be trained: the model's trunk with a fresh head.
+
+    All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
+    """
+    device = machine.pick()
+    check_model(path, wanted="trunk")
+    base = adapter_base(path)
+    template = _template_of(path, base)
+    with _hushed():
+        body = load_classifier(base or path, labels=classes, device=device, precision=machine.precision)
+    _check_vocabulary(body, template, path)
     head = own_head(body, where=path)
     with torch.no_grad():
         head.weight.copy_(fresh_head(head.in_features, seed=seed, name=REWARD, outputs=classes).weight)
         if head.bias is not None:
             head.bias.zero_()
     adapter = None
-    if lora is not None and lora.rank:
+    if base is not None:
+        body.load_adapter(REWARD, path)
+        adapter = REWARD
+    elif lora is not None and lora.rank:
         body.add_adapter(REWARD, lora.settings())
         adapter = REWARD
     role = ScalarRole(body, head, adapter)
-    return RewardModel(role=role, template=ChatTemplate.load(path), path=path, positive=classes - 1)
+    return RewardModel(role=role, template=template, path=path, positive=classes - 1)
 
 
 def load_reward_model(path: str, *, machine: MachineOptions, positive: str | None = None) -> RewardModel:
     """A trained reward model or classifier; `positive` names the class (or its number) whose logit is the reward."""
+    device = machine.pick()
+    check_model(path, wanted="reward")
     base = adapter_base(path)
     if base is not None:
-        return _reward_adapter(load_trunk(base, device=machine.pick(), precision=machine.precision), path, positive)
+        with _hushed():
+            trunk = load_trunk(base, device=device, precision=machine.precision)
+        return _reward_adapter(trunk, path, positive)
     names = class_names(path)
     labels = len(names)
-    body = load_classifier(path, labels=labels, device=machine.pick(), precision=machine.precision)
+    chosen, template = _class_number(positive, names, labels, path), ChatTemplate.load(path)
+    with _hushed():
+        body = load_classifier(path, labels=labels, device=device, precision=machine.precision)
+    _check_vocabulary(body, template, path)
     role = ScalarRole(body, own_head(body, where=path))
-    return RewardModel(
-        role=role, template=ChatTemplate.load(path), path=path, positive=_class_number(positive, names, labels, path)
-    )
+    return RewardModel(role=role, template=template, path=path, positive=chosen)
 
 
 def load_reward_for(
@@ -152,6 +203,7 @@ def load_reward_for(
     own = adapter_base(model.path) or model.path
     if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
         return load_reward_model(path, machine=machine, positive=positive)
+    check_model(path, wanted="reward")
     return _reward_adapter(model.role.body, path, positive)
 
 
@@ -160,7 +212,7 @@ def _reward_adapter(body: Body, path: str, positive: str | None) -> RewardModel:
     names = {number: f"LABEL_{number}" for number in range(head.out_features)}
     chosen = _class_number(positive, names, head.out_features, path)
     role = ScalarRole(body, head, REWARD)
-    return RewardModel(role=role, template=ChatTemplate.load(path), path=path, positive=chosen)
+    return RewardModel(role=role, template=_template_of(path, adapter_base(path)), path=path, positive=chosen)
 
 
 def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:
@@ -254,8 +306,14 @@ def save_language_model(model: LanguageModel, folder: Path) -> None:
         if role.adapter is None:
             save_full(role.body, place)
         else:
-            save_adapter(role.body, role.adapter, place, base=adapter_base(model.path) or model.path)
+            save_adapter(role.body, role.adapter, place, base=_base_of(model.path))
         model.template.save(place)
+
+
+def _base_of(path: str) -> str:
+    """The base model as an adapter names it: a folder by its whole path, so that it is found from anywhere."""
+    base = adapter_base(path) or path
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
 def save_reward_model(reward: RewardModel, folder: Path) -> None:
@@ -265,6 +323,5 @@ def save_reward_model(reward: RewardModel, folder: Path) -> None:
         if role.adapter is None:
             save_full(role.body, place)
         else:
-            base = adapter_base(reward.path) or reward.path
-            save_adapter(role.body, role.adapter, place, base=base, head=role.head)
+            save_adapter(role.body, role.adapter, place, base=_base_of(reward.path), head=role.head)
         reward.template.save(place)
