@@ -90,12 +90,12 @@ class _Sources:
 
     def merged(self) -> dict[str, Any]:
         """One table of all sources; later ones win."""
-        table = _merge(self._base, self._table)
+        table = merge(self._base, self._table)
         for path, value, _ in self._overrides:
             nested: Any = value
             for key in reversed(path):
                 nested = {key: nested}
-            table = _merge(table, nested)
+            table = merge(table, nested)
         return table
 
     def take_as_text(self, errors: Sequence[ErrorDetails]) -> bool:
@@ -233,11 +233,12 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
     return path, table["value"] if table.keys() == {"value"} else text.strip()
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One table of two, section by section; `over` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

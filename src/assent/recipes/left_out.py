@@ -13,7 +13,7 @@ from assent.types import Conversation
 def say_left_out(display: Display, count: int, *, what: str = "items") -> None:
     """Say how many were too long, if any."""
     if count:
-        display.say(f"  {count} {what} are too long for the model or for max_length, and are left out")
+        display.say(f"  left out, as too long for the model or for max_length: {count} {what}")
 
 
 def fitting_prompts(

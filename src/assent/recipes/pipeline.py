@@ -22,13 +22,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from assent.config import Settings, parse
-from assent.errors import ConfigError
+from assent.config import Settings, merge, parse
+from assent.errors import ConfigError, DataError
 from assent.evals.report import write_report
+from assent.recipes.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SFTJob
 from assent.recipes.progress import Display
 from assent.recipes.reporting import joined, read_evidence
 from assent.recipes.request import Request
-from assent.rundir import read_status
+from assent.rundir import check_place, read_status
 
 ENTRIES = {
     "pretrain": "assent.recipes.pretraining:run_pretrain",
@@ -38,7 +39,11 @@ ENTRIES = {
     "ppo": "assent.recipes.commands:run_ppo",
     "eval": "assent.recipes.evaluation:run_eval",
 }
+_SETTINGS: dict[str, type[Settings]] = {
+    "pretrain": PretrainJob, "sft": SFTJob, "reward": RewardJob, "dpo": DPOJob, "ppo": PPOJob, "eval": EvalJob,
+}  # fmt: skip
 _PATHS = ("model", "reward", "against")
+_WORLD = "world"
 
 
 class Stage(Settings):
@@ -55,6 +60,16 @@ class Stage(Settings):
     on_bad_row: Literal["stop", "skip"] = "stop"
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def called(self) -> str:
+        """The stage's name."""
+        return self.name or self.kind
+
+    def paths(self, name: str) -> list[str]:
+        """`data` or `eval_data` as a list."""
+        value: list[str] | str = getattr(self, name)
+        return [value] if isinstance(value, str) else value
+
 
 class Pipeline(Settings):
     """Stages in order; `common` settings go to every stage that knows them first (its own `settings` win)."""
@@ -69,9 +84,12 @@ def run_pipeline(request: Request, display: Display) -> Path:
     file = Path(request.text("pipeline") or "")
     pipeline = parse(Pipeline, file=file)
     _check(pipeline, file)
+    if not request.files.resume:
+        for stage in pipeline.stage:
+            check_place(Path(pipeline.out) / stage.called, resume=False, overwrite=request.files.overwrite)
     folders: dict[str, Path] = {}
     for stage in pipeline.stage:
-        name = stage.name or stage.kind
+        name = stage.called
         folders[name] = Path(pipeline.out) / name
         state = _state(folders[name]) if request.files.resume else "absent"
         if state == "finished":
@@ -80,7 +98,7 @@ def run_pipeline(request: Request, display: Display) -> Path:
         display.say(f"[{name}]")
         namespace = _namespace(stage, folders, resume=state == "begun", overwrite=request.files.overwrite)
         module, function = ENTRIES[stage.kind].split(":")
-        base = {**pipeline.common, **stage.settings}
+        base = _base(pipeline, stage)
         getattr(importlib.import_module(module), function)(Request(namespace, base=base), display)
     parts = [read_evidence(folder) for folder in folders.values()]
     path = write_report(joined(parts, list(folders.values())), Path(pipeline.out))
@@ -88,19 +106,46 @@ def run_pipeline(request: Request, display: Display) -> Path:
     return path
 
 
+def _base(pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
+    """A stage's settings: of the common ones those that it knows, then its own."""
+    known = _SETTINGS[stage.kind].model_fields
+    return merge({name: value for name, value in pipeline.common.items() if name in known}, stage.settings)
+
+
 def _check(pipeline: Pipeline, file: Path) -> None:
-    """Every "@name" must name an earlier stage, and names must differ, before anything starts."""
+    """Everything that can be known beforehand is known before the first stage starts: names, settings, files."""
+    known = {name for settings in _SETTINGS.values() for name in settings.model_fields}
+    if unknown := sorted(set(pipeline.common) - known):
+        raise ConfigError(f'no stage knows the common setting "{unknown[0]}"', where=f"{file}: common")
     seen: set[str] = set()
     for number, stage in enumerate(pipeline.stage, 1):
-        where = f"{file}: stage {number}"
-        for flag in _PATHS:
-            value = getattr(stage, flag)
-            if value.startswith("@") and value[1:] not in seen:
-                raise ConfigError(f'{flag} = "{value}" names no earlier stage', where=where)
-        name = stage.name or stage.kind
-        if name in seen:
-            raise ConfigError(f'two stages are called "{name}"', where=where, now="Give one of them a name.")
-        seen.add(name)
+        where = f"{file}: stage {number} ({stage.kind})"
+        try:
+            _check_stage(pipeline, stage, seen)
+        except (ConfigError, DataError) as error:
+            inner = f": {error.where}" if error.where and error.where != "settings" else ""
+            raise type(error)(error.what, where=where + inner, now=error.now) from None
+        seen.add(stage.called)
+
+
+def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
+    if stage.called in seen:
+        raise ConfigError(f'two stages are called "{stage.called}"', now="Give one of them a name.")
+    if "/" in stage.called or stage.called.startswith("."):
+        raise ConfigError(f'"{stage.called}" cannot be the name of a folder', now="Give the stage another name.")
+    for flag in _PATHS:
+        value = getattr(stage, flag)
+        if value.startswith("@") and value[1:] not in seen:
+            earlier = ", ".join(f"@{name}" for name in seen) or "none"
+            raise ConfigError(f'{flag} = "{value}" names no earlier stage', now=f"Earlier stages: {earlier}.")
+    needed = {"model": stage.kind != "pretrain", "reward": stage.kind == "ppo", "data": True}
+    for flag, wanted in needed.items():
+        if wanted and not getattr(stage, flag):
+            raise ConfigError(f"{flag} is missing", now=f'Write {flag} = "..." in this stage.')
+    for path in (*stage.paths("data"), *stage.paths("eval_data")):
+        if path != _WORLD and not Path(path).exists():
+            raise DataError("there is no such file", where=path, now="Check the path; it is relative to where you are.")
+    parse(_SETTINGS[stage.kind], base=_base(pipeline, stage))
 
 
 def _state(folder: Path) -> str:
@@ -110,17 +155,15 @@ def _state(folder: Path) -> str:
 
 
 def _namespace(stage: Stage, folders: Mapping[str, Path], *, resume: bool, overwrite: bool) -> argparse.Namespace:
-    name = stage.name or stage.kind
     flags: dict[str, Any] = {
         flag: (str(folders[value[1:]]) if value.startswith("@") else value) or None
         for flag, value in ((flag, getattr(stage, flag)) for flag in _PATHS)
     }
-    lists = {key: [value] if isinstance(value, str) else value for key, value in
-             (("data", stage.data), ("eval_data", stage.eval_data))}  # fmt: skip
     return argparse.Namespace(
         **flags,
-        **lists,
-        out=str(folders[name]),
+        data=stage.paths("data"),
+        eval_data=stage.paths("eval_data"),
+        out=str(folders[stage.called]),
         format=stage.format or None,
         on_bad_row=stage.on_bad_row,
         resume=resume,

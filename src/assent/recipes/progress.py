@@ -32,7 +32,7 @@ class Display:
     def say(self, text: str) -> None:
         """One line for the person watching."""
         if not self.quiet:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def stage(self, name: str, total: int, *, unit: str = "steps") -> Iterator[Stage]:
