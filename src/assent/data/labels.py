@@ -52,7 +52,8 @@ def _scores(labels: Sequence[str], positive: Sequence[str], negative: Sequence[s
         raise DataError(
             f"which of the labels are good cannot be told: {listed}",
             where=place,
-            now="Name the good ones (positive_labels); all others are bad, unless negative_labels names those.",
+            now="Name the good ones with --set 'reading.positive_labels=[\"...\"]'; all others are bad, unless "
+            "reading.negative_labels names those.",
         )
     known = {label for label in labels if label.lower() in good | bad}
     return {label: float(label.lower() in good) for label in known}

@@ -107,7 +107,11 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
 def _template_of(path: str, base: str | None) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
-    return ChatTemplate.load(base if bare and base is not None else path)
+    folder = base if bare and base is not None else path
+    try:
+        return ChatTemplate.load(folder)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
 
 
 def _check_vocabulary(body: Body, template: ChatTemplate, path: str) -> None:
