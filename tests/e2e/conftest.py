@@ -22,3 +22,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     worked("sft", "--model", root / "base", "--data", world / "demonstrations.jsonl", "--out", root / "sft")
     worked("reward", "--model", root / "sft", "--data", world / "preferences.jsonl", "--out", root / "reward")
     return root
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder

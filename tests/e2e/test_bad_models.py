@@ -1,0 +1,140 @@
+"""Models, tokenizers and rewards that cannot be used are refused in one message, before anything is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from refusals import Case, Place, check_refused
+from running import worked
+
+
+def _changed(place: Place, run: str, change: Callable[[Path], object]) -> Path:
+    folder = place.copy(run)
+    change(folder)
+    return folder
+
+
+def _truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _adapter(place: Place, **changes: object) -> Path:
+    folder = place.own / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, **changes}))
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    return folder
+
+
+CASES: dict[str, Case] = {
+    "model missing": (lambda p: p.model(p.own / "absent"), ("absent", "no such model folder")),
+    "misspelt run": (lambda p: p.model(f"{p.home}/sfft"), ("sfft", "no such model folder")),
+    "model is a file": (lambda p: p.model(p.file("model.bin", "x")), ("model.bin", "a model is a folder")),
+    "folder without config": (lambda p: p.model(p.home / "world"), ("world", "no config.json")),
+    "damaged config": (
+        lambda p: p.model(_changed(p, "base", lambda f: (f / "config.json").write_text("{"))),
+        ("config.json", "damaged"),
+    ),
+    "unknown architecture": (
+        lambda p: p.model(_changed(p, "base", lambda f: p.edit_json(f / "config.json", model_type="zorn"))),
+        ("zorn",),
+    ),
+    "weights missing": (
+        lambda p: p.model(_changed(p, "base", lambda f: (f / "model.safetensors").unlink())),
+        ("no weights",),
+    ),
+    "weights cut short": (lambda p: p.model(_changed(p, "base", _truncate)), ("copied", "no model can be loaded")),
+    "weights of another size": (
+        lambda p: p.model(_changed(p, "base", lambda f: p.edit_json(f / "config.json", num_hidden_layers=3))),
+        ("copied", "missing"),
+    ),
+    "code in the model folder": (
+        lambda p: p.model(
+            _changed(p, "base", lambda f: p.edit_json(f / "config.json", auto_map={"AutoConfig": "x.Y"}))
+        ),
+        ("code", "never run"),
+    ),
+    "tokenizer missing": (
+        lambda p: p.model(
+            _changed(
+                p,
+                "base",
+                lambda f: [one.unlink() for one in f.glob("*token*")] + [(f / "chat_template.jinja").unlink()],
+            )
+        ),
+        ("copied", "tokenizer"),
+    ),
+    "tokenizer damaged": (
+        lambda p: p.model(_changed(p, "base", lambda f: (f / "tokenizer.json").write_text("[1"))),
+        ("tokenizer.json", "damaged"),
+    ),
+    "no end of text": (
+        lambda p: p.model(_changed(p, "base", lambda f: p.edit_json(f / "tokenizer_config.json", eos_token=None))),
+        ("no end-of-text token", "eos_token"),
+    ),
+    "tokenizer too big for the model": (
+        lambda p: p.model(
+            _changed(p, "base", lambda f: shutil.copy(p.home / "big" / "tokenizer.json", f / "tokenizer.json"))
+        ),
+        ("copied", "tokens and the model only"),
+    ),
+    "broken chat template": (
+        lambda p: p.model(_changed(p, "base", lambda f: (f / "chat_template.jinja").write_text("{% if %}"))),
+        ("copied", "template"),
+    ),
+    "reward model as policy": (lambda p: p.model(p.home / "reward"), ("reward", "not a language model", "--reward")),
+    "encoder as policy": (lambda p: p.model(p.home / "encoder"), ("encoder",)),
+    "unfinished run as model": (
+        lambda p: p.model(
+            _changed(p, "base", lambda f: [(f / "config.json").unlink(), (f / "status.json").write_text("{}")])
+        ),
+        ("not finished",),
+    ),
+    "adapter without its base": (
+        lambda p: p.model(_adapter(p, base_model_name_or_path="/gone/base", task_type="CAUSAL_LM")),
+        ("/gone/base", "not there"),
+    ),
+    "adapter that names no base": (lambda p: p.model(_adapter(p)), ("does not name its base",)),
+    # rewards
+    "no reward": (lambda p: p.ppo(None), ("no reward was given", "--reward")),
+    "language model as reward": (lambda p: p.ppo(p.home / "sft"), ("not a reward model", "assent reward")),
+    "reward missing": (lambda p: p.ppo(p.own / "absent"), ("absent", "no such model folder")),
+    "unknown class": (lambda p: p.ppo(p.home / "reward", "--set", "positive=nice"), ("nice", "LABEL_0")),
+    "function's file missing": (lambda p: p.ppo(f"{p.own}/none.py:f"), ("none.py", "no such Python file")),
+    "function not named": (lambda p: p.ppo(p.file("f.py", "")), ("f.py", "f.py:NAME")),
+    "function missing": (
+        lambda p: p.ppo(f"{p.file('f.py', 'def other(p, c): pass')}:reward"),
+        ('no function "reward"', "other"),
+    ),
+    "function's file broken": (lambda p: p.ppo(f"{p.file('f.py', 'def (')}:reward"), ("f.py", "SyntaxError")),
+    "module missing": (lambda p: p.ppo("no_such_module:reward"), ("no_such_module", "FILE.py:NAME")),
+    "function raises": (lambda p: p.function("return [1 / 0]"), ("own_reward.py:2", "ZeroDivisionError")),
+    "function gives too few": (lambda p: p.function("return [1.0]"), ("1 numbers for 2 completions",)),
+    "function gives text": (lambda p: p.function("return completions"), ("no list of numbers",)),
+    "function gives nothing": (lambda p: p.function("pass"), ("no list of numbers",)),
+    "function gives nan": (lambda p: p.function("return [float('nan') for _ in completions]"), ("nan",)),
+}
+
+
+@pytest.fixture(scope="module")
+def stocked(home: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home, with an encoder and a tokenizer that is too big."""
+    if not (home / "encoder").exists():
+        shutil.copytree(folders["bert"], home / "encoder")
+        worked(
+            "pretrain", "--data", home / "world" / "demonstrations.jsonl", home / "world" / "prompts.jsonl",
+            "--out", home / "bigger", "--set", "steps=1", "--set", "batch_size=1", "--set", "shape.layers=1",
+            "--set", "shape.hidden_size=16", "--set", "shape.vocabulary_size=500",
+        )  # fmt: skip
+        shutil.copytree(home / "bigger" / "model", home / "big")
+    return home
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_model_or_reward_that_cannot_be_used_is_refused(name: str, stocked: Path, own: Path) -> None:
+    check_refused(CASES[name], stocked, own)
