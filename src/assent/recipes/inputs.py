@@ -138,7 +138,8 @@ def _aside(path: str, files: Files) -> Path:
     """Where bad rows go: beside the output, one file for each input (those of equal names by number)."""
     namesakes = [one for one in dict.fromkeys((*files.data, *files.eval_data)) if Path(one).name == Path(path).name]
     number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
-    return files.out.with_name(f"{files.out.name}.bad-rows-{Path(path).name}{number}.jsonl")
+    out = files.out if files.out.name else files.out.absolute()
+    return out.parent / f"{out.name}.bad-rows-{Path(path).name}{number}.jsonl"
 
 
 def model_folder(path: str) -> str:
