@@ -1,0 +1,86 @@
+"""Every command in the README and on the pages runs, in order, at a tiny scale; every `make` target exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from running import TINY_SHAPE, worked
+
+from assent.cli import COMMANDS, build_parser
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+SMALL = ("batch_size=4", "max_tokens=4")
+SCALED_DOWN = {
+    "world": ("demonstrations=12", "rankings=12", "held_out=6"),
+    "pretrain": ("steps=2", "batch_size=2", *TINY_SHAPE[1::2]),
+    "ppo": ("iterations=1", *SMALL, "normalise_prompts=4", "limit=6"),
+    "sample": (*SMALL, "limit=3"),
+    "chat": ("max_tokens=4",),
+    "eval": ("limit=18", *SMALL),
+    "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",),
+}  # fmt: skip
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(page: str) -> list[list[str]]:
+    lines = [line for block in blocks(page, "bash") for line in block.splitlines()]
+    return [words[1:] for line in lines if (words := shlex.split(line, comments=True))[:1] == ["assent"]]
+
+
+def named_files(page: str) -> dict[str, str]:
+    """Blocks whose first line is a comment with a file's name, at the scale of a test."""
+    found = {}
+    for block in blocks(page, "(?:python|toml)"):
+        if match := re.match(r"# ([\w.-]+\.(?:py|toml))\n", block):
+            found[match[1]] = re.sub(r"\b(iterations|max_tokens) = \d+", r"\1 = 2", block)
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda prompt="": (_ for _ in ()).throw(EOFError))
+    Path("my-model").symlink_to(home / "base" / "model")
+    for name in ("preferences", "held-out", "prompts", "demonstrations"):
+        shutil.copy(home / "world" / f"{name}.jsonl", f"{name}.jsonl")
+    for name, text in named_files(page).items():
+        Path(name).write_text(text)
+    for command in commands(page):
+        small = [part for setting in SCALED_DOWN.get(command[0], ()) for part in ("--set", setting)]
+        worked(*command, *small)
+
+
+def test_the_page_of_commands_shows_every_command() -> None:
+    shown = {command[0] for command in commands("docs/commands.md")} | {"demo"}
+    assert shown == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_in_a_commands_help_is_one_that_its_parser_takes(name: str) -> None:
+    words = shlex.split(COMMANDS[name].example)
+    assert words[:2] == ["assent", name]
+    build_parser().parse_args(words[1:])
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    pages = [ROOT / page for page in (*PAGES, "CONTRIBUTING.md")]
+    named = {
+        target for page in pages for target in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+    }
+    assert {"demo", "test", "check"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    folder = (ROOT / page).parent
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    assert not [link for link in links if "://" not in link and not (folder / link).exists()]

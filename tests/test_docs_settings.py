@@ -1,0 +1,68 @@
+"""The page of settings names every setting of every command with its default, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from assent.recipes.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
+from assent.recipes.world_files import WorldFiles
+
+PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+SHARED = ("Every job", "Every training run", "Training over epochs", "Adapters", "How judgement is read")
+JOB, RUN, EPOCHS, ADAPTERS, JUDGEMENT = SHARED
+SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
+    SFTJob: SHARED,
+    RewardJob: (*SHARED, "reward"),
+    DPOJob: (*SHARED, "dpo"),
+    PPOJob: (JOB, RUN, ADAPTERS, "ppo"),
+    PretrainJob: (JOB, RUN, "pretrain"),
+    SampleJob: (JOB, "sample, chat"),
+    EvalJob: (JOB, JUDGEMENT, "eval"),
+    WorldFiles: ("world",),
+}
+
+
+def written(section: str) -> dict[str, str]:
+    """Setting and default of every row of a section's table."""
+    part = PAGE.split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
+    return dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \| .+ \|$", part, flags=re.MULTILINE))
+
+
+def real(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Setting and default of the class, nested ones by their path."""
+    for name, field in cls.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from real(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, shown(field.default)
+
+
+def shown(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return (
+        json.dumps(list(value))
+        if isinstance(value, tuple)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
+
+
+@pytest.mark.parametrize("cls", SECTIONS)
+def test_the_page_and_the_settings_are_the_same(cls: type[BaseModel]) -> None:
+    page = {name: value for section in SECTIONS[cls] for name, value in written(section).items()}
+    assert page == dict(real(cls))
+
+
+def test_the_page_has_no_other_sections() -> None:
+    known = {section for sections in SECTIONS.values() for section in sections}
+    assert set(re.findall(r"^## (.*)$", PAGE, flags=re.MULTILINE)) == known
