@@ -176,6 +176,10 @@ CASES: dict[str, Case] = {
         ("exclude each other",),
     ),
     "report of no run": (lambda p: assent("report", p.own, "--out", p.out), ("no run folder",)),
+    "report into a run": (
+        lambda p: assent("report", p.home / "sft", "--out", p.home / "sft"),
+        ("report of its own",),
+    ),
     "comparison without a judge": (
         lambda p: assent(
             "eval",

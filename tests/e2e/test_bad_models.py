@@ -34,6 +34,8 @@ def _adapter(place: Place, **changes: object) -> Path:
 CASES: dict[str, Case] = {
     "model missing": (lambda p: p.model(p.own / "absent"), ("absent", "no such model folder")),
     "misspelt run": (lambda p: p.model(f"{p.home}/sfft"), ("sfft", "no such model folder")),
+    "hub name without a hub": (lambda p: p.model("nobody/nothing"), ("nobody/nothing", "hub cannot be reached")),
+    "no name that a hub could have": (lambda p: p.model("a model"), ("a model",)),
     "model is a file": (lambda p: p.model(p.file("model.bin", "x")), ("model.bin", "a model is a folder")),
     "folder without config": (lambda p: p.model(p.home / "world"), ("world", "no config.json")),
     "damaged config": (
@@ -136,5 +138,11 @@ def stocked(home: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_model_or_reward_that_cannot_be_used_is_refused(name: str, stocked: Path, own: Path) -> None:
+def test_a_model_or_reward_that_cannot_be_used_is_refused(
+    name: str, stocked: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://localhost:9")  # nothing listens there
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for name_of_proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name_of_proxy, raising=False)
     check_refused(CASES[name], stocked, own)

@@ -25,6 +25,7 @@ from assent.recipes.measured import measure_policy, measure_reward, said_of_pair
 from assent.recipes.models import (
     LanguageModel,
     RewardModel,
+    adapter_base,
     load_language_model,
     load_reward_for,
     new_reward_model,
@@ -212,6 +213,8 @@ def _policy(files: Files, settings: SFTJob | DPOJob | PPOJob, display: Display) 
     model = load_language_model(model_folder(files.model), machine=settings.machine, lora=settings.lora)
     if model.template.used_default:
         display.say("the tokenizer has no chat template: plain Human/Assistant transcripts are used, and saved with it")
+    if settings.lora.rank and adapter_base(model.path) is not None:
+        display.say("the model is an adapter: it is trained further as it is, and lora settings are not used")
     return model
 
 

@@ -102,8 +102,21 @@ def _check_hub_name(path: str) -> None:
     if looks_like_path:
         raise ConfigError("there is no such model folder", where=path, now=_ADVICE)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    if not _hub_answers():
-        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    if _hub_answers():
+        return
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    if not _is_cached(path):
+        raise ConfigError(
+            "there is no such folder, and the hub cannot be reached to look for a model of this name", where=path,
+            now=_ADVICE,
+        )  # fmt: skip
+
+
+def _is_cached(name: str) -> bool:
+    try:
+        return isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
+    except ValueError:  # no name that a hub could have
+        return False
 
 
 def _hub_answers() -> bool:

@@ -10,7 +10,7 @@ from assent.evals.evidence import Evidence, from_json
 from assent.evals.report import write_report
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
-from assent.rundir import read_status
+from assent.rundir import is_held, read_status
 
 _JOINED = ("stage_s", "gold", "gap_closed", "gold_by_kind", "reward", "curves")
 _FIRST = ("reward_model", "classifier", "over_optimisation")
@@ -20,6 +20,8 @@ def run_report(request: Request, display: Display) -> Path:
     """Join the reports of runs; later runs win where two say the same thing."""
     folders = [Path(run) for run in request.texts("runs")]
     out = request.files.out
+    if (out / "status.json").is_file():
+        raise RunError("this is a run with a report of its own", where=str(out), now="Give another --out.")
     path = write_report(joined([read_evidence(folder) for folder in folders], folders), out)
     display.say(f"report: {path}")
     return path
@@ -31,8 +33,9 @@ def read_evidence(folder: Path) -> Evidence:
     if not file.is_file():
         if (folder / "status.json").is_file():
             status = read_status(folder)
+            state = status.state if status.state != "running" or is_held(folder) else "cut off"
             raise RunError(
-                f"the run of {status.kind} is {status.state} at step {status.step} of {status.total} and has no report",
+                f"the run of {status.kind} is {state} at step {status.step} of {status.total} and has no report",
                 where=str(folder),
                 now="Finish it with --resume.",
             )
