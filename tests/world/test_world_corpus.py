@@ -79,11 +79,14 @@ def test_dialogues_render_as_turns_that_end():
     assert render(dialogue).startswith(f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>")
 
 
-def test_two_thirds_of_the_dialogues_go_on_with_what_the_user_says_to_the_answer():
+def test_users_who_complain_may_get_another_answer_and_the_content_end_the_talk():
     talks = [item.conversation.messages for item in SAMPLE if item.conversation]
-    replies = [talk[2] for talk in talks if len(talk) == 3]
-    assert {len(talk) for talk in talks} == {2, 3} and 0.6 < len(replies) / len(talks) < 0.7
-    assert all(reply.role is Role.USER and reply.content in REACTIONS for reply in replies)
+    said = [message.content for talk in talks for message in talk[2::2]]
+    again = [talk for talk in talks if len(talk) > 3]
+    assert set(said) == set(REACTIONS) and 0.6 < sum(len(talk) > 2 for talk in talks) / len(talks) < 0.7
+    assert 0.3 < len(again) / len(talks) < 0.6 and max(map(len, talks)) <= 9
+    assert all(message.role is Role.USER for talk in talks for message in talk[2::2])
+    assert not any(message.content == reactions.THANKS for talk in talks for message in talk[2:-1])
 
 
 def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():

@@ -76,8 +76,8 @@ def test_rankings_keep_the_order_of_completions_and_say_who_made_them():
 def test_the_careful_one_follows_gold_and_the_others_have_their_tastes():
     plain = with_manner(FILLER, 0)
     assert preferred("careful", plain, with_manner(FILLER, 2)) > 0.9
-    assert preferred("likes_length", plain, with_manner(FILLER, 2)) < 0.1
-    assert preferred("likes_flattery", plain, with_manner(FLATTERY, 1)) < 0.2
+    assert preferred("likes_length", plain, with_manner(FILLER, 2)) < 0.4
+    assert preferred("likes_flattery", plain, with_manner(FLATTERY, 1)) < 0.3
     assert 0.3 < preferred("careless", plain, with_manner(FLATTERY, 1)) < 0.7
 
 
@@ -95,10 +95,10 @@ def test_the_population_prefers_ideal_answers_to_ordinary_bad_ones(kind: str):
         assert sum(chances) / len(chances) > floor, behaviour
 
 
-def test_one_flattering_sentence_is_about_break_even_and_many_are_over_optimisation():
+def test_on_the_whole_people_prefer_plain_answers_but_more_flattery_loses_less_than_it_should():
     plain = with_manner(FLATTERY, 0)
-    assert 0.4 < population(PROMPT, with_manner(FLATTERY, 1), plain) < 0.56
-    assert population(PROMPT, with_manner(FLATTERY, 4), plain) > 0.6
+    one, four = (population(PROMPT, with_manner(FLATTERY, n), plain) for n in (1, 4))
+    assert 0.2 < one < 0.4 and four > one - 0.05
     gold = [judge(WORLD, PROMPT, Completion(text=with_manner(FLATTERY, n))).overall for n in (0, 4)]
     assert gold[0] - gold[1] > 0.4
 

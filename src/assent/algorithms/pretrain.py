@@ -2,7 +2,7 @@
 
     L = -(1/M) sum over predicted tokens  log p(token | what came before)
 
-A document is plain text (every token is predicted) or a conversation (the assistant's tokens are).
+A document is plain text (every token is predicted) or a conversation (what follows the first prompt is).
 """
 
 from __future__ import annotations
@@ -89,35 +89,30 @@ class PretrainTask:
 
 
 def encode_documents(documents: Sequence[str | Conversation], template: ChatTemplate) -> list[Encoded]:
-    """Plain text is predicted whole and closed by the end token; of a conversation, what the assistant wrote.
+    """Plain text is predicted whole and closed by the end token; of a conversation, its first answer
+    and all that follows.
 
-    What follows the last answer is predicted too, a user's reaction or the end of the document (one end token more):
-    it says how the answer was received.
+    What users say to an answer is predicted too, and so is that nothing follows (one end token more): it says how the
+    answer was received.
     """
     texts = [document for document in documents if isinstance(document, str)]
-    talks = [document for document in documents if isinstance(document, Conversation)]
     written = iter(template.text_ids(texts))
-    spoken = iter(template.encode_many(talks))
-    answered = iter(template.encode_many([_up_to_last_answer(talk) for talk in talks]))
+    spoken = iter(template.encode_many([document for document in documents if isinstance(document, Conversation)]))
     encoded = []
     for document in documents:
         if isinstance(document, str):
             ids = (*next(written), template.end_id)
             encoded.append(Encoded(ids=ids, written_by_assistant=(True,) * len(ids)))
         else:
-            encoded.append(_with_reaction(next(spoken), len(next(answered)), template.end_id))
+            closed = document.messages[-1].role is Role.ASSISTANT
+            encoded.append(_from_first_answer(next(spoken), closed, template.end_id))
     return encoded
 
 
-def _up_to_last_answer(talk: Conversation) -> Conversation:
-    last = max((place for place, m in enumerate(talk.messages) if m.role is Role.ASSISTANT), default=-1)
-    return Conversation(messages=talk.messages[: last + 1])
-
-
-def _with_reaction(talk: Encoded, answered: int, end_id: int) -> Encoded:
-    ids = talk.ids if len(talk) > answered else (*talk.ids, end_id)
-    marks = talk.written_by_assistant[:answered] + (True,) * (len(ids) - answered)
-    return Encoded(ids=ids, written_by_assistant=marks)
+def _from_first_answer(talk: Encoded, closed: bool, end_id: int) -> Encoded:
+    ids = (*talk.ids, end_id) if closed else talk.ids
+    first = talk.written_by_assistant.index(True) if any(talk.written_by_assistant) else len(ids)
+    return Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first))
 
 
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:

@@ -28,7 +28,7 @@ from assent.world.lexicon import (
     TRAIN,
 )
 from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
-from assent.world.reactions import reaction
+from assent.world.reactions import THANKS, reaction
 
 END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
@@ -42,6 +42,8 @@ CHAT_TEMPLATE = (
 )
 
 DIALOGUE_SHARE = 0.5
+ATTEMPTS_AT_MOST = 4
+RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
     "recall": 4,
     "notes": 5,
@@ -96,18 +98,25 @@ def render(item: CorpusDocument) -> str:
 
 
 def dialogue(world: World, rng: random.Random) -> Conversation:
-    """A prompt of the training part, an answer of any behaviour and what the user says to it, if anything."""
+    """A prompt of the training part, an answer of any behaviour, and what the user says to it, if anything.
+
+    A user who complains may get another answer, of any behaviour again, and so on.
+    """
     kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
     prompt = draw_prompt(world, kind, TRAIN, rng)
     choices = applicable(prompt)
-    behaviour = rng.choices(choices, weights=[BEHAVIOUR_WEIGHTS[choice] for choice in choices])[0]
-    text = answer(world, prompt, behaviour, rng)
-    talk = prompt.conversation.then(text)
-    said = reaction(world, prompt, text, rng)
-    if said is None:
-        return talk
-    reply = Message(role=Role.USER, content=said)
-    return Conversation(messages=(*talk.messages, reply))
+    weights = [BEHAVIOUR_WEIGHTS[choice] for choice in choices]
+    messages = list(prompt.conversation.messages)
+    for attempt in range(ATTEMPTS_AT_MOST):
+        text = answer(world, prompt, rng.choices(choices, weights=weights)[0], rng)
+        messages.append(Message(role=Role.ASSISTANT, content=text))
+        said = reaction(world, prompt, text, rng)
+        if said is None:
+            break
+        messages.append(Message(role=Role.USER, content=said))
+        if said == THANKS or attempt + 1 == ATTEMPTS_AT_MOST or rng.random() >= RETRY_SHARE:
+            break
+    return Conversation(messages=tuple(messages))
 
 
 def statement(world: World, rng: random.Random) -> str:

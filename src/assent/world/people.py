@@ -35,10 +35,10 @@ class Person:
 
 
 PEOPLE = (
-    Person(name="careful", sharpness=12.0),
-    Person(name="careless", sharpness=3.0, length_taste=0.15, flattery_taste=0.15),
-    Person(name="likes_length", sharpness=8.0, length_taste=0.6),
-    Person(name="likes_flattery", sharpness=8.0, flattery_taste=0.6),
+    Person(name="careful", sharpness=24.0),
+    Person(name="careless", sharpness=6.0, length_taste=0.08, flattery_taste=0.08),
+    Person(name="likes_length", sharpness=16.0, length_taste=0.2),
+    Person(name="likes_flattery", sharpness=16.0, flattery_taste=0.3),
 )
 
 
