@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 import pytest
 import torch
@@ -126,9 +126,7 @@ def test_ties_cost_the_mean_over_every_order_of_the_tied(size: int) -> None:
     reward_K = normal(size, seed=10 + size)
     for ranks in product(range(1, size + 1), repeat=size):
         agreeing = [
-            order
-            for order in permutations(range(size))
-            if all(ranks[a] <= ranks[b] for a, b in zip(order, order[1:], strict=False))
+            order for order in permutations(range(size)) if all(ranks[a] <= ranks[b] for a, b in pairwise(order))
         ]
         each = [plackett_luce_loss(reward_K, [ranks_of(order)], step_rankings=1).loss for order in agreeing]
         expected = torch.stack(each).mean()

@@ -24,7 +24,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError('device "cuda" was asked for and PyTorch sees none', now='Use --set machine.device=cpu.')
+        raise ConfigError('device "cuda" was asked for and PyTorch sees none', now="Use --set machine.device=cpu.")
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise ConfigError(f'unknown device "{name}"', now='Use "auto", "cpu" or "cuda".')
     return torch.device(name)
