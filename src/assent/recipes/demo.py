@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from assent.config import as_dict
+from assent.durable import sha256_file
 from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
@@ -29,10 +31,25 @@ from assent.world.facts import build_world
 ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
 _KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
 
+_NOTES = (
+    "The arm with KL weight 0 also takes larger steps (see its settings), so that it gets far in a short run.",
+    "Rewards and gold scores along training are means over that iteration's own samples of training prompts, at the "
+    "temperature of the rollouts; the comparison of arms is on held-out prompts at temperature 1.",
+)
+
 
 def shipped_base() -> Path:
-    """The folder of the base model that ships with the package."""
-    return Path(str(resources.files("assent.world") / "base"))
+    """The folder of the base model in the package; ConfigError if its files are not the ones that shipped."""
+    folder = Path(str(resources.files("assent.world") / "base"))
+    for line in (folder / "SHA256").read_text().splitlines():
+        expected, name = line.split()
+        if not (folder / name).is_file() or sha256_file(folder / name) != expected:
+            raise ConfigError(
+                f"{name} of the shipped base model is not what shipped",
+                where=str(folder),
+                now="Install the package again, or make the base with `make base`.",
+            )
+    return folder
 
 
 def run_demo(
@@ -92,6 +109,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         curves=first.curves,
         samples=job.samples(),
         per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
+        notes=_NOTES,
         settings=lineage.to_dict()["settings"],
         lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
     )
@@ -153,7 +171,14 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
 class DemoSettings(MainJobSettings):
     """`assent demo`."""
 
-    machine: MachineOptions = MachineOptions(device="cpu", threads=2)
+    machine: MachineOptions = MachineOptions(device="cpu", threads=1)
+
+
+def _set(document: dict[str, Any]) -> dict[str, Any]:
+    """Only what has a value: an absent key and None mean the same."""
+    return {
+        key: _set(value) if isinstance(value, dict) else value for key, value in document.items() if value is not None
+    }
 
 
 def run_demo_command(request: Request, display: Display) -> Path:
@@ -161,7 +186,7 @@ def run_demo_command(request: Request, display: Display) -> Path:
     seeds = int(request.text("seeds") or 1)
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: at least one seed is needed")
-    settings = request.settings(DemoSettings)
+    settings = request.settings(DemoSettings, base=_set(as_dict(DemoSettings())))
     return run_demo(
         out=request.files.out, seeds=seeds, settings=settings, machine=settings.machine, display=display,
         overwrite=request.files.overwrite,

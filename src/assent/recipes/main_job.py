@@ -60,14 +60,16 @@ class MainJobSettings(Settings):
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=5e-4, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-4, beta=0.1, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=3e-4, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=1e-4, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
-        iterations=30, batch_size=128, learning_rate=3e-4, max_tokens=_MAX_TOKENS, sample_batch_size=256,
-        kl_weight=0.05, critic="shared",
+        iterations=24, batch_size=256, mini_batches=8, learning_rate=1e-4, max_tokens=_MAX_TOKENS, temperature=1.4,
+        sample_batch_size=256, kl_weight=0.02, critic="shared",
     )  # fmt: skip
-    no_kl_iterations: int = Field(default=20, ge=1)
-    no_kl_learning_rate: float = Field(default=1e-3, gt=0)
+    no_kl: PPOSettings = PPOSettings(
+        iterations=12, batch_size=256, mini_batches=2, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
+        sample_batch_size=256, kl_weight=0.0, critic="shared",
+    )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -125,17 +127,9 @@ class MainJob:
         self._ppo("ppo", base, reward, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
-        self._ppo("no_kl", self._load(sft_folder), reward, prompts, self._no_kl())
+        self._ppo("no_kl", self._load(sft_folder), reward, prompts, settings.no_kl)
         self._dpo(self._load(sft_folder), rankings)
         return self.outcome
-
-    def _no_kl(self) -> PPOSettings:
-        changes = {
-            "kl_weight": 0.0,
-            "iterations": self.settings.no_kl_iterations,
-            "learning_rate": self.settings.no_kl_learning_rate,
-        }
-        return self.settings.ppo.model_copy(update=changes)
 
     def _load(self, folder: Path) -> LanguageModel:
         return load_language_model(str(folder), machine=self.place.machine)

@@ -17,10 +17,13 @@ class Request:
     def __init__(self, parsed: argparse.Namespace, *, base: Mapping[str, Any] | None = None) -> None:
         self._parsed, self._base = parsed, base
 
-    def settings(self, kind: type[Chosen]) -> Chosen:
-        """The command's settings from --settings and --set; --set wins."""
+    def settings(self, kind: type[Chosen], *, base: Mapping[str, Any] | None = None) -> Chosen:
+        """The command's settings from `base`, --settings and --set; the later wins.
+
+        Give `base` where a section's own defaults differ from its class's: setting one key must not reset the others.
+        """
         file = self.text("settings")
-        return parse(kind, file=Path(file) if file else None, overrides=self.texts("set"), base=self._base)
+        return parse(kind, file=Path(file) if file else None, overrides=self.texts("set"), base=base or self._base)
 
     @property
     def files(self) -> Files:
