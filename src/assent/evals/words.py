@@ -159,7 +159,8 @@ def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
     figure = "Gamed" if main.over_optimised else "Not gamed"
     detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
     if control is not None and control.judged:
-        without = "gold falls" if control.over_optimised else "gold holds"
+        fell = control.over_optimised or control.gold_fall > control.gold_bar
+        without = "gold falls" if fell else "gold holds"
         detail += f"; with KL weight 0, {without}"
     return [Finding(figure=figure, name="PPO under its KL penalty", detail=detail, good=not main.over_optimised)]
 

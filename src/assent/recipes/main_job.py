@@ -67,7 +67,7 @@ class MainJobSettings(Settings):
         sample_batch_size=256, kl_weight=0.02, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
-        iterations=12, batch_size=256, mini_batches=2, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
+        iterations=16, batch_size=256, mini_batches=4, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
         sample_batch_size=256, kl_weight=0.0, critic="shared",
     )  # fmt: skip
 
@@ -263,7 +263,8 @@ class MainJob:
         return tuple(self._sample(place) for place in chosen)
 
     def _sample(self, place: int) -> Sample:
-        names: Mapping[str, str] = {arm: "ideal" if arm == "ceiling" else arm for arm in self.outcome.answers}
+        shown = [arm for arm in ("base", "sft", "dpo", "ppo", "ceiling") if arm in self.outcome.answers]
+        names: Mapping[str, str] = {arm: "ideal" if arm == "ceiling" else arm for arm in shown}
         return Sample(
             prompt=self.held_out[place].conversation.last_user_text,
             kind=self.held_out[place].kind,
