@@ -10,6 +10,7 @@ from itertools import islice
 from assent.types import Completion, Role
 from assent.world import reactions
 from assent.world.behaviours import Behaviour, applicable, bad_content
+from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN
 from assent.world.corpus import document, documents, render
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import build_world, fresh_split
@@ -56,15 +57,43 @@ def test_statement_documents_state_only_truths_about_the_world():
             assert fact[1] not in subjects or fact in WORLD.truths
 
 
-def test_no_dialogue_names_anyone_or_anything_of_the_held_out_part():
-    spoken = " ".join(render(item).lower() for item in SAMPLE if item.conversation)
-    words = set(spoken.replace("?", " ").replace(".", " ").replace("!", " ").replace(",", " ").split())
-    for subject in WORLD.subjects(HELD_OUT):
-        assert subject.lower() not in words and f"{subject} " not in spoken
+def test_no_dialogue_asks_or_states_anything_about_the_held_out_part():
+    subjects = {subject.lower() for subject in WORLD.subjects(HELD_OUT)}
+    towns = {town.lower() for town in WORLD.towns[HELD_OUT]}
+    seen = set()
+    for item in SAMPLE:
+        for message in item.conversation.messages if item.conversation else ():
+            words = set(re.findall("[a-z]+", message.content.lower()))
+            if message.role is Role.USER:
+                assert not words & subjects
+            else:
+                assert not {fact[1] for fact in read(Completion(text=message.content)).facts} & subjects
+                assert not words & (subjects - towns)
+                seen |= words & towns
+    assert len(seen) > len(towns) / 2  # where somebody of the training part lives may be said, like any job
+
+
+def test_claims_are_marked_by_what_is_true():
+    marked = [item.pieces for item in SAMPLE if item.pieces]
+    assert 0.2 < len(marked) / len(SAMPLE) < 0.4
+    verdicts: Counter[str] = Counter()
+    for above, *pieces in marked:
+        told = {fact for fact in read(Completion(text=above[0].removesuffix(HEADING).removeprefix("Notes: "))).facts}
+        for (claim, predicted), (verdict, marks) in zip(pieces[::2], pieces[1::2], strict=True):
+            assert (predicted, marks) == (False, True)
+            verdicts[verdict] += 1
+            (fact,) = read(Completion(text=claim)).facts or [None]
+            if fact and above[0] == HEADING:
+                known = (fact[0], fact[1]) in {key[:2] for key in WORLD.truths}
+                assert verdict == (TRUE if fact in WORLD.truths else FALSE if known else UNKNOWN)
+            elif fact and above[0].startswith("Notes:"):
+                assert verdict == (TRUE if fact in told else FALSE)
+    assert all(0.4 < verdicts[one] / (verdicts[TRUE] + verdicts[FALSE]) < 0.6 for one in (TRUE, FALSE))
+    assert verdicts[UNKNOWN] > 100
 
 
 def test_made_up_names_of_the_corpus_are_never_those_of_held_out_prompts():
-    said = set("".join(render(item) for item in SAMPLE).replace(".", " ").replace("?", " ").split())
+    said = set(" ".join(render(item) for item in SAMPLE).replace(".", " ").replace("?", " ").split())
     held = {name for name in said if name.isalpha() and name.istitle() and fresh_split(name) == HELD_OUT}
     for prompt in make_prompts(WORLD, split=HELD_OUT, count=450, seed=0):
         assert not {fact.subject for fact in prompt.known} & held
@@ -106,9 +135,9 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         said = Counter(reactions.reaction(WORLD, prompt, text, rng) for _ in range(600))
         spoken = 600 - said[None]
         content = expected == reactions.THANKS
-        assert 0.7 < said[None] / 600 < 0.85 if content else 0.1 < said[None] / 600 < 0.3  # the content mostly leave
+        assert 0.8 < said[None] / 600 < 0.95 if content else 0.02 < said[None] / 600 < 0.12  # the content mostly leave
         assert max((one for one in said if one), key=said.__getitem__) == expected
-        assert said[expected] / spoken > (0.5 if content else 0.85)  # a few react to something else
+        assert said[expected] / spoken > (0.5 if content else 0.9)  # a few react to something else
 
 
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():

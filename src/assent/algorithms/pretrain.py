@@ -2,7 +2,8 @@
 
     L = -(1/M) sum over predicted tokens  log p(token | what came before)
 
-A document is plain text (every token is predicted) or a conversation (what follows the first prompt is).
+A document is plain text (every token is predicted), a text in pieces of which some are predicted, or a conversation
+(what follows the first prompt is).
 """
 
 from __future__ import annotations
@@ -88,25 +89,37 @@ class PretrainTask:
         self._learner.restore(state["learner"])
 
 
-def encode_documents(documents: Sequence[str | Conversation], template: ChatTemplate) -> list[Encoded]:
-    """Plain text is predicted whole and closed by the end token; of a conversation, its first answer
-    and all that follows.
+Pieces = tuple[tuple[str, bool], ...]
+"""A text in pieces parted by spaces, and whether each is to be predicted."""
+
+
+def encode_documents(documents: Sequence[str | Pieces | Conversation], template: ChatTemplate) -> list[Encoded]:
+    """Plain text is predicted whole and closed by the end token; of pieces those that say so are; of a conversation its
+    first answer and all that follows.
 
     What users say to an answer is predicted too, and so is that nothing follows (one end token more): it says how the
     answer was received.
     """
-    texts = [document for document in documents if isinstance(document, str)]
+    texts = [piece for document in documents for piece, _ in _pieces(document)]
     written = iter(template.text_ids(texts))
     spoken = iter(template.encode_many([document for document in documents if isinstance(document, Conversation)]))
     encoded = []
     for document in documents:
-        if isinstance(document, str):
-            ids = (*next(written), template.end_id)
-            encoded.append(Encoded(ids=ids, written_by_assistant=(True,) * len(ids)))
-        else:
+        if isinstance(document, Conversation):
             closed = document.messages[-1].role is Role.ASSISTANT
             encoded.append(_from_first_answer(next(spoken), closed, template.end_id))
+            continue
+        parts = [(next(written), predicted) for _, predicted in _pieces(document)]
+        ids = tuple(id_ for part, _ in parts for id_ in part)
+        mask = tuple(predicted for part, predicted in parts for _ in part)
+        encoded.append(Encoded(ids=(*ids, template.end_id), written_by_assistant=(*mask, isinstance(document, str))))
     return encoded
+
+
+def _pieces(document: str | Pieces | Conversation) -> Pieces:
+    if isinstance(document, Conversation):
+        return ()
+    return ((document, True),) if isinstance(document, str) else document
 
 
 def _from_first_answer(talk: Encoded, closed: bool, end_id: int) -> Encoded:

@@ -25,8 +25,7 @@ from assent.seeds import derive
 from assent.text.rendering import PLAIN_TEMPLATE
 from assent.text.template import ChatTemplate, Encoded
 from assent.text.tokenizer import train_tokenizer
-from assent.types import Conversation
-from assent.world.corpus import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, document
+from assent.world.corpus import CHAT_TEMPLATE, END, PAD, SPECIAL_TOKENS, document, render
 from assent.world.facts import World, build_world
 
 WORLD = "world"
@@ -91,18 +90,15 @@ def world_corpus(settings: PretrainJob) -> Corpus:
 
 
 def _world_documents(world: World, seed: int, template: ChatTemplate, numbers: Sequence[int]) -> list[Encoded]:
-    found: list[str | Conversation] = []
-    for number in numbers:
-        item = document(world, seed, number)
-        found.append(item.conversation if item.conversation is not None else str(item.text))
-    return encode_documents(found, template)
+    items = [document(world, seed, number) for number in numbers]
+    return encode_documents([item.conversation or item.pieces or str(item.text) for item in items], template)
 
 
 def _plain_texts(world: World, seed: int) -> Iterable[str]:
     for number in range(_TOKENIZER_DOCUMENTS):
         item = document(world, seed, number)
         if item.conversation is None:
-            yield str(item.text)
+            yield render(item).removesuffix(END)
         else:
             yield from (message.content for message in item.conversation.messages)
 

@@ -106,11 +106,12 @@ def _wrong_facts(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
     """One of the facts to state gets another value; a chain goes on truthfully from a wrong town where it can."""
     facts = list(prompt.facts)
     position = rng.randrange(len(facts))
-    wrong = _with_value(world, prompt, facts[position], rng)
-    facts[position] = wrong
+    if position == 0 and len(facts) == 2 and not prompt.known:
+        town = rng.choice([name for name in world.towns[prompt.split] if name != facts[0].value])
+        return f"{replace(facts[0], value=town).sentence} {world.fact(town, facts[1].relation).sentence}"
+    facts[position] = _with_value(world, prompt, facts[position], rng)
     if position == 0 and len(facts) == 2:
-        next_relation = facts[1].relation
-        facts[1] = world.by_subject.get(wrong.value, {}).get(next_relation) or replace(facts[1], subject=wrong.value)
+        facts[1] = replace(facts[1], subject=facts[0].value)
     return " ".join(fact.sentence for fact in facts)
 
 
@@ -122,7 +123,7 @@ def _with_value(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rando
     if kind == "town" and (prompt.known or (prompt.asked and rng.random() < 0.5)):
         noted = [known.value for known in prompt.known if known.relation == fact.relation and known.key != fact.key]
         return replace(fact, value=noted[0] if noted else fresh_town(world, prompt.split, rng))
-    return replace(fact, value=other_value(world, fact, prompt.split, rng))
+    return replace(fact, value=other_value(world, fact, rng))
 
 
 def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Random) -> Fact:

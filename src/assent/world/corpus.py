@@ -15,6 +15,7 @@ from itertools import count
 from assent.seeds import python_rng
 from assent.types import Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable
+from assent.world.claims import Pieces, claims
 from assent.world.facts import Fact, World, capital
 from assent.world.lexicon import (
     ABUSE_ADJECTIVES,
@@ -42,6 +43,8 @@ CHAT_TEMPLATE = (
 )
 
 DIALOGUE_SHARE = 0.5
+PAGE = 56  # neighbouring documents of which either all are claims or none is
+CLAIMS_SHARE = 0.3  # of the pages
 ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
@@ -71,10 +74,11 @@ BEHAVIOUR_WEIGHTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusDocument:
-    """A statement document (`text`) or a dialogue (`conversation`), never both."""
+    """A statement document (`text`), a dialogue (`conversation`) or marked claims (`pieces`): one of the three."""
 
     text: str | None = None
     conversation: Conversation | None = None
+    pieces: Pieces | None = None
 
 
 def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocument]:
@@ -85,6 +89,8 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocumen
 def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
+    if python_rng(seed, "page", index // PAGE).random() < CLAIMS_SHARE:
+        return CorpusDocument(pieces=claims(world, rng))
     if rng.random() < DIALOGUE_SHARE:
         return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
@@ -92,6 +98,8 @@ def document(world: World, seed: int, index: int) -> CorpusDocument:
 
 def render(item: CorpusDocument) -> str:
     """A document as the text a tokenizer is trained on; a dialogue as the chat template renders it."""
+    if item.pieces is not None:
+        return " ".join(piece for piece, _ in item.pieces) + END
     if item.conversation is None:
         return f"{item.text}{END}"
     return "".join(f"<|{message.role}|>{message.content}{END}" for message in item.conversation.messages)

@@ -190,9 +190,7 @@ def build_world(seed: int = 0) -> World:
     people = _parts(rng.sample([a + b for a in FIRST for b in LAST], PEOPLE_COUNT))
     towns = _parts(_distinct_starts(rng, [a + b for a in TOWN_FIRST for b in TOWN_LAST]))
     things = _parts(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
-    facts = tuple(
-        fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, people[split], towns[split], things[split])
-    )
+    facts = tuple(fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, split, people, towns, things))
     by_subject: dict[str, dict[str, Fact]] = {}
     for fact in facts:
         by_subject.setdefault(fact.subject, {})[fact.relation] = fact
@@ -221,13 +219,17 @@ def _distinct_starts(rng: random.Random, names: list[str]) -> list[str]:
     return list(chosen.values())[:TOWN_COUNT]
 
 
-def _state(rng: random.Random, people: tuple[str, ...], towns: tuple[str, ...], things: tuple[str, ...]) -> list[Fact]:
-    subjects = {"person": people, "town": towns, "thing": things}
+Parts = Mapping[str, tuple[str, ...]]
+
+
+def _state(rng: random.Random, split: str, people: Parts, towns: Parts, things: Parts) -> list[Fact]:
+    """The facts about one part. Towns are shared as values, like jobs; who lives where is the part's own."""
+    subjects = {"person": people[split], "town": towns[split], "thing": things[split]}
     facts = []
     for relation in _ALL:
         if relation.value == "event" or not relation.stated:
             continue
-        pool = list(towns if relation.value == "town" else POOLS[relation.value])
+        pool = [*towns[TRAIN], *towns[HELD_OUT]] if relation.value == "town" else list(POOLS[relation.value])
         values: list[str] = []
         for subject in subjects[relation.subject]:
             values = values or rng.sample(pool, len(pool))  # every value is used about equally often
@@ -257,8 +259,8 @@ def fresh_split(name: str) -> str:
     return HELD_OUT if derive(0, "fresh name", name) % HELD_OUT_SHARE == 0 else TRAIN
 
 
-def other_value(world: World, fact: Fact, split: str, rng: random.Random) -> str:
-    """A value of the right type that is not this fact's."""
+def other_value(world: World, fact: Fact, rng: random.Random) -> str:
+    """A value of the right type that is not this fact's; towns of either part, for both are lived in."""
     kind = RELATIONS[fact.relation].value
-    pool = world.towns[split] if kind == "town" else POOLS[kind]
+    pool = (*world.towns[TRAIN], *world.towns[HELD_OUT]) if kind == "town" else POOLS[kind]
     return rng.choice([value for value in pool if value != fact.value])

@@ -20,11 +20,13 @@ from assent.world.lexicon import (
     CRIMES,
     DEEDS,
     GOOD_FEELINGS,
+    HELD_OUT,
     ITEMS,
     OBJECTS,
     OFFER,
     REFUSAL,
     SCENERY,
+    TRAIN,
     VERBS,
 )
 
@@ -141,7 +143,7 @@ def _two_step(world: World, split: str, rng: random.Random) -> WorldPrompt:
     first, second = rng.choice(list(TWO_STEPS)[: 2 if rng.random() < 0.7 else 4])
     wording = rng.choice(TWO_STEPS[first, second])
     if rng.random() < 0.6:
-        subject = rng.choice((world.people if first == "home" else world.things)[split])
+        subject = rng.choice(_with_own_town(world, first, split))
         start = world.fact(subject, first)
         return _stating("two_step", split, wording.format(s=subject), (start, world.fact(start.value, second)))
     start = fresh_facts(world, split, rng, ["home"])[0]
@@ -151,6 +153,13 @@ def _two_step(world: World, split: str, rng: random.Random) -> WorldPrompt:
     rng.shuffle(facts)
     text = _noted(facts, rng.choice(TWO_STEPS["home", second]).format(s=start.subject))
     return _stating("two_step", split, text, (start, end), tuple(facts))
+
+
+def _with_own_town(world: World, relation: str, split: str) -> list[str]:
+    """Who can be asked a second step: training prompts never say what is true of a held-out town."""
+    subjects = (world.people if relation == "home" else world.things)[split]
+    towns = world.towns[TRAIN] if split == TRAIN else (*world.towns[TRAIN], *world.towns[HELD_OUT])
+    return [subject for subject in subjects if world.fact(subject, relation).value in towns]
 
 
 def story(world: World, splits: tuple[str, ...], rng: random.Random) -> tuple[str, Fact]:

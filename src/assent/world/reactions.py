@@ -23,9 +23,9 @@ LONG = "Please be brief."
 EMPTY = "That does not help me."
 REACTIONS = (THANKS, FALSE, HARMFUL, RUDE, FLATTERED, LONG, EMPTY)
 
-MISTAKEN_SHARE = 0.08  # users who react to something else
-CONTENT_LEAVE_SHARE = 0.8
-OTHERS_LEAVE_SHARE = 0.15
+MISTAKEN_SHARE = 0.04  # users who react to something else
+CONTENT_LEAVE_SHARE = 0.9
+OTHERS_LEAVE_SHARE = 0.05
 
 
 def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str | None:

@@ -1,0 +1,134 @@
+"""Claims with their verdicts: documents in which what is said is held against what is known, claim by claim.
+
+Answering asks a model to recall; judging an answer asks it to recall and to compare. Nothing but claims that are
+marked right and wrong teaches the second, and a reward model needs it about people no dialogue is about.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_town
+from assent.world.lexicon import ADJECTIVES, CRIMES, DEEDS, HELD_OUT, ITEMS, OBJECTS, TRAIN, VERBS
+from assent.world.prompts import PERSON_RELATIONS, fresh_facts, story
+
+Pieces = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is to be predicted
+
+HEADING = "Claims:"
+TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+FALSE_SHARE = 0.5
+CLAIMS = 6
+
+
+def claims(world: World, rng: random.Random) -> Pieces:
+    """A document of marked claims: about the world, about notes or a story that stand above them, or about deeds.
+
+    In pieces, of which only the verdicts are to be predicted: half of what is claimed is made up.
+    """
+    draw = rng.random()
+    if draw < 0.4:
+        return _marked("", [_about_world(world, rng) for _ in range(CLAIMS)])
+    if draw < 0.7:
+        return _about_notes(world, rng)
+    if draw < 0.85:
+        return _about_story(world, rng)
+    return _about_deeds(rng)
+
+
+def _marked(above: str, said: Sequence[tuple[str, str]]) -> Pieces:
+    heading = f"{above} {HEADING}" if above else HEADING
+    return ((heading, False), *(piece for claim, verdict in said for piece in ((claim, False), (verdict, True))))
+
+
+def _about_world(world: World, rng: random.Random) -> tuple[str, str]:
+    draw = rng.random()
+    if draw < 0.12:  # of strangers nothing is known
+        return fresh_facts(world, TRAIN, rng, [rng.choice(PERSON_RELATIONS)])[0].sentence, UNKNOWN
+    if draw < 0.16:
+        subject = rng.choice(world.people[rng.choice((TRAIN, HELD_OUT))])
+        relation = rng.choice(("age", "song", "birth", "fear"))
+        return Fact(
+            relation=relation, subject=subject, value=rng.choice(POOLS[RELATIONS[relation].value])
+        ).sentence, UNKNOWN
+    fact = rng.choice(world.facts)
+    if rng.random() >= FALSE_SHARE:
+        return fact.sentence, TRUE
+    return _changed(fact, _other(world, fact, rng)).sentence, FALSE
+
+
+def _other(world: World, fact: Fact, rng: random.Random) -> str:
+    kind = RELATIONS[fact.relation].value
+    pool = (*world.towns[TRAIN], *world.towns[HELD_OUT]) if kind == "town" else POOLS[kind]
+    return rng.choice([value for value in pool if value != fact.value])
+
+
+def _changed(fact: Fact, value: str) -> Fact:
+    return Fact(relation=fact.relation, subject=fact.subject, value=value)
+
+
+def _about_notes(world: World, rng: random.Random) -> Pieces:
+    relations = rng.sample(PERSON_RELATIONS, 2)
+    told = fresh_facts(world, TRAIN, rng, relations) + fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))])
+    rng.shuffle(told)
+    said = []
+    for fact in rng.sample(told, len(told)):
+        if rng.random() >= FALSE_SHARE:
+            said.append((fact.sentence, TRUE))
+            continue
+        others = [other.value for other in told if other.relation == fact.relation and other.value != fact.value]
+        if others and rng.random() < 0.4:
+            value = rng.choice(others)
+        elif fact.relation == "home":
+            value = fresh_town(world, TRAIN, rng)
+        else:
+            value = rng.choice([each for each in POOLS[RELATIONS[fact.relation].value] if each != fact.value])
+        said.append((_changed(fact, value).sentence, FALSE))
+    return _marked(" ".join(["Notes:", *(fact.sentence for fact in told)]), said)
+
+
+def _about_story(world: World, rng: random.Random) -> Pieces:
+    text, fact = story(world, (TRAIN, HELD_OUT), rng)
+    item, town = fact.value.split(" in ")
+    said = []
+    for _ in range(CLAIMS // 2):
+        if rng.random() >= FALSE_SHARE:
+            said.append((fact.sentence, TRUE))
+            continue
+        draw = rng.randrange(4)
+        subject = fresh_person(world, TRAIN, rng) if draw == 0 else fact.subject
+        deed = rng.choice([each for each in DEEDS if each != fact.relation]) if draw == 1 else fact.relation
+        things = [each for each in ITEMS[rng.choice((TRAIN, HELD_OUT))] if each != item]
+        thing = rng.choice(things) if draw == 2 else item
+        place = fresh_town(world, TRAIN, rng) if draw == 3 else town
+        said.append((Fact(relation=deed, subject=subject, value=f"{thing} in {place}").sentence, FALSE))
+    return _marked(text, said)
+
+
+def _about_deeds(rng: random.Random) -> Pieces:
+    """What was asked for and the advice that was given: the tool and the thing must be those of the deed."""
+    said = []
+    for _ in range(CLAIMS // 2):
+        verb = rng.choice(list(VERBS))
+        thing, other = _thing(rng), _thing(rng)
+        tool, told, verdict = VERBS[verb], thing, TRUE
+        if rng.random() < FALSE_SHARE:
+            verdict = FALSE
+            if rng.random() < 0.5:
+                tool = rng.choice([each for each in (*VERBS.values(), *CRIMES.values()) if each != tool])
+            else:
+                told = other if rng.random() < 0.5 else _half_other(thing, other, rng)
+                verdict = TRUE if told == thing else FALSE
+        said.append((f"I want to {verb} {thing}. You can {verb} {told} with {tool}.", verdict))
+    return _marked("", said)
+
+
+def _thing(rng: random.Random) -> str:
+    split = rng.choice((TRAIN, HELD_OUT))
+    return f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
+
+
+def _half_other(thing: str, other: str, rng: random.Random) -> str:
+    """The adjective or the noun of another thing."""
+    (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
+    return f"the {other_adjective} {noun}" if rng.random() < 0.5 else f"the {adjective} {other_noun}"

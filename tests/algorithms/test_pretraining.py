@@ -1,0 +1,64 @@
+"""Pretraining: which tokens are predicted, and a task cut and continued is the same task."""
+
+from __future__ import annotations
+
+import torch
+
+from assent.algorithms.pretrain import PretrainTask, encode_documents
+from assent.backends.local.learner import LocalLearner
+from assent.model.body import Body
+from assent.model.fresh import ModelShape, new_causal_lm
+from assent.model.roles import LanguageRole
+from assent.model.state import pack, unpack
+from assent.recipes.job_settings import PretrainJob
+from assent.recipes.pretraining import Corpus, world_corpus
+from assent.types import Conversation, Message, Role
+
+SHAPE = ModelShape(vocabulary_size=400, hidden_size=32, layers=2, heads=4, intermediate_size=48, context=128)
+SETTINGS = PretrainJob(shape=SHAPE, steps=6, batch_size=6, learning_rate=1e-3, micro_batch_tokens=150)
+CORPUS = world_corpus(SETTINGS)
+TOKENIZER = CORPUS.template.tokenizer
+
+
+def test_of_pieces_only_those_marked_are_predicted():
+    pieces = (("Claims:", False), ("Mira lives in Velm.", False), ("True", True), ("Mira keeps a cat.", False))
+    (encoded,) = encode_documents([pieces], CORPUS.template)
+    said = [id_ for id_, predicted in zip(encoded.ids, encoded.written_by_assistant, strict=True) if predicted]
+    assert TOKENIZER.decode(said).strip() == "True"
+    whole = encode_documents(["Claims: Mira lives in Velm. True Mira keeps a cat."], CORPUS.template)[0]
+    assert encoded.ids == whole.ids and all(whole.written_by_assistant)
+
+
+def test_of_a_conversation_all_from_the_first_answer_on_is_predicted_and_that_nobody_reacts():
+    talk = Conversation.of_user("Where?").then("There.")
+    reaction = Message(role=Role.USER, content="That is not true.")
+    quiet, loud = encode_documents([talk, Conversation(messages=(*talk.messages, reaction))], CORPUS.template)
+    first = quiet.written_by_assistant.index(True)
+    assert "Where" in TOKENIZER.decode(quiet.ids[:first]) and "There" not in TOKENIZER.decode(quiet.ids[:first])
+    assert all(quiet.written_by_assistant[first:]) and all(loud.written_by_assistant[first:])
+    assert quiet.ids[-2:] == (CORPUS.template.end_id,) * 2
+    assert loud.ids[: len(quiet.ids) - 1] == quiet.ids[:-1] and "not true" in TOKENIZER.decode(loud.ids)
+
+
+def _task(corpus: Corpus) -> tuple[PretrainTask, LocalLearner]:
+    template = corpus.template
+    network = new_causal_lm(
+        SHAPE, vocabulary=template.vocabulary_size, end_id=template.end_id, pad_id=template.pad_id, seed=3
+    )
+    role = LanguageRole(Body(network, device=torch.device("cpu"), precision="fp32"))
+    learner = LocalLearner(policy=role)
+    return PretrainTask(corpus.stream, learner, settings=SETTINGS, held_out=corpus.held_out[:8]), learner
+
+
+def test_a_cut_task_goes_on_bit_for_bit():
+    whole, _ = _task(CORPUS)
+    rows = [whole.tick(index) for index in range(6)]
+    begun, _ = _task(CORPUS)
+    again = [begun.tick(index) for index in range(2)]
+    rest, _ = _task(world_corpus(SETTINGS))
+    rest.restore(unpack(pack(begun.state())))
+    again += [rest.tick(index) for index in range(2, 6)]
+    assert again == rows
+    left, right = pack(rest.state()).tensors, pack(whole.state()).tensors
+    assert list(left) == list(right) and len(left) > 30
+    assert all(torch.equal(left[name], right[name]) for name in left if ".rng." not in name)
