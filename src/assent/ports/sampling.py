@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from assent.errors import RunError
-from assent.types import Completion, Conversation, Turn
+from assent.errors import DataError, RunError
+from assent.types import Completion, Conversation, StopReason, Turn
 
 Progress = Callable[[int], None]  # told how many more items are done
 
@@ -35,6 +35,88 @@ class Sampler(Protocol):
         self, prompts: Sequence[Conversation], *, sampling: Sampling, seed: int, progress: Progress = silent
     ) -> list[Turn]:
         """One turn per prompt, in order; prompt i draws from `derive(seed, i)`."""
+        ...
+
+
+class PromptTooLong(DataError):
+    """A prompt that leaves no room in the model for what is to be written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One completion asked of a served model: after a conversation, or going on from plain text.
+
+    `max_tokens` None writes until the model is full. Writing ends before the first of `stops`. `likeliest` is how many
+    of the likeliest tokens are told for every place; choice i of a request has the seed `derive(seed, i)`.
+    """
+
+    prompt: Conversation | str
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stops: tuple[str, ...] = ()
+    likeliest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """What was asked as tokens; `max_tokens` is settled."""
+
+    asked: Asked
+    prompt_ids: tuple[int, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chance:
+    """A token and its natural log-probability under the model itself: temperature 1, nothing cut off."""
+
+    id: int
+    text: str
+    utf8: bytes
+    logp: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenToken:
+    """A token that was written and the likeliest ones in its place, likeliest first."""
+
+    chosen: Chance
+    likeliest: tuple[Chance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one step added to a completion; `stop` is None while more is to come.
+
+    Text that may still become part of a character or of a stop sequence is held back, and its tokens with it. The
+    texts of all pieces are the completion; end tokens are not among `tokens`.
+    """
+
+    text: str = ""
+    tokens: tuple[WrittenToken, ...] = ()
+    stop: StopReason | None = None
+
+
+class StepSampler(Protocol):
+    """Writes many completions side by side, a token of each per step. Everything runs on one thread."""
+
+    def prepare(self, asked: Asked) -> Prepared:
+        """Count and check before anything is written. Raises DataError, `PromptTooLong` among them."""
+        ...
+
+    def begin(self, completions: Mapping[int, Prepared]) -> None:
+        """Let these completions, by keys of the caller's choice, take part from the next step on."""
+        ...
+
+    def step(self) -> Mapping[int, Piece]:
+        """One token more for every completion under way; those whose piece has a `stop` are over."""
+        ...
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Forget completions that nobody wants any more; unknown keys are nothing."""
         ...
 
 

@@ -158,6 +158,10 @@ class ChatTemplate:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
         return self._token_ids([self._rendering.as_plain(text) for text in texts])
 
+    def continuation_ids(self, text: str) -> tuple[int, ...]:
+        """A plain text that is to be gone on with: the start-of-text token, if there is one, and the text's tokens."""
+        return (*self._start_ids, *self.text_ids([text])[0])
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of a completion's ids, without special tokens and without the template's own leading space."""
         text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
