@@ -53,14 +53,18 @@ class ScalarRole:
 
     def logits(self, batch: FlatBatch) -> Tensor:
         """Head outputs (B, C) of whole sequences, not normalised."""
+        return self._apply(self.features(batch))
+
+    def features(self, batch: FlatBatch) -> Tensor:
+        """What the head reads of whole sequences: hidden states (B, H)."""
         hidden_NH = self.body.hidden(batch, adapter=self.adapter)
         if not self.reads_first_token:
-            return self._apply(hidden_NH[batch.last_B])
+            return hidden_NH[batch.last_B]
         lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
         first_BH = hidden_NH[batch.last_B - lengths_B + 1]
         with self.body.wearing(self.adapter), self.body.autocast():
-            pooled_BH = self.body.model.base_model.pooler(first_BH[:, None])
-        return self._apply(pooled_BH)
+            pooled_BH: Tensor = self.body.model.base_model.pooler(first_BH[:, None])
+        return pooled_BH
 
     def values(self, batch: FlatBatch) -> Tensor:
         """Normalised head output (M) at the predicted positions."""

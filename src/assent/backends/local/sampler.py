@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from assent.data.order import token_budget_batches
 from assent.errors import DataError, RunError
-from assent.model.flat import flatten
+from assent.model.flat import FlatBatch, flatten
 from assent.model.generation import Sampled, generate
 from assent.model.roles import LanguageRole, ScalarRole
 from assent.ports.sampling import Progress, Sampling, check_finite, silent
@@ -62,25 +64,36 @@ class RewardScorer:
     def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0, max_tokens: int = 8192) -> None:
         self.role, self.template, self.positive, self.max_tokens = role, template, positive, max_tokens
 
-    @torch.no_grad()
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One number per completion; a number that is not finite is an error that names the completion."""
+
+        def read(batch: FlatBatch) -> Tensor:
+            return (self.role.logits(batch)[:, self.positive] - self.role.shift) / self.role.spread
+
+        return check_finite(self._read(prompts, completions, read), completions)
+
+    def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[list[float]]:
+        """What the head reads of every completion: vectors of the trunk's width."""
+        return self._read(prompts, completions, self.role.features)
+
+    @torch.no_grad()
+    def _read(
+        self, prompts: Sequence[Conversation], completions: Sequence[Completion], read: Callable[[FlatBatch], Tensor]
+    ) -> list[Any]:
         encoded = [
             self.template.encode_completion(prompt, completion).ids
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         self.role.body.model.eval()
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        rewards = [0.0] * len(encoded)
+        found: list[Any] = [None] * len(encoded)
         lengths = [len(encoded[index]) for index in order]
         for part in token_budget_batches(lengths, self.max_tokens):
             chosen = [order[position] for position in part]
             batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
-            logit_B = self.role.logits(batch)[:, self.positive]
-            normal_B = (logit_B - self.role.shift) / self.role.spread
-            for index, value in zip(chosen, normal_B.tolist(), strict=True):
-                rewards[index] = value
-        return check_finite(rewards, completions)
+            for index, value in zip(chosen, read(batch).tolist(), strict=True):
+                found[index] = value
+        return found
 
 
 class FunctionScorer:
