@@ -1,0 +1,155 @@
+"""What the labeler's page talks to: the next items, leases, answers, undo, one's own history, guidelines, rest."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import pydantic_core
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, Response
+
+from assent.feedback.records import Event, EventKind
+from assent.feedback.store import FeedbackStore
+from assent.studio.error_page import not_found
+from assent.studio.fatigue import fatigue_of
+from assent.studio.schemas import (
+    AnswerIn,
+    Id,
+    TokenInPath,
+    UndoIn,
+    Version,
+    guideline_out,
+    own_event_out,
+    presentation_out,
+)
+from assent.studio.security import Labeler, SignedIn, guard_of
+
+_LEFT_S = 10.0  # how old the count of what is left may be
+_FATIGUE_EVENTS = 300
+OwnLimit = Annotated[int, Query(ge=1, le=500)]
+Count = Annotated[int, Query(ge=1, le=5)]
+
+
+def labeling_router(store: FeedbackStore, *, clock: Callable[[], float] = time.time) -> APIRouter:
+    """The routes of labeling."""
+    router = APIRouter(tags=["labeling"])
+    _add_answering(router, store)
+    _add_asking(router, store)
+    _add_reading(router, store, clock)
+    return router
+
+
+def _add_answering(router: APIRouter, store: FeedbackStore) -> None:
+    known = _KnownEvents()
+
+    @router.post("/api/answers", status_code=201, responses={200: {"description": "this key was answered before"}})
+    async def send_answer(given: AnswerIn, actor: Labeler) -> Response:
+        """Keep an answer. The reply comes after it is on the disk; the same key again gets the same reply."""
+        event, status = await known.settled(lambda: store.submit(actor.person.id, given.answer()))
+        return JSONResponse({"seq": event.seq, "kind": str(event.kind), "item_id": event.item_id}, status)
+
+    @router.post("/api/answers/{seq}/undo", status_code=201)
+    async def undo(seq: Id, given: UndoIn, actor: Labeler) -> Response:
+        """Take back one's own answer; the item comes back first, and the history keeps both."""
+        event, status = await known.settled(lambda: store.undo(actor.person.id, seq, given.key))
+        return JSONResponse({"seq": event.seq, "undone_seq": event.undone_seq}, status)
+
+
+def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
+    left = _Left(store)
+
+    @router.get("/api/projects/{project_id}/next")
+    async def next_items(request: Request, project_id: Id, actor: Labeler, count: Count = 1) -> Response:
+        """The next items for this person, under a lease. Asking again gives the same ones until they are answered."""
+        project = await guard_of(request).project(actor, project_id)
+        given = await asyncio.to_thread(lambda: store.lease(project_id, actor.person.id, count=count))
+        items = [presentation_out(presentation, project) for presentation in given]
+        return _json({"items": items, "left": await left.of(project_id)})
+
+    @router.post("/api/presentations/{presentation_id}/renew")
+    def renew(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:
+        """Keep an item for oneself a while longer."""
+        if store.presentation(presentation_id, actor.person.id) is None:
+            raise not_found("there is no such presentation")
+        return {"renewed": store.renew(presentation_id, actor.person.id)}
+
+    @router.post("/api/presentations/{presentation_id}/release")
+    def release(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:
+        """Give an item back unanswered."""
+        if store.presentation(presentation_id, actor.person.id) is None:
+            raise not_found("there is no such presentation")
+        store.release(presentation_id, actor.person.id)
+        return {"released": True}
+
+
+def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], float]) -> None:
+    @router.get("/api/projects/{project_id}/mine")
+    async def mine(request: Request, project_id: Id, actor: Labeler, limit: OwnLimit = 50) -> Response:
+        """One's own latest answers, newest first, and whether they were taken back."""
+        await guard_of(request).project(actor, project_id)
+        events = await asyncio.to_thread(_newest, store, project_id, actor.person.id, limit)
+        undone = {event.undone_seq for event in events}
+        shown = [own_event_out(e, e.seq in undone) for e in events if e.kind is not EventKind.UNDO]
+        return _json(shown)
+
+    @router.get("/api/projects/{project_id}/guideline")
+    async def guideline(request: Request, project_id: Id, actor: SignedIn, version: Version = None) -> Response:
+        """The project's guidelines: the newest version, or the one named."""
+        await guard_of(request).project(actor, project_id)
+        found = await asyncio.to_thread(store.guideline, project_id, version)
+        if found is None and version is not None:
+            raise not_found("there is no such version of the guidelines")
+        return _json(guideline_out(found) if found else {"version": 0, "text": ""})
+
+    @router.get("/api/projects/{project_id}/fatigue")
+    async def fatigue(request: Request, project_id: Id, actor: Labeler) -> Response:
+        """Whether a break would do good."""
+        await guard_of(request).project(actor, project_id)
+        events = await asyncio.to_thread(_newest, store, project_id, actor.person.id, _FATIGUE_EVENTS)
+        undone = {event.undone_seq for event in events}
+        standing = [event for event in events if event.kind is not EventKind.UNDO and event.seq not in undone]
+        return _json(asdict(fatigue_of(standing, clock())))
+
+
+def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -> list[Event]:
+    return store.events(project_id, person_id=person_id, limit=limit, newest=True)
+
+
+class _KnownEvents:
+    """Tells new events from repeated ones: numbers only grow, so an event up to one answered before is none of now."""
+
+    def __init__(self) -> None:
+        self._highest = 0
+
+    async def settled(self, submit: Callable[[], Future[Event]]) -> tuple[Event, int]:
+        """The event once it is durable, and 201, or 200 for one that was there already."""
+        before = self._highest
+        event = await asyncio.wrap_future(submit())
+        self._highest = max(self._highest, event.seq)
+        return event, 201 if event.seq > before else 200
+
+
+class _Left:
+    """How many labels a project still wants; counted again every few seconds."""
+
+    def __init__(self, store: FeedbackStore) -> None:
+        self._store = store
+        self._counts: dict[int, tuple[int, float]] = {}
+
+    async def of(self, project_id: int) -> int:
+        """Labels still wanted from anybody."""
+        known = self._counts.get(project_id)
+        now = time.monotonic()
+        if known is None or known[1] <= now:
+            progress = await asyncio.to_thread(self._store.progress, project_id)
+            known = self._counts[project_id] = (progress.labels_wanted, now + _LEFT_S)
+        return known[0]
+
+
+def _json(content: object) -> Response:
+    return Response(pydantic_core.to_json(content), media_type="application/json")

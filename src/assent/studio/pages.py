@@ -1,0 +1,110 @@
+"""The pages of signing in, joining and labeling, the files they need, health, and what browsers report."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from assent.feedback.records import PersonRole
+from assent.feedback.store import FeedbackStore
+from assent.studio.error_page import not_found
+from assent.studio.schemas import Id, TokenInPath
+from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, guard_of
+from assent.studio.templates import page
+
+STATIC = Path(__file__).parent / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
+_LONGEST_REPORT = 2_000
+_LOG = logging.getLogger("assent.studio")
+
+
+def pages_router(store: FeedbackStore) -> APIRouter:
+    """The routes of pages and files."""
+    router = APIRouter(include_in_schema=False)
+    _add_doors(router, store)
+    _add_labeling(router, store)
+    _add_files(router)
+    _add_service(router)
+    return router
+
+
+def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
+    @router.get("/")
+    def start(actor: MaybeActor) -> Response:
+        """Wherever one's work is."""
+        if actor is None:
+            return RedirectResponse("/sign-in", 303)
+        if actor.person.role is not PersonRole.LABELER:
+            return RedirectResponse("/projects", 303)
+        mine = [project for project in store.projects(person_id=actor.person.id) if not project.archived]
+        return RedirectResponse(f"/label/{mine[0].id}" if len(mine) == 1 else "/label", 303)
+
+    @router.get("/sign-in")
+    def sign_in_page(actor: MaybeActor) -> Response:
+        """Name and password."""
+        return RedirectResponse("/", 303) if actor else page("sign_in.html")
+
+    @router.get("/join/{token}")
+    def join_page(token: TokenInPath, _: MaybeActor) -> Response:
+        """Choose a name and a password, once."""
+        invitation = store.invitation(token)
+        if invitation is None:
+            raise not_found("this invitation does not exist, was used, or has expired")
+        return page("join.html", invitation=invitation, token=token)
+
+
+def _add_labeling(router: APIRouter, store: FeedbackStore) -> None:
+    @router.get("/label")
+    def pick_project(actor: Labeler) -> Response:
+        """One's projects."""
+        person_id = None if actor.is_admin else actor.person.id
+        mine = [project for project in store.projects(person_id=person_id) if not project.archived]
+        return page("pick_project.html", actor=actor, projects=mine)
+
+    @router.get("/label/{project_id}")
+    def label(request: Request, project_id: Id, actor: Labeler) -> Response:
+        """One screen, one decision."""
+        project = guard_of(request).project_now(actor, project_id)
+        return page("label.html", actor=actor, project=project)
+
+
+def _add_files(router: APIRouter) -> None:
+    files = {path.name: path for path in STATIC.iterdir() if path.suffix in _TYPES}
+
+    @router.get("/static/{name}", dependencies=[Depends(ANYONE)])
+    def static(request: Request, name: str) -> Response:
+        """A file of the pages: one of those that lay there at the start, looked up by its name."""
+        path = files.get(name)
+        if path is None:
+            raise not_found()
+        content = path.read_bytes()
+        tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        headers = {"etag": tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=_TYPES[path.suffix])
+
+    @router.get("/favicon.ico", dependencies=[Depends(ANYONE)])
+    def icon() -> Response:
+        """Browsers ask for it unasked."""
+        return Response(status_code=204)
+
+
+def _add_service(router: APIRouter) -> None:
+    @router.get("/healthz", dependencies=[Depends(ANYONE)])
+    async def health() -> Response:
+        """Whether the studio answers."""
+        return JSONResponse({"ok": True})
+
+    @router.post("/api/csp-report", dependencies=[Depends(BROWSERS)])
+    async def content_policy_report(request: Request) -> Response:
+        """A browser stopped something that the content policy forbids: counted, and told to the log."""
+        guard = guard_of(request)
+        guard.reports += 1
+        report = (await request.body())[:_LONGEST_REPORT].decode(errors="replace")
+        _LOG.warning("content policy report %d: %s", guard.reports, ascii(report))
+        return Response(status_code=204)

@@ -1,0 +1,293 @@
+"""The shapes of what comes in and goes out. Unknown fields are refused, text is text that every database can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import Path as InPath
+from fastapi import Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from assent.feedback.records import (
+    ANSWER_KINDS,
+    CRITERIA,
+    MOST_COMPLETIONS,
+    Answer,
+    Candidate,
+    Event,
+    EventKind,
+    Guideline,
+    NewItem,
+    Person,
+    PersonRole,
+    Presentation,
+    Project,
+    ProjectSettings,
+    TaskMode,
+    conversation_to_json,
+)
+from assent.types import Conversation, Message, Role, StopReason
+
+HIGHEST_ID = 2**31 - 1
+_LONGEST_TEXT = 200_000
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("the text holds a NUL character")
+    return text
+
+
+def _kind_of_answer(kind: EventKind) -> EventKind:
+    if kind not in ANSWER_KINDS:
+        raise ValueError(f"expected one of {', '.join(sorted(ANSWER_KINDS))}")
+    return kind
+
+
+Text = Annotated[str, StringConstraints(max_length=_LONGEST_TEXT), AfterValidator(_storable)]
+Word = Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)]
+Name = Annotated[
+    str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+Password = Annotated[str, StringConstraints(min_length=10, max_length=1000), AfterValidator(_storable)]
+GivenPassword = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
+Key = Annotated[str, StringConstraints(min_length=8, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+Id = Annotated[int, InPath(ge=1, le=HIGHEST_ID)]
+OneId = Annotated[int, Field(ge=1, le=HIGHEST_ID)]
+TokenInPath = Annotated[str, InPath(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
+After = Annotated[int, Query(ge=0, le=HIGHEST_ID)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Version = Annotated[int | None, Query(ge=1, le=HIGHEST_ID)]
+
+
+class Incoming(BaseModel):
+    """A body: nothing unknown in it, no infinite numbers."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class AnswerIn(Incoming):
+    """An answer as the page sends it; the payload's own form depends on `kind` and is checked by the store."""
+
+    key: Key
+    presentation_id: Token
+    kind: Annotated[EventKind, AfterValidator(_kind_of_answer)]
+    payload: dict[str, Any]
+    time_taken_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
+
+    def answer(self) -> Answer:
+        """The same in the store's words."""
+        return Answer(
+            key=self.key, presentation_id=self.presentation_id, kind=self.kind, payload=self.payload,
+            time_taken_ms=self.time_taken_ms,
+        )  # fmt: skip
+
+
+class UndoIn(Incoming):
+    """Take an answer back."""
+
+    key: Key
+
+
+class SignInIn(Incoming):
+    """A name and a password."""
+
+    name: Word
+    password: GivenPassword
+
+
+class JoinIn(Incoming):
+    """Accept an invitation."""
+
+    token: Token
+    name: Name
+    password: Password
+
+
+class MeIn(Incoming):
+    """What people may change about themselves."""
+
+    topics_declined: Annotated[list[Word], Field(max_length=200)]
+
+
+class PasswordIn(Incoming):
+    """A new password, against the old one."""
+
+    old: GivenPassword
+    new: Password
+
+
+class NewPasswordIn(Incoming):
+    """A new password for somebody who forgot theirs."""
+
+    new: Password
+
+
+class InvitationIn(Incoming):
+    """Whom to invite: the role and the projects they will be a member of."""
+
+    role: PersonRole
+    project_ids: Annotated[list[OneId], Field(max_length=1000)] = []
+    lifetime_s: Annotated[float, Field(ge=60, le=90 * 86400)] = 7 * 86400.0
+
+
+class PersonIn(Incoming):
+    """What an admin may change about somebody; what is absent stays."""
+
+    role: PersonRole | None = None
+    active: bool | None = None
+
+
+class MembersIn(Incoming):
+    """Everybody who works on a project."""
+
+    person_ids: Annotated[list[OneId], Field(max_length=10_000)]
+
+
+class GuidelineIn(Incoming):
+    """The next version of a project's guidelines, in Markdown."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_TEXT), AfterValidator(_storable)]
+
+
+class ProjectSettingsIn(Incoming):
+    """How a project asks; see `ProjectSettings`."""
+
+    mode: TaskMode = TaskMode.RANKING
+    criteria: Annotated[
+        list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]], Field(max_length=9)
+    ] = [*CRITERIA]
+    criteria_share: Share = 0.0
+    overlap: Annotated[int, Field(ge=1, le=100)] = 1
+    lease_s: Annotated[float, Field(ge=10, le=86400)] = 900.0
+    gold_share: Share = 0.0
+    repeat_share: Share = 0.0
+    instructions: Text = ""
+    endpoints: Annotated[list[Word], Field(max_length=20)] = []
+    cost_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    adaptive_overlap: Annotated[int, Field(ge=0, le=100)] = 0
+
+    def settings(self) -> ProjectSettings:
+        """The same in the store's words."""
+        given = self.model_dump()
+        given |= {"criteria": tuple(dict.fromkeys(self.criteria)), "endpoints": tuple(self.endpoints)}
+        return ProjectSettings(**given)
+
+
+class NewProjectIn(Incoming):
+    """A project to be made."""
+
+    name: Name
+    settings: ProjectSettingsIn = ProjectSettingsIn()
+
+
+class ProjectIn(Incoming):
+    """What to change about a project; what is absent stays."""
+
+    settings: ProjectSettingsIn | None = None
+    archived: bool | None = None
+
+
+class MessageIn(Incoming):
+    """One message of a prompt."""
+
+    role: Role
+    content: Text
+
+
+class CandidateIn(Incoming):
+    """One completion and where it came from."""
+
+    text: Text
+    stop: StopReason = StopReason.END
+    model: Word = ""
+    checkpoint_sha256: Word = ""
+    sampling: Annotated[dict[str, Any], Field(max_length=50)] = {}
+
+
+class ItemIn(Incoming):
+    """One line of an upload. A prompt may be plain text, and so may a candidate."""
+
+    prompt: Text | Annotated[list[MessageIn], Field(min_length=1, max_length=1000)]
+    candidates: Annotated[list[CandidateIn | Text], Field(max_length=MOST_COMPLETIONS)] = []
+    overlap: Annotated[int, Field(ge=1, le=100)] | None = None
+    priority: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
+    gold: dict[str, Any] | None = None
+    serves: Word = ""
+    topic: Word = ""
+    sensitive: bool = False
+    key: Word = ""
+    batch: Word = ""
+
+    def item(self) -> NewItem:
+        """The same in the store's words."""
+        if isinstance(self.prompt, str):
+            prompt = Conversation.of_user(self.prompt)
+        else:
+            prompt = Conversation(messages=tuple(Message(role=m.role, content=m.content) for m in self.prompt))
+        candidates = tuple(
+            Candidate(text=given) if isinstance(given, str) else Candidate(**given.model_dump())
+            for given in self.candidates
+        )
+        plain = self.model_dump(exclude={"prompt", "candidates"})
+        return NewItem(prompt=prompt, candidates=candidates, **plain)
+
+
+def person_out(person: Person) -> dict[str, Any]:
+    """A person as others may see them."""
+    return {
+        "id": person.id, "name": person.name, "role": str(person.role), "active": person.active,
+        "topics_declined": list(person.topics_declined), "created_at": person.created_at,
+    }  # fmt: skip
+
+
+def project_out(project: Project, *, whole: bool) -> dict[str, Any]:
+    """A project; its settings in `whole` only for those who run it: shares of control items are not for labelers."""
+    shown: dict[str, Any] = {
+        "id": project.id, "name": project.name, "mode": str(project.settings.mode),
+        "guideline_version": project.guideline_version, "instructions": project.settings.instructions,
+        "endpoints": list(project.settings.endpoints), "archived": project.archived,
+    }  # fmt: skip
+    if whole:
+        settings = project.settings
+        shown["created_at"] = project.created_at
+        shown["settings"] = {name: _plain(getattr(settings, name)) for name in ProjectSettings.__slots__}
+    return shown
+
+
+def presentation_out(presentation: Presentation, project: Project) -> dict[str, Any]:
+    """An item as its labeler may see it: no model, no gold, no mark of a repeat."""
+    new = presentation.item.new
+    return {
+        "id": presentation.id, "item_id": presentation.item.id, "project_id": presentation.item.project_id,
+        "mode": str(project.settings.mode), "prompt": conversation_to_json(new.prompt),
+        "shown": [{"slot": slot, "text": candidate.text} for slot, candidate in enumerate(presentation.shown)],
+        "criteria": list(presentation.criteria), "guideline_version": presentation.guideline_version,
+        "sensitive": new.sensitive, "topic": new.topic, "expires_at": presentation.expires_at,
+    }  # fmt: skip
+
+
+def guideline_out(guideline: Guideline) -> dict[str, Any]:
+    """One version of the guidelines."""
+    return {
+        "version": guideline.version, "text": guideline.text, "author": guideline.author,
+        "created_at": guideline.created_at,
+    }  # fmt: skip
+
+
+def own_event_out(event: Event, undone: bool) -> dict[str, Any]:
+    """One line of a person's own history."""
+    return {
+        "seq": event.seq, "kind": str(event.kind), "item_id": event.item_id, "created_at": event.created_at,
+        "undone": undone,
+    }  # fmt: skip
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return dict(value) if isinstance(value, Mapping) else value
