@@ -1,0 +1,199 @@
+"""From standing answers to votes: what one answer says of each pair of an item's completions.
+
+A vote is (first, second, p, m): p = P(first is better) as this answer has it, m = its signed margin in reward units.
+
+    ranking      p = 1, 1/2, 0 by rank; m = 0                     a rank says which, not by how much
+    rating       p = 1, 1/2, 0 by the mean rating; m = difference / 6      the whole scale from 1 to 7 is one unit
+    good/bad     p = 1 for good against bad; two good ones or two bad ones say nothing of each other
+    pairwise     strength s in -3..3, negative for the first. As a probability: p = 1/2 - s / 6. As a margin:
+                 p = 1, 1/2, 0 and m = -s / 3; for s = 1, 2, 3 the small margins of Llama 2 (arXiv 2307.09288, table 27)
+    correction   edited > what was edited; without ranks what was edited was chosen: edited > chosen > all others; with
+                 ranks the ranks hold, and edited is better than all that were not ranked above what was edited
+
+Completions with equal texts (but for space around them) are one completion, and blank ones none: nobody can learn from
+such pairs, and training refuses them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+from assent.errors import StoreError
+from assent.feedback.records import HIGHEST_RATING, STRONGEST, Event, EventKind, Judged
+from assent.types import Completion, Conversation, Role
+
+Strengths = Literal["probability", "margin"]
+EDITED = -1  # the position of an edited completion, beside those of the item
+
+Worth = dict[int, float]
+"""A number for each judged position, larger is better."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """One answer's word on two completions of a table: `first` and `second` are places in it, `first` < `second`."""
+
+    first: int
+    second: int
+    probability: float
+    margin: float
+    event: Event
+
+
+@dataclass(slots=True)
+class Table:
+    """The different completions that an item's answers speak of: the item's own, then what people made of them."""
+
+    completions: list[Completion] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, completion: Completion) -> int | None:
+        """Where the completion stands (it is added if it is new); None if it is blank."""
+        told = completion.text.strip()
+        if not told or not is_text(told):
+            return None
+        if told not in self._places:
+            self._places[told] = len(self.completions)
+            self.completions.append(completion)
+        return self._places[told]
+
+
+def is_text(text: str) -> bool:
+    """Whether the text can be written as UTF-8 (no half of a surrogate pair)."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def is_prompt(conversation: Conversation) -> bool:
+    """Whether the assistant can answer it: somebody has said something, and the assistant has not the last word."""
+    messages = conversation.messages
+    return (
+        bool(messages)
+        and messages[-1].role is not Role.ASSISTANT
+        and any(message.content.strip() for message in messages)
+        and all(is_text(message.content) for message in messages)
+    )
+
+
+def table_of(judged: Judged) -> tuple[Table, dict[int, int]]:
+    """The item's completions, and where each canonical position stands among them."""
+    table, places = Table(), {}
+    for position, candidate in enumerate(judged.item.new.candidates):
+        place = table.place(candidate.completion)
+        if place is not None:
+            places[position] = place
+    return table, places
+
+
+def votes_of(
+    judged: Judged, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
+) -> tuple[Table, list[Vote]]:
+    """All votes of `events` on the item's completions. `criterion` "" is the judgement overall.
+
+    Raises StoreError for an event whose payload is none of its kind.
+    """
+    table, places = table_of(judged)
+    votes: list[Vote] = []
+    for event in events:
+        edited = _edited_place(event, table)
+        with_edited = places if edited is None else {**places, EDITED: edited}
+        worth = worth_of(event, len(judged.item.new.candidates), criterion=criterion)
+        votes += _votes_of_event(event, worth, with_edited, strengths)
+    return table, votes
+
+
+def worth_of(event: Event, count: int, *, criterion: str = "") -> Worth:
+    """How good the answer says each position is, as far as it says so; `count` is how many candidates there are.
+
+    Pairwise strengths and corrections become worths too, so that they can be ranked. Raises StoreError.
+    """
+    try:
+        return _worth(event.kind, event.payload, count, criterion)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise unreadable(event) from error
+
+
+def unreadable(event: Event) -> StoreError:
+    """The error for a payload that is none of its kind."""
+    return StoreError(
+        f"the payload is no {event.kind.value}", where=f"event {event.seq}", now="Was it written by a newer version?"
+    )
+
+
+def _edited_place(event: Event, table: Table) -> int | None:
+    if event.kind is not EventKind.CORRECTION:
+        return None
+    text = event.payload.get("text")
+    if not isinstance(text, str):
+        raise unreadable(event)
+    return table.place(Completion(text=text))
+
+
+def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: str) -> Worth:
+    if kind is EventKind.RANKING:
+        ranks = payload.get("criteria", {}).get(criterion, []) if criterion else payload["ranks"]
+        return {place: -float(rank) for place, rank in enumerate(ranks) if rank is not None}
+    if kind is EventKind.PAIRWISE:
+        strength = payload.get("criteria", {}).get(criterion) if criterion else payload["strength"]
+        return {} if strength is None else {0: -float(strength), 1: 0.0}
+    if kind is EventKind.RATING:
+        return _mean_ratings(payload["ratings"], criterion)
+    if criterion:
+        return {}
+    if kind is EventKind.GOOD_BAD:
+        return {place: float(good) for place, good in enumerate(payload["good"]) if good is not None}
+    if kind is EventKind.CORRECTION:
+        return _corrected(int(payload["slot"]), payload.get("ranks"), count)
+    return {}
+
+
+def _mean_ratings(ratings: Mapping[str, Sequence[float | None]], criterion: str) -> Worth:
+    told = [ratings[criterion]] if criterion in ratings else [] if criterion else list(ratings.values())
+    by_place: dict[int, list[float]] = {}
+    for column in told:
+        for place, rating in enumerate(column):
+            if rating is not None:
+                by_place.setdefault(place, []).append(float(rating))
+    # a completion rated on fewer criteria than another cannot be compared with it
+    most = max(map(len, by_place.values()), default=0)
+    return {place: sum(given) / len(given) for place, given in by_place.items() if len(given) == most}
+
+
+def _corrected(slot: int, ranks: Sequence[float] | None, count: int) -> Worth:
+    """Larger is better; the edited one stands half a step above what was edited."""
+    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks is not None else {}
+    if not worth:
+        worth = {place: 1.0 if place == slot else 0.0 for place in range(count)}
+    return {**worth, EDITED: worth[slot] + 0.5}
+
+
+def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], strengths: Strengths) -> Iterator[Vote]:
+    for one, other in combinations((position for position in worth if position in places), 2):
+        if places[one] == places[other] or not _comparable(event, worth, one, other):
+            continue
+        probability, margin = _opinion(event.kind, worth[one] - worth[other], strengths)
+        if places[one] > places[other]:
+            one, other, probability, margin = other, one, 1.0 - probability, -margin
+        yield Vote(first=places[one], second=places[other], probability=probability, margin=margin or 0.0, event=event)
+
+
+def _comparable(event: Event, worth: Worth, one: int, other: int) -> bool:
+    if event.kind is EventKind.GOOD_BAD:
+        return worth[one] != worth[other]
+    if EDITED in (one, other):  # above it stands only what was ranked higher: whether editing overtook that is open
+        return worth[EDITED] > worth[other if one == EDITED else one]
+    # without ranks a correction says nothing of two completions that were both left alone
+    return not (event.kind is EventKind.CORRECTION and not event.payload.get("ranks") and worth[one] == worth[other])
+
+
+def _opinion(kind: EventKind, difference: float, strengths: Strengths) -> tuple[float, float]:
+    """(probability that the one is better, signed margin)."""
+    side = 1.0 if difference > 0 else 0.0 if difference < 0 else 0.5
+    if kind is EventKind.PAIRWISE:
+        share = difference / STRONGEST
+        return (0.5 + share / 2, 0.0) if strengths == "probability" else (side, share)
+    if kind is EventKind.RATING and strengths == "margin":
+        return side, difference / (HIGHEST_RATING - 1)
+    return side, 0.0
