@@ -1,0 +1,252 @@
+"""The database behind the store: SQLite in one file, or PostgreSQL by URL. Connections, locks, statements, errors.
+
+SQLite runs with a write-ahead log and `synchronous=FULL`: a commit that returned survives a power cut. Builds before
+3.51.3 can corrupt that log when several connections write, so one process writes (a lock file says which) and in it
+one connection (`assent.feedback.writer`); all others are read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
+
+from assent.durable import sync_folder
+from assent.errors import StoreError
+from assent.feedback.refusals import Unavailable
+
+Row = tuple[Any, ...]
+Connect = Callable[[str, bool], DBAPIConnection]
+"""(path of the file, read only) -> a connection of SQLite; a test may bring its own file system."""
+
+_BUSY_S = 10.0
+_READERS, _MORE_READERS = 8, 56
+_ADVISORY_LOCK = 0x0A55E27  # of PostgreSQL: one batch is written at a time, whoever writes it
+
+
+class Statement:
+    """A statement of SQLAlchemy Core, compiled once per dialect and then run as text; binds are given by name."""
+
+    def __init__(self, clause: sa.ClauseElement) -> None:
+        self._clause = clause
+        self._compiled: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def compiled(self, dialect: sa.Dialect) -> tuple[str, dict[str, Any]]:
+        """The SQL and the values of the binds that have one already."""
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            compiled = self._clause.compile(dialect=dialect)
+            fixed = {name: value for name, value in (compiled.params or {}).items() if value is not None}
+            found = self._compiled[dialect.name] = (str(compiled), fixed)
+        return found
+
+
+def insert(table: sa.Table, *columns: str) -> Statement:
+    """An INSERT of all columns of `table`, or of the named ones."""
+    names = columns or tuple(column.name for column in table.columns)
+    return Statement(table.insert().values({name: sa.bindparam(name) for name in names}))
+
+
+class Session:
+    """Statements on one connection."""
+
+    def __init__(self, connection: PoolProxiedConnection | DBAPIConnection, dialect: sa.Dialect) -> None:
+        self._cursor = connection.cursor()
+        self.dialect = dialect
+        self.writes = 0
+
+    def rows(self, statement: Statement, **values: Any) -> list[Row]:
+        """Every row of the answer."""
+        self._execute(statement, values)
+        return self._cursor.fetchall()  # type: ignore[return-value]
+
+    def first(self, statement: Statement, **values: Any) -> Row | None:
+        """The first row of the answer, if there is one. All are fetched: an open answer would hold the log's end."""
+        found = self.rows(statement, **values)
+        return found[0] if found else None
+
+    def run(self, statement: Statement, **values: Any) -> int:
+        """Change something; how many rows it was."""
+        self.writes += 1
+        self._execute(statement, values)
+        return self._cursor.rowcount
+
+    def run_many(self, statement: Statement, values: Sequence[Mapping[str, Any]]) -> None:
+        """Change something once for each mapping of values."""
+        if not values:
+            return
+        self.writes += 1
+        sql, fixed = statement.compiled(self.dialect)
+        rows = [{**fixed, **row} for row in values] if fixed else list(values)
+        self._cursor.executemany(sql, rows)
+
+    def _execute(self, statement: Statement, values: dict[str, Any]) -> None:
+        sql, fixed = statement.compiled(self.dialect)
+        self._cursor.execute(sql, {**fixed, **values} if fixed else values)  # type: ignore[arg-type]
+
+
+class Database:
+    """Where the store lives. The lock of a SQLite file is held from `open` to `close`."""
+
+    def __init__(self, url: sa.URL, *, read_only: bool, connect: Connect | None = None) -> None:
+        self.sqlite = url.get_backend_name() == "sqlite"
+        self.path = Path(url.database or "") if self.sqlite else None
+        self.place = str(self.path) if self.sqlite else url.render_as_string(hide_password=True)
+        self.read_only = read_only
+        self._connect = connect or _connect_sqlite
+        self._lock: int | None = None
+        if self.path is not None and not read_only:
+            self._lock = _lock(self.path)
+        self.writing = self._engine(url, read_only=False)
+        self.reading = self._engine(url, read_only=True)
+        dbapi = self.writing.dialect.dbapi
+        assert dbapi is not None
+        self.Error: type[Exception] = dbapi.Error
+
+    def _engine(self, url: sa.URL, *, read_only: bool) -> sa.Engine:
+        pool: dict[str, Any] = {"poolclass": NullPool}
+        if read_only:
+            pool = {"poolclass": QueuePool, "pool_size": _READERS, "max_overflow": _MORE_READERS}
+        if self.path is not None:
+            path, connect = str(self.path), self._connect
+            return sa.create_engine(url, paramstyle="named", creator=lambda: connect(path, read_only), **pool)
+        if read_only:
+            pool |= {"pool_pre_ping": True, "isolation_level": "AUTOCOMMIT"}
+        return sa.create_engine(url, connect_args={"connect_timeout": 10}, **pool)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Session]:
+        """Statements that only read; every failure of the database is Unavailable."""
+        with self.translated():
+            connection = self.reading.raw_connection()
+            try:
+                yield Session(connection, self.reading.dialect)
+            finally:
+                connection.close()
+
+    def begin(self, connection: PoolProxiedConnection) -> Session:
+        """Start a writing transaction on a connection of `writing`."""
+        session = Session(connection, self.writing.dialect)
+        session.rows(_BEGIN_POSTGRESQL) if not self.sqlite else session.run(_BEGIN_SQLITE)
+        session.writes = 0
+        return session
+
+    @contextlib.contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn the database's own errors into `Unavailable`."""
+        try:
+            yield
+        except (self.Error, SQLAlchemyError) as error:
+            raise self.refusal(error) from error
+
+    def refusal(self, error: BaseException) -> Unavailable:
+        """What to tell people about a failure of the database."""
+        cause = getattr(error, "orig", None) or error
+        reason = str(cause).strip().split("\n")[0] or type(cause).__name__
+        full = "is full" in reason or "No space left" in reason
+        now = "Free some space; the store goes on by itself, and what was saved is safe."
+        if not full:
+            now = "What was saved is safe. Check the disk." if self.sqlite else "Check that the server is up."
+        return Unavailable(f"the store cannot be used now ({reason})", where=self.place, now=now)
+
+    def backup(self, path: Path) -> None:
+        """A consistent copy of a SQLite database, page by page while others write."""
+        if self.path is None:
+            raise StoreError("only a SQLite store copies itself", where=self.place, now="Use pg_dump.")
+        if path.exists():
+            raise StoreError("the file exists", where=str(path), now="Give another path for the copy.")
+        part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with self.translated(), contextlib.closing(sqlite3.connect(self.path)) as source:
+                with contextlib.closing(sqlite3.connect(part)) as copy:
+                    source.backup(copy)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            what = f"the copy cannot be written ({error.strerror})"
+            raise StoreError(what, where=str(path), now="Check the folder, its permissions and its space.") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the pooled connections and of the lock."""
+        self.reading.dispose()
+        self.writing.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+_BEGIN_SQLITE = Statement(sa.text("BEGIN IMMEDIATE"))
+_BEGIN_POSTGRESQL = Statement(sa.select(sa.func.pg_advisory_xact_lock(sa.literal_column(str(_ADVISORY_LOCK)))))
+
+
+def parse_url(url: str) -> sa.URL:
+    """`sqlite:///path`, a bare path or `postgresql://...` (driven by psycopg) as SQLAlchemy's URL; StoreError."""
+    if "://" not in url:
+        return sa.URL.create("sqlite", database=url)
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is not None and parsed.get_backend_name() == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(drivername="sqlite")
+    now = "Give the path of a file, sqlite:///PATH or postgresql://USER@HOST/NAME."
+    raise StoreError("no store can be opened by this URL", where=_without_password(url), now=now)
+
+
+def _without_password(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://...@{rest.rpartition('@')[2]}" if "@" in rest else url
+
+
+def _connect_sqlite(path: str, read_only: bool) -> DBAPIConnection:
+    connection = sqlite3.connect(
+        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    prepare_sqlite(connection.execute, read_only=read_only)
+    return connection  # type: ignore[return-value]
+
+
+def prepare_sqlite(execute: Callable[[str], Any], *, read_only: bool, synchronous: str = "FULL") -> None:
+    """Set a fresh connection up; `synchronous` is a knob only for the tests that show why it is FULL."""
+    if read_only:
+        execute("PRAGMA query_only = 1")
+        return
+    execute("PRAGMA journal_mode = WAL")
+    execute(f"PRAGMA synchronous = {synchronous}")
+    execute("PRAGMA cache_size = -65536")  # KiB
+
+
+def _lock(path: Path) -> int:
+    place = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        what = f"the store cannot be opened ({error.strerror})"
+        raise StoreError(what, where=str(path), now="Check the folder and its permissions.") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(descriptor)
+        what = f"another process (id {holder}) has the store open for writing; only one may"
+        now = "Stop that process (a running studio?), or let it do the work; PostgreSQL takes several."
+        raise StoreError(what, where=str(path), now=now) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

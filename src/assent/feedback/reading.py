@@ -1,0 +1,101 @@
+"""Pages of items, of events and of what stands, each by an index, none larger than its limit."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from assent.feedback.engine import Row, Session, Statement
+from assent.feedback.queue import ITEM
+from assent.feedback.records import Event, Item, Judged
+from assent.feedback.rows import event_of, item_of
+from assent.feedback.schema import chain, events, items, standing
+
+MOST_ROWS = 100_000
+_i, _e, _s = items.c, events.c, standing.c
+_LIMIT = bindparam("most", type_=sa.Integer())
+_ITEMS = Statement(
+    ITEM.where(_i.project_id == bindparam("project"), _i.id > bindparam("after")).order_by(_i.id).limit(_LIMIT)
+)
+_ITEM_COLUMNS = len(ITEM.selected_columns)
+_EVENTS = sa.select(*events.columns).limit(_LIMIT)
+_PROJECT, _PERSON = _e.project_id == bindparam("project"), _e.person_id == bindparam("person")
+_AFTER = _e.seq > bindparam("after")
+_ORDERS = {False: _e.seq.asc(), True: _e.seq.desc()}
+_PAGES = {
+    (by_project, by_person, newest): Statement(
+        _EVENTS.where(_AFTER, *([_PROJECT] if by_project else []), *([_PERSON] if by_person else [])).order_by(
+            _ORDERS[newest]
+        )
+    )
+    for by_project, by_person, newest in itertools.product((False, True), repeat=3)
+}
+_PAGE_OF_ITEMS = (
+    sa.select(_s.item_id)
+    .where(_s.project_id == bindparam("project"), _s.item_id > bindparam("after"))
+    .group_by(_s.item_id)
+    .order_by(_s.item_id)
+    .limit(_LIMIT)
+    .subquery()
+)
+_JUDGED = Statement(
+    ITEM.add_columns(*events.columns)
+    .join(_PAGE_OF_ITEMS, _PAGE_OF_ITEMS.c.item_id == _i.id)
+    .join(standing, sa.and_(_s.item_id == _i.id, _s.project_id == bindparam("project")))
+    .join(events, _e.seq == _s.seq)
+    .order_by(_i.id, _e.seq)
+)
+_HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == sa.literal_column("1")))
+
+
+def items_page(session: Session, project_id: int, *, after: int, limit: int) -> list[Item]:
+    """Items by id."""
+    rows = session.rows(_ITEMS, project=project_id, after=after, most=_bounded(limit))
+    return [item_of(row) for row in rows]
+
+
+def events_page(
+    session: Session, *, project_id: int | None, person_id: int | None, after: int, limit: int, newest_first: bool
+) -> list[Event]:
+    """Events by number, upwards from `after`, or the newest ones downwards to it."""
+    which = {"project": project_id, "person": person_id}
+    given = {name: value for name, value in which.items() if value is not None}
+    statement = _PAGES[project_id is not None, person_id is not None, newest_first]
+    return [event_of(row) for row in session.rows(statement, **given, after=after, most=_bounded(limit))]
+
+
+def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[Judged]:
+    """Items with standing answers, by id."""
+    rows = session.rows(_JUDGED, project=project_id, after=after_item, most=_bounded(limit))
+    return [_judged(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+
+
+def _judged(rows: list[Row]) -> Judged:
+    found = tuple(event_of(row[_ITEM_COLUMNS:]) for row in rows)
+    return Judged(item=item_of(rows[0][:_ITEM_COLUMNS]), events=found)
+
+
+def head(session: Session) -> tuple[int, str]:
+    """The number and the hash of the newest event."""
+    row = session.first(_HEAD)
+    assert row is not None
+    return row[0], row[1]
+
+
+def every_event(session: Session, up_to: int) -> Iterator[Event]:
+    """All events by number, up to one."""
+    after = 0
+    while after < up_to:
+        most = min(10_000, up_to - after)
+        page = events_page(session, project_id=None, person_id=None, after=after, limit=most, newest_first=False)
+        yield from page
+        if not page:
+            return
+        after = page[-1].seq
+
+
+def _bounded(limit: int) -> int:
+    return max(0, min(limit, MOST_ROWS))
