@@ -1,0 +1,92 @@
+"""`assent serve`: a local model behind an OpenAI-compatible address."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import Field
+
+from assent.backends.local.streaming import LocalStepSampler
+from assent.config import Settings
+from assent.errors import ConfigError
+from assent.recipes.inputs import model_folder
+from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.progress import Display
+from assent.recipes.request import Request
+from assent.studio.endpoint import ServingLimits, create_endpoint
+from assent.studio.endpoint_server import hosts_of, run_endpoint
+
+HOST, PORT = "127.0.0.1", 8000
+_HIGHEST_PORT = 65535
+
+
+class ServeJob(Settings):
+    """`assent serve`."""
+
+    machine: MachineOptions = MachineOptions()
+    most_rows: int = Field(default=32, ge=1, le=4096)
+    most_waiting: int = Field(default=64, ge=1)
+    body_limit_bytes: int = Field(default=2 << 20, ge=1024)
+
+
+def run_serve(request: Request, display: Display) -> None:
+    """Serve the model until SIGTERM or SIGINT."""
+    settings = request.settings(ServeJob)
+    path, host, port = request.text("model") or "", request.text("host") or HOST, _port(request.text("port"))
+    key = _key(request.text("api_key_env"))
+    name = request.text("name") or name_of(path)
+    model = load_language_model(model_folder(path), machine=settings.machine)
+    app = create_endpoint(
+        LocalStepSampler(model.role, model.template),
+        name,
+        limits=ServingLimits(
+            most_rows=settings.most_rows,
+            most_waiting=settings.most_waiting,
+            body_limit_bytes=settings.body_limit_bytes,
+        ),
+        fingerprint=fingerprint_of(model),
+        api_key=key,
+        hosts=hosts_of(host),
+    )
+    if hosts_of(host) is None and key is None:
+        display.say("Anyone who reaches this machine can use the model; --api-key-env NAME asks for a key.")
+    run_endpoint(app, host=host, port=port, on_ready=lambda url: display.say(f'serving "{name}" at {url}'))
+    display.say("stopped")
+
+
+def name_of(path: str) -> str:
+    """What a model is called by default: its folder's name (of a run's `model`, the run's), or the hub name."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    folder = folder.resolve()
+    return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
+
+
+def fingerprint_of(model: LanguageModel) -> str:
+    """Changes when the weights may have: of the files of a local folder, names, sizes and times."""
+    lines = [model.path]
+    for file in sorted(Path(model.path).glob("*")) if Path(model.path).is_dir() else []:
+        known = file.stat()
+        lines.append(f"{file.name} {known.st_size} {known.st_mtime_ns}")
+    return "fp_" + hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def _key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        now = "Set it to the key that clients must send, or leave --api-key-env out."
+        raise ConfigError("the environment variable is not set", where=f"--api-key-env {variable}", now=now)
+    return key
+
+
+def _port(text: str | None) -> int:
+    if text is None:
+        return PORT
+    if not (text.isdecimal() and int(text) <= _HIGHEST_PORT):
+        raise ConfigError(f"expected a port from 0 to {_HIGHEST_PORT}, got {text}", where="--port")
+    return int(text)

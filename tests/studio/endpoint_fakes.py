@@ -1,0 +1,103 @@
+"""A step sampler without a model, and endpoints that really listen, for tests."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from assent.errors import DataError
+from assent.ports.sampling import Asked, Chance, Piece, Prepared, PromptTooLong, WrittenToken
+from assent.seeds import python_rng
+from assent.types import StopReason
+
+MOST_TOKENS = 64
+
+
+class WordStepper:
+    """Says words drawn by the seed, a word a token; "echo" repeats the last message, "never" does not end by itself.
+
+    `gate` can be closed to hold every step back; `widths` and `dropped` say what happened. A prompt of "refuse" is
+    refused, "break" breaks the model's thread.
+    """
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.hold_at = -1  # the step before which the gate closes by itself
+        self.widths: list[int] = []
+        self.dropped: set[int] = set()
+        self._lines: dict[int, tuple[Prepared, list[str]]] = {}
+
+    def prepare(self, asked: Asked) -> Prepared:
+        """A token per word."""
+        text = self._text(asked)
+        if text == "refuse":
+            raise DataError("this prompt cannot be used")
+        ids = tuple(range(len(text.split())))
+        limit = asked.max_tokens or MOST_TOKENS
+        if len(ids) + limit > 2 * MOST_TOKENS:
+            raise PromptTooLong("the prompt is too long")
+        return Prepared(asked=asked, prompt_ids=ids, max_tokens=limit)
+
+    def begin(self, completions: Mapping[int, Prepared]) -> None:
+        """From the next step on."""
+        for key, prepared in completions.items():
+            text = self._text(prepared.asked)
+            rng = python_rng(prepared.asked.seed, "words")
+            words = [f"{rng.choice(['red', 'green', 'blue'])} " for _ in range(MOST_TOKENS)]
+            words = words if text == "never" else words[: 3 + prepared.asked.seed % 5]
+            self._lines[key] = prepared, [f"{word} " for word in text.split()[1:]] if text.startswith("echo") else words
+
+    def step(self) -> Mapping[int, Piece]:
+        """A word more."""
+        if len(self.widths) == self.hold_at:
+            self.gate.clear()
+        self.gate.wait(10)
+        self.widths.append(len(self._lines))
+        if any(self._text(prepared.asked) == "break" for prepared, _ in self._lines.values()):
+            raise RuntimeError("broken on purpose")
+        return {key: self._next(key) for key in list(self._lines)}
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Forget."""
+        self.dropped |= set(keys)
+        for key in keys:
+            self._lines.pop(key, None)
+
+    def _next(self, key: int) -> Piece:
+        prepared, words = self._lines[key]
+        if not words:
+            del self._lines[key]
+            return Piece(stop=StopReason.END)
+        word, rest = words[0], words[1:]
+        full = prepared.max_tokens == 1
+        self._lines[key] = Prepared(asked=prepared.asked, prompt_ids=(), max_tokens=prepared.max_tokens - 1), rest
+        if full:
+            del self._lines[key]
+        chance = Chance(id=0, text=word, utf8=word.encode(), logp=-1.0)
+        token = WrittenToken(chosen=chance, likeliest=(chance,) * prepared.asked.likeliest)
+        return Piece(text=word, tokens=(token,), stop=StopReason.LENGTH if full else None)
+
+    @staticmethod
+    def _text(asked: Asked) -> str:
+        return asked.prompt if isinstance(asked.prompt, str) else asked.prompt.messages[-1].content
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[str]:
+    """The application on a free port of this machine; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=2, lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        thread.join(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
