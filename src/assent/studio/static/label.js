@@ -1,0 +1,80 @@
+// The labeler's page: puts its parts together and listens to keys and buttons.
+import { Desk } from "./desk.js";
+import { byId, make } from "./dom.js";
+import { Drafts } from "./drafts.js";
+import { Guide } from "./guide.js";
+import { closable } from "./label_dialogs.js";
+import { actionOf } from "./label_keys.js";
+import { LabelSettings } from "./label_settings.js";
+import { whoAmI } from "./net.js";
+import { Outbox } from "./outbox.js";
+import { Queue } from "./queue.js";
+import { Rest } from "./rest.js";
+import { SaveStatus } from "./save_status.js";
+import { Sent } from "./undoing.js";
+
+const { project: projectText, mode, instructions } = byId("desk").dataset;
+const projectId = Number(projectText);
+
+function listen(desk, settings) {
+  document.addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
+    const action = actionOf(event, settings);
+    if (action && desk.act(action.name, ...(action.digit ? [action.digit] : [])) !== false) event.preventDefault();
+  });
+  for (const button of document.querySelectorAll("[data-act]")) {
+    button.addEventListener("mousedown", (event) => event.preventDefault());
+    button.addEventListener("click", () => {
+      more(false);
+      desk.act(button.dataset.act);
+    });
+  }
+  byId("open-help").addEventListener("click", () => desk.act("help"));
+  byId("open-settings").addEventListener("click", () => settings.show());
+  const more = (open) => {
+    byId("beside").classList.toggle("open", open);
+    byId("more-actions").setAttribute("aria-expanded", String(open));
+  };
+  byId("more-actions").addEventListener("click", () => more(!byId("beside").classList.contains("open")));
+  addEventListener("pagehide", () => desk.keepDraft());
+}
+
+function tellRefusals(outbox) {
+  outbox.addEventListener("refused", ({ detail: { problem } }) => {
+    const words = problem.status === 409
+      ? "Somebody else answered that item in the meantime, so your answer was not needed."
+      : `One answer was not accepted: ${problem.message} It is kept in the settings.`;
+    byId("notice").replaceChildren(make("p", { class: "notice warn" }, words));
+  });
+}
+
+async function start() {
+  const person = await whoAmI();
+  const outbox = await Outbox.open(person.id);
+  const queue = new Queue(projectId, outbox);
+  const guide = new Guide(projectId);
+  const drafts = new Drafts(person.id);
+  const settings = new LabelSettings(person, outbox, () => queue.current?.topic ?? "");
+  const sent = new Sent(projectId, outbox, queue);
+  const desk = new Desk({ project: { id: projectId, mode, instructions }, outbox, queue, sent, drafts, settings, guide });
+  new SaveStatus(outbox);
+  new Rest(projectId, outbox);
+  tellRefusals(outbox);
+  closable();
+  listen(desk, settings);
+  guide.restore();
+  document.addEventListener("assent:sign-out", (event) => {
+    if (outbox.waiting && !confirm("Some answers have not reached the server yet. They stay on this device until you sign in again here. Sign out?")) event.preventDefault();
+    else event.detail.waitFor.push(queue.releaseAll());
+  });
+  outbox.pump();
+  await desk.refill();
+}
+
+if (mode === "chat" || mode === "red_team") location.replace(`/chat/${projectId}`);
+else {
+  start().catch((problem) => {
+    byId("item").replaceChildren(make("div", { class: "pause" }, make("h2", {}, "The page could not start"), make("p", {}, problem.message),
+      make("p", {}, make("a", { class: "button", href: problem.status === 401 ? "/sign-in" : location.pathname }, problem.status === 401 ? "Sign in" : "Try again"))));
+  });
+}
