@@ -210,7 +210,7 @@ def test_wrong_names_are_answered_with_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_memory_does_not_grow_with_the_number_of_events(ending: str, tmp_path: Path) -> None:
-    """100,000 events; `benchmarks` has the million."""
+    """100,000 events here; a million take the same."""
     peaks = []
     for items in (1_000, 50_000):
         command = [

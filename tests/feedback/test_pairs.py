@@ -249,3 +249,10 @@ def test_red_team_talks_become_rows_with_what_was_reached() -> None:
 def test_a_payload_that_is_none_of_its_kind_names_its_event(kind: str, payload: dict) -> None:
     with pytest.raises(StoreError, match="event 1"):
         pairs_of([judged_by(["a", "b"], (1, kind, payload))])
+
+
+def test_a_correction_beside_a_ranking_of_the_same_person_keeps_to_the_ranking() -> None:
+    answers = [(1, "ranking", {"ranks": [1, 2, 3]}), (1, "correction", {"slot": 1, "text": "mended"})]
+    assert told(pairs_of([judged_by(["a", "b", "c"], *answers)])) == {
+        ("a", "b", 1.0), ("a", "c", 1.0), ("b", "c", 1.0), ("mended", "b", 1.0), ("mended", "c", 1.0),
+    }  # fmt: skip

@@ -7,8 +7,8 @@ A vote is (first, second, p, m): p = P(first is better) as this answer has it, m
     good/bad     p = 1 for good against bad; two good ones or two bad ones say nothing of each other
     pairwise     strength s in -3..3, negative for the first. As a probability: p = 1/2 - s / 6. As a margin:
                  p = 1, 1/2, 0 and m = -s / 3; for s = 1, 2, 3 the small margins of Llama 2 (arXiv 2307.09288, table 27)
-    correction   edited > what was edited; without ranks what was edited was chosen: edited > chosen > all others; with
-                 ranks the ranks hold, and edited is better than all that were not ranked above what was edited
+    correction   edited > what was edited, and > all that does not stand above it: by the ranks in the same answer, else
+                 by the person's own judgement of the item, else what was edited was chosen: edited > chosen > all others
 
 Completions with equal texts (but for space around them) are one completion, and blank ones none: nobody can learn from
 such pairs, and training refuses them.
@@ -26,7 +26,7 @@ from assent.feedback.records import HIGHEST_RATING, STRONGEST, Event, EventKind,
 from assent.types import Completion, Conversation, Role
 
 Strengths = Literal["probability", "margin"]
-EDITED = -1  # the position of an edited completion, beside those of the item
+_WHOLE = (EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD)
 
 Worth = dict[int, float]
 """A number for each judged position, larger is better."""
@@ -95,12 +95,16 @@ def votes_of(
     Raises StoreError for an event whose payload is none of its kind.
     """
     table, places = table_of(judged)
+    count = len(judged.item.new.candidates)
+    worths = {event.seq: worth_of(event, count, criterion=criterion) for event in events}
+    own = {(event.person_id, event.repeat): worths[event.seq] for event in events if event.kind in _WHOLE}
     votes: list[Vote] = []
     for event in events:
-        edited = _edited_place(event, table)
-        with_edited = places if edited is None else {**places, EDITED: edited}
-        worth = worth_of(event, len(judged.item.new.candidates), criterion=criterion)
-        votes += _votes_of_event(event, worth, with_edited, strengths)
+        if event.kind is EventKind.CORRECTION:
+            judgement = own.get((event.person_id, event.repeat))
+            votes += _votes_of_correction(event, judgement, table, places, worths[event.seq])
+        else:
+            votes += _votes_of_event(event, worths[event.seq], places, strengths)
     return table, votes
 
 
@@ -122,15 +126,6 @@ def unreadable(event: Event) -> StoreError:
     )
 
 
-def _edited_place(event: Event, table: Table) -> int | None:
-    if event.kind is not EventKind.CORRECTION:
-        return None
-    text = event.payload.get("text")
-    if not isinstance(text, str):
-        raise unreadable(event)
-    return table.place(Completion(text=text))
-
-
 def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: str) -> Worth:
     if kind is EventKind.RANKING:
         ranks = payload.get("criteria", {}).get(criterion, []) if criterion else payload["ranks"]
@@ -145,7 +140,9 @@ def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: s
     if kind is EventKind.GOOD_BAD:
         return {place: float(good) for place, good in enumerate(payload["good"]) if good is not None}
     if kind is EventKind.CORRECTION:
-        return _corrected(int(payload["slot"]), payload.get("ranks"), count)
+        if not isinstance(payload["text"], str):
+            raise TypeError
+        return _corrected(payload["slot"], payload.get("ranks"), count)
     return {}
 
 
@@ -162,33 +159,46 @@ def _mean_ratings(ratings: Mapping[str, Sequence[float | None]], criterion: str)
 
 
 def _corrected(slot: int, ranks: Sequence[float] | None, count: int) -> Worth:
-    """Larger is better; the edited one stands half a step above what was edited."""
-    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks is not None else {}
-    if not worth:
-        worth = {place: 1.0 if place == slot else 0.0 for place in range(count)}
-    return {**worth, EDITED: worth[slot] + 0.5}
+    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks else {}
+    worth = worth or {place: float(place == slot) for place in range(count)}
+    return {**worth, slot: worth[slot]}
 
 
 def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], strengths: Strengths) -> Iterator[Vote]:
     for one, other in combinations((position for position in worth if position in places), 2):
-        if places[one] == places[other] or not _comparable(event, worth, one, other):
-            continue
-        probability, margin = _opinion(event.kind, worth[one] - worth[other], strengths)
-        if places[one] > places[other]:
-            one, other, probability, margin = other, one, 1.0 - probability, -margin
-        yield Vote(first=places[one], second=places[other], probability=probability, margin=margin or 0.0, event=event)
+        if event.kind is not EventKind.GOOD_BAD or worth[one] != worth[other]:
+            opinion = _opinion(event.kind, worth[one] - worth[other], strengths)
+            yield from _vote(event, places[one], places[other], opinion)
 
 
-def _comparable(event: Event, worth: Worth, one: int, other: int) -> bool:
-    if event.kind is EventKind.GOOD_BAD:
-        return worth[one] != worth[other]
-    if EDITED in (one, other):  # above it stands only what was ranked higher: whether editing overtook that is open
-        return worth[EDITED] > worth[other if one == EDITED else one]
-    # without ranks a correction says nothing of two completions that were both left alone
-    return not (event.kind is EventKind.CORRECTION and not event.payload.get("ranks") and worth[one] == worth[other])
+def _votes_of_correction(
+    event: Event, own: Worth | None, table: Table, places: Mapping[int, int], worth: Worth
+) -> Iterator[Vote]:
+    """What was edited stands where the answer's ranks, else the person's own judgement of the item, else choice put it."""
+    slot, ranked = event.payload["slot"], bool(event.payload.get("ranks"))
+    if not ranked and own is not None and slot in own:
+        worth = own
+    else:
+        for one, other in combinations((position for position in worth if position in places), 2):
+            if ranked or worth[one] != worth[other]:
+                yield from _vote(event, places[one], places[other], _opinion(event.kind, worth[one] - worth[other]))
+    edited = table.place(Completion(text=str(event.payload["text"])))
+    if edited is not None:
+        for position, place in places.items():
+            if position in worth and worth[position] <= worth[slot]:
+                yield from _vote(event, place, edited, (0.0, 0.0))
 
 
-def _opinion(kind: EventKind, difference: float, strengths: Strengths) -> tuple[float, float]:
+def _vote(event: Event, one: int, other: int, opinion: tuple[float, float]) -> Iterator[Vote]:
+    """The vote with its places in order; none of a completion on itself."""
+    probability, margin = opinion
+    if one < other:
+        yield Vote(first=one, second=other, probability=probability, margin=margin, event=event)
+    elif other < one:
+        yield Vote(first=other, second=one, probability=1.0 - probability, margin=0.0 - margin, event=event)
+
+
+def _opinion(kind: EventKind, difference: float, strengths: Strengths = "margin") -> tuple[float, float]:
     """(probability that the one is better, signed margin)."""
     side = 1.0 if difference > 0 else 0.0 if difference < 0 else 0.5
     if kind is EventKind.PAIRWISE:
