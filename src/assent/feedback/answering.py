@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -63,7 +64,12 @@ def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
     )
     _occupy(transaction, event, shown)
     kept = _append(transaction, event)
-    values = {"seq": kept.seq, "project_id": kept.project_id, "item_id": kept.item_id, "person_id": person_id}
+    values: dict[str, Any] = {
+        "seq": kept.seq,
+        "project_id": kept.project_id,
+        "item_id": kept.item_id,
+        "person_id": person_id,
+    }
     values |= {"kind": str(kept.kind), "presentation_id": shown.id, "repeat": int(kept.repeat)}
     transaction.run(_STAND, **values, time_taken_ms=time_taken_ms)
     _count(transaction, kept, 1)

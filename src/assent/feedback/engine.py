@@ -67,7 +67,7 @@ class Session:
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
         """Every row of the answer."""
         self._execute(statement, values)
-        return self._cursor.fetchall()  # type: ignore[return-value]
+        return list(self._cursor.fetchall())
 
     def first(self, statement: Statement, **values: Any) -> Row | None:
         """The first row of the answer, if there is one. All are fetched: an open answer would hold the log's end."""
@@ -91,7 +91,7 @@ class Session:
 
     def _execute(self, statement: Statement, values: dict[str, Any]) -> None:
         sql, fixed = statement.compiled(self.dialect)
-        self._cursor.execute(sql, {**fixed, **values} if fixed else values)  # type: ignore[arg-type]
+        self._cursor.execute(sql, {**fixed, **values} if fixed else values)
 
 
 class Database:
@@ -106,6 +106,8 @@ class Database:
         self._lock: int | None = None
         if self.path is not None and not read_only:
             self._lock = _lock(self.path)
+        elif self.path is not None and not self.path.is_file():
+            raise StoreError("there is no store", where=self.place, now="Check the path.")
         self.writing = self._engine(url, read_only=False)
         self.reading = self._engine(url, read_only=True)
         dbapi = self.writing.dialect.dbapi
@@ -148,6 +150,12 @@ class Database:
         except (self.Error, SQLAlchemyError) as error:
             raise self.refusal(error) from error
 
+    def lost(self, connection: PoolProxiedConnection | None) -> bool:
+        """Whether the server, not the statement, is the matter: there may be another connection soon."""
+        if self.sqlite:
+            return False
+        return connection is None or bool(connection.closed)
+
     def refusal(self, error: BaseException) -> Unavailable:
         """What to tell people about a failure of the database."""
         cause = getattr(error, "orig", None) or error
@@ -166,9 +174,12 @@ class Database:
             raise StoreError("the file exists", where=str(path), now="Give another path for the copy.")
         part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with self.translated(), contextlib.closing(sqlite3.connect(self.path)) as source:
-                with contextlib.closing(sqlite3.connect(part)) as copy:
-                    source.backup(copy)
+            with (
+                self.translated(),
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(part)) as copy,
+            ):
+                source.backup(copy)
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)

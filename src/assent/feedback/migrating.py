@@ -19,7 +19,8 @@ def version_of(connection: sa.Connection) -> str | None:
     """The schema's version, None of an empty database."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
-    return connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    found = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if found is None else str(found)
 
 
 def migrate(database: Database, *, to: str = NEWEST) -> None:

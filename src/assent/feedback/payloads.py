@@ -2,7 +2,8 @@
 
 Fields are those of `records.Answer`. After the turn, `slot` of a correction or flag is the canonical position, and a
 negative pairwise strength says that the canonically first completion is better. Ranks become dense (1, 1, 3 is kept
-as 1, 1, 2). A chat turn may carry `models`, who spoke as a and b, and a red-team answer `model`; the server adds them.
+as 1, 1, 2). A chat turn may carry `turn`, `models` and `sampling` (who spoke as a and b, and how) and `goes_on`, a
+red-team answer `model` and `sampling`; the server adds them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from assent.types import Role
 MOST_MESSAGES = 1000
 MOST_NOTE_CHARACTERS = 10_000
 WORST_REACHED = 10
+_MOST_SETTINGS = 20
+_HUGE = 2.0**63  # no setting of a sampler is as large; it also refuses nan and infinity
 _BESIDE = frozenset({EventKind.CORRECTION, EventKind.DEMONSTRATION, EventKind.FLAG, EventKind.SKIP})
 KINDS_OF_MODE: dict[TaskMode, frozenset[EventKind]] = {
     TaskMode.RANKING: _BESIDE | {EventKind.RANKING},
@@ -136,8 +139,8 @@ def _demonstration(payload: Payload, _: Order, __: ProjectSettings) -> dict[str,
 
 
 def _chat_turn(payload: Payload, _: Order, __: ProjectSettings) -> dict[str, Any]:
-    _only(payload, "conversation", "a", "b", "choice", "models")
-    kept = {"conversation": _conversation(_needed(payload, "conversation"))}
+    _only(payload, "conversation", "a", "b", "choice", "turn", "models", "sampling", "goes_on")
+    kept: dict[str, Any] = {"conversation": _conversation(_needed(payload, "conversation"))}
     kept["a"] = text_of(_needed(payload, "a"), "payload.a")
     second, choice = payload.get("b"), payload.get("choice")
     kept["b"] = None if second is None else text_of(second, "payload.b")
@@ -145,16 +148,26 @@ def _chat_turn(payload: Payload, _: Order, __: ProjectSettings) -> dict[str, Any
     if payload.get("models") is not None:
         models = _list(payload["models"], 2, "payload.models")
         kept["models"] = [None if m is None else _note(m, f"payload.models.{i}") for i, m in enumerate(models)]
+    if payload.get("turn") is not None:
+        kept["turn"] = _whole(payload["turn"], 1, MOST_MESSAGES, "payload.turn")
+    if payload.get("sampling") is not None:
+        pair = _list(payload["sampling"], 2, "payload.sampling")
+        kept["sampling"] = [None if s is None else _sampling(s, f"payload.sampling.{i}") for i, s in enumerate(pair)]
+    if "goes_on" in payload:
+        goes_on = payload["goes_on"]
+        kept["goes_on"] = None if goes_on is None else _one_of(goes_on, ("a", "b"), "payload.goes_on")
     return kept
 
 
 def _red_team(payload: Payload, _: Order, __: ProjectSettings) -> dict[str, Any]:
-    _only(payload, "conversation", "reached", "note", "model")
-    kept = {"conversation": _conversation(_needed(payload, "conversation"))}
+    _only(payload, "conversation", "reached", "note", "model", "sampling")
+    kept: dict[str, Any] = {"conversation": _conversation(_needed(payload, "conversation"))}
     kept["reached"] = _whole(_needed(payload, "reached"), 0, WORST_REACHED, "payload.reached")
     kept["note"] = _note(payload.get("note", ""), "payload.note")
     if payload.get("model") is not None:
         kept["model"] = _note(payload["model"], "payload.model")
+    if payload.get("sampling") is not None:
+        kept["sampling"] = _sampling(payload["sampling"], "payload.sampling")
     return kept
 
 
@@ -238,6 +251,16 @@ def _one_of(value: Any, choices: Sequence[str], path: str) -> str:
 
 def _note(value: Any, path: str) -> str:
     return text_of(value, path, most=MOST_NOTE_CHARACTERS)
+
+
+def _sampling(value: Any, path: str) -> dict[str, float]:
+    """Settings by name, all of them numbers."""
+    if not isinstance(value, Mapping) or len(value) > _MOST_SETTINGS:
+        raise Invalid("expected an object of numbers", where=path, now="Send an object.")
+    for name, number in value.items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < _HUGE:
+            raise Invalid("expected a number", where=f"{path}.{str(name)[:40]}", now="Send a number.")
+    return {text_of(name, path, most=40): number for name, number in value.items()}
 
 
 def _conversation(value: Any) -> list[dict[str, str]]:

@@ -171,7 +171,9 @@ def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem])
         _check_item(item, settings, f"items.{place}")
     last = transaction.first(_LAST_ITEM)
     assert last is not None
-    hot, cold, keys = [], [], set()
+    hot: list[dict[str, Any]] = []
+    cold: list[dict[str, Any]] = []
+    keys: set[str] = set()
     for item in new:
         if item.key and (item.key in keys or transaction.first(_ITEM_BY_KEY, project=project_id, key=item.key)):
             continue

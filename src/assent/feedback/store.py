@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -127,7 +128,7 @@ class FeedbackStore:
         stream = iter(items)
         while group := list(itertools.islice(stream, _ITEMS_AT_ONCE)):
             with_keys = all(item.key for item in group)
-            more = self._write.do(lambda t, group=group: projects.add_items(t, project_id, group), again=with_keys)
+            more = self._write.do(partial(projects.add_items, project_id=project_id, new=group), again=with_keys)
             added, known = added + more[0], known + more[1]
         return added, known
 

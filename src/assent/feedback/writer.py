@@ -28,7 +28,7 @@ from assent.feedback.schema import chain, projects, tallies
 Result = TypeVar("Result")
 
 MOST_AT_ONCE = 256
-_PATIENCE_S = 20.0  # for a PostgreSQL server that restarts
+_PATIENCE_S, _PAUSE_S = 20.0, 0.2  # for a PostgreSQL server that restarts
 _log = logging.getLogger(__name__)
 
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == 1))
@@ -144,13 +144,14 @@ class Writer:
         self._database, self._clock, self._before = database, clock, before_each_group
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: PoolProxiedConnection | None = None
+        self._committing, self._patience_s = False, _PATIENCE_S
         self._closed = threading.Event()
         self._door = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="assent-store-writer", daemon=True)
         self._thread.start()
 
     def submit(self, operation: Callable[[Transaction], Result], *, again: bool = True) -> Future[Result]:
-        """Queue `operation`. With `again` it may be run a second time where it is not known whether it was committed."""
+        """Queue `operation`. `again`: it may be run a second time where nobody knows whether the first was kept."""
         job = _Job(operation, again=again)
         with self._door:
             if self._closed.is_set():
@@ -189,18 +190,46 @@ class Writer:
 
     def _write(self, jobs: list[_Job]) -> None:
         """Leave every job with its result or its error."""
-        try:
-            alone = self._attempt(jobs)
-        except (self._database.Error, SQLAlchemyError) as error:
-            alone = self._after_failure(jobs, error)
-        if alone and len(jobs) > 1:
+        alone = False
+        started = time.monotonic()
+        while jobs:
+            try:
+                alone = self._attempt(jobs)
+                self._patience_s = _PATIENCE_S
+                break
+            except (self._database.Error, SQLAlchemyError) as error:
+                lost, committing = self._database.lost(self._connection), self._committing
+                self._disconnect()
+                if not lost and len(jobs) > 1:
+                    alone = True
+                    break
+                jobs = self._refused(jobs, error, lost=lost, committing=committing, started=started)
+        if alone:
             for job in jobs:
                 self._write([job])
 
+    def _refused(
+        self, jobs: list[_Job], error: BaseException, *, lost: bool, committing: bool, started: float
+    ) -> list[_Job]:
+        """The jobs that are worth another try now; the others get the refusal."""
+        refusal = self._database.refusal(error)
+        wait = lost and time.monotonic() - started < self._patience_s
+        if lost and not wait:
+            self._patience_s = 0.0  # until it is back: fail at once
+        _log.warning("the store could not write: %s", refusal)
+        again = [job for job in jobs if wait and (job.again or not committing)]
+        for job in jobs:
+            if job not in again:
+                job.error = refusal
+        if again:
+            time.sleep(_PAUSE_S)
+        return again
+
     def _attempt(self, jobs: list[_Job]) -> bool:
         """One transaction. Whether each job has to be done by itself instead; raises the database's errors."""
-        session = self._database.begin(self._connected())
-        transaction = Transaction(session, self._clock())
+        self._committing = False
+        connection = self._connected()
+        transaction = Transaction(self._database.begin(connection), self._clock())
         self._before(transaction)
         for job in jobs:
             before = transaction.writes
@@ -209,35 +238,17 @@ class Writer:
             if isinstance(job.error, self._database.Error):
                 raise job.error
             if job.error is not None and transaction.writes > before:
-                self._rollback()
-                return True
+                connection.rollback()
+                return len(jobs) > 1
         transaction.finish()
-        self._connected().commit()
-        return False
-
-    def _after_failure(self, jobs: list[_Job], error: BaseException) -> bool:
-        """Whether each job should be tried by itself; a job that was alone gets its error."""
-        self._rollback()
-        if len(jobs) > 1:
-            return True
-        (job,) = jobs
-        refusal = self._database.refusal(error)
-        _log.warning("the store could not write: %s", refusal)
-        job.error = refusal
+        self._committing = True
+        connection.commit()
         return False
 
     def _connected(self) -> PoolProxiedConnection:
         if self._connection is None:
             self._connection = self._database.writing.raw_connection()
         return self._connection
-
-    def _rollback(self) -> None:
-        if self._connection is None:
-            return
-        try:
-            self._connection.rollback()
-        except (self._database.Error, SQLAlchemyError):
-            self._disconnect()
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

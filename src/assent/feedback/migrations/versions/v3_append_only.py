@@ -15,7 +15,10 @@ _POSTGRESQL_FUNCTION = """
 CREATE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'events are only ever added'; END $$
 """
-_POSTGRESQL = "CREATE TRIGGER events_are_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON events EXECUTE FUNCTION refuse_change_of_events()"
+_POSTGRESQL = """
+CREATE TRIGGER events_are_only_added BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+EXECUTE FUNCTION refuse_change_of_events()
+"""
 
 
 def upgrade() -> None:

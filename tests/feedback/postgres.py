@@ -1,0 +1,122 @@
+"""A private PostgreSQL server from the distribution's binaries, in a temporary folder, on a unix socket only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+DISTRIBUTION = Path("/usr/lib/postgresql")
+
+
+def binaries() -> Path | None:
+    """The folder of the newest server's programs, None where there is none."""
+    found = sorted(DISTRIBUTION.glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("postgres")
+    return Path(on_path).resolve().parent if on_path else None
+
+
+def reason_to_skip() -> str | None:
+    """Why no server can be started here."""
+    if binaries() is None:
+        return "PostgreSQL is not installed (scripts/postgres installs it on Debian and Ubuntu)"
+    if os.geteuid() == 0 and _unprivileged() is None:
+        return "PostgreSQL refuses to run as root, and there is no user postgres or nobody"
+    return None
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    return None
+
+
+class Server:
+    """One cluster; `crash` kills it as a power cut would kill the process, `start` brings it back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._data = folder, folder / "data"
+        self._user = _unprivileged() if os.geteuid() == 0 else None
+        if self._user is not None:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        self._run("initdb", "-D", str(self._data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C")
+
+    def start(self) -> None:
+        """Start, and wait until it takes connections; an unclean stop is recovered from."""
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop at once; nothing needs to be kept."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self._run("pg_ctl", "-D", str(self._data), "-m", "immediate", "-w", "stop")
+
+    def crash(self) -> None:
+        """kill -9 of the whole server: the postmaster first, so that it cannot recover by itself."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        for process in (postmaster, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def url(self, database: str = "postgres") -> str:
+        """The URL of one of its databases."""
+        return f"postgresql://tester@/{database}?host={self.folder}"
+
+    def fresh_database(self, name: str) -> str:
+        """Make an empty database; its URL."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return self.url(name)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        folder = binaries()
+        assert folder is not None
+        who = {} if self._user is None else {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
+        subprocess.run(
+            [folder / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            cwd=self.folder,
+            **who,
+        )
+
+
+@contextlib.contextmanager
+def running_server() -> Iterator[Server]:
+    """A started server that is gone with its folder afterwards. The folder's name is short: sockets need that."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        server = Server(folder)
+        server.start()
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """One server for the whole session; skips where PostgreSQL is not there."""
+    reason = reason_to_skip()
+    if reason is not None:
+        pytest.skip(reason)
+    with running_server() as server:
+        yield server
