@@ -45,7 +45,7 @@ def labeling_router(store: FeedbackStore, *, clock: Callable[[], float] = time.t
 
 
 def _add_answering(router: APIRouter, store: FeedbackStore) -> None:
-    known = _KnownEvents()
+    known = _KnownEvents(store)
 
     @router.post("/api/answers", status_code=201, responses={200: {"description": "this key was answered before"}})
     async def send_answer(given: AnswerIn, actor: Labeler) -> Response:
@@ -117,14 +117,14 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
 
 
 def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -> list[Event]:
-    return store.events(project_id, person_id=person_id, limit=limit, newest=True)
+    return store.events(project_id, person_id=person_id, limit=limit, newest_first=True)
 
 
 class _KnownEvents:
     """Tells new events from repeated ones: numbers only grow, so an event up to one answered before is none of now."""
 
-    def __init__(self) -> None:
-        self._highest = 0
+    def __init__(self, store: FeedbackStore) -> None:
+        self._highest = next((event.seq for event in store.events(limit=1, newest_first=True)), 0)
 
     async def settled(self, submit: Callable[[], Future[Event]]) -> tuple[Event, int]:
         """The event once it is durable, and 201, or 200 for one that was there already."""

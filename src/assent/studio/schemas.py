@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import Path as InPath
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core import PydanticCustomError
 
 from assent.feedback.records import (
     ANSWER_KINDS,
@@ -78,6 +79,14 @@ class AnswerIn(Incoming):
     kind: Annotated[EventKind, AfterValidator(_kind_of_answer)]
     payload: dict[str, Any]
     time_taken_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
+
+    @field_validator("payload")
+    @classmethod
+    def _does_not_name_models(cls, payload: dict[str, Any]) -> dict[str, Any]:
+        for name in ("model", "models"):
+            if name in payload:
+                raise PydanticCustomError("server_field", "only the server says which model spoke", {"under": name})
+        return payload
 
     def answer(self) -> Answer:
         """The same in the store's words."""

@@ -1,0 +1,100 @@
+"""Projects over HTTP: made, changed, filled with items, given guidelines and members."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from studio.site import Site
+
+
+def lines(*items: object) -> str:
+    return "\n".join(json.dumps(item) for item in items)
+
+
+def test_a_project_is_made_and_changed(site: Site) -> None:
+    admin = site.browser(site.admin)
+    made = admin.post("/api/projects", {"name": "new", "settings": {"mode": "ranking", "overlap": 3}})
+    assert made.status_code == 201 and made.json()["settings"]["overlap"] == 3
+    assert admin.post("/api/projects", {"name": "new"}).status_code == 409
+    path = f"/api/projects/{made.json()['id']}"
+    changed = admin.put(path, {"settings": {"mode": "ranking", "overlap": 5, "instructions": "Look twice."}})
+    assert changed.json()["settings"]["overlap"] == 5
+    assert admin.put(path, {"archived": True}).json()["archived"] is True
+    assert site.store.project(made.json()["id"]).archived
+
+
+def test_labelers_see_their_projects_and_not_how_they_are_controlled(site: Site) -> None:
+    (project,) = site.browser(site.labeler).get("/api/projects").json()
+    assert project["name"] == "pairs" and "settings" not in project and "gold" not in json.dumps(project)
+    assert len(site.browser(site.admin).get("/api/projects").json()) == 2
+
+
+def test_an_archived_project_is_gone_for_labelers(site: Site) -> None:
+    labeler = site.browser(site.labeler)
+    path = f"/api/projects/{site.project.id}/guideline"
+    assert labeler.get(path).status_code == 200
+    site.browser(site.admin).put(f"/api/projects/{site.project.id}", {"archived": True})
+    assert labeler.get(path).status_code == 404 and labeler.get("/api/projects").json() == []
+
+
+def test_items_come_one_a_line(site: Site) -> None:
+    admin, path = site.browser(site.admin), f"/api/projects/{site.project.id}/items"
+    whole = {
+        "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
+        "candidates": [{"text": "a", "model": "m", "sampling": {"top_p": 0.9}}, "b"],
+        "overlap": 3, "priority": 2.5, "gold": {"strength": -3}, "topic": "t", "sensitive": True, "key": "k",
+    }  # fmt: skip
+    answer = admin.post(path, content=lines({"prompt": "p", "candidates": ["x", "y"]}, whole) + "\n\n")
+    assert answer.status_code == 201 and answer.json() == {"added": 2, "already_there": 0}
+    assert admin.post(path, content=lines(whole)).json() == {"added": 0, "already_there": 1}
+    kept = site.store.items(site.project.id)[-1].new
+    assert kept.topic == "t" and kept.sensitive and kept.gold == {"strength": -3} and kept.candidates[0].model == "m"
+    assert len(admin.get(path).json()) == 32
+
+
+@pytest.mark.parametrize(
+    ("bad", "where"),
+    [
+        ('{"prompt": 1}', "line 2: prompt"),
+        ("{", "line 2"),
+        ('{"prompt": "p", "candidates": ["x"], "priority": NaN}', "line 2"),
+        ('{"prompt": "p", "surplus": 1}', "line 2: surplus"),
+        ('{"prompt": "nul\\u0000"}', "line 2: prompt"),
+        ('{"candidates": ["x", "y"]}', "line 2: prompt"),
+    ],
+)
+def test_a_bad_line_is_named_and_nothing_is_added(site: Site, bad: str, where: str) -> None:
+    before = len(site.store.items(site.project.id))
+    good = lines({"prompt": "p", "candidates": ["x", "y"]})
+    answer = site.browser(site.admin).post(f"/api/projects/{site.project.id}/items", content=f"{good}\n{bad}")
+    assert answer.status_code == 422 and str(answer.json()["error"]["where"]).startswith(where)
+    assert len(site.store.items(site.project.id)) == before
+
+
+def test_guidelines_and_members(site: Site) -> None:
+    admin = site.browser(site.admin)
+    made = admin.post(f"/api/projects/{site.foreign.id}/guidelines", {"text": "# Third"})
+    assert made.status_code == 201 and made.json()["version"] == 2 and made.json()["author"] == site.admin.name
+    labeler, path = site.browser(site.labeler), f"/api/projects/{site.foreign.id}"
+    assert labeler.get(f"{path}/guideline").status_code == 404
+    assert admin.put(f"{path}/members", {"person_ids": [site.labeler.id]}).status_code == 200
+    assert labeler.get(f"{path}/guideline").json()["text"] == "# Third"
+    assert site.browser(site.stranger).get(f"{path}/guideline").status_code == 404
+    assert admin.put(f"{path}/members", {"person_ids": [999]}).status_code == 404
+    assert [person["id"] for person in admin.get(f"{path}/members").json()] == [site.labeler.id]
+
+
+def test_endpoints_must_be_known(site: Site) -> None:
+    admin = site.browser(site.admin)
+    body = {"name": "chat", "settings": {"mode": "chat", "endpoints": ["nowhere"]}}
+    assert admin.post("/api/projects", body).json()["error"]["where"] == "settings.endpoints"
+    assert (
+        admin.post("/api/projects", {"name": "chat", "settings": {"mode": "chat", "endpoints": ["tiny"]}}).status_code
+        == 201
+    )
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "99999999999999999999", "1.5", "1e3", "%00", "١"])
+def test_numbers_that_are_no_numbers_of_projects(site: Site, number: str) -> None:
+    assert site.browser(site.admin).get(f"/api/projects/{number}").status_code in (404, 422)
