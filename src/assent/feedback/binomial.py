@@ -20,7 +20,7 @@ _SMALLEST = 1e-300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """A share in [0, 1] of `count` cases with the ends of its interval; without cases `value` is None, [0, 1] around it."""
+    """A share in [0, 1] of `count` cases with the ends of its interval; without cases `value` is None in [0, 1]."""
 
     value: float | None
     low: float

@@ -120,7 +120,7 @@ def _middle_ranks(weight_RC: Floats, place_C: Integers) -> Floats:
     """Mid-ranks in [-1/2, 1/2] around their mean, which is 0 whatever the ties."""
     held_RV = _grouped(weight_RC, place_C)
     middle_RV = (np.cumsum(held_RV, axis=1) - held_RV / 2) / held_RV.sum(axis=1, keepdims=True) - 0.5
-    return middle_RV[:, place_C]
+    return np.asarray(middle_RV[:, place_C])
 
 
 def _grouped(weight_RC: Floats, place_C: Integers) -> Floats:

@@ -1,13 +1,13 @@
 """Scores of completions and reliability of labelers from comparisons alone: Bradley-Terry for crowds.
 
-Candidate i has a score s_i; labeler k compares i (shown or listed first) with j; d = s_i - s_j, sg the logistic function:
+Candidate i has a score s_i; labeler k compares i (shown first) with j; d = s_i - s_j, sg the logistic function:
 
     crowd    P(k says i) = eta_k sg(d) + (1 - eta_k) sg(-d)              Chen et al. 2013, "Pairwise ranking aggregation
              eta < 1/2: says the opposite                                 in a crowdsourced setting", WSDM
     habit    P(k says i) = gamma_k sg(d) + (1 - gamma_k) h_k             Bugakova et al. 2019, "Aggregation of pairwise
              looks with probability gamma, else takes the first with h    comparisons with reduction of biases"
     plain    P(k says i) = sg(d): eta_k = 1 for all                       Bradley & Terry 1952
-    penalty  - lambda sum_i (log sg(s_i) + log sg(-s_i))                  a draw against a candidate of score 0, both ways
+    penalty  - lambda sum_i (log sg(s_i) + log sg(-s_i))                  a draw with a candidate of score 0
 
 EM with z = "answered by the score": E: r_v = P(z | answer); M: eta = mean r (with pseudo answers), h = share of first
 among the rest, and the scores by ascent under a quadratic bound of the logistic likelihood (Boehning & Lindsay 1988):
@@ -50,7 +50,7 @@ class CrowdSettings:
             raise ConfigError(f'kind is "crowd", "habit" or "plain", got "{self.kind}"')
         if self.penalty <= 0 or self.iterations < 1 or self.prior_answers < 0 or not 0 < self.prior_accuracy < 1:
             raise ConfigError(
-                "Bradley-Terry needs penalty > 0, iterations >= 1, prior_answers >= 0 and prior_accuracy between 0 and 1",
+                "Bradley-Terry needs penalty > 0, iterations >= 1, prior_answers >= 0 and 0 < prior_accuracy < 1",
                 now="Use a small penalty such as 1e-4 for nearly none; without any, scores may be infinite.",
             )
 
@@ -101,7 +101,7 @@ def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = N
     ascent = _Ascent.over(votes, answers.group_S, settings)
     start = 1.0 if settings.kind == "plain" else settings.prior_accuracy
     eta_M, habit_M = np.full(answers.people, start), np.full(answers.people, 0.5)
-    count_M = np.bincount(votes.person_V, weights=votes.weight_V, minlength=answers.people)
+    count_M = _summed(votes.person_V, votes.weight_V, answers.people)
     score_S = ascent.climb(score_S, np.ones(len(votes.weight_V)), steps=_FIRST_ASCENTS)
     objective: list[float] = []
     for _ in range(settings.iterations):
@@ -186,8 +186,8 @@ def _objective(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats,
 
 
 def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings: CrowdSettings) -> Floats:
-    right_M = np.bincount(votes.person_V, weights=by_score_V * votes.weight_V, minlength=len(count_M))
-    right_M = right_M + settings.prior_answers * settings.prior_accuracy
+    right_M = _summed(votes.person_V, by_score_V * votes.weight_V, len(count_M))
+    right_M += settings.prior_answers * settings.prior_accuracy
     total_M = count_M + settings.prior_answers
     return np.where(total_M > 0, right_M / np.where(total_M > 0, total_M, 1), settings.prior_accuracy)
 
@@ -195,13 +195,17 @@ def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings:
 def _habits(votes: _Decided, otherwise_V: Floats, people: int) -> Floats:
     """Share of the first among the answers not given by the score, with one pseudo answer each way."""
     weight_V = otherwise_V * votes.weight_V
-    first_M = np.bincount(votes.person_V, weights=weight_V * votes.first_won_V, minlength=people)
-    return np.asarray((first_M + 1) / (np.bincount(votes.person_V, weights=weight_V, minlength=people) + 2))
+    first_M = _summed(votes.person_V, weight_V * votes.first_won_V, people)
+    return (first_M + 1) / (_summed(votes.person_V, weight_V, people) + 2)
+
+
+def _summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
+    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Ascent:
-    """Steps of the scores that cannot overshoot: `inverse_GKK` is the inverse of the curvature's bound in each group."""
+    """Steps of the scores that cannot overshoot: `inverse_GKK` inverts the bound of the curvature in each group."""
 
     votes: _Decided
     settings: CrowdSettings
@@ -223,7 +227,7 @@ class _Ascent:
         for row_V, column_V, sign in ((a_V, a_V, 1), (b_V, b_V, 1), (a_V, b_V, -1), (b_V, a_V, -1)):
             np.add.at(curvature_GKK, (group_V, row_V, column_V), sign * votes.weight_V / 4)
         curvature_GKK += settings.penalty / 2 * np.eye(largest)
-        inverse_GKK = np.linalg.inv(curvature_GKK)
+        inverse_GKK = np.linalg.inv(curvature_GKK).astype(np.float64)
         return _Ascent(votes=votes, settings=settings, group_S=group_S, place_S=place_S, inverse_GKK=inverse_GKK)
 
     def climb(self, score_S: Floats, by_score_V: Floats, *, steps: int) -> Floats:
@@ -236,8 +240,7 @@ class _Ascent:
                 pull_V = votes.weight_V * (by_score_V - better_V)
             else:
                 pull_V = votes.weight_V * by_score_V * (1 - better_V)
-            gradient_S = np.bincount(votes.winner_V, weights=pull_V, minlength=size)
-            gradient_S = gradient_S - np.bincount(votes.loser_V, weights=pull_V, minlength=size)
+            gradient_S = _summed(votes.winner_V, pull_V, size) - _summed(votes.loser_V, pull_V, size)
             gradient_S -= self.settings.penalty * np.tanh(score_S / 2)
             padded_GK[self.group_S, self.place_S] = gradient_S
             step_GK = (self.inverse_GKK @ padded_GK[..., None])[..., 0]

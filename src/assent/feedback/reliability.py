@@ -8,8 +8,8 @@ Item i has a true class z_i with P(z_i = c) = prior_c; labeler k says l with pro
 
 Pseudo answers are a Dirichlet (Beta) prior: `prior_answers` answers of which `prior_accuracy` were right, so that a
 labeler with few answers stays near what is usual. q starts as the share of votes. Classes of gold items are known.
-Intervals of eta: see `one_coin_intervals`. Crowds that are mostly wrong cannot be told from crowds that are mostly right
-except by gold items: without any, the majority is taken to be better than chance.
+Intervals of eta: see `one_coin_intervals`. Only gold items can tell a crowd that is mostly wrong from one that is
+mostly right: without any, the majority is taken to be better than chance.
 
 Shapes: V votes, N items, M labelers ("people"), C classes.
 """
@@ -71,9 +71,8 @@ class Votes:
     def __post_init__(self) -> None:
         if not len(self.item_V) == len(self.person_V) == len(self.label_V):
             raise DataError("votes need one item, one person and one label each")
-        for name, place_V, size in (
-            ("item", self.item_V, self.items), ("person", self.person_V, self.people), ("label", self.label_V, self.classes),
-        ):  # fmt: skip
+        named = {"item": (self.item_V, self.items), "person": (self.person_V, self.people)}
+        for name, (place_V, size) in (named | {"label": (self.label_V, self.classes)}).items():
             if len(place_V) and not 0 <= int(place_V.min()) <= int(place_V.max()) < size:
                 raise DataError(f"a vote names the {name} {int(place_V.max())} of {size}")
 
@@ -253,7 +252,7 @@ def _worth(information_MM: Floats, spread_M: Floats, total_M: Floats) -> Floats:
     values, vectors = np.linalg.eigh(information_MM)
     floor = 1e-9 * max(float(values.max()), 1e-300)
     variance_M = (vectors**2 / np.maximum(values, floor)).sum(axis=1)
-    return np.clip(spread_M / variance_M, 0.5, np.maximum(total_M, 0.5))
+    return np.asarray(np.clip(spread_M / variance_M, 0.5, np.maximum(total_M, 0.5)))
 
 
 def _shares(votes: Votes) -> Floats:
