@@ -1,0 +1,240 @@
+"""The words and numbers of a project's page: one view for the first sight and for every refresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from assent.feedback.binomial import Share
+from assent.feedback.progress import PersonProgress, Progress
+from assent.feedback.records import Project, TaskMode
+from assent.feedback.resampling import Estimate
+from assent.studio import wording
+from assent.studio.figures import COMPARING, Figures
+from assent.studio.wording import DASH, NOTHING
+
+FIGURES = (
+    ("agreement", "Agreement"),
+    ("gold", "Control items right"),
+    ("repeats", "Same answer again"),
+    ("answers", "Answers"),
+    ("median", "Time for an answer"),
+    ("cost", "Cost per useful label"),
+)
+PEOPLE_HEAD = (
+    ("Name", False),
+    ("Answers", True),
+    ("Median time", True),
+    ("An hour", True),
+    ("Skips", True),
+    ("Flags", True),
+    ("Control items", True),
+    ("Same again", True),
+    ("Last answer", True),
+)
+PURPOSES = {
+    "reward_model": "for the reward model",
+    "policy": "for the policy",
+    "random": "random arm",
+    "": "not chosen",
+}
+_COUNTING = "being counted"
+
+
+def overview(
+    project: Project,
+    progress: Progress,
+    figures: Figures | None,
+    *,
+    hours: list[tuple[int, int]],
+    names: Mapping[int, str],
+    now: float,
+) -> dict[str, Any]:
+    """The view: `text` by name, `value` of progress bars (0 to 1000), `rows`, `facts`, and the bars of `hours`."""
+    day = sum(answers for start, answers in hours if start >= now - 86400)
+    return {
+        "text": {
+            "finished": wording.count(progress.finished),
+            "finished_of": f"of {wording.counted(progress.items, 'item')} finished",
+            "outlook": _outlook(progress, hours, now),
+            "answers": wording.count(progress.answers),
+            "answers_note": f"{wording.count(day)} in the last day; {wording.count(progress.leased)} being answered",
+            **_quality(project, figures),
+            **_effort(project, progress, figures),
+            "people_note": _people_note(project, figures),
+            "saved": _saved(figures),
+        },
+        "value": {"done": done(progress.finished, progress.items)},
+        "rows": {"people": _people(progress, figures, names, now)},
+        "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
+        "hours": [list(hour) for hour in hours],
+    }
+
+
+def project_row(project: Project, progress: Progress, *, members: int, now: float) -> dict[str, Any]:
+    """A project in the list."""
+    latest = max((one.last_at for one in progress.by_person.values()), default=None)
+    return {
+        "id": project.id,
+        "name": project.name,
+        "mode_name": wording.MODE_NAMES[project.settings.mode],
+        "people": wording.counted(members, "member"),
+        "done": done(progress.finished, progress.items),
+        "items": f"{wording.count(progress.finished)} of {wording.counted(progress.items, 'item')} finished",
+        "answers": wording.count(progress.answers),
+        "pace": f"{'answer' if progress.answers == 1 else 'answers'}, the last {wording.ago(latest, now)}"
+        if latest
+        else "answers",
+    }
+
+
+def rows_view(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The list of projects as its page refreshes it."""
+    kept = ("people", "items", "answers", "pace")
+    return {
+        "text": {f"{row['id']}_{name}": row[name] for row in rows for name in kept},
+        "value": {f"{row['id']}_done": row["done"] for row in rows},
+    }
+
+
+def done(part: int, whole: int) -> int:
+    """A share for a progress bar, in thousandths."""
+    return min(1000, round(1000 * part / whole)) if whole else 0
+
+
+def _outlook(progress: Progress, hours: list[tuple[int, int]], now: float) -> str:
+    left = max(0, progress.labels_wanted - progress.labels_given)
+    if not progress.items:
+        return "There are no items yet. Import some."
+    if not left:
+        return "Every label that was wanted has been given."
+    day = sum(answers for start, answers in hours if start >= now - 86400)
+    wanted = f"{wording.counted(left, 'label')} still wanted"
+    if not day:
+        return f"{wanted}; nobody has answered in the last day."
+    days = left / day
+    when = f"about {wording.counted(max(1, round(days)), 'day')}" if days >= 0.9 else "within a day"
+    return f"{wanted}: {when} at the pace of the last day."
+
+
+def _quality(project: Project, figures: Figures | None) -> dict[str, str]:
+    agreement, note = _agreement(project, figures)
+    gold, gold_note = _rate(figures.gold if figures else None, "control item", figures is None)
+    repeats, repeats_note = _rate(figures.repeats if figures else None, "silent repeat", figures is None)
+    return {
+        "agreement": agreement,
+        "agreement_note": note,
+        "gold": gold,
+        "gold_note": gold_note,
+        "repeats": repeats,
+        "repeats_note": repeats_note,
+    }
+
+
+def _agreement(project: Project, figures: Figures | None) -> tuple[str, str]:
+    if project.settings.mode not in COMPARING:
+        return NOTHING, f"not defined for {wording.MODE_NAMES[TaskMode(project.settings.mode)].lower()}"
+    if figures is None:
+        return NOTHING, _COUNTING
+    share, alpha = figures.agreement.share, figures.agreement.alpha
+    if share.value is None:
+        return NOTHING, share.reason
+    note = f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
+    if alpha.value is not None:
+        ends = wording.span(alpha.low, alpha.high)
+        note += f"; Krippendorff's α\u00a0{wording.figure(alpha.value)}{f' ({ends})' if ends else ''}"
+    return wording.share(share.value), note
+
+
+def _between(estimate: Estimate) -> str:
+    return wording.span(estimate.low, estimate.high, digits=0, per_cent=True) or "interval unknown"
+
+
+def _rate(share: Share | None, what: str, counting: bool) -> tuple[str, str]:
+    if share is None or share.value is None:
+        return NOTHING, _COUNTING if counting else f"no {what} answered yet"
+    ends = wording.span(share.low, share.high, digits=0, per_cent=True)
+    return wording.share(share.value), f"{ends}, of {wording.counted(share.count, what)}"
+
+
+def _effort(project: Project, progress: Progress, figures: Figures | None) -> dict[str, str]:
+    if figures is None:
+        return {"median": NOTHING, "median_note": _COUNTING, "cost": NOTHING, "cost_note": _COUNTING}
+    hours = figures.spent_s / 3600
+    cost, note = NOTHING, "set the cost of an hour to see it"
+    rate = project.settings.cost_per_hour
+    if rate and figures.useful:
+        cost = wording.figure(rate * hours / figures.useful)
+        note = f"{wording.counted(figures.useful, 'useful label')} in {wording.seconds(figures.spent_s)} of answering"
+    elif rate:
+        note = "no useful label yet"
+    pace = [one.per_hour for one in progress.by_person.values() if one.per_hour]
+    each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour and person" if pace else "no time known yet"
+    return {"median": wording.seconds(figures.median_s), "median_note": each, "cost": cost, "cost_note": note}
+
+
+def _people(progress: Progress, figures: Figures | None, names: Mapping[int, str], now: float) -> list[list[str]]:
+    ordered = sorted(progress.by_person.items(), key=lambda pair: (-pair[1].answers, pair[0]))
+    return [_person(person, one, figures, names.get(person, f"person {person}"), now) for person, one in ordered]
+
+
+def _person(person: int, one: PersonProgress, figures: Figures | None, name: str, now: float) -> list[str]:
+    gold = figures.gold_by_person.get(person) if figures else None
+    repeats = figures.repeats_by_person.get(person) if figures else None
+    return [
+        name,
+        wording.count(one.answers),
+        wording.seconds(one.median_ms / 1000) if one.median_ms else NOTHING,
+        wording.figure(one.per_hour, 0) if one.per_hour else NOTHING,
+        wording.count(one.skipped),
+        wording.count(one.flagged),
+        _brief(gold),
+        _brief(repeats),
+        wording.ago(one.last_at, now),
+    ]
+
+
+def _brief(share: Share | None) -> str:
+    if share is None or share.value is None:
+        return NOTHING
+    return f"{wording.share(share.value)} ({100 * share.low:.0f}{DASH}{100 * share.high:.0f})"
+
+
+def _people_note(project: Project, figures: Figures | None) -> str:
+    if figures is None or project.settings.mode not in COMPARING:
+        return ""
+    read = "" if figures.whole else " Quality is counted on a spread sample of the answers."
+    return f"Control items: the share in which the best completion was found. In brackets, 95 % intervals.{read}"
+
+
+def _refusals(progress: Progress, figures: Figures | None) -> list[list[str]]:
+    rows = [["skipped", wording.count(progress.skipped)], ["flagged", wording.count(progress.flagged)]]
+    if figures is None:
+        return rows
+    skips = [[f"skipped: {_plain(name)}", wording.count(n)] for name, n in _largest(figures.skips)]
+    flags = [[f"flagged: {_plain(name)}", wording.count(n)] for name, n in _largest(figures.flags)]
+    return (skips or rows[:1]) + (flags or rows[1:])
+
+
+def _arms(figures: Figures | None) -> list[list[str]]:
+    if figures is None:
+        return [[_COUNTING, ""]]
+    rows = []
+    for name, arm in figures.arms.items():
+        decided = f", {wording.share(arm.decided)} decided" if arm.decided is not None else ""
+        rows.append([PURPOSES.get(name, name), f"{wording.counted(arm.answers, 'label')}{decided}"])
+    return rows or [["no labels yet", ""]]
+
+
+def _saved(figures: Figures | None) -> str:
+    if figures is None or "random" not in figures.arms or len(figures.arms) < 2:
+        return "Labels saved by active choice are known only where some items are asked at random, as a control arm."
+    return "The random arm is the control: train on each arm alone to see how many labels active choice saves."
+
+
+def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:6]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

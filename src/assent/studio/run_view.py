@@ -1,0 +1,52 @@
+"""A training run in words."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from assent.studio import wording
+from assent.studio.overview import done
+from assent.studio.runs import RunSample, RunSummary
+
+_TONES = {"running": "good", "failed": "bad", "interrupted": "warn", "killed": "warn"}
+_WORDS = {
+    "killed": "The run says that it is running, but no process holds it: it was killed. --resume continues it.",
+    "interrupted": "The run was stopped by a signal and its state is saved. --resume continues it.",
+    "failed": "The run ended with an error. Its log says which.",
+}
+
+
+def run_view(run: RunSummary, now: float) -> dict[str, Any]:
+    """A run as lists and its own page show it."""
+    steps = f"{wording.count(run.step)} of {wording.count(run.total)}" if run.total else wording.count(run.step)
+    return {
+        "name": run.name,
+        "address": f"/runs/{quote(run.name)}",
+        "kind": run.kind,
+        "state": run.state,
+        "tone": _TONES.get(run.state, ""),
+        "done": done(run.step, run.total),
+        "steps": f"{steps} {'step' if run.total == 1 or (not run.total and run.step == 1) else 'steps'}",
+        "updated": _ago(run.updated, now),
+        "words": _WORDS.get(run.state, ""),
+    }
+
+
+def sample_view(sample: RunSample) -> dict[str, Any]:
+    """One completion for the page's script."""
+    return {
+        "step": sample.step,
+        "prompt": sample.prompt,
+        "completion": sample.completion,
+        "stop": sample.stop,
+        "reward": sample.reward,
+    }
+
+
+def _ago(updated: str, now: float) -> str:
+    try:
+        return wording.ago(datetime.fromisoformat(updated).timestamp(), now)
+    except (ValueError, OverflowError, OSError):
+        return updated

@@ -1,0 +1,12 @@
+// Items: hidden characters made visible, and withdrawing one.
+import { held } from "./operator.js";
+import { send } from "./net.js";
+import { visible } from "./text.js";
+
+for (const place of document.querySelectorAll("[data-told]")) place.replaceChildren(...visible(place.textContent));
+
+const button = document.getElementById("withdraw");
+button?.addEventListener("click", () => held(button, document.getElementById("item-error"), async () => {
+  await send("POST", `/api/operator/projects/${button.dataset.project}/withdraw`, { item_ids: [Number(button.dataset.item)] });
+  location.reload();
+}));
