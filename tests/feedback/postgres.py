@@ -46,16 +46,16 @@ def _unprivileged() -> pwd.struct_passwd | None:
 class Server:
     """One cluster; `crash` kills it as a power cut would kill the process, `start` brings it back."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self._data = folder, folder / "data"
+    def __init__(self, folder: Path, *, fsync: bool) -> None:
+        self.folder, self._data, self._fsync = folder, folder / "data", fsync
         self._user = _unprivileged() if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(folder, self._user.pw_uid, self._user.pw_gid)
-        self._run("initdb", "-D", str(self._data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C")
+        self._run("initdb", "-D", str(self._data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
 
     def start(self) -> None:
         """Start, and wait until it takes connections; an unclean stop is recovered from."""
-        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300"
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300 -c fsync={int(self._fsync)}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", log, "-o", options, "start")
 
@@ -72,16 +72,16 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
-    def url(self, database: str = "postgres") -> str:
-        """The URL of one of its databases."""
-        return f"postgresql://tester@/{database}?host={self.folder}"
+    def url(self) -> str:
+        """The URL of its one database."""
+        return f"postgresql://tester@/postgres?host={self.folder}"
 
-    def fresh_database(self, name: str) -> str:
-        """Make an empty database; its URL."""
+    def fresh_schema(self, name: str) -> str:
+        """Make an empty schema; a URL under which it is the whole database."""
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-            connection.execute(f'CREATE DATABASE "{name}"')
-        return self.url(name)
+            connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+            connection.execute(f'CREATE SCHEMA "{name}"')
+        return f"{self.url()}&options=-csearch_path%3D{name}"
 
     def _run(self, program: str, *arguments: str) -> None:
         folder = binaries()
@@ -99,12 +99,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
-    """A started server that is gone with its folder afterwards. The folder's name is short: sockets need that."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+def running_server(*, fsync: bool = False) -> Iterator[Server]:
+    """A started server that is gone with its folder afterwards. The folder's name is short: sockets need that.
+
+    Without `fsync` it survives a kill but not a power cut, and lies in memory where it can.
+    """
+    memory = Path("/dev/shm")
+    place = memory if not fsync and os.access(memory, os.W_OK) else Path("/tmp")
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=place))
     folder.chmod(0o755)
     try:
-        server = Server(folder)
+        server = Server(folder, fsync=fsync)
         server.start()
         yield server
         server.stop()

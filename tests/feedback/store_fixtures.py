@@ -46,7 +46,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'judgement.db'}"
     server: Server = request.getfixturevalue("postgres_server")
-    return server.fresh_database(f"test_{next(_numbers)}")
+    return server.fresh_schema(f"test_{next(_numbers)}")
 
 
 @pytest.fixture
