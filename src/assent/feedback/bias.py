@@ -167,7 +167,7 @@ def gold_accuracy(judged: Iterable[Judged], resampling: Resampling | None = None
 
 
 def pairs_told_alike(one: Worth, other: Worth, *, decided: bool = False) -> float | None:
-    """The share of pairs both put in the same order; with `decided` only pairs that `one` decides. None: no such pair."""
+    """The share of pairs both put in the same order; `decided`: only pairs that `one` decides. None: no such pair."""
     both = sorted(place for place in one.keys() & other.keys() if place >= 0)
     alike = []
     for a, b in combinations(both, 2):
@@ -192,7 +192,7 @@ def mean_share(shares: Sequence[float], resampling: Resampling | None = None, *,
 
 
 def speed(judged: Iterable[Judged]) -> list[Speed]:
-    """Every person's pace beside the others' on the same items, the fastest first; answers without a time are left out."""
+    """Every person's pace beside the others' on the same items, the fastest first; answers without a time stay out."""
     return speed_of(
         [
             (event.person_id, one.item.id, event.time_taken_ms)
