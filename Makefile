@@ -16,6 +16,7 @@ demo: $(READY)            ## the whole loop on the embedded world; writes runs/d
 
 test: $(READY)            ## all tests
 	scripts/browser
+	scripts/axe
 	$(BIN)/python -m pytest
 
 check: $(READY)           ## format, lint, types, fast tests

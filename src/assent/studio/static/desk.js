@@ -1,10 +1,10 @@
-// The desk: one item, what is decided about it so far, and what each action does to that. Everything that a key, a
-// button or a finger can do comes through `act`.
-import { byId, freshKey, make } from "./dom.js";
-import { showHelp, askFlag, askSkip } from "./label_dialogs.js";
+// The desk: the item on the screen, what is decided about it so far, and sending it. What keys and buttons do to it
+// stands in actions.js.
+import { Actions } from "./actions.js";
+import { byId, freshKey, key as keyCap, make } from "./dom.js";
 import { ItemView, say } from "./item_view.js";
 import { VIEWS } from "./judgement_view.js";
-import { CRITERION_WORDS, MODES, ranksForCorrection, rating } from "./judgement.js";
+import { MODES, ranksForCorrection } from "./judgement.js";
 import { CorrectionEditor, OwnAnswer, storable } from "./writing_view.js";
 
 const DRAFT_PAUSE_MS = 150, LONGEST_TIME_MS = 86_400_000, LOOK_AGAIN_MS = 20_000;
@@ -22,7 +22,7 @@ export class Desk {
     this.item = null;
     this.sheets = new Map();
     this.history = [];
-    this.busy = false;
+    this.actions = new Actions(this);
     document.addEventListener("visibilitychange", () => this.tick(document.hidden));
   }
 
@@ -31,10 +31,10 @@ export class Desk {
   sheet(item) {
     const kept = this.sheets.get(item.id);
     if (kept) return kept;
-    const controls = new VIEWS[this.modeName](item, (name, ...rest) => this.act(name, ...rest));
+    const controls = new VIEWS[this.modeName](item, (name, ...rest) => this.actions.act(name, ...rest));
     const view = new ItemView(item, {
       raw: this.settings.raw, covered: item.sensitive && this.settings.blur, placing: ["ranking", "pairwise"].includes(this.modeName),
-      extras: (slot) => controls.extras(slot), on: (name, ...rest) => this.act(name, ...rest),
+      extras: (slot) => controls.extras(slot), on: (name, ...rest) => this.actions.act(name, ...rest),
     });
     const made = { controls, view };
     this.sheets.set(item.id, made);
@@ -110,7 +110,9 @@ export class Desk {
     const missing = this.submission().missing ?? "";
     byId("missing").textContent = missing;
     const send = byId("send");
-    send.setAttribute("aria-disabled", String(missing !== "" && !this.canGoOn()));
+    const goesOn = this.canGoOn(), typing = this.working.open !== null;
+    send.setAttribute("aria-disabled", String(missing !== "" && !goesOn));
+    send.replaceChildren(goesOn ? "Next" : this.working.open?.what === "edit" ? "Send correction" : "Send", typing ? keyCap("Ctrl") : "", keyCap("↵"));
     document.querySelector("[data-act=raw]").setAttribute("aria-pressed", String(view.raw));
     const difference = document.querySelector("[data-act=difference]");
     difference.hidden = item.shown.length < 2;
@@ -121,7 +123,7 @@ export class Desk {
 
   updateWriting() {
     const { open, edits, own, best } = this.working;
-    const on = (name, ...rest) => this.act(name, ...rest);
+    const on = (name, ...rest) => this.actions.act(name, ...rest);
     if (open?.what === "edit") {
       const { slot } = open, original = this.item.shown[slot].text;
       if (this.correction?.slot !== slot) {
@@ -236,264 +238,10 @@ export class Desk {
       ? [make("h2", {}, problem.status ? "Not now" : "No connection"), make("p", {}, problem.message)]
       : looked
         ? [make("h2", {}, "Nothing left to judge"), make("p", {}, "Everything here has an answer, or is with somebody else. This page looks again by itself."),
-          make("p", { class: "toolbar" }, make("button", { type: "button", class: "button", onclick: () => this.act("undo") }, "Undo the last answer"), make("a", { class: "button quiet", href: "/label" }, "Other projects"))]
+          make("p", { class: "toolbar" }, make("button", { type: "button", class: "button", onclick: () => this.actions.act("undo") }, "Undo the last answer"), make("a", { class: "button quiet", href: "/label" }, "Other projects"))]
         : [make("p", { class: "muted" }, "Fetching the next item …")];
     byId("item").replaceChildren(make("div", { class: "pause" }, words));
     if (looked) say("Nothing left to judge.");
-  }
-
-  // ---- actions
-
-  /** Does what `name` says; false if it means nothing here. */
-  act(name, ...rest) {
-    if (this.busy && name !== "focus") return true;
-    if (["undo", "guide", "help", "raw"].includes(name)) return this[`on_${name}`](...rest);
-    if (!this.item) return false;
-    if (this.view.covered && !["reveal", "skip", "flag", "focus"].includes(name)) return name === "close" || name.startsWith("edited") ? false : (say("This item is covered. Show it or skip it."), true);
-    const does = this[`on_${name}`];
-    return does ? does.call(this, ...rest) ?? true : false;
-  }
-
-  on_send() { this.send(); }
-
-  on_digit(digit) {
-    if (this.modeName === "rating") {
-      this.decide(rating.rate(this.working.judgement, digit, this.item), rating.at(this.working.judgement, this.item).slot);
-      this.controls.show(this.working);
-      return true;
-    }
-    if (digit > this.item.shown.length) return false;
-    if (this.modeName === "good_bad") this.goTo(digit - 1);
-    else return this.on_place(digit - 1);
-    return true;
-  }
-
-  on_place(slot, row = null) {
-    if (!this.mode.place) return false;
-    const judgement = row ? this.mode.choose(this.working.judgement, row) : this.working.judgement;
-    this.decide(this.mode.place(judgement, slot, this.item), slot);
-    return true;
-  }
-
-  on_tie(row = null) {
-    if (!this.mode.tie) return false;
-    const judgement = row ? this.mode.choose(this.working.judgement, row) : this.working.judgement;
-    this.decide(this.mode.tie(judgement, this.item));
-    return true;
-  }
-
-  on_push_left() { return this.push(-1); }
-
-  on_push_right() { return this.push(1); }
-
-  push(by) {
-    if (!this.mode.push) return false;
-    this.decide(this.mode.push(this.working.judgement, by));
-    return true;
-  }
-
-  on_strength(value, row) { this.decide(this.mode.set(this.working.judgement, value, row)); }
-
-  on_choose(row) { this.set({ judgement: this.mode.choose(this.working.judgement, row) }); }
-
-  on_move(slot, by) { this.decide(this.mode.move(this.working.judgement, slot, by)); }
-
-  on_back() {
-    if (!this.mode.back) return false;
-    this.decide(this.mode.back(this.working.judgement, this.item));
-    return true;
-  }
-
-  on_rate(slot, name, value) {
-    const aimed = rating.aim(this.working.judgement, slot, name, this.item);
-    this.decide(rating.set(aimed, slot, name, value), slot);
-  }
-
-  on_aim(slot, name) {
-    const aimed = rating.aim(this.working.judgement, slot, name, this.item);
-    if (aimed.cell !== this.working.judgement.cell) this.set({ judgement: aimed, focus: slot });
-  }
-
-  on_judge(slot, value) { this.decide(this.mode.judge(this.working.judgement, slot, value), slot); }
-
-  on_good() { return this.judgeHere(true); }
-
-  on_bad() { return this.judgeHere(false); }
-
-  on_cannot_say() { return this.judgeHere(null); }
-
-  judgeHere(value) {
-    if (this.modeName !== "good_bad") return false;
-    const { judgement, focus } = this.working;
-    const slot = focus >= 0 ? focus : this.mode.following(judgement, -1);
-    const judged = this.mode.judge(judgement, slot, value);
-    this.decide(judged, slot);
-    if (judged.good[slot] === value) this.goTo(this.mode.following(judged, slot));
-    return true;
-  }
-
-  on_reason() {
-    if (this.modeName !== "good_bad") return false;
-    this.controls.focusReason(Math.max(0, this.working.focus));
-    return true;
-  }
-
-  on_reason_text(slot, words) { this.set({ judgement: this.mode.reason(this.working.judgement, slot, storable(words)) }); }
-
-  on_left() { return this.walk(-1); }
-
-  on_right() { return this.walk(1); }
-
-  walk(by) {
-    if (this.modeName === "rating") return this.stepCell(by * this.item.criteria.length);
-    const size = this.item.shown.length;
-    if (!size) return false;
-    this.goTo(this.working.focus < 0 ? (by > 0 ? 0 : size - 1) : Math.max(0, Math.min(size - 1, this.working.focus + by)));
-    return true;
-  }
-
-  on_up() { return this.stepRow(-1); }
-
-  on_down() { return this.stepRow(1); }
-
-  stepRow(by) {
-    if (this.modeName === "rating") return this.stepCell(by);
-    const rows = Object.keys(this.working.judgement.rows ?? {});
-    if (rows.length < 2) return false;
-    const to = rows[rows.indexOf(this.working.judgement.row) + by];
-    if (to) this.on_choose(to);
-    say(CRITERION_WORDS[to] ?? to ?? "");
-    return true;
-  }
-
-  stepCell(by) {
-    const judgement = rating.step(this.working.judgement, by, this.item);
-    this.set({ judgement, focus: rating.at(judgement, this.item).slot });
-    this.controls.show(this.working);
-    return true;
-  }
-
-  goTo(slot) {
-    this.set({ focus: slot });
-    this.view.focus(slot, { move: true });
-  }
-
-  on_focus(slot) { if (slot !== this.working.focus) this.set({ focus: slot }); }
-
-  on_edit(slot = Math.max(0, this.working.focus)) {
-    if (!this.item.shown.length) return false;
-    this.set({ open: { what: "edit", slot }, focus: slot, best: true });
-    const { area } = this.correction.editor;
-    area.focus();
-    area.setSelectionRange(0, 0);
-    return true;
-  }
-
-  on_edited(slot, text, startOver = false) {
-    const edits = { ...this.working.edits, [slot]: text };
-    if (startOver) delete edits[slot];
-    this.set({ edits });
-  }
-
-  on_edited_best(best) { this.set({ best }); }
-
-  on_write() {
-    if (this.modeName !== "demonstration") this.set({ open: { what: "write" } });
-    this.own.focus();
-    this.own.node.scrollIntoView({ block: "nearest" });
-  }
-
-  on_own_text(own) { this.set({ own }); }
-
-  on_close() {
-    const typing = document.activeElement?.closest?.("textarea, input");
-    if (this.working.open && this.modeName !== "demonstration") {
-      const { open } = this.working;
-      this.set({ open: null });
-      if (open.what === "edit") this.goTo(open.slot); else byId("heading").focus();
-    } else if (typing) { if (this.working.focus >= 0) this.goTo(this.working.focus); else byId("heading").focus(); }
-    else if (this.view.against !== null) this.on_difference();
-    else if (this.guide.open) this.guide.toggle(false);
-    else return false;
-    return true;
-  }
-
-  on_difference() {
-    if (this.item.shown.length < 2) return false;
-    const slot = Math.max(0, this.working.focus);
-    this.view.compare(this.view.against === null || (this.view.against !== slot && this.item.shown.length > 2) ? slot : null);
-    say(this.view.against === null ? "Differences are no longer marked." : "Differences are marked.");
-    this.update();
-    return true;
-  }
-
-  on_raw() {
-    this.settings.setRaw(!this.settings.raw);
-    for (const { view } of this.sheets.values()) if (view.raw !== this.settings.raw) view.setRaw(this.settings.raw);
-    say(this.settings.raw ? "Texts are shown as written." : "Texts are shown formatted.");
-    if (this.item) this.update();
-    return true;
-  }
-
-  on_unfold() { say(this.view.unfoldAll() ? "Texts are shown in full." : "Long texts are folded."); }
-
-  on_reveal() {
-    if (!this.view.covered) return false;
-    this.view.reveal();
-    this.view.settle();
-    this.update();
-    if (this.modeName === "demonstration") this.own.focus(); else byId("heading").focus({ preventScroll: true });
-    return true;
-  }
-
-  on_guide() { this.guide.toggle(); return true; }
-
-  on_help() { showHelp(this.modeName); return true; }
-
-  on_flag() {
-    const { item } = this;
-    askFlag(item, this.working.focus).then((given) => {
-      if (given && this.item === item) this.dispatch("flag", { flag: given.choice, slot: given.slot, note: storable(given.note) });
-    });
-  }
-
-  on_skip() {
-    const { item } = this;
-    askSkip().then((given) => {
-      if (given && this.item === item) this.dispatch("skip", { reason: given.choice, note: storable(given.note) });
-    });
-  }
-
-  on_undo() {
-    if (this.item && this.history.length) {
-      this.set({ judgement: this.history.pop() });
-      say("Undone.");
-      return true;
-    }
-    this.takeBack();
-    return true;
-  }
-
-  async takeBack() {
-    this.busy = true;
-    this.keepDraft();
-    byId("undo").disabled = true;
-    const notice = byId("notice");
-    notice.replaceChildren();
-    try {
-      const back = await this.sent.takeBack();
-      if (back?.item) {
-        this.sheets.delete(back.item.id);
-        this.show(back.item, back.working && this.moved(back.working));
-        say("The last answer is taken back.");
-      } else notice.replaceChildren(make("p", { class: "notice" }, back === null ? "There is nothing left to undo." : "The answer is taken back; the item is with somebody else now."));
-    } catch (problem) {
-      notice.replaceChildren(make("p", { class: "notice warn" }, `Not undone: ${problem.message} The answer stands.`));
-    } finally {
-      this.busy = false;
-      byId("undo").disabled = false;
-      this.prepare();
-    }
   }
 
   /** `working` turned to the new order of the answers; nothing decided where they are not the same. */

@@ -6,6 +6,7 @@ import { HIGHEST, ranksOf, rating, STRONGEST, wordsFor } from "./judgement.js";
 const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
 const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
 const LEANING = ["a tie", "slightly better", "better", "much better"];
+const SHORT = ["tie", "slightly", "better", "much"];
 export const ordinal = (number) => `${number}${ENDINGS[ORDINALS.select(number)]}`;
 
 /** What a strength says, as a sentence. */
@@ -49,7 +50,7 @@ export class RankingView {
       make("ol", { class: "groups", "aria-label": "Placed, best first" }, groups.map((slots, rank) => make("li", { "aria-label": ordinal(rank + 1) },
         slots.map((slot, i) => [i ? make("span", { class: "level", "aria-hidden": "true" }, "=") : null, this.chip(name, slot, true)]),
         judgement.tie && current && rank === groups.length - 1 ? make("span", { class: "level waiting" }, "= …") : null))),
-      open.length ? make("div", { class: "open", role: "group", "aria-label": "Not placed yet" }, open.map((slot) => this.chip(name, slot, false))) : null,
+      open.length ? make("div", { class: "unplaced", role: "group", "aria-label": "Not placed yet" }, open.map((slot) => this.chip(name, slot, false))) : null,
       pressable({ class: "button slim tie", "aria-pressed": String(current && judgement.tie), "aria-label": "Level: tie", onclick: () => this.on("tie", name) }, "=", make("span", { class: "wide" }, " tie")));
   }
 
@@ -84,7 +85,7 @@ export class PairwiseView {
     for (let value = -STRONGEST; value <= STRONGEST; value += 1) {
       radios.push(make("label", { class: value === 0 ? "step even" : "step", title: strengthWords(value) },
         make("input", { type: "radio", name: `strength-${name}`, value, onchange: () => on("strength", value, name) }),
-        make("span", {}, make("span", { class: "unseen" }, strengthWords(value)), make("span", { "aria-hidden": "true" }, value === 0 ? "=" : String(Math.abs(value))))));
+        make("span", {}, make("span", { class: "unseen" }, strengthWords(value)), make("span", { "aria-hidden": "true", class: "worded" }, SHORT[Math.abs(value)]), make("span", { "aria-hidden": "true", class: "dotted" }, value === 0 ? "=" : "•".repeat(Math.abs(value))))));
     }
     const readout = make("p", { class: "readout" });
     const node = make("fieldset", { class: "row scale" }, make("legend", { class: several ? "row-name" : "unseen" }, several ? wordsFor(name) : "Which is better?"),

@@ -20,16 +20,16 @@ function listen(desk, settings) {
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog[open]")) return;
     const action = actionOf(event, settings);
-    if (action && desk.act(action.name, ...(action.digit ? [action.digit] : [])) !== false) event.preventDefault();
+    if (action && desk.actions.act(action.name, ...(action.digit ? [action.digit] : [])) !== false) event.preventDefault();
   });
   for (const button of document.querySelectorAll("[data-act]")) {
     button.addEventListener("mousedown", (event) => event.preventDefault());
     button.addEventListener("click", () => {
       more(false);
-      desk.act(button.dataset.act);
+      desk.actions.act(button.dataset.act);
     });
   }
-  byId("open-help").addEventListener("click", () => desk.act("help"));
+  byId("open-help").addEventListener("click", () => desk.actions.act("help"));
   byId("open-settings").addEventListener("click", () => settings.show());
   const more = (open) => {
     byId("beside").classList.toggle("open", open);

@@ -67,6 +67,7 @@ export function showHelp(mode) {
   byId("keys").replaceChildren(...keyTable(mode).map(([keys, words]) =>
     make("div", {}, make("dt", {}, keys.map((one) => (one === "–" ? "–" : make("kbd", {}, one)))), make("dd", {}, words))));
   dialog.showModal();
+  byId("help-title").focus();
 }
 
 /** Every dialog closes with Esc (the browser's own), its close buttons and a press beside it. */
