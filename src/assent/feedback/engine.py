@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 
 from assent.durable import sync_folder
 from assent.errors import StoreError
-from assent.feedback.refusals import Unavailable
+from assent.feedback.refusals import NotFound, Unavailable
 
 Row = tuple[Any, ...]
 Connect = Callable[[str, bool], DBAPIConnection]
@@ -91,7 +91,21 @@ class Session:
 
     def _execute(self, statement: Statement, values: dict[str, Any]) -> None:
         sql, fixed = statement.compiled(self.dialect)
-        self._cursor.execute(sql, {**fixed, **values} if fixed else values)
+        for name, value in values.items():
+            if (type(value) is int and not -_IDS <= value < _IDS) or (type(value) is str and "\0" in value):
+                raise _nothing_like_it(name)
+        try:
+            self._cursor.execute(sql, {**fixed, **values} if fixed else values)
+        except UnicodeEncodeError:
+            raise _nothing_like_it("text") from None
+
+
+_IDS = 2**63
+
+
+def _nothing_like_it(name: str) -> NotFound:
+    """Refuses what no column can hold before a database fails over it, each in its own way."""
+    return NotFound("no such value can be in the store", where=name, now="Check what was sent.")
 
 
 class Database:

@@ -1,0 +1,153 @@
+"""Accounts, sign-ins and invitations, on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from feedback.store_fixtures import (
+    Clock,
+    clock,
+    labelers,
+    postgres_server,
+    ranking_project,
+    sqlite_store,
+    store,
+    store_url,
+)
+
+from assent.errors import StoreError
+from assent.feedback.records import PersonRole
+from assent.feedback.refusals import Invalid, NotFound, Taken
+from assent.feedback.store import FeedbackStore
+
+__all__ = ["clock", "postgres_server", "sqlite_store", "store", "store_url"]
+
+
+def test_a_password_opens_its_own_account_only(store: FeedbackStore) -> None:
+    ada = store.create_person("Ada", PersonRole.ADMIN, "correct horse")
+    store.create_person("Bob", PersonRole.LABELER, "battery staple")
+    silent = store.create_person("Cyd", PersonRole.VIEWER, None)
+    assert store.check_password("ada", "correct horse") == ada
+    assert store.check_password("ADA ", "correct horse") == ada
+    for name, password in (("Ada", "battery staple"), ("Ada", ""), ("Cyd", ""), ("Eve", "x"), ("\ud800\0", "x")):
+        assert store.check_password(name, password) is None
+    store.set_password(silent.id, "new one")
+    assert store.check_password("cyd", "new one") == silent
+    store.update_person(ada.id, active=False)
+    assert store.check_password("Ada", "correct horse") is None
+
+
+@pytest.mark.parametrize("same", ["ada", "ADA", " Ada ", "\uff21da"])
+def test_names_that_look_alike_are_one_name(store: FeedbackStore, same: str) -> None:
+    store.create_person("Ada", PersonRole.LABELER, None)
+    with pytest.raises(Taken):
+        store.create_person(same, PersonRole.LABELER, None)
+    assert store.person_named(same).name == "Ada"
+
+
+@pytest.mark.parametrize("name", ["", "   ", "a\0b", "\ud800", "x" * 101])
+def test_names_that_cannot_be_kept_are_refused(store: FeedbackStore, name: str) -> None:
+    with pytest.raises(Invalid):
+        store.create_person(name, PersonRole.LABELER, None)
+    assert store.people() == []
+
+
+def test_only_hashes_of_passwords_and_tokens_are_in_the_file(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
+    ada = sqlite_store.create_person("Ada", PersonRole.ADMIN, "correct horse")
+    token = sqlite_store.sign_in(ada.id, lifetime_s=60).token
+    invitation = sqlite_store.invite(PersonRole.LABELER, [])
+    sqlite_store.backup(tmp_path / "copy.db")
+    with sqlite3.connect(tmp_path / "copy.db") as connection:
+        everything = "\n".join(connection.iterdump())
+    assert "$argon2id$" in everything
+    for secret in ("correct horse", token, invitation):
+        assert secret not in everything
+
+
+def test_a_sign_in_ends_by_time_by_leaving_and_with_the_account(store: FeedbackStore, clock: Clock) -> None:
+    ada = store.create_person("Ada", PersonRole.ADMIN, None)
+    first, second = (store.sign_in(ada.id, lifetime_s=60) for _ in range(2))
+    assert first.token != second.token
+    assert first.csrf != second.csrf
+    assert store.sign_in_of(first.token) == first
+    assert store.sign_in_of("") is store.sign_in_of("\ud800") is None
+    store.sign_out(first.token)
+    assert store.sign_in_of(first.token) is None
+    clock.now += 59
+    assert store.sign_in_of(second.token) == second
+    clock.now += 1
+    assert store.sign_in_of(second.token) is None
+    third = store.sign_in(ada.id, lifetime_s=60)
+    store.update_person(ada.id, active=False)
+    assert store.sign_in_of(third.token) is None
+    with pytest.raises(NotFound):
+        store.sign_in(ada.id, lifetime_s=60)
+    store.update_person(ada.id, active=True)
+    assert store.sign_in_of(third.token) is None
+
+
+def test_a_new_password_ends_every_sign_in(store: FeedbackStore) -> None:
+    ada = store.create_person("Ada", PersonRole.ADMIN, None)
+    signed_in = store.sign_in(ada.id, lifetime_s=60)
+    store.set_password(ada.id, "another")
+    assert store.sign_in_of(signed_in.token) is None
+
+
+def test_an_invitation_makes_one_account_in_its_projects(store: FeedbackStore, clock: Clock) -> None:
+    projects = [ranking_project(store, name=name) for name in ("one", "two")]
+    token = store.invite(PersonRole.LABELER, projects, lifetime_s=100)
+    assert store.invitation(token).project_ids == tuple(projects)
+    store.create_person("Bob", PersonRole.LABELER, None)
+    with pytest.raises(Taken):
+        store.accept_invitation(token, "bob", "password")
+    bea = store.accept_invitation(token, "Bea", "password")
+    assert bea.role is PersonRole.LABELER
+    assert [project.id for project in store.projects(person_id=bea.id)] == projects
+    assert store.invitation(token) is None
+    with pytest.raises(NotFound):
+        store.accept_invitation(token, "Cyd", "password")
+    late = store.invite(PersonRole.ADMIN, [], lifetime_s=100)
+    clock.now += 100
+    with pytest.raises(NotFound):
+        store.accept_invitation(late, "Cyd", "password")
+    with pytest.raises(NotFound):
+        store.invite(PersonRole.LABELER, [99])
+
+
+def test_one_invitation_used_by_many_at_once_makes_one_account(store: FeedbackStore) -> None:
+    token = store.invite(PersonRole.LABELER, [])
+    outcomes: list[str] = []
+
+    def accept(name: str) -> None:
+        try:
+            outcomes.append(store.accept_invitation(token, name, "password").name)
+        except StoreError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=accept, args=(f"name {n}",)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes)[1:] == ["refused"] * 4
+    assert len(store.people()) == 1
+
+
+def test_people_change_and_unknown_people_are_refused(store: FeedbackStore) -> None:
+    project = ranking_project(store)
+    (person,) = labelers(store, project, 1)
+    changed = store.update_person(person, role=PersonRole.VIEWER, topics_declined=("a", "b", "a"))
+    assert (changed.role, changed.topics_declined) == (PersonRole.VIEWER, ("a", "b"))
+    assert store.person(person) == changed
+    assert store.update_person(person) == changed
+    for refused in (
+        lambda: store.person(99),
+        lambda: store.set_members(project, [99]),
+        lambda: store.set_password(9, "p"),
+    ):
+        with pytest.raises(NotFound):
+            refused()
+    assert [member.id for member in store.members(project)] == [person]
