@@ -8,7 +8,7 @@ A vote is (first, second, p, m): p = P(first is better) as this answer has it, m
     pairwise     strength s in -3..3, negative for the first. As a probability: p = 1/2 - s / 6. As a margin:
                  p = 1, 1/2, 0 and m = -s / 3; for s = 1, 2, 3 the small margins of Llama 2 (arXiv 2307.09288, table 27)
     correction   edited > what was edited, and > all that does not stand above it: by the ranks in the same answer, else
-                 by the person's own judgement of the item, else what was edited was chosen: edited > chosen > all others
+                 by the person's own judgement of the item, else it was chosen: edited > chosen > all others
 
 Completions with equal texts (but for space around them) are one completion, and blank ones none: nobody can learn from
 such pairs, and training refuses them.
@@ -174,7 +174,7 @@ def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], stren
 def _votes_of_correction(
     event: Event, own: Worth | None, table: Table, places: Mapping[int, int], worth: Worth
 ) -> Iterator[Vote]:
-    """What was edited stands where the answer's ranks, else the person's own judgement of the item, else choice put it."""
+    """What was edited stands where the ranks, else the person's own judgement, else being chosen put it."""
     slot, ranked = event.payload["slot"], bool(event.payload.get("ranks"))
     if not ranked and own is not None and slot in own:
         worth = own

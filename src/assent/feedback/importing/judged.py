@@ -1,0 +1,98 @@
+"""Judgement that is in the vocabulary already (a preference file, read elsewhere) as items with answers or as gold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assent.errors import DataError
+from assent.feedback.importing.fields import text_value
+from assent.feedback.importing.imported import Imported, ImportedAnswer, ImportLimits, merge, with_key
+from assent.feedback.records import HIGHEST_RATING, STRONGEST, Candidate, EventKind, NewItem
+from assent.feedback.votes import is_prompt
+from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
+
+Judgement = Comparison | Ranking | Rating | Demonstration
+
+
+def imported_of(
+    judgements: Sequence[Judgement], *, who: str, limits: ImportLimits = ImportLimits()
+) -> tuple[Imported, ...]:
+    """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
+
+    Ratings of one prompt by one person become one item. A score that is no whole number from 1 to 7 (or 0 and 1, for
+    labels) is a DataError: a rating is not rounded unasked.
+    """
+    found = [_imported(one, who, limits) for one in judgements if not isinstance(one, Rating)]
+    found += _rated([one for one in judgements if isinstance(one, Rating)], who, limits)
+    if not found:
+        raise DataError("there is nothing to import", now="Give a file with at least one row.")
+    return merge([with_key(one) for one in found], limits)
+
+
+def strength_of(comparison: Comparison) -> int:
+    """The strength -3..0 that stands for the comparison's probability: the nearest step of the scale."""
+    return -round((comparison.probability - 0.5) * 2 * STRONGEST)
+
+
+def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: ImportLimits) -> Imported:
+    name = _who(one.provenance, who)
+    if isinstance(one, Demonstration):
+        messages = one.conversation.messages
+        if not messages or messages[-1].role is not Role.ASSISTANT:
+            raise DataError("a demonstration does not end with the assistant")
+        prompt = Conversation(messages=messages[:-1])
+        answer = ImportedAnswer(who=name, kind=EventKind.DEMONSTRATION, payload={"text": messages[-1].content})
+        return Imported(item=_item(prompt, (), limits), answers=(answer,))
+    if isinstance(one, Ranking):
+        answer = ImportedAnswer(who=name, kind=EventKind.RANKING, payload={"ranks": list(one.ranks)})
+        return Imported(item=_item(one.prompt, one.completions, limits), answers=(answer,))
+    answer = ImportedAnswer(who=name, kind=EventKind.PAIRWISE, payload={"strength": strength_of(one)})
+    return Imported(item=_item(one.prompt, (one.chosen, one.rejected), limits), answers=(answer,))
+
+
+def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
+    together: dict[tuple[Conversation, str, bool], dict[Completion, dict[str, float]]] = {}
+    for one in ratings:
+        label = one.score in (0.0, 1.0) and one.criterion == "overall"
+        if not label and (one.score != int(one.score) or not 1 <= one.score <= HIGHEST_RATING):
+            raise DataError(
+                f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}",
+                now="Bring the scores to that scale, or import rankings.",
+            )
+        of_prompt = together.setdefault((one.prompt, _who(one.provenance, who), label), {})
+        of_prompt.setdefault(one.completion, {})[one.criterion] = one.score
+    found = []
+    for (prompt, name, label), scores in together.items():
+        item = _item(prompt, tuple(scores), limits)
+        if label:
+            good = [bool(of_one["overall"]) for of_one in scores.values()]
+            payload: dict[str, object] = {"good": good, "reasons": [""] * len(good)}
+            answer = ImportedAnswer(who=name, kind=EventKind.GOOD_BAD, payload=payload)
+        else:
+            criteria = {criterion for of_one in scores.values() for criterion in of_one}
+            if any(criteria != set(of_one) for of_one in scores.values()):
+                raise DataError("the completions of a prompt are not all rated on the same criteria")
+            columns = {
+                "helpful" if name == "overall" else name: [int(of_one[name]) for of_one in scores.values()]
+                for name in sorted(criteria)
+            }
+            answer = ImportedAnswer(who=name, kind=EventKind.RATING, payload={"ratings": columns})
+        found.append(Imported(item=item, answers=(answer,)))
+    return found
+
+
+def _item(prompt: Conversation, completions: Sequence[Completion], limits: ImportLimits) -> NewItem:
+    if not is_prompt(prompt):
+        raise DataError("a prompt is empty or ends with the assistant")
+    if len(completions) > limits.completions:
+        raise DataError(
+            f"an item has {len(completions)} completions, at most {limits.completions} can be judged at once"
+        )
+    for message in prompt.messages:
+        text_value(message.content, "prompt", limits, blank=True)
+    candidates = tuple(Candidate(text=text_value(one.text, "completion", limits), stop=one.stop) for one in completions)
+    return NewItem(prompt=prompt, candidates=candidates)
+
+
+def _who(provenance: Provenance, otherwise: str) -> str:
+    return provenance.who or otherwise

@@ -1,0 +1,164 @@
+"""Imported judgement in a store: all or nothing, the same again when repeated, attributed to people of its own."""
+# ruff: noqa: F811
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
+
+from assent.errors import DataError, StoreError
+from assent.feedback.export_rows import ROW_FORMATS
+from assent.feedback.exporting import ExportOptions, export
+from assent.feedback.importing.entering import enter, mode_for
+from assent.feedback.importing.imported import Imported, ImportRow, collect
+from assent.feedback.importing.judged import imported_of
+from assent.feedback.importing.label_studio import label_studio_reader
+from assent.feedback.pairs import pairs_of, ratings_of
+from assent.feedback.records import ProjectSettings, TaskMode
+from assent.feedback.store import FeedbackStore
+from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
+
+PROMPT = Conversation.of_user("Why is the sky blue?")
+
+
+def project(store: FeedbackStore, imported: tuple[Imported, ...], **more: Any) -> int:
+    return store.create_project("p", ProjectSettings(**({"mode": mode_for(imported)} | more))).id
+
+
+def ranking(text: str, ranks: tuple[int, ...], who: str = "ann") -> Ranking:
+    completions = tuple(Completion(text=f"{text} {place}") for place in range(len(ranks)))
+    return Ranking(
+        prompt=Conversation.of_user(text), completions=completions, ranks=ranks, provenance=Provenance(who=who)
+    )
+
+
+def test_answers_enter_as_events_of_people_nobody_can_sign_in_to(sqlite_store: FeedbackStore) -> None:
+    judgements = [ranking(f"q{n}", (n % 3 + 1, 2, 3)) for n in range(120)]
+    judgements += [ranking(f"q{n}", (3, 2, 1), "bob") for n in range(60, 120)]
+    imported = imported_of(judgements, who="file")
+    number = project(sqlite_store, imported)
+    entered = enter(sqlite_store, number, imported)
+    assert (entered.added, entered.known, entered.answers, entered.people) == (120, 0, 180, 2)
+    judged = sqlite_store.judged(number)
+    by_prompt = {one.item.new.prompt.last_user_text: one for one in judged}
+    for n in (0, 61, 119):
+        events = by_prompt[f"q{n}"].events
+        wanted = [[n % 3 + 1, 2, 3]] + ([[3, 2, 1]] if n >= 60 else [])
+        assert [sorted_dense(event.payload["ranks"]) for event in events] == [sorted_dense(ranks) for ranks in wanted]
+    assert len(pairs_of(judged, consensus="votes")) == 180 * 3
+    people = {person.name: person for person in sqlite_store.people()}
+    assert set(people) == {"imported ann", "imported bob"} and not any(person.active for person in people.values())
+    assert sqlite_store.check_password("imported ann", "") is None
+    assert all(item.new.priority == 0.0 for item in sqlite_store.items(number))
+    assert sqlite_store.verify_chain() == 180
+
+
+def sorted_dense(ranks: list[int]) -> list[int]:
+    return [sorted(set(ranks)).index(rank) + 1 for rank in ranks]
+
+
+def test_importing_again_changes_nothing_and_finishes_what_was_cut_off(sqlite_store: FeedbackStore) -> None:
+    imported = imported_of([ranking(f"q{n}", (1, 2)) for n in range(7)], who="file")
+    number = project(sqlite_store, imported)
+    without = tuple(Imported(item=one.item, answers=one.answers if n < 3 else ()) for n, one in enumerate(imported))
+    assert enter(sqlite_store, number, without).answers == 3
+    again = enter(sqlite_store, number, imported)
+    assert (again.added, again.known, again.answers) == (0, 7, 4)
+    assert enter(sqlite_store, number, imported).answers == 0
+    assert len(sqlite_store.events(number)) == 7
+
+
+def test_an_item_that_others_have_filled_gets_room_for_the_imported_answer(sqlite_store: FeedbackStore) -> None:
+    number = project(sqlite_store, imported_of([ranking("q", (1, 2))], who="file"))
+    for who in ("ann", "bob", "cy"):
+        assert enter(sqlite_store, number, imported_of([ranking("q", (1, 2), who)], who="file")).answers == 1
+    assert len(sqlite_store.judged(number)[0].events) == 3
+
+
+@pytest.mark.parametrize(
+    ("judgement", "mode", "payload"),
+    [
+        (ranking("q", (2, 1)), "pairwise", {"strength": 3}),
+        (Comparison(prompt=PROMPT, chosen=Completion(text="a"), rejected=Completion(text="b"), probability=2 / 3),
+         "pairwise", {"strength": -1}),
+        (Comparison(prompt=PROMPT, chosen=Completion(text="a"), rejected=Completion(text="b"), probability=0.5),
+         "ranking", {"ranks": [1, 1]}),
+        (ranking("q", (7, 3, 7)), "ranking", {"ranks": [2, 1, 2]}),
+        (Demonstration(conversation=PROMPT.then("It scatters.")), "demonstration", {"text": "It scatters."}),
+    ],
+)  # fmt: skip
+def test_judgement_is_kept_as_the_mode_of_the_project_has_it(
+    judgement: Any,
+    mode: str,
+    payload: dict,
+    sqlite_store: FeedbackStore,
+) -> None:
+    imported = imported_of([judgement], who="file")
+    number = project(sqlite_store, imported, mode=TaskMode(mode))
+    enter(sqlite_store, number, imported)
+    (event,) = sqlite_store.events(number)
+    assert dict(event.payload) == payload
+
+
+def test_labels_and_ratings_enter_with_their_own_modes(sqlite_store: FeedbackStore) -> None:
+    labels = [
+        Rating(prompt=PROMPT, completion=Completion(text=text), score=score) for text, score in (("a", 1), ("b", 0))
+    ]
+    imported = imported_of(labels, who="file")
+    assert mode_for(imported) is TaskMode.GOOD_BAD
+    number = project(sqlite_store, imported)
+    enter(sqlite_store, number, imported)
+    assert sorted((r.completion.text, r.score) for r in ratings_of(sqlite_store.judged(number))) == [
+        ("a", 1.0),
+        ("b", 0.0),
+    ]
+
+
+def test_what_the_mode_cannot_take_is_refused_before_anything_is_kept(sqlite_store: FeedbackStore) -> None:
+    good = [ranking(f"q{n}", (1, 2)) for n in range(2500)]
+    number = project(sqlite_store, imported_of(good, who="file"), mode=TaskMode.PAIRWISE)
+    with pytest.raises(DataError, match="needs 2 completions, not 3"):
+        enter(sqlite_store, number, imported_of([*good, ranking("last", (1, 2, 3))], who="file"))
+    with pytest.raises(DataError, match="needs 2 completions, not 0"):
+        shown = Demonstration(conversation=PROMPT.then("x"))
+        enter(sqlite_store, number, imported_of([*good, shown], who="file"))
+    assert sqlite_store.items(number) == [] and sqlite_store.people() == []
+
+
+def test_judgement_can_become_control_items(sqlite_store: FeedbackStore) -> None:
+    imported = imported_of([ranking("q", (2, 1))], who="file")
+    number = project(sqlite_store, imported)
+    assert enter(sqlite_store, number, imported, gold=True).answers == 0
+    (item,) = sqlite_store.items(number)
+    assert item.new.gold == {"ranks": [2, 1]} and sqlite_store.events(number) == []
+
+
+def test_label_studio_tasks_that_we_wrote_come_back_as_the_same_pairs(
+    sqlite_store: FeedbackStore,
+    tmp_path: Path,
+) -> None:
+    imported = imported_of([ranking("q", (1, 2, 3)), ranking("r", (2, 1), "bob")], who="file")
+    number = project(sqlite_store, imported)
+    enter(sqlite_store, number, imported)
+    export(sqlite_store, number, tmp_path / "tasks.json", ExportOptions(format="label-studio"))
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    back = collect([ImportRow(place="tasks.json", fields=one) for one in tasks], label_studio_reader())
+    other = sqlite_store.create_project("back", ProjectSettings(mode=TaskMode.PAIRWISE)).id
+    assert enter(sqlite_store, other, back.imported).answers == 4
+    wanted = {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.judged(number))}
+    assert {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.judged(other))} == wanted
+
+
+def test_every_format_can_be_exported_from_a_real_store(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
+    imported = imported_of([ranking("q", (1, 2, 3))], who="file")
+    number = project(sqlite_store, imported)
+    enter(sqlite_store, number, imported)
+    for name in ROW_FORMATS:
+        try:
+            assert export(sqlite_store, number, tmp_path / f"{name}.jsonl", ExportOptions(format=name)) > 0
+        except StoreError as error:
+            assert name in ("ratings", "demonstrations", "corrections", "red-team"), error
