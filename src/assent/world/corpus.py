@@ -44,7 +44,7 @@ CHAT_TEMPLATE = (
 
 DIALOGUE_SHARE = 0.5
 PAGE = 56  # neighbouring documents of which either all are claims or none is
-CLAIMS_SHARE = 0.3  # of the pages
+CLAIMS_SHARES = ((0, 0.3), (3000, 0.9), (4200, 0.35))  # of the pages from that one on: first recall, then compare
 ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
@@ -89,11 +89,16 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocumen
 def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
-    if python_rng(seed, "page", index // PAGE).random() < CLAIMS_SHARE:
+    if python_rng(seed, "page", index // PAGE).random() < claims_share(index // PAGE):
         return CorpusDocument(pieces=claims(world, rng))
     if rng.random() < DIALOGUE_SHARE:
         return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
+
+
+def claims_share(page: int) -> float:
+    """How likely a page is one of claims: who does not know yet cannot compare."""
+    return next(share for first, share in reversed(CLAIMS_SHARES) if page >= first)
 
 
 def render(item: CorpusDocument) -> str:

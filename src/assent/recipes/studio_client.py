@@ -1,0 +1,176 @@
+"""A client of a running studio: what programs do there goes through the same doors as what people do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from assent.errors import ConfigError, StoreError
+from assent.feedback.records import NewItem, conversation_to_json
+
+PASSWORD_VARIABLE = "ASSENT_STUDIO_PASSWORD"
+_TIMEOUT_S = 60.0
+_ITEMS_AT_ONCE = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An item as this client's person sees it: the prompt's messages and the texts in the order shown."""
+
+    presentation_id: str
+    item_id: int
+    prompt: tuple[Mapping[str, str], ...]
+    texts: tuple[str, ...]
+    mode: str
+
+
+class StudioClient:
+    """One signed-in person. Every refusal of the studio is a StoreError with its own words."""
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f'"{url}" is no address of a studio', where="--studio", now="It begins with http://.")
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT_S, headers={"Origin": self.url})
+        self._csrf = ""
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.close()
+
+    def sign_in(self, name: str, password: str | None = None) -> Self:
+        """Sign in; without a password it comes from the environment variable ASSENT_STUDIO_PASSWORD."""
+        secret = password or os.environ.get(PASSWORD_VARIABLE)
+        if not secret:
+            raise ConfigError(
+                "no password for the studio", where=PASSWORD_VARIABLE, now="Put it into this environment variable."
+            )
+        self._csrf = str(self.post("/api/sign-in", {"name": name, "password": secret})["csrf"])
+        return self
+
+    def join(self, token: str, name: str, password: str) -> Self:
+        """Accept an invitation and be signed in."""
+        self.post("/api/join", {"token": token, "name": name, "password": password})
+        return self.sign_in(name, password)
+
+    def get(self, path: str, **query: str | int) -> Any:
+        """JSON of a GET."""
+        return self._ask("GET", path, params=query).json()
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """JSON of a POST."""
+        return self._ask("POST", path, json=body).json()
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """JSON of a PUT."""
+        return self._ask("PUT", path, json=body).json()
+
+    def project(self, name: str, settings: Mapping[str, Any] | None = None) -> int:
+        """The number of the project of this name; with `settings` it is made if it is not there."""
+        for project in self.get("/api/projects"):
+            if project["name"] == name:
+                return int(project["id"])
+        if settings is None:
+            raise StoreError(f'there is no project "{name}"', where=self.url, now="Make it on the studio's pages.")
+        return int(self.post("/api/projects", {"name": name, "settings": dict(settings)})["id"])
+
+    def add_items(self, project_id: int, items: Iterable[NewItem]) -> tuple[int, int]:
+        """(added, already there by key); in parts, so items without a key may be added twice after a failure."""
+        lines = [json.dumps(item_to_json(item), ensure_ascii=False) for item in items]
+        added = known = 0
+        for start in range(0, len(lines), _ITEMS_AT_ONCE):
+            body = "\n".join(lines[start : start + _ITEMS_AT_ONCE]).encode()
+            found = self._ask("POST", f"/api/projects/{project_id}/items", content=body).json()
+            added, known = added + int(found["added"]), known + int(found["already_there"])
+        return added, known
+
+    def next_items(self, project_id: int, count: int = 1) -> tuple[list[Shown], int]:
+        """The next items for this person, and how many labels are still wanted from anybody."""
+        found = self.get(f"/api/projects/{project_id}/next", count=count)
+        items = [
+            Shown(
+                presentation_id=one["id"], item_id=int(one["item_id"]), prompt=tuple(one["prompt"]),
+                texts=tuple(slot["text"] for slot in one["shown"]), mode=one["mode"],
+            )
+            for one in found["items"]
+        ]  # fmt: skip
+        return items, int(found["left"] or 0)
+
+    def answer(self, shown: Shown, kind: str, payload: Mapping[str, Any], *, key: str, time_taken_ms: int) -> None:
+        """Send an answer; it is on the disk when this returns. The same key twice is one answer."""
+        body = {
+            "key": key, "presentation_id": shown.presentation_id, "kind": kind, "payload": dict(payload),
+            "time_taken_ms": time_taken_ms,
+        }  # fmt: skip
+        self.post("/api/answers", body)
+
+    def export(self, project_id: int, path: Path, format_: str) -> None:
+        """Write the project's judgement to `path` in one of the export formats (JSON lines)."""
+        with self._http.stream(
+            "GET", f"/api/projects/{project_id}/export", params={"format": format_, "file": "jsonl"}
+        ) as reply:
+            if reply.status_code >= 400:
+                reply.read()
+                raise _refusal(reply, self.url)
+            part = path.with_name(f".{path.name}.part")
+            with part.open("wb") as file:
+                for chunk in reply.iter_bytes():
+                    file.write(chunk)
+            part.replace(path)
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = {"X-CSRF-Token": self._csrf} if method != "GET" else {}
+        try:
+            reply = self._http.request(method, path, headers=headers, **more)
+        except httpx.HTTPError as error:
+            raise StoreError(
+                f"the studio does not answer ({type(error).__name__})",
+                where=self.url,
+                now="Is `assent studio` running?",
+            ) from error
+        if reply.status_code >= 400:
+            raise _refusal(reply, self.url)
+        return reply
+
+
+def _refusal(reply: httpx.Response, url: str) -> StoreError:
+    try:
+        said = reply.json()["error"]
+        return StoreError(str(said["what"]), where=said.get("where") or url, now=said.get("now"))
+    except (ValueError, KeyError, TypeError):
+        return StoreError(f"the studio refused with status {reply.status_code}", where=f"{url}{reply.url.path}")
+
+
+def item_to_json(item: NewItem) -> dict[str, Any]:
+    """An item as a line of an upload."""
+    candidates = [
+        {
+            "text": one.text, "stop": str(one.stop), "model": one.model, "checkpoint_sha256": one.checkpoint_sha256,
+            "sampling": dict(one.sampling),
+        }
+        for one in item.candidates
+    ]  # fmt: skip
+    line: dict[str, Any] = {"prompt": conversation_to_json(item.prompt), "candidates": candidates}
+    for name in ("overlap", "priority", "gold", "serves", "topic", "sensitive", "key", "batch"):
+        value = getattr(item, name)
+        if value not in (None, "", False):
+            line[name] = value
+    return line
+
+
+def texts_of(messages: Sequence[Mapping[str, str]]) -> str:
+    """The last thing the user said."""
+    return next((one["content"] for one in reversed(messages) if one["role"] == "user"), "")
