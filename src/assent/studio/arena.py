@@ -6,6 +6,8 @@ came from different models. Flags, skips and answers taken back are none, and "b
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +75,8 @@ class Arena:
 
 
 def arena_view(table: Standings) -> dict[str, Any]:
-    """The table as the page and its script show it."""
-    return {
+    """The table as the page and its script show it; `version` changes when anything of it does."""
+    view = {
         "islands": [_island(island) for island in table.islands if island.rated],
         "alone": [island.ratings[0].model for island in table.islands if not island.rated],
         "reasons": list(table.reasons),
@@ -84,6 +86,7 @@ def arena_view(table: Standings) -> dict[str, Any]:
         "first_share": wording.share(table.first_won[0] / table.first_won[1]) if table.first_won[1] else "",
         "matrix": _matrix(table),
     }
+    return {**view, "version": hashlib.sha256(json.dumps(view, sort_keys=True).encode()).hexdigest()[:16]}
 
 
 def _island(island: Island) -> dict[str, Any]:

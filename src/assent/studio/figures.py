@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from assent.feedback.binomial import Share, exact_share
+from assent.feedback.bias import mean_share, pairs_told_alike, position_bias_of, slot_of_best, speed_of
+from assent.feedback.consensus import gold_event
 from assent.feedback.pair_agreement import PairAgreement, opinions_of, pair_agreement
 from assent.feedback.records import Event, EventKind, Judged, Project, TaskMode
-from assent.feedback.resampling import Resampling
+from assent.feedback.resampling import Estimate, Resampling
 from assent.feedback.source import PAGE, all_judged
 from assent.feedback.store import FeedbackStore
 from assent.feedback.votes import Worth, worth_of
@@ -29,13 +30,7 @@ _MOST_RECENT = 10_000  # events looked at for the pace when the studio starts
 _PATIENCE_S = 0.6  # that a first look at a page waits for its figures
 _REST = 4.0  # times as long as the counting took pass before it is done again
 _RESAMPLING = Resampling(resamples=600)
-_KINDS = {
-    TaskMode.RANKING: EventKind.RANKING,
-    TaskMode.PAIRWISE: EventKind.PAIRWISE,
-    TaskMode.RATING: EventKind.RATING,
-    TaskMode.GOOD_BAD: EventKind.GOOD_BAD,
-}
-COMPARING = frozenset(_KINDS)
+COMPARING = frozenset({TaskMode.RANKING, TaskMode.PAIRWISE, TaskMode.RATING, TaskMode.GOOD_BAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +44,18 @@ class Arm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """See the module. `useful` counts judgements that training can use, `spent_s` the time of all answers."""
+    """See the module. `useful` counts judgements that training can use, `spent_s` the time of all answers.
+
+    `gold` and `repeats` are shares of pairs told like the known answer and like one's own earlier answer; `habits`
+    names what is unusual about a person: a liking for the first place, great haste.
+    """
 
     agreement: PairAgreement
-    gold: Share
-    gold_by_person: Mapping[int, Share]
-    repeats: Share
-    repeats_by_person: Mapping[int, Share]
+    gold: Estimate
+    gold_by_person: Mapping[int, Estimate]
+    repeats: Estimate
+    repeats_by_person: Mapping[int, Estimate]
+    habits: Mapping[int, str]
     skips: Mapping[str, int]
     flags: Mapping[str, int]
     arms: Mapping[str, Arm]
@@ -113,10 +113,11 @@ def figures_of(read: Iterable[Judged], project: Project, *, whole: bool = True) 
             opinions.append(opinions_of(judged))
     return Figures(
         agreement=pair_agreement(opinions, _RESAMPLING),
-        gold=_share(tally.gold),
-        gold_by_person={person: _share([(person, fine) for fine in hits]) for person, hits in _by(tally.gold)},
-        repeats=_share(tally.repeats),
-        repeats_by_person={person: _share([(person, fine) for fine in hits]) for person, hits in _by(tally.repeats)},
+        gold=_pooled(tally.gold),
+        gold_by_person={person: mean_share(shares, _RESAMPLING) for person, shares in tally.gold.items()},
+        repeats=_pooled(tally.repeats),
+        repeats_by_person={person: mean_share(shares, _RESAMPLING) for person, shares in tally.repeats.items()},
+        habits=tally.habits(),
         skips=tally.skips,
         flags=tally.flags,
         arms=tally.arms(),
@@ -181,8 +182,10 @@ class _Tally:
     """Counts over items, one after the other."""
 
     project: Project
-    gold: list[tuple[int, bool]] = field(default_factory=list)
-    repeats: list[tuple[int, bool]] = field(default_factory=list)
+    gold: dict[int, list[float]] = field(default_factory=dict)
+    repeats: dict[int, list[float]] = field(default_factory=dict)
+    slots: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    paces: list[tuple[int, int, float]] = field(default_factory=list)
     skips: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     useful: int = 0
@@ -191,8 +194,10 @@ class _Tally:
     by_arm: dict[str, list[tuple[int, int, int]]] = field(default_factory=dict)  # milliseconds, pairs, decided ones
 
     def add(self, judged: Judged) -> None:
-        count = len(judged.item.new.candidates)
-        known = self._known(judged)
+        """Take one item with its answers."""
+        count, comparing = len(judged.item.new.candidates), self.project.settings.mode in COMPARING
+        control = gold_event(judged) if comparing else None
+        known = worth_of(control, count) if control else {}
         first: dict[int, Worth] = {}
         for event in judged.events:
             self.spent_ms += event.time_taken_ms
@@ -201,16 +206,18 @@ class _Tally:
                 refused[str(event.payload.get(reason, "other"))] += 1
                 continue
             self.times.append(event.time_taken_ms)
-            worth = worth_of(event, count) if self.project.settings.mode in COMPARING else {}
-            if known and worth:
-                self.gold.append((event.person_id, _best(worth) <= _best(known)))
-            elif event.repeat and event.person_id in first:
-                self.repeats.append((event.person_id, _best(worth) == _best(first[event.person_id])))
-            elif not event.repeat and judged.item.new.gold is None:
+            if event.time_taken_ms:
+                self.paces.append((event.person_id, judged.item.id, event.time_taken_ms))
+            worth = worth_of(event, count) if comparing else {}
+            if event.repeat:
+                _note(self.repeats, event.person_id, pairs_told_alike(first.get(event.person_id, {}), worth))
+            elif judged.item.new.gold is not None:
+                _note(self.gold, event.person_id, pairs_told_alike(known, worth, decided=True))
+            else:
                 self.useful += 1
                 self.by_arm.setdefault(judged.item.new.serves, []).append((event.time_taken_ms, *_decided(worth)))
-            if worth and not event.repeat:
-                first.setdefault(event.person_id, worth)
+            if comparing:
+                self._remember(event, worth, first)
 
     def arms(self) -> dict[str, Arm]:
         """The answers by what their items serve."""
@@ -224,22 +231,23 @@ class _Tally:
             )
         return found
 
-    def _known(self, judged: Judged) -> Worth:
-        gold, kind = judged.item.new.gold, _KINDS.get(self.project.settings.mode)
-        if gold is None or kind is None or not judged.events:
-            return {}
-        model = judged.events[0]
-        control = Event(
-            seq=0, key="", kind=kind, project_id=model.project_id, item_id=judged.item.id, person_id=0, payload=gold,
-            order=model.order, repeat=False, time_taken_ms=0, guideline_version=0, created_at=0.0,
-        )  # fmt: skip
-        return worth_of(control, len(judged.item.new.candidates))
+    def habits(self) -> dict[int, str]:
+        """What is unusual about whom."""
+        found: dict[int, list[str]] = {}
+        for bias in position_bias_of(self.slots):
+            if bias.verdict:
+                found.setdefault(bias.person_id, []).append(bias.verdict)
+        for pace in speed_of(self.paces):
+            if pace.verdict:
+                found.setdefault(pace.person_id, []).append(pace.verdict)
+        return {person: ", ".join(words) for person, words in found.items()}
 
-
-def _best(worth: Worth) -> set[int]:
-    """The places that nothing beats."""
-    highest = max(worth.values(), default=0.0)
-    return {place for place, value in worth.items() if value == highest}
+    def _remember(self, event: Event, worth: Worth, first: dict[int, Worth]) -> None:
+        slot = slot_of_best(event)
+        if slot is not None:
+            self.slots.setdefault(event.person_id, []).append((slot, len(event.order)))
+        if worth and not event.repeat:
+            first.setdefault(event.person_id, worth)
 
 
 def _decided(worth: Worth) -> tuple[int, int]:
@@ -254,12 +262,10 @@ def _count(counts: Counter[int], events: Iterable[Event]) -> None:
         counts[int(event.created_at // 3600)] += -1 if event.kind is EventKind.UNDO else 1
 
 
-def _share(hits: list[tuple[int, bool]]) -> Share:
-    return exact_share(sum(fine for _, fine in hits), len(hits))
+def _note(shares: dict[int, list[float]], person: int, share: float | None) -> None:
+    if share is not None:
+        shares.setdefault(person, []).append(share)
 
 
-def _by(hits: list[tuple[int, bool]]) -> list[tuple[int, list[bool]]]:
-    people: dict[int, list[bool]] = {}
-    for person, fine in hits:
-        people.setdefault(person, []).append(fine)
-    return list(people.items())
+def _pooled(shares: Mapping[int, list[float]]) -> Estimate:
+    return mean_share([share for one in shares.values() for share in one], _RESAMPLING)

@@ -85,8 +85,8 @@ def marks_of(item: Item, events: tuple[Event, ...], project: Project) -> list[tu
     marks = []
     if item.withdrawn:
         marks.append(("withdrawn", "warn"))
-    elif _people(events) >= _wanted(item, project):
-        marks.append(("finished", "good"))
+    elif item.new.gold is None and _people(events) >= _wanted(item, project):
+        marks.append(("finished", ""))
     if kinds[EventKind.FLAG]:
         marks.append(("flagged", "bad"))
     if kinds[EventKind.SKIP]:
@@ -202,7 +202,9 @@ def _row(item: Item, events: tuple[Event, ...], project: Project) -> dict[str, A
     return {
         "id": item.id,
         "prompt": wording.excerpt(item.new.prompt.last_user_text) or "(no prompt)",
-        "answers": f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}",
+        "answers": wording.count(_people(events))
+        if item.new.gold is not None
+        else f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}",
         "marks": marks_of(item, events, project),
         "topic": item.new.topic,
     }

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from assent.feedback.export_rows import ROW_FORMATS
@@ -39,6 +39,12 @@ _FORMAT_WORDS = {
 }
 _NEW = ProjectSettings(overlap=2, gold_share=0.05, repeat_share=0.05)
 _LONGEST_DOCUMENT = 60_000
+
+
+def _filter(
+    text: Choice = "", state: Choice = "", topic: Choice = "", batch: Choice = "", serves: Choice = ""
+) -> Filter:
+    return Filter(text=text.strip(), state=state, topic=topic.strip(), batch=batch.strip(), serves=serves)
 
 
 def operator_pages_router(views: OperatorViews) -> APIRouter:
@@ -96,7 +102,7 @@ def _add_items(router: APIRouter, views: OperatorViews) -> None:
         request: Request,
         project_id: Id,
         actor: Viewer,
-        wanted: Annotated[Filter, Query()],
+        wanted: Annotated[Filter, Depends(_filter)],
         after: After = 0,
     ) -> Response:
         """The project's items, filtered."""

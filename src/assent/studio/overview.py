@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assent.feedback.binomial import Share
 from assent.feedback.progress import PersonProgress, Progress
 from assent.feedback.records import Project, TaskMode
 from assent.feedback.resampling import Estimate
@@ -15,8 +14,8 @@ from assent.studio.wording import DASH, NOTHING
 
 FIGURES = (
     ("agreement", "Agreement"),
-    ("gold", "Control items right"),
-    ("repeats", "Same answer again"),
+    ("gold", "Right on control items"),
+    ("repeats", "Agreement with oneself"),
     ("answers", "Answers"),
     ("median", "Time for an answer"),
     ("cost", "Cost per useful label"),
@@ -31,6 +30,7 @@ PEOPLE_HEAD = (
     ("Control items", True),
     ("Same again", True),
     ("Last answer", True),
+    ("Habits", True),
 )
 PURPOSES = {
     "reward_model": "for the reward model",
@@ -80,7 +80,9 @@ def project_row(project: Project, progress: Progress, *, members: int, now: floa
         "mode_name": wording.MODE_NAMES[project.settings.mode],
         "people": wording.counted(members, "member"),
         "done": done(progress.finished, progress.items),
-        "items": f"{wording.count(progress.finished)} of {wording.counted(progress.items, 'item')} finished",
+        "items": f"{wording.count(progress.finished)} of {wording.counted(progress.items, 'item')} finished"
+        if progress.items
+        else "no items yet",
         "answers": wording.count(progress.answers),
         "pace": f"{'answer' if progress.answers == 1 else 'answers'}, the last {wording.ago(latest, now)}"
         if latest
@@ -150,11 +152,11 @@ def _between(estimate: Estimate) -> str:
     return wording.span(estimate.low, estimate.high, digits=0, per_cent=True) or "interval unknown"
 
 
-def _rate(share: Share | None, what: str, counting: bool) -> tuple[str, str]:
+def _rate(share: Estimate | None, what: str, counting: bool) -> tuple[str, str]:
     if share is None or share.value is None:
         return NOTHING, _COUNTING if counting else f"no {what} answered yet"
-    ends = wording.span(share.low, share.high, digits=0, per_cent=True)
-    return wording.share(share.value), f"{ends}, of {wording.counted(share.count, what)}"
+    ends = _between(share)
+    return wording.share(share.value), f"{ends} of pairs, on {wording.counted(share.count, what)}"
 
 
 def _effort(project: Project, progress: Progress, figures: Figures | None) -> dict[str, str]:
@@ -191,12 +193,15 @@ def _person(person: int, one: PersonProgress, figures: Figures | None, name: str
         _brief(gold),
         _brief(repeats),
         wording.ago(one.last_at, now),
+        figures.habits.get(person, "") if figures else "",
     ]
 
 
-def _brief(share: Share | None) -> str:
+def _brief(share: Estimate | None) -> str:
     if share is None or share.value is None:
         return NOTHING
+    if share.low is None or share.high is None:
+        return wording.share(share.value)
     return f"{wording.share(share.value)} ({100 * share.low:.0f}{DASH}{100 * share.high:.0f})"
 
 
@@ -204,7 +209,9 @@ def _people_note(project: Project, figures: Figures | None) -> str:
     if figures is None or project.settings.mode not in COMPARING:
         return ""
     read = "" if figures.whole else " Quality is counted on a spread sample of the answers."
-    return f"Control items: the share in which the best completion was found. In brackets, 95 % intervals.{read}"
+    return (
+        f"Control items and repeats: the share of pairs put in the same order. In brackets, 95\u00a0% intervals.{read}"
+    )
 
 
 def _refusals(progress: Progress, figures: Figures | None) -> list[list[str]]:

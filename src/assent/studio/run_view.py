@@ -20,7 +20,6 @@ _WORDS = {
 
 def run_view(run: RunSummary, now: float) -> dict[str, Any]:
     """A run as lists and its own page show it."""
-    steps = f"{wording.count(run.step)} of {wording.count(run.total)}" if run.total else wording.count(run.step)
     return {
         "name": run.name,
         "address": f"/runs/{quote(run.name)}",
@@ -28,7 +27,7 @@ def run_view(run: RunSummary, now: float) -> dict[str, Any]:
         "state": run.state,
         "tone": _TONES.get(run.state, ""),
         "done": done(run.step, run.total),
-        "steps": f"{steps} {'step' if run.total == 1 or (not run.total and run.step == 1) else 'steps'}",
+        "steps": _steps(run),
         "updated": _ago(run.updated, now),
         "words": _WORDS.get(run.state, ""),
     }
@@ -43,6 +42,12 @@ def sample_view(sample: RunSample) -> dict[str, Any]:
         "stop": sample.stop,
         "reward": sample.reward,
     }
+
+
+def _steps(run: RunSummary) -> str:
+    if run.total:
+        return f"{wording.count(run.step)} of {wording.counted(run.total, 'step')}"
+    return wording.counted(run.step, "step") if run.step else wording.NOTHING
 
 
 def _ago(updated: str, now: float) -> str:

@@ -209,7 +209,7 @@ export class LineChart {
     const x = (value) => left + ((right - left) * (value - first)) / (last - first);
     const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
     const path = (points) => points.map(([px, py]) => `${x(px).toFixed(1)},${y(py).toFixed(1)}`).join(" ");
-    const xTicks = ticks(first, last, Math.max(2, Math.floor((right - left) / 90)));
+    const xTicks = ticks(first, last, Math.max(3, Math.floor((right - left) / 90)));
     const parts = [...yAxis(ticks(low, high, 4), y, left, right),
       svg("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
       ...xTicks.map((value) => svg("text", { class: "tick", x: x(value), y: bottom + 17, "text-anchor": "middle" }, tickText(value, xTicks)))];
@@ -278,7 +278,7 @@ export class BarChart {
       const gap = Math.min(3, wide * 0.2);
       if (bar.value) parts.push(svg("rect", { class: `bar t-${bar.tone ?? "one"}`, x: left + wide * i + gap / 2, width: Math.max(1, wide - gap), y: y(bar.value), height: bottom - y(bar.value), rx: Math.min(2, wide / 5) }));
       if (bar.label) {
-        if (labelled % every === 0) parts.push(svg("text", { class: "tick", x, y: bottom + 17, "text-anchor": "middle" }, bar.label));
+        if (labelled % every === 0 && x < right - 12) parts.push(svg("text", { class: "tick", x, y: bottom + 17, "text-anchor": "middle" }, bar.label));
         labelled += 1;
       }
       return { x, dots: [], lines: [bar.title ?? bar.label, `${number(bar.value)} ${this.yName}`] };
@@ -332,7 +332,7 @@ export class DotChart {
       else parts.push(svg("line", { class: `whisker ${tone}`, x1: to, x2: to, y1: y - 5, y2: y + 5 }));
       parts.push(svg("circle", { class: `dot ${tone}`, cx: x(row.value), cy: y, r: 5.5 }, svg("title", {}, `${row.name}: ${row.note ?? number(row.value)}`)));
       parts.push(svg("text", { class: "row-name", x: narrow ? left : left - 14, y: narrow ? y - 16 : y, dy: narrow ? 0 : ".32em", "text-anchor": narrow ? "start" : "end" }, name));
-      parts.push(svg("text", { class: "row-value", x: narrow ? right : right + 14, y: narrow ? y - 16 : y, dy: narrow ? 0 : ".32em", "text-anchor": narrow ? "end" : "start" }, number(Math.round(row.value))));
+      parts.push(svg("text", { class: "row-value", x: narrow ? right : frame.width - 12, y: narrow ? y - 16 : y, dy: narrow ? 0 : ".32em", "text-anchor": "end" }, number(Math.round(row.value))));
     });
     frame.paint(parts);
   }

@@ -4,14 +4,14 @@ import { dialogOf, fill, get, onSubmit, poll } from "./operator.js";
 import { send } from "./net.js";
 
 const overview = document.getElementById("overview");
-const pace = new BarChart(document.getElementById("chart-hours"), { title: "Answers an hour", caption: "The last 48 hours, in this browser's time.", xName: "hour", yName: "answers" });
+const pace = new BarChart(document.getElementById("chart-hours"), { title: "Answers an hour", caption: "The last 48 hours, in this browser's time.", xName: "hour", yName: "answers", height: 210 });
 
 function hours(starts) {
-  return starts.map(([seconds, value], i) => {
+  return starts.map(([seconds, value]) => {
     const start = new Date(seconds * 1000), hour = start.getHours();
-    const day = start.toLocaleDateString(undefined, { weekday: "short", day: "numeric" });
+    const day = `${start.toLocaleDateString("en", { weekday: "short" })} ${start.getDate()}`;
     const label = hour === 0 ? day : hour % 6 === 0 ? `${hour}:00` : "";
-    return { label: i === 0 && !label ? "" : label, value, title: `${day}, ${hour}:00` };
+    return { label, value, title: `${day}, ${hour}:00` };
   });
 }
 
