@@ -16,6 +16,7 @@ demo: $(READY)            ## the whole loop on the embedded world; writes runs/d
 
 test: $(READY)            ## all tests
 	scripts/browser
+	scripts/postgres
 	scripts/axe
 	$(BIN)/python -m pytest
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assent import __version__
-from assent.errors import AssentError
+from assent.errors import AssentError, ConfigError
 
 _DESCRIPTION = "Align language models with human judgement: preferences in, an aligned model and the evidence out."
 
@@ -23,6 +23,7 @@ class Command:
     example: str
     entry: str
     flags: tuple[str, ...]
+    light: bool = False  # takes its flags as keywords and needs no torch
 
 
 _TRAIN = ("model", "data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
@@ -76,6 +77,31 @@ COMMANDS = {
         entry="assent.recipes.inference:run_chat",
         flags=("model", "set", "settings"),
     ),
+    "studio": Command(
+        help="open the site where people judge and runs are watched",
+        example="assent studio --store studio.db --runs runs",
+        entry="assent.recipes.studio_command:run_studio",
+        flags=("store", "host", "port", "runs_folder", "studio_settings", "studio_set"),
+        light=True,
+    ),
+    "serve": Command(
+        help="answer as a model behind an OpenAI-compatible address",
+        example="assent serve runs/ppo --port 8000",
+        entry="assent.recipes.serving:run_serve",
+        flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
+    ),
+    "collect": Command(
+        help="sample completions and ask people about those worth asking",
+        example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
+        entry="assent.recipes.collecting:run_collect",
+        flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
+    ),
+    "round": Command(
+        help="one whole round: sample, ask, wait, learn, train, evaluate; again for the next",
+        example="assent round --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642 --out rounds",
+        entry="assent.recipes.rounds:run_round",
+        flags=("model", "data", "eval_data", "studio", "out", "set", "settings", "format", "on_bad_row"),
+    ),
     "report": Command(
         help="put several runs on one page",
         example="assent report runs/sft runs/reward runs/ppo --out runs/together",
@@ -127,6 +153,35 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"metavar": "MODEL", "help": "folder of a reward model or classifier, or a function FILE.py:NAME"},
     ),
     "against": (("--against",), {"metavar": "MODEL", "help": "a model to compare with"}),
+    "store": (
+        ("--store",),
+        {
+            "default": "studio.db",
+            "metavar": "STORE",
+            "help": "file of the store, or postgresql://... (default: studio.db)",
+        },
+    ),
+    "host": (("--host",), {"metavar": "HOST", "help": "address to listen on (default: 127.0.0.1)"}),
+    "port": (("--port",), {"type": int, "metavar": "PORT", "help": "port to listen on"}),
+    "runs_folder": (("--runs",), {"dest": "runs", "metavar": "FOLDER", "help": "folder of runs to show"}),
+    "studio_settings": (
+        ("--settings",),
+        {"dest": "settings_file", "metavar": "FILE.toml", "help": "settings from a TOML file; --set wins"},
+    ),
+    "studio_set": (
+        ("--set",),
+        {"dest": "overrides", "action": "append", "default": [], "metavar": "KEY=VALUE", "help": "one setting"},
+    ),
+    "served": (("model",), {"metavar": "MODEL", "help": "folder of a model or run, or a hub name"}),
+    "name": (("--name",), {"metavar": "NAME", "help": "what the model is called (default: its folder)"}),
+    "api_key_env": (
+        ("--api-key-env",),
+        {"metavar": "VARIABLE", "help": "environment variable that holds the key to ask for"},
+    ),
+    "studio": (
+        ("--studio",),
+        {"required": True, "metavar": "URL", "help": "a running studio; its password in ASSENT_STUDIO_PASSWORD"},
+    ),
     "runs": (("runs",), {"nargs": "+", "metavar": "RUN", "help": "run folders"}),
     "pipeline": (("pipeline",), {"metavar": "SETTINGS.toml", "help": "the stages, in order"}),
     "seeds": (("--seeds",), {"type": int, "default": 1, "metavar": "N", "help": "how many seeds to run"}),
@@ -163,9 +218,14 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors people can mend are one line on stderr, never a traceback."""
     parsed = build_parser().parse_args(arguments)
-    module, function = COMMANDS[parsed.command].entry.split(":")
+    command = COMMANDS[parsed.command]
+    module, function = command.entry.split(":")
     try:
-        importlib.import_module("assent.recipes.terminal").run(module, function, parsed)
+        if command.light:
+            keywords = {name: value for name, value in vars(parsed).items() if name != "command"}
+            getattr(_imported(module), function)(**keywords)
+        else:
+            _imported("assent.recipes.terminal").run(module, function, parsed)
     except AssentError as error:
         print(f"assent: {error}", file=sys.stderr)
         return error.exit_code
@@ -176,6 +236,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return 0
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("assent"):
+            raise
+        now = 'Install the extra: pip install "assent[studio]".'
+        raise ConfigError(f"the library {error.name} is not installed", now=now) from error
 
 
 if __name__ == "__main__":

@@ -18,16 +18,17 @@ from pydantic import Field
 
 from assent.config import as_dict, merge
 from assent.data.load import ReadOptions, load_comparisons, load_prompts
-from assent.durable import sha256_file, write_atomic
+from assent.durable import write_atomic
 from assent.errors import ConfigError, Interrupted, RunError
 from assent.interrupts import StopRequest
+from assent.recipes.collecting import Collector, open_project
 from assent.recipes.commands import run_dpo, run_ppo, run_reward
 from assent.recipes.evaluation import run_eval
 from assent.recipes.inputs import model_folder, read_all, require_data
 from assent.recipes.job_settings import JobSettings
 from assent.recipes.models import load_language_model, load_reward_model
 from assent.recipes.progress import Display
-from assent.recipes.questions import AskingSettings, new_items, questions, sample_pool, shuffled
+from assent.recipes.questions import AskingSettings, shuffled
 from assent.recipes.request import Request
 from assent.recipes.simulated_labelers import label_with_people
 from assent.recipes.studio_client import StudioClient
@@ -154,29 +155,17 @@ class _Work:
     def ask(self) -> None:
         """Sample from the round's policy, choose, and put the questions into the project's queue."""
         settings, number = self.settings, self.round.number
-        model = load_language_model(self.round.start, machine=settings.machine)
-        prompts = self._prompts()
-        total = len(prompts) * settings.asking.samples_per_prompt
-        seed = derive(settings.seed, "round", number)
-        with self.display.stage("sample", total, unit="texts") as stage:
-            pool = sample_pool(model, prompts, settings.asking, seed=seed, progress=stage.counter)
-        if not pool.prompts:
-            raise RunError("every prompt got one and the same text", now="Raise asking.temperatures.")
-        reward_folder = self._before() / "reward" / "model"
         reward, judged = None, list[Comparison]()
         if number > 1:
-            reward = load_reward_model(str(reward_folder), machine=settings.machine)
+            reward = load_reward_model(str(self._before() / "reward" / "model"), machine=settings.machine)
             judged = list(load_comparisons(str(self._before() / "judgements.jsonl"), ReadOptions()).examples)
-        asked = questions(pool, settings.asking, seed=seed, reward=reward, judged=judged)
-        items = new_items(
-            pool, asked, count=settings.questions, batch=f"round-{number}", model=f"round-{number - 1}",
-            sha256=_weights_hash(self.round.start),
+        project = open_project(self.studio, settings.project, settings.asking, overlap=settings.overlap)
+        model = load_language_model(self.round.start, machine=settings.machine)
+        seed = derive(settings.seed, "round", number)
+        Collector(model=model, settings=settings.asking, seed=seed, display=self.display).fill(
+            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}", reward=reward,
+            judged=judged,
         )  # fmt: skip
-        shown = max(len(item.candidates) for item in items)
-        mode = "pairwise" if shown == 2 else "ranking"
-        project = self.studio.project(settings.project, {"mode": mode, "overlap": settings.overlap})
-        added, known = self.studio.add_items(project, items)
-        self.display.say(f"{added} questions asked in the project {settings.project} ({known} were there already)")
 
     def wait(self) -> None:
         """Wait until every label that is wanted is given (simulated people give them now); write judgements.jsonl."""
@@ -283,11 +272,6 @@ def _stopped(left: int, exit_code: int) -> Interrupted:
     error = Interrupted(f"stopped while waiting for {left} labels", now="The same command goes on; nothing is lost.")
     error.exit_code = exit_code
     return error
-
-
-def _weights_hash(folder: str) -> str:
-    file = Path(folder) / "model.safetensors"
-    return sha256_file(file) if file.is_file() else ""
 
 
 def _show_gold(out: Path, rounds: int, display: Display) -> None:

@@ -1,0 +1,118 @@
+"""`assent collect`: sample completions from a policy, choose what to ask, put the questions into a studio's queue."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from assent.data.load import ReadOptions, load_comparisons, load_prompts
+from assent.durable import sha256_file
+from assent.errors import RunError, StoreError
+from assent.recipes.inputs import model_folder, read_all, require_data
+from assent.recipes.job_settings import JobSettings
+from assent.recipes.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from assent.recipes.progress import Display
+from assent.recipes.questions import AskingSettings, new_items, questions, sample_pool, shuffled
+from assent.recipes.request import Request
+from assent.recipes.studio_client import StudioClient
+from assent.seeds import derive
+from assent.types import Comparison, Conversation
+from assent.world.facts import build_world
+from assent.world.prompts import make_prompts
+
+WORLD = "world"
+
+
+class CollectJob(JobSettings):
+    """`assent collect`: `questions` of at most `prompts` prompts are asked; `batch` names them in the studio."""
+
+    project: str = "preferences"
+    admin: str = "admin"
+    batch: str = "collected"
+    prompts: int = Field(default=600, ge=2)
+    questions: int = Field(default=300, ge=1)
+    overlap: int = Field(default=1, ge=1)
+    asking: AskingSettings = AskingSettings()
+
+
+def run_collect(request: Request, display: Display) -> None:
+    """Fill the queue. With --reward, what that reward model would learn most from is asked first."""
+    files, settings = request.files, request.settings(CollectJob)
+    require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
+    path, reward_path = model_folder(files.model), request.text("reward")
+    if files.data == (WORLD,):
+        made = make_prompts(build_world(0), split="train", count=settings.prompts, seed=settings.seed)
+        prompts = [prompt.conversation for prompt in made]
+    else:
+        data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+        prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
+    with StudioClient(request.text("studio") or "") as studio:
+        studio.sign_in(settings.admin)
+        project = open_project(studio, settings.project, settings.asking, overlap=settings.overlap)
+        reward = None
+        judged: Sequence[Comparison] = ()
+        if reward_path:
+            reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
+            judged = judged_so_far(studio, project)
+            display.say(f"{len(judged)} judged pairs tell the reward model's heads apart")
+        model = load_language_model(path, machine=settings.machine)
+        collector = Collector(model=model, settings=settings.asking, seed=settings.seed, display=display)
+        collector.fill(
+            studio, project, prompts, count=settings.questions, batch=settings.batch, reward=reward, judged=judged
+        )
+
+
+def open_project(studio: StudioClient, name: str, asking: AskingSettings, *, overlap: int) -> int:
+    """The project of that name, made if it is not there: pairs for two completions a question, else rankings."""
+    mode = "pairwise" if asking.shown == 2 else "ranking"
+    return studio.project(name, {"mode": mode, "overlap": overlap})
+
+
+def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
+    """All judgement of a project as pairs with soft labels; none where there is none yet."""
+    with tempfile.TemporaryDirectory(prefix="assent-judged-") as folder:
+        path = Path(folder) / "pairs.jsonl"
+        try:
+            studio.export(project, path, "pairs")
+        except StoreError:
+            return []
+        return list(load_comparisons(str(path), ReadOptions()).examples)
+
+
+class Collector:
+    """Samples from one model and asks about what it wrote."""
+
+    def __init__(self, *, model: LanguageModel, settings: AskingSettings, seed: int, display: Display) -> None:
+        self.model, self.settings, self.seed, self.display = model, settings, seed, display
+
+    def fill(
+        self,
+        studio: StudioClient,
+        project: int,
+        prompts: Sequence[Conversation],
+        *,
+        count: int,
+        batch: str,
+        reward: RewardModel | None = None,
+        judged: Sequence[Comparison] = (),
+    ) -> int:
+        """Put up to `count` questions into the queue; returns how many were new. Asking the same again adds nothing."""
+        total = len(prompts) * self.settings.samples_per_prompt
+        with self.display.stage("sample", total, unit="texts") as stage:
+            pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
+        if not pool.prompts:
+            raise RunError("every prompt got one and the same text", now="Raise asking.temperatures.")
+        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, judged=judged)
+        items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
+        added, known = studio.add_items(project, items)
+        already = f" ({known} were there already)" if known else ""
+        self.display.say(f"{added} questions wait in the studio{already}")
+        return added
+
+
+def _hash(folder: str) -> str:
+    file = Path(folder) / "model.safetensors"
+    return sha256_file(file) if file.is_file() else ""
