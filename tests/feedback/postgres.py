@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,8 +57,15 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it takes connections; an unclean stop is recovered from."""
         options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300 -c fsync={int(self._fsync)}"
-        log = str(self.folder / "log")
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", log, "-o", options, "start")
+        command = ["pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options]
+        for last_try in (False, False, False, False, True):
+            try:
+                self._run(*command, "start")
+                return
+            except subprocess.CalledProcessError:  # the memory of a killed server is not free at once
+                if last_try:
+                    raise
+                time.sleep(0.5)
 
     def stop(self) -> None:
         """Stop at once; nothing needs to be kept."""

@@ -144,7 +144,7 @@ class Writer:
         self._database, self._clock, self._before = database, clock, before_each_group
         self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._connection: PoolProxiedConnection | None = None
-        self._committing, self._patience_s = False, _PATIENCE_S
+        self._committing, self._failing, self._patience_s = False, False, _PATIENCE_S
         self._closed = threading.Event()
         self._door = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="assent-store-writer", daemon=True)
@@ -195,7 +195,7 @@ class Writer:
         while jobs:
             try:
                 alone = self._attempt(jobs)
-                self._patience_s = _PATIENCE_S
+                self._worked()
                 break
             except (self._database.Error, SQLAlchemyError) as error:
                 lost, committing = self._database.lost(self._connection), self._committing
@@ -208,6 +208,12 @@ class Writer:
             for job in jobs:
                 self._write([job])
 
+    def _worked(self) -> None:
+        self._patience_s = _PATIENCE_S
+        if self._failing:
+            _log.warning("the store writes again")
+        self._failing = False
+
     def _refused(
         self, jobs: list[_Job], error: BaseException, *, lost: bool, committing: bool, started: float
     ) -> list[_Job]:
@@ -216,7 +222,9 @@ class Writer:
         wait = lost and time.monotonic() - started < self._patience_s
         if lost and not wait:
             self._patience_s = 0.0  # until it is back: fail at once
-        _log.warning("the store could not write: %s", refusal)
+        if not self._failing:
+            _log.warning("the store could not write: %s", refusal)
+        self._failing = True
         again = [job for job in jobs if wait and (job.again or not committing)]
         for job in jobs:
             if job not in again:
@@ -252,9 +260,5 @@ class Writer:
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            connection.close()
-        except (self._database.Error, SQLAlchemyError) as error:
-            _log.warning("closing the store's connection: %s", error)
+        if connection is not None:
+            connection.invalidate()
