@@ -113,10 +113,18 @@ def worth_of(event: Event, count: int, *, criterion: str = "") -> Worth:
 
     Pairwise strengths and corrections become worths too, so that they can be ranked. Raises StoreError.
     """
+    worth = worth_of_payload(event.kind, event.payload, count, criterion=criterion)
+    if worth is None:
+        raise unreadable(event)
+    return worth
+
+
+def worth_of_payload(kind: EventKind, payload: Mapping[str, Any], count: int, *, criterion: str = "") -> Worth | None:
+    """`worth_of` of a payload alone; None for one that is none of its kind."""
     try:
-        return _worth(event.kind, event.payload, count, criterion)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise unreadable(event) from error
+        return _worth(kind, payload, count, criterion)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def unreadable(event: Event) -> StoreError:
