@@ -202,10 +202,10 @@ class Answer:
         demonstration  {"text": "..."}
         chat_turn      {"conversation": [{"role","content"}], "a": "...", "b": "..." or null, "choice": "a|b|tie|both_bad"}
         red_team       {"conversation": [...], "reached": 0..10, "note": ""}
-        What the server adds to the two: chat_turn {"turn": 1, "models": {"a": name, "b": name or null},
-        "sampling": {"a": {...}, "b": {...} or null}, "goes_on": "a", "b" or null} and
-        red_team {"model": name, "sampling": {...}}. A chat_turn's a and b stand as shown; sides are drawn per turn.
-        "conversation" ends with the message that a and b answer; `goes_on` is the answer that the talk went on with.
+        What the server adds to the two: chat_turn {"turn": 1, "models": [name of a, name of b or null],
+        "sampling": [{...}, {...} or null], "goes_on": "a", "b" or null} and red_team {"model": name,
+        "sampling": {...}}. A chat_turn's a and b stand as shown; who is a is drawn for every turn. "conversation" ends
+        with the message that a and b answer; `goes_on` is the answer with which the talk went on.
         flag           {"flag": "harmful", "slot": 0 or null, "note": ""}
         skip           {"reason": "unclear", "note": ""}
     `key` is the client's idempotency key: the same key again changes nothing and returns the first event.

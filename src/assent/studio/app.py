@@ -9,7 +9,10 @@ from assent import __version__
 from assent.feedback.store import FeedbackStore
 from assent.studio import error_page
 from assent.studio.accounts_api import accounts_router
+from assent.studio.answers import DurableEvents, add_answer_route
+from assent.studio.chat_api import chat_router
 from assent.studio.labeling_api import labeling_router
+from assent.studio.operator_api import operator_routers
 from assent.studio.pages import pages_router
 from assent.studio.project_api import project_router
 from assent.studio.security import ADMIN, Guard, check_every_route
@@ -25,7 +28,10 @@ def create_app(store: FeedbackStore, settings: StudioSettings) -> FastAPI:
     )  # fmt: skip
     app.state.guard = Guard(store, settings)
     error_page.install(app)
-    for router in (labeling_router(store), accounts_router(store), project_router(store), pages_router(store)):
+    durable = DurableEvents(store)
+    add_answer_route(app.router, store, durable)
+    routers = [labeling_router(store, durable), accounts_router(store), project_router(store), pages_router(store)]
+    for router in (*routers, chat_router(store, settings), *operator_routers(store, settings)):
         app.include_router(router)
 
     @app.get("/api/openapi.json", include_in_schema=False, dependencies=[Depends(ADMIN)])

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from assent.feedback.records import PersonRole
+from assent.feedback.records import PersonRole, TaskMode
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import not_found
 from assent.studio.schemas import Id, TokenInPath
@@ -69,6 +69,8 @@ def _add_labeling(router: APIRouter, store: FeedbackStore) -> None:
     def label(request: Request, project_id: Id, actor: Labeler) -> Response:
         """One screen, one decision."""
         project = guard_of(request).project_now(actor, project_id)
+        if project.settings.mode in (TaskMode.CHAT, TaskMode.RED_TEAM):
+            return RedirectResponse(f"/chat/{project_id}", 303)
         return page("label.html", actor=actor, project=project)
 
 

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import Path as InPath
 from fastapi import Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from assent.feedback.records import (
     ANSWER_KINDS,
@@ -32,6 +31,13 @@ from assent.types import Conversation, Message, Role, StopReason
 
 HIGHEST_ID = 2**31 - 1
 _LONGEST_TEXT = 200_000
+_SENT_KINDS = ANSWER_KINDS - {
+    EventKind.CHAT_TURN,
+    EventKind.RED_TEAM,
+}  # these the server writes: it knows who said what
+
+
+_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM}  # talks are kept as the server heard them
 
 
 def _storable(text: str) -> str:
@@ -41,8 +47,8 @@ def _storable(text: str) -> str:
 
 
 def _kind_of_answer(kind: EventKind) -> EventKind:
-    if kind not in ANSWER_KINDS:
-        raise ValueError(f"expected one of {', '.join(sorted(ANSWER_KINDS))}")
+    if kind not in _SENT_KINDS:
+        raise ValueError(f"expected one of {', '.join(sorted(_SENT_KINDS))}")
     return kind
 
 
@@ -79,14 +85,6 @@ class AnswerIn(Incoming):
     kind: Annotated[EventKind, AfterValidator(_kind_of_answer)]
     payload: dict[str, Any]
     time_taken_ms: Annotated[int, Field(ge=0, le=86_400_000)] = 0
-
-    @field_validator("payload")
-    @classmethod
-    def _does_not_name_models(cls, payload: dict[str, Any]) -> dict[str, Any]:
-        for name in ("model", "models"):
-            if name in payload:
-                raise PydanticCustomError("server_field", "only the server says which model spoke", {"under": name})
-        return payload
 
     def answer(self) -> Answer:
         """The same in the store's words."""

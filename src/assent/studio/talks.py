@@ -1,0 +1,179 @@
+"""Talks with models: what was said, the answers that wait for a judgement, and how a judgement goes on.
+
+A chat's turns are events, so its state can always be read back from the store. What is only held here is the turn that
+is not judged yet, and the whole of a red-team talk until it is rated.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from assent.feedback.records import (
+    Event,
+    EventKind,
+    Presentation,
+    TaskMode,
+    conversation_from_json,
+    conversation_to_json,
+)
+from assent.types import Conversation, Message, Role, StopReason
+
+MOST_TURNS = 100
+_MOST_TALKS = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One model's answer to the last message, with how it was asked for."""
+
+    endpoint: str
+    text: str
+    stop: StopReason
+    sampling: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Answers that wait for a judgement; `conversation` ends with the message that they answer."""
+
+    id: str
+    conversation: Conversation
+    sides: tuple[Side, ...]
+
+    def payload(self, choice: str, number: int) -> dict[str, Any]:
+        """The judged turn as it is kept."""
+        first, second = self.sides[0], self.sides[1] if len(self.sides) == 2 else None
+        return {
+            "conversation": conversation_to_json(self.conversation),
+            "a": first.text,
+            "b": second.text if second else None,
+            "choice": choice,
+            "turn": number,
+            "models": [first.endpoint, second.endpoint if second else None],
+            "sampling": [dict(first.sampling), dict(second.sampling) if second else None],
+            "goes_on": goes_on(choice),
+        }
+
+
+def goes_on(choice: str) -> str | None:
+    """Which answer the talk goes on with; of two that are level the first, whose place was drawn by lot."""
+    return {"a": "a", "b": "b", "tie": "a", "both_bad": None}[choice]
+
+
+@dataclass(slots=True)
+class Talk:
+    """One person's talk under one presentation. `judged` are the numbers of its standing turns, oldest first."""
+
+    presentation: Presentation
+    mode: TaskMode
+    messages: tuple[Message, ...] = ()
+    suggestion: str = ""
+    judged: tuple[int, ...] = ()
+    pending: Turn | None = None
+    claimed: str = ""  # the key of a judgement of it that is being kept
+    busy: bool = False
+    model: str = ""  # of a red-team talk
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def turns(self) -> int:
+        """Turns so far that count."""
+        if self.mode is TaskMode.CHAT:
+            return len(self.judged)
+        return sum(message.role is Role.ASSISTANT for message in self.messages) - self._given
+
+    @property
+    def _given(self) -> int:
+        prompt = self.presentation.item.new.prompt.messages
+        return sum(message.role is Role.ASSISTANT for message in prompt)
+
+    def asking(self, text: str) -> Conversation:
+        """The conversation with one more message from the labeler."""
+        return Conversation(messages=(*self.messages, Message(role=Role.USER, content=text)))
+
+
+def opening(presentation: Presentation) -> tuple[tuple[Message, ...], str]:
+    """The messages a talk begins with, and what its first message might be: a prompt's last one is a suggestion."""
+    messages = presentation.item.new.prompt.messages
+    if messages and messages[-1].role is Role.USER:
+        return messages[:-1], messages[-1].content
+    return messages, ""
+
+
+def fresh(presentation: Presentation, mode: TaskMode) -> Talk:
+    """A talk in which nothing has been said."""
+    messages, suggestion = opening(presentation)
+    return Talk(presentation, mode, messages, suggestion)
+
+
+def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
+    """The chat as the store knows it, from the person's own events."""
+    undone: set[int] = set()
+    turns: list[Event] = []
+    for event in newest_first:
+        if event.kind is EventKind.UNDO and event.undone_seq is not None:
+            undone.add(event.undone_seq)
+        elif event.kind is EventKind.CHAT_TURN and event.item_id == presentation.item.id and event.seq not in undone:
+            turns.append(event)
+    talk = fresh(presentation, TaskMode.CHAT)
+    talk.judged = tuple(event.seq for event in reversed(turns))
+    if turns:
+        talk.suggestion = ""
+        talk.messages = _after(turns[0].payload)
+    return talk
+
+
+def _after(payload: Mapping[str, Any]) -> tuple[Message, ...]:
+    """The messages after a judged turn."""
+    conversation = conversation_from_json(payload["conversation"])
+    chosen = payload.get("goes_on")
+    if chosen is None:
+        return conversation.messages[:-1]
+    return conversation.then(str(payload[chosen])).messages
+
+
+def unjudged(event: Event) -> Turn:
+    """The turn of a judgement that was taken back, to be judged again."""
+    payload = event.payload
+    models, samplings = payload.get("models") or ["", ""], payload.get("sampling") or [{}, {}]
+    sides = tuple(
+        Side(endpoint=models[place] or "", text=payload[name], stop=StopReason.END, sampling=samplings[place] or {})
+        for place, name in enumerate("ab")
+        if payload.get(name) is not None
+    )
+    return Turn(id=new_id(), conversation=conversation_from_json(payload["conversation"]), sides=sides)
+
+
+def new_id() -> str:
+    """An unguessable name."""
+    return secrets.token_urlsafe(16)
+
+
+class Talks:
+    """Talks by presentation; of too many, the one not used for longest is forgotten."""
+
+    def __init__(self) -> None:
+        self._talks: OrderedDict[str, Talk] = OrderedDict()
+
+    def get(self, presentation_id: str) -> Talk | None:
+        """The talk, if it is held."""
+        talk = self._talks.get(presentation_id)
+        if talk is not None:
+            self._talks.move_to_end(presentation_id)
+        return talk
+
+    def keep(self, talk: Talk) -> Talk:
+        """Hold a talk."""
+        self._talks[talk.presentation.id] = talk
+        self._talks.move_to_end(talk.presentation.id)
+        while len(self._talks) > _MOST_TALKS:
+            self._talks.popitem(last=False)
+        return talk
+
+    def drop(self, presentation_id: str) -> None:
+        """It is over."""
+        self._talks.pop(presentation_id, None)
