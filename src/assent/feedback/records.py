@@ -200,7 +200,8 @@ class Answer:
         good_bad       {"good": [true, false, null], "reasons": ["..."]}
         correction     {"slot": 1, "text": "edited", "ranks": [...] optional}
         demonstration  {"text": "..."}
-        chat_turn      {"conversation": [{"role","content"}], "a": "...", "b": "..." or null, "choice": "a|b|tie|both_bad"}
+        chat_turn      {"conversation": [{"role", "content"}], "a": "...", "b": "..." or null,
+                        "choice": "a|b|tie|both_bad"}
         red_team       {"conversation": [...], "reached": 0..10, "note": ""}
         What the server adds to the two: chat_turn {"turn": 1, "models": [name of a, name of b or null],
         "sampling": [{...}, {...} or null], "goes_on": "a", "b" or null} and red_team {"model": name,

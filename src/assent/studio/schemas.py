@@ -37,9 +37,6 @@ _SENT_KINDS = ANSWER_KINDS - {
 }  # these the server writes: it knows who said what
 
 
-_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM}  # talks are kept as the server heard them
-
-
 def _storable(text: str) -> str:
     if "\0" in text:
         raise ValueError("the text holds a NUL character")
