@@ -8,9 +8,8 @@ from pathlib import Path
 
 from assent.data.load import load_prompts
 from assent.durable import write_atomic
-from assent.errors import ConfigError
 from assent.ports.sampling import Sampling
-from assent.recipes.inputs import Files, model_folder, read_all, require_data
+from assent.recipes.inputs import model_folder, read_all, refuse_existing, require_data
 from assent.recipes.job_settings import EvalJob, SampleJob
 from assent.recipes.left_out import fitting_prompts
 from assent.recipes.models import load_language_model
@@ -63,16 +62,6 @@ def run_sample(request: Request, display: Display) -> Path:
     write_atomic(files.out, "\n".join(lines) + "\n")
     display.say(f"samples: {files.out}")
     return files.out
-
-
-def refuse_existing(files: Files) -> None:
-    """An output file that is there is not replaced unasked."""
-    if files.out.is_dir():
-        raise ConfigError(
-            "this is a folder; a file is written here", where=str(files.out), now="Name a file with --out."
-        )
-    if files.out.exists() and not files.overwrite:
-        raise ConfigError("the file exists", where=str(files.out), now="Give another --out, or --overwrite.")
 
 
 def run_chat(request: Request, display: Display) -> None:

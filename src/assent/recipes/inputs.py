@@ -47,6 +47,16 @@ def require_data(files: Files, *, otherwise: str = "") -> None:
         raise ConfigError("no data was given", now=f"Name a file with --data{otherwise}.")
 
 
+def refuse_existing(files: Files) -> None:
+    """An output file that is there is not replaced unasked."""
+    if files.out.is_dir():
+        raise ConfigError(
+            "this is a folder; a file is written here", where=str(files.out), now="Name a file with --out."
+        )
+    if files.out.exists() and not files.overwrite:
+        raise ConfigError("the file exists", where=str(files.out), now="Give another --out, or --overwrite.")
+
+
 def read_all(
     paths: tuple[str, ...],
     load: Load,

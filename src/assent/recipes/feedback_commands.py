@@ -1,0 +1,220 @@
+"""`assent feedback import | export | stats | pairs`: judgement into a store and out of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from assent.config import Settings
+from assent.durable import write_atomic
+from assent.errors import ConfigError, DataError
+from assent.feedback.export_rows import ROW_FORMATS
+from assent.feedback.exporting import ExportOptions, export
+from assent.feedback.importing.entering import enter, mode_for
+from assent.feedback.importing.imported import Collected, Imported, ImportLimits, merge
+from assent.feedback.making import Making
+from assent.feedback.records import Project, ProjectSettings, TaskMode
+from assent.feedback.resampling import Estimate
+from assent.feedback.statistics import Figures, LiveFigures, PersonFigures
+from assent.feedback.store import FeedbackStore
+from assent.recipes.feedback_reading import ImportJob, read_import
+from assent.recipes.inputs import refuse_existing, require_data
+from assent.recipes.progress import Display
+from assent.recipes.request import Request
+
+_KEPT_APART = ("rankings", "ratings")  # formats in which each answer stays a row of its own unless asked otherwise
+
+
+class ExportJob(Settings):
+    """`assent feedback export` and `pairs`. `weights` are by a person's number or name; 1 where none is given.
+
+    Without `consensus` people's votes become soft labels; rankings and ratings stay one a person.
+    """
+
+    consensus: Literal["soft", "votes", "majority"] | None = None
+    labels: Literal["probability", "margin", "binary"] = "probability"
+    criterion: str = ""
+    weights: dict[str, float] = Field(default_factory=dict)
+    gold: bool = False
+    repeats: bool = False
+    models: bool = False
+
+
+def run_feedback_import(request: Request, display: Display) -> None:
+    """Items, with their answers, of all --data files into a project, which is made if it is not there."""
+    files, settings = request.files, request.settings(ImportJob)
+    require_data(files)
+    read = []
+    for path in map(Path, files.data):
+        collected = read_import(path, settings, format_name=files.format, on_bad_row=files.on_bad_row)
+        display.say(f"{path}: {len(collected.imported)} items, {_answers(collected)} answers")
+        for note in collected.notes:
+            display.say(f"  {note}")
+        for row, reason in collected.bad:
+            display.say(f"  {row.place}: {reason}")
+        read += [_labelled(one, settings) for one in collected.imported]
+    imported = merge(read, ImportLimits(rows=settings.most_rows))
+    with _store(request, writing=True) as store:
+        project = _project_for_import(store, request, settings, imported)
+        entered = enter(store, project.id, imported, gold=settings.answers == "gold")
+    told = f"{entered.added} items added, {entered.known} were there already"
+    if entered.people:
+        told += f"; {entered.answers} answers of {entered.people} people kept"
+    display.say(f'project "{project.name}" ({project.settings.mode}): {told}')
+
+
+def run_feedback_export(request: Request, display: Display) -> Path:
+    """The project's judgement as a file: --format says what a row holds, the ending of --out how rows are kept."""
+    return _export(request, display, format_name=request.text("format") or "pairs")
+
+
+def run_feedback_pairs(request: Request, display: Display) -> Path:
+    """The project's comparisons, to train reward models and policies on."""
+    return _export(request, display, format_name="pairs")
+
+
+def run_feedback_stats(request: Request, display: Display) -> Figures:
+    """Figures of the project on standard output; with --out also as JSON."""
+    out = request.text("out")
+    if out:
+        refuse_existing(request.files)
+    with _store(request, writing=False) as store:
+        project = _project(store, request)
+        found = LiveFigures(store).of(project.id)
+        names = {person.id: person.name for person in store.people()}
+    print("\n".join(lines_of(found, project, lambda person: names.get(person, f"person {person}"))), flush=True)
+    if out:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(out), json.dumps(found.to_json(), indent=1) + "\n")
+        display.say(f"figures: {out}")
+    return found
+
+
+def lines_of(found: Figures, project: Project, name_of: Callable[[int], str]) -> list[str]:
+    """The figures as text for a terminal."""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.by_kind.items())
+    lines = [
+        f'project "{project.name}" ({project.settings.mode})',
+        f"answers             {found.answers:,}   (all that stands: {kinds or 'nothing'}; {found.undone:,} undone)",
+        f"median time         {found.median_ms / 1000:.1f} s, {found.per_hour:.0f} an hour in {found.hours:.1f} hours",
+        f"useful labels       {found.useful:,}{_shares(found)}",
+        f"agreement           {_estimate(found.agreement)}",
+        f"control items       {_estimate(found.gold)}",
+        f"silent repeats      {_estimate(found.self_agreement)}",
+        f"best one stood first {_percent(found.position.first)}, by chance {_percent(found.position.expected)}",
+    ]
+    if found.cost is not None:
+        each = f", {found.cost_per_useful_label:.2f} a useful label" if found.cost_per_useful_label is not None else ""
+        lines.append(f"cost                {found.cost:.2f}{each}")
+    for title, told in (("skipped", found.skips), ("flagged", found.flags)):
+        if told:
+            lines.append(f"{title:<19} {', '.join(f'{count:,} {word}' for word, count in told.items())}")
+    if found.people:
+        lines += ["", f"{'person':<24}{'answers':>9}{'median':>9}{'an hour':>9}{'gold':>8}{'self':>8}{'first':>8}"]
+        lines += [_person(name_of(person), one) for person, one in found.people.items()]
+    return lines
+
+
+def _person(name: str, one: PersonFigures) -> str:
+    shown = f"{name[:23]:<24}{one.answers:>9,}{one.median_ms / 1000:>7.1f} s{one.per_hour:>9.0f}"
+    return shown + "".join(f"{_percent(share):>8}" for share in (one.gold, one.self_agreement, one.position.first))
+
+
+def _estimate(one: Estimate) -> str:
+    if one.value is None:
+        return f"- ({one.reason})"
+    between = f" [{_percent(one.low)}, {_percent(one.high)}]" if one.low is not None else ""
+    return f"{_percent(one.value)}{between} of {one.count:,}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _shares(found: Figures) -> str:
+    told = {word or "unnamed": share for word, share in found.serves.items()}
+    return f"   ({', '.join(f'{word} {share:.0%}' for word, share in told.items())})" if len(told) > 1 else ""
+
+
+def _export(request: Request, display: Display, *, format_name: str) -> Path:
+    settings = request.settings(ExportJob)
+    refuse_existing(request.files)
+    out = request.files.out
+    consensus = settings.consensus or ("votes" if format_name in _KEPT_APART else "soft")
+    with _store(request, writing=False) as store:
+        project = _project(store, request)
+        making = Making(
+            consensus=consensus, labels=settings.labels, weights=_weights(store, settings),
+            criterion=settings.criterion, gold=settings.gold, repeats=settings.repeats,
+        )  # fmt: skip
+        count = export(store, project.id, out, ExportOptions(format=format_name, making=making, models=settings.models))
+    what = format_name if format_name in ROW_FORMATS else "rows"
+    display.say(f"{what}: {count:,} rows in {out}")
+    return out
+
+
+def _weights(store: FeedbackStore, settings: ExportJob) -> dict[int, float]:
+    people = {person.name.casefold(): person.id for person in store.people()}
+    weights = {}
+    for name, weight in settings.weights.items():
+        number = int(name) if name.isdecimal() else people.get(name.casefold())
+        if number is None or number not in people.values():
+            raise ConfigError(f'there is no person "{name}"', where="weights", now="Give a number or a name.")
+        weights[number] = weight
+    return weights
+
+
+def _store(request: Request, *, writing: bool) -> FeedbackStore:
+    url = request.text("store")
+    if not url:
+        raise ConfigError("no store was named", now="Name one with --store, e.g. --store judgement.db.")
+    return FeedbackStore.open(url, read_only=not writing)
+
+
+def _project(store: FeedbackStore, request: Request) -> Project:
+    """The project named by --project, or the only one."""
+    name, projects = request.text("project"), store.projects()
+    if name is None and len(projects) == 1:
+        return projects[0]
+    found = store.project_named(name) if name is not None else None
+    if found is None:
+        listed = ", ".join(f'"{project.name}"' for project in projects[:12]) or "none"
+        what = f'there is no project "{name}"' if name is not None else "which project?"
+        raise ConfigError(what, where="--project", now=f"There are: {listed}.")
+    return found
+
+
+def _project_for_import(
+    store: FeedbackStore, request: Request, settings: ImportJob, imported: tuple[Imported, ...]
+) -> Project:
+    name = request.text("project")
+    if name is None:
+        return _project(store, request)
+    found = store.project_named(name)
+    if found is not None:
+        if settings.mode is not None and found.settings.mode != settings.mode:
+            raise DataError(
+                f'the project "{name}" is of mode {found.settings.mode}, and a mode stays',
+                where="--set mode",
+                now="Leave it out, or name another project.",
+            )
+        return found
+    mode = TaskMode(settings.mode) if settings.mode else mode_for(imported)
+    return store.create_project(name, ProjectSettings(mode=mode, overlap=settings.overlap, criteria=settings.criteria))
+
+
+def _labelled(one: Imported, settings: ImportJob) -> Imported:
+    """The item with the topic and purpose of the import, without its answers where they are not wanted."""
+    item = one.item
+    if (settings.topic and not item.topic) or (settings.serves and not item.serves):
+        item = replace(item, topic=item.topic or settings.topic, serves=item.serves or settings.serves)
+    return Imported(item=item, answers=() if settings.answers == "drop" else one.answers)
+
+
+def _answers(collected: Collected) -> int:
+    return sum(len(one.answers) for one in collected.imported)
