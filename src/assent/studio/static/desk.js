@@ -206,6 +206,7 @@ export class Desk {
     const next = this.queue.advance();
     if (next) this.show(next);
     else this.wait();
+    performance.measure("assent:shown", { start: begun, end: performance.now() });
     requestAnimationFrame(() => setTimeout(() => performance.measure("assent:turn", { start: begun, end: performance.now() })));
     this.refill();
   }

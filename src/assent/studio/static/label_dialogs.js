@@ -38,7 +38,12 @@ function ask({ title, intro, choices, confirm, places = [] }) {
     form.addEventListener("submit", (event) => { event.preventDefault(); accept(); });
     form.addEventListener("keydown", (event) => {
       const typing = event.target === note || event.target === place;
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey || (!typing && event.target.type === "radio"))) { event.preventDefault(); accept(); return; }
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey || (!typing && event.target.type === "radio"))) {
+        event.preventDefault();
+        event.stopPropagation();  // the dialog is gone before the key reaches the page, which would send as well
+        accept();
+        return;
+      }
       const at = Number(event.key) - 1;
       if (typing || !(at in radios) || event.ctrlKey || event.metaKey || event.altKey) return;
       event.preventDefault();
