@@ -187,21 +187,17 @@ def test_bodies_that_are_no_answer_are_refused_cleanly(site: Site, raw: bytes) -
         assert answer.status_code in (400, 422) and "error" in answer.json(), answer.text
 
 
-def test_a_labeler_may_not_say_which_model_spoke(site: Site) -> None:
+def test_what_a_model_said_is_not_taken_from_the_labeler(site: Site) -> None:
     chat = site.store.create_project("chat", ProjectSettings(mode=TaskMode.CHAT, endpoints=("tiny",)))
     site.store.add_items(chat.id, [NewItem(prompt=items(1)[0].prompt)])
     site.store.set_members(chat.id, [site.labeler.id])
     shown = site.lease(site.labeler, chat)
-    turn = {
-        "conversation": [{"role": "user", "content": "hi"}],
-        "a": "x",
-        "b": "y",
-        "choice": "a",
-        "models": ["m", "n"],
-    }
-    sent = {"key": key(), "presentation_id": shown.id, "kind": "chat_turn", "payload": turn}
-    answer = site.browser(site.labeler).post("/api/answers", sent)
-    assert answer.status_code == 422 and answer.json()["error"]["where"] == "payload.models"
+    said = {"conversation": [{"role": "user", "content": "hi"}], "a": "x", "b": "y", "choice": "a"}
+    sent = {"key": key(), "presentation_id": shown.id, "kind": "chat_turn", "payload": said}
+    browser = site.browser(site.labeler)
+    answer = browser.post("/api/answers", sent)
+    assert answer.status_code == 422 and answer.json()["error"]["where"] == "kind"
+    assert browser.get(f"/label/{chat.id}").headers["location"] == f"/chat/{chat.id}"
 
 
 def test_viewers_do_not_label(site: Site) -> None:

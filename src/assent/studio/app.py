@@ -24,7 +24,7 @@ def create_app(store: FeedbackStore, settings: StudioSettings) -> FastAPI:
     """The application over an open store; who opened the store closes it."""
     app = FastAPI(
         title="Assent studio", version=__version__, openapi_url=None, docs_url=None, redoc_url=None,
-        redirect_slashes=False,
+        redirect_slashes=False, telemetry={"tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.guard = Guard(store, settings)
     error_page.install(app)

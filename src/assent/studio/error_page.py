@@ -108,8 +108,6 @@ def refusal_of_fields(errors: Sequence[Mapping[str, Any]], *, place: str = "") -
     """422 with the path of the first field that cannot be used; `place` goes before it."""
     first = errors[0]
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    if first["type"] == "server_field":
-        path.append(first["ctx"]["under"])
     where = ": ".join(part for part in (place, ".".join(path)) if part)
     reason = str(first["msg"]).removeprefix("Value error, ")
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -1,11 +1,10 @@
-"""What the labeler's page talks to: the next items, leases, answers, undo, one's own history, guidelines, rest."""
+"""What the labeler's page asks for: the next items, leases, undo, one's own history, guidelines, rest."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -15,10 +14,10 @@ from starlette.responses import JSONResponse, Response
 
 from assent.feedback.records import Event, EventKind
 from assent.feedback.store import FeedbackStore
+from assent.studio.answers import DurableEvents
 from assent.studio.error_page import not_found
 from assent.studio.fatigue import fatigue_of
 from assent.studio.schemas import (
-    AnswerIn,
     Id,
     TokenInPath,
     UndoIn,
@@ -35,28 +34,22 @@ OwnLimit = Annotated[int, Query(ge=1, le=500)]
 Count = Annotated[int, Query(ge=1, le=5)]
 
 
-def labeling_router(store: FeedbackStore, *, clock: Callable[[], float] = time.time) -> APIRouter:
-    """The routes of labeling."""
+def labeling_router(
+    store: FeedbackStore, durable: DurableEvents, *, clock: Callable[[], float] = time.time
+) -> APIRouter:
+    """The routes of labeling, but for sending an answer, which is in `answers`."""
     router = APIRouter(tags=["labeling"])
-    _add_answering(router, store)
+    _add_undoing(router, store, durable)
     _add_asking(router, store)
     _add_reading(router, store, clock)
     return router
 
 
-def _add_answering(router: APIRouter, store: FeedbackStore) -> None:
-    known = _KnownEvents(store)
-
-    @router.post("/api/answers", status_code=201, responses={200: {"description": "this key was answered before"}})
-    async def send_answer(given: AnswerIn, actor: Labeler) -> Response:
-        """Keep an answer. The reply comes after it is on the disk; the same key again gets the same reply."""
-        event, status = await known.settled(lambda: store.submit(actor.person.id, given.answer()))
-        return JSONResponse({"seq": event.seq, "kind": str(event.kind), "item_id": event.item_id}, status)
-
+def _add_undoing(router: APIRouter, store: FeedbackStore, durable: DurableEvents) -> None:
     @router.post("/api/answers/{seq}/undo", status_code=201)
     async def undo(seq: Id, given: UndoIn, actor: Labeler) -> Response:
         """Take back one's own answer; the item comes back first, and the history keeps both."""
-        event, status = await known.settled(lambda: store.undo(actor.person.id, seq, given.key))
+        event, status = await durable.settled(store.undo(actor.person.id, seq, given.key))
         return JSONResponse({"seq": event.seq, "undone_seq": event.undone_seq}, status)
 
 
@@ -118,20 +111,6 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
 
 def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -> list[Event]:
     return store.events(project_id, person_id=person_id, limit=limit, newest_first=True)
-
-
-class _KnownEvents:
-    """Tells new events from repeated ones: numbers only grow, so an event up to one answered before is none of now."""
-
-    def __init__(self, store: FeedbackStore) -> None:
-        self._highest = next((event.seq for event in store.events(limit=1, newest_first=True)), 0)
-
-    async def settled(self, submit: Callable[[], Future[Event]]) -> tuple[Event, int]:
-        """The event once it is durable, and 201, or 200 for one that was there already."""
-        before = self._highest
-        event = await asyncio.wrap_future(submit())
-        self._highest = max(self._highest, event.seq)
-        return event, 201 if event.seq > before else 200
 
 
 class _Left:

@@ -6,11 +6,10 @@ import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
 
 from assent.studio.error_page import Refused
@@ -19,7 +18,7 @@ Result = TypeVar("Result")
 _KEPT = 100_000  # keys remembered at most; the one not seen for longest goes first
 _HASHES_AT_ONCE, _HASHES_WAITING = 2, 32
 _BODY_S = 60.0
-_METER = "assent.body"
+_METER, _HEADERS = "assent.body", "assent.headers"
 
 
 class RequestRate:
@@ -141,7 +140,17 @@ def raise_body_limit(scope: Scope, limit: int) -> None:
     scope[_METER].limit = limit
 
 
-def content_length(headers: Headers) -> int | None:
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The request's headers by name, read once; of a repeated one the first."""
+    known: dict[str, str] | None = scope.get(_HEADERS)
+    if known is None:
+        known = scope[_HEADERS] = {}
+        for name, value in scope["headers"]:
+            known.setdefault(name.decode("latin-1"), value.decode("latin-1"))
+    return known
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
     """The announced length, None where there is none."""
     given = headers.get("content-length", "")
     return int(given) if given.isdecimal() else None

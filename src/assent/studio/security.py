@@ -11,21 +11,20 @@ import asyncio
 import hmac
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from assent.feedback.records import Person, PersonRole, Project
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused, not_found
-from assent.studio.limits import FailedAttempts, HashGate, RequestRate
+from assent.studio.limits import FailedAttempts, HashGate, RequestRate, headers_of
 from assent.studio.settings import StudioSettings
 
 Key, Value = TypeVar("Key"), TypeVar("Value")
@@ -70,7 +69,7 @@ class Guard:
 
     async def actor_of(self, request: HTTPConnection) -> Actor | None:
         """Who sent a request, None for nobody; counts it, and refuses (429) what is too much."""
-        token = self._token_in(request.headers)
+        token = self._token_in(headers_of(request.scope))
         known = self._actors.get(token)
         if known is not None and known[1] > self._clock():
             self.rate.take(known[0].person.id)
@@ -115,7 +114,7 @@ class Guard:
         self._actors.clear()
         self._projects.clear()
 
-    def check_origin(self, headers: Headers) -> None:
+    def check_origin(self, headers: Mapping[str, str]) -> None:
         """Refused (403) unless a page of this site (or a program that says so) sent the request."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         own = f"{self._scheme}://{headers.get('host', '')}"
@@ -123,7 +122,7 @@ class Guard:
             now = f"Send it from a page of the studio; a program sends the header Origin: {own}."
             raise Refused(403, "the request comes from another site", where="Origin", now=now)
 
-    def check_token(self, headers: Headers, actor: Actor) -> None:
+    def check_token(self, headers: Mapping[str, str], actor: Actor) -> None:
         """Refused (403) unless the header X-CSRF-Token is the sign-in's."""
         given = headers.get("x-csrf-token", "")
         if not hmac.compare_digest(given.encode(), actor.csrf.encode()):
@@ -150,7 +149,7 @@ class Guard:
             return None
         return Actor(person=self.store.person(sign_in.person_id), csrf=sign_in.csrf, token=token)
 
-    def _token_in(self, headers: Headers) -> str:
+    def _token_in(self, headers: Mapping[str, str]) -> str:
         for part in headers.get("cookie", "").split(";"):
             part = part.strip()
             if part.startswith(self._cookie):
@@ -173,13 +172,13 @@ class Access:
         actor = await guard.actor_of(request)
         unsafe = request.method not in SAFE_METHODS
         if unsafe and not self.from_anywhere:
-            guard.check_origin(request.headers)
+            guard.check_origin(headers_of(request.scope))
         if not self.roles:
             return actor
         if actor is None:
             raise Refused(401, "nobody is signed in", now="Sign in.")
         if unsafe:
-            guard.check_token(request.headers, actor)
+            guard.check_token(headers_of(request.scope), actor)
         if actor.person.role not in self.roles:
             needed = " or ".join(sorted(self.roles))
             raise Refused(403, f"this is for the role {needed}", now="Ask an admin.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assent.studio.error_page import Refused, as_response
-from assent.studio.limits import BodyMeter, content_length
+from assent.studio.limits import BodyMeter, content_length, headers_of
 from assent.studio.settings import StudioSettings
 
 CONTENT_POLICY = (
@@ -52,7 +53,7 @@ class Shield:
                 message["headers"] = headers
             await send(message)
 
-        headers = Headers(scope=scope)
+        headers = headers_of(scope)
         refused = self._refusal(scope, headers)
         if refused is not None:
             await as_response(Request(scope), refused)(scope, receive, send_safely)
@@ -60,7 +61,7 @@ class Shield:
         meter = BodyMeter(scope, receive, self._limit, content_length(headers))
         await self.app(scope, meter.receive, send_safely)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Refused | None:
+    def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> Refused | None:
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         if name.lower() not in self._hosts:
