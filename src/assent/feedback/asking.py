@@ -149,10 +149,10 @@ def _candidates(score_HNK: Floats, value_NP: Floats, random_N: Flags, asking: As
 
 def _best_pairs(value_NP: Floats, there_NK: Flags) -> Integers:
     first_P, second_P = pair_places(there_NK.shape[1])
-    there_NP = there_NK[:, first_P] & there_NK[:, second_P]
+    there_NP = np.logical_and(there_NK[:, first_P], there_NK[:, second_P])
     best_N = np.where(there_NP, value_NP, -1.0).argmax(axis=1)
     pair_N2 = np.stack([first_P[best_N], second_P[best_N]], axis=1)
-    return np.where(there_NP.any(axis=1)[:, None], pair_N2, -1)
+    return np.where(there_NP.any(axis=1, keepdims=True), pair_N2, -1)
 
 
 def _by_value(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> Integers:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,7 +28,8 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.binomial import beta_quantile
 from assent.feedback.resampling import Floats, Integers
 
-_EPS = 1e-10  # probabilities are kept this far from 0
+_EPS = 1e-10  # counts and probabilities are kept this far from 0
+_SMALLEST = 1e-300
 _CHUNK = 4_000_000
 
 
@@ -36,7 +38,8 @@ class EMSettings:
     """`tolerance` is the gain of log-likelihood per vote at which EM stops; -inf runs all iterations.
 
     `class_prior` fixes the shares of the classes ("even") or estimates them ("estimated"): for pairs in an arbitrary
-    order even is right.
+    order even is right. `start` "best" also starts from what gold items say of each labeler and keeps the likelier end,
+    so that gold can turn a crowd that is mostly wrong; "votes" starts from the shares of votes alone.
     """
 
     iterations: int = 200
@@ -44,6 +47,7 @@ class EMSettings:
     prior_answers: float = 4.0
     prior_accuracy: float = 0.75
     class_prior: str = "even"
+    start: Literal["best", "votes"] = "best"
 
     def __post_init__(self) -> None:
         if self.iterations < 1 or self.prior_answers < 0 or not 0 < self.prior_accuracy < 1:
@@ -165,7 +169,7 @@ def posterior_of(votes: Votes, confusion_MCC: Floats, prior_NC: Floats) -> tuple
     A reward model's own probabilities as `prior_NC` give what votes and model say together.
     """
     size = votes.classes
-    log_table_MLC = np.log(np.maximum(confusion_MCC, _EPS)).transpose(0, 2, 1)
+    log_table_MLC = np.log(np.maximum(confusion_MCC, _SMALLEST)).transpose(0, 2, 1)
     said_VC = log_table_MLC[votes.person_V, votes.label_V] * votes.weights[:, None]
     logit_NC = np.empty((votes.items, size))
     for c in range(size):
@@ -183,7 +187,25 @@ def posterior_of(votes: Votes, confusion_MCC: Floats, prior_NC: Floats) -> tuple
 def _expectation_maximisation(
     votes: Votes, settings: EMSettings, confusions: Callable[[Floats], Floats], log_prior: Callable[[Floats], float]
 ) -> Fitted:
-    posterior_NC = _shares(votes)
+    from_votes = _ascended(votes, settings, _shares(votes), confusions, log_prior)
+    if settings.start == "votes" or votes.known_N is None or not (votes.known_N >= 0).any():
+        return from_votes
+    gold_V = (votes.known_N >= 0)[votes.item_V]
+    of_gold = replace(votes, weight_V=votes.weights * gold_V)
+    start = replace(settings, iterations=1, prior_answers=max(1.0, settings.prior_answers), start="votes")
+    told = dawid_skene(of_gold, start)
+    posterior_NC, _ = posterior_of(votes, told.confusion_MCC, told.prior_C[None])
+    from_gold = _ascended(votes, settings, posterior_NC, confusions, log_prior)
+    return from_gold if from_gold.objective[-1] > from_votes.objective[-1] else from_votes
+
+
+def _ascended(
+    votes: Votes,
+    settings: EMSettings,
+    posterior_NC: Floats,
+    confusions: Callable[[Floats], Floats],
+    log_prior: Callable[[Floats], float],
+) -> Fitted:
     estimated = settings.class_prior == "estimated"
     prior_C = posterior_NC.mean(axis=0) if estimated else np.full(votes.classes, 1 / votes.classes)
     confusion_MCC = confusions(posterior_NC)
