@@ -258,6 +258,7 @@ export class BarChart {
   update(bars) {
     this.bars = bars;
     const total = bars.reduce((sum, bar) => sum + bar.value, 0);
+    this.frame.host.hidden = total === 0;
     this.frame.fill([this.xName, this.yName], bars.map((bar) => [bar.title ?? bar.label, number(bar.value)]), `${this.title}: ${number(total)} in all.`);
     this.draw();
   }

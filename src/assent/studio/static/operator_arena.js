@@ -14,3 +14,6 @@ poll(async () => {
   const { version } = await get(arena.dataset.live);
   if (version !== first.version && !arena.contains(document.activeElement)) location.reload();
 }, 15_000);
+
+const choice = document.getElementById("arena-project");
+choice.addEventListener("change", () => choice.form.requestSubmit());
