@@ -285,7 +285,7 @@ def mutated(valid: Any, draw: Any) -> Any:
 
 @pytest.mark.parametrize("reader", READERS)
 @given(fields=st.dictionaries(NAMES, SHAPED, max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_a_row_holds_only_a_data_error_comes_out(reader: str, fields: dict) -> None:
     read_or_refused(reader, fields)
 
@@ -338,7 +338,7 @@ JUDGEMENTS = st.lists(
 
 
 @given(JUDGEMENTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_judgement_is_handed_in_only_a_data_error_comes_out(judgements: list) -> None:
     with contextlib.suppress(DataError):
         assert imported_of(judgements, who="file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import json
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 from running import write_rows
 
@@ -180,3 +183,27 @@ def test_one_bad_row_in_the_second_file_keeps_the_first_out_too(tmp_path: Path) 
     with pytest.raises(DataError, match=r'bad.jsonl:13.*field "completions\[1\]"'):
         run("import", store=str(tmp_path / "judgement.db"), project="new", data=[str(good), str(bad)])
     assert not (tmp_path / "judgement.db").exists()
+
+
+def _seeds() -> list[bytes]:
+    tasks = [{"data": {"prompt": "p", "answer1": "x", "answer2": "y"}, "annotations": [{"result": [
+        {"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "left"}}]}]}]  # fmt: skip
+    records = [{"fields": {"prompt": "p", "response-1": "x", "response-2": "y"}, "responses": {"r": [
+        {"value": ["response-2", "response-1"], "user_id": "u"}]}}]  # fmt: skip
+    own = b'prompt,completion_1,completion_2,overlap\np,"a, b",c,2\n'
+    return [json.dumps(tasks).encode(), json.dumps(records).encode(), json.dumps(RANKED[0]).encode(), own]
+
+
+@given(data=st.data(), ending=st.sampled_from(["jsonl", "json", "csv", "parquet", "txt", "jsonl.gz"]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_bytes_a_file_holds_only_a_data_error_comes_out(data: Any, ending: str, tmp_path: Path) -> None:
+    content = bytearray(data.draw(st.sampled_from(_seeds())))
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    path = tmp_path / f"file.{ending}"
+    path.write_bytes(gzip.compress(bytes(content)) if ending.endswith("gz") else bytes(content))
+    named = data.draw(st.sampled_from([None, "items", "argilla", "label-studio"]))
+    with contextlib.suppress(DataError):
+        for one in read_import(path, ImportJob(), format_name=named, on_bad_row="stop").imported:
+            assert one.item.prompt.messages and len(one.item.candidates) <= 9
