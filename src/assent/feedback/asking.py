@@ -101,7 +101,11 @@ def choose_questions(queue: Queue, asking: Asking) -> Questions:
         raise DataError(f"{len(queue.keys)} keys came with the scores of {items} items")
     value_NP = _pair_values(score_HNK, asking)
     random_N = random_arm(queue.keys, share=asking.random_share, seed=asking.seed)
-    chosen_NS = _candidates(score_HNK, value_NP, random_N, asking)
+    chosen_NS = _candidates(score_HNK, value_NP, asking)
+    for item in np.flatnonzero(random_N):
+        chosen_NS[item] = _random_candidates(
+            queue.keys[int(item)], ~np.isnan(score_HNK[0, item]), chosen_NS.shape[1], asking
+        )
     value_N = set_value(value_NP, chosen_NS, candidates)
     if queue.seconds_N is not None:
         value_N = value_N / np.maximum(queue.seconds_N, 1e-3)
@@ -127,24 +131,29 @@ def _pair_values(score_HNK: Floats, asking: Asking) -> Floats:
     return np.nan_to_num(value_NP, nan=0.0)
 
 
-def _candidates(score_HNK: Floats, value_NP: Floats, random_N: Flags, asking: Asking) -> Integers:
-    items, candidates = score_HNK.shape[1:]
+def _candidates(score_HNK: Floats, value_NP: Floats, asking: Asking) -> Integers:
+    candidates = score_HNK.shape[2]
     there_NK = ~np.isnan(score_HNK[0])
     size = candidates if asking.size is None else min(asking.size, candidates)
-    rng = numpy_rng(asking.seed, "candidates")
     if size == candidates:
         chosen_NS = np.where(there_NK, np.arange(candidates), -1)
     elif size == 2 and (asking.serves == "policy" or asking.choose == "value"):
         chosen_NS = _best_pairs(value_NP, there_NK)
     else:
-        chosen_NS = thompson_sets(score_HNK, size, rng)
-    if size < candidates and random_N.any():
-        lottery_NK = np.where(there_NK, rng.random((items, candidates)), -1.0)
-        drawn_NS = np.argsort(-lottery_NK, axis=1)[:, :size]
-        drawn_NS = np.where(np.take_along_axis(there_NK, drawn_NS, axis=1), drawn_NS, -1)
-        chosen_NS = np.where(random_N[:, None], drawn_NS, chosen_NS)
+        chosen_NS = thompson_sets(score_HNK, size, numpy_rng(asking.seed, "candidates"))
     chosen_NS[(chosen_NS >= 0).sum(axis=1) < 2] = -1
     return chosen_NS
+
+
+def _random_candidates(key: str, there_K: Flags, size: int, asking: Asking) -> Integers:
+    """`size` of an item's candidates by lot; a matter of its key and the seed, like the arm itself."""
+    places = np.flatnonzero(there_K)
+    chosen_S = np.full(size, -1, np.int64)
+    if len(places) >= 2:
+        drawn = places[np.argsort([derive(asking.seed, "random candidates", key, int(place)) for place in places])]
+        drawn = drawn if size < len(there_K) else places  # everything is shown: in its own order
+        chosen_S[: len(drawn[:size])] = drawn[:size]
+    return chosen_S
 
 
 def _best_pairs(value_NP: Floats, there_NK: Flags) -> Integers:

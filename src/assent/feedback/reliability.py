@@ -272,7 +272,7 @@ def one_coin_intervals(
 def _worth(information_MM: Floats, spread_M: Floats, total_M: Floats) -> Floats:
     """Answers with known truth that each labeler's answers are worth; at least half a one, at most all."""
     values, vectors = np.linalg.eigh(information_MM)
-    floor = 1e-9 * max(float(values.max()), 1e-300)
+    floor = 1e-9 * max(float(values.max(initial=0.0)), 1e-300)
     variance_M = (vectors**2 / np.maximum(values, floor)).sum(axis=1)
     return np.asarray(np.clip(spread_M / variance_M, 0.5, np.maximum(total_M, 0.5)))
 
