@@ -207,14 +207,14 @@ def missing(store_url: str, clients: Sequence[Client]) -> int:
     return lost + doubled
 
 
-def measure_kills(store: str, clients: int, kills: int, *, longest_s: float) -> Row:
+def measure_kills(store: str, clients: int, kills: int, *, most: int) -> Row:
     """Kill the server in the middle of its work, again and again; nothing acknowledged may be missing."""
     port, chance = free_port(), random.Random(7)
-    made = prepare(store, clients, clients * 400 * kills, port, ahead=0)
+    made = prepare(store, clients, (most + clients * (AT_ONCE + 1)) * kills, port, ahead=0)
     begun = time.perf_counter()
     for _ in range(kills):
         with serving(store, port) as process:
-            asyncio.run(_until_killed(made, process, chance.uniform(0.1, longest_s)))
+            asyncio.run(_until_killed(made, process, chance.randint(1, most)))
     with serving(store, port):
         asyncio.run(_send_unsure(made))
     unsure = sum(client.unsure is not None for client in made)
@@ -226,14 +226,18 @@ def measure_kills(store: str, clients: int, kills: int, *, longest_s: float) -> 
     }  # fmt: skip
 
 
-async def _until_killed(clients: Sequence[Client], process: subprocess.Popen[bytes], after_s: float) -> None:
+async def _until_killed(clients: Sequence[Client], process: subprocess.Popen[bytes], after: int) -> None:
+    """Work until `after` more answers are acknowledged; then, in the middle of the others, the server is killed."""
+    until = after + sum(len(client.acknowledged) for client in clients)
+
     async def work(client: Client) -> None:
         with suppress(Gone, OSError):
             while client.held or client.unsure is not None or await client.fetch():
                 await client.answer()
 
     tasks = [asyncio.create_task(work(client)) for client in clients]
-    await asyncio.sleep(after_s)
+    while sum(len(client.acknowledged) for client in clients) < until and not all(task.done() for task in tasks):
+        await asyncio.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     await asyncio.gather(*tasks)
 
@@ -298,14 +302,14 @@ def main() -> int:
     parser.add_argument("--store", help="where to work; a fresh SQLite file in a temporary folder by default")
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--kill", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=1.5, help="seconds until a kill, at most")
+    parser.add_argument("--most", type=int, default=600, help="acknowledged answers until a kill, at most")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = given.store or str(Path(folder) / "load.db")
         if given.events:
             row = measure_grown(Path(store), given.events)
         elif given.kill:
-            row = measure_kills(store, given.clients, given.kill, longest_s=given.longest)
+            row = measure_kills(store, given.clients, given.kill, most=given.most)
         else:
             row = measure_rate(store, given.clients, given.seconds)
     print("RESULT " + json.dumps(row))
