@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +50,13 @@ class Table:
         self.page.locator("#save", has_text="saved").wait_for()
         self.phase("saying")
 
+    def wait_value(self, text: str) -> None:
+        """Until the message box holds that text; the page allows no waiting by its own scripts."""
+        deadline = time.monotonic() + 60
+        while self.page.locator("#words").input_value() != text:
+            assert time.monotonic() < deadline, f"the box never held {text!r}"
+            self.page.wait_for_timeout(20)
+
     def answers(self) -> list[str]:
         return [text.strip() for text in self.page.locator(".answer .said").all_inner_texts()]
 
@@ -80,7 +89,7 @@ def table(browser: Any, chat: ChatSite, request: pytest.FixtureRequest) -> Itera
         token = chat.site.store.sign_in(chat.site.labeler.id, lifetime_s=3600).token
         context.add_cookies([{"name": "assent", "value": token, "url": url}])
         taken = Table(page=context.new_page(), chat=chat, url=url)
-        taken.page.set_default_timeout(15_000)
+        taken.page.set_default_timeout(60_000)
         taken.page.on("console", lambda message: taken.complaints.append(message.text))
         taken.page.on("pageerror", lambda error: taken.complaints.append(str(error)))
         taken.page.on("dialog", lambda dialog: (taken.complaints.append(dialog.message), dialog.dismiss()))
@@ -92,7 +101,7 @@ def table(browser: Any, chat: ChatSite, request: pytest.FixtureRequest) -> Itera
 def test_two_blind_models_are_compared_by_keyboard_alone(table: Table) -> None:
     table.open("compare")
     table.phase("saying")
-    assert table.page.locator("#words").input_value() == "hello 0", "the item's prompt is there to begin with"
+    table.wait_value("hello 0")  # the item's prompt is there to begin with
     table.page.keyboard.press("Enter")
     table.phase("judging")
     for key, choice in (("1", "a"), ("2", "b"), ("=", "tie")):
@@ -130,7 +139,7 @@ def test_undo_brings_the_answers_back_and_the_talk_can_be_finished(table: Table)
     assert kinds == [EventKind.CHAT_TURN, EventKind.UNDO, EventKind.CHAT_TURN]
     table.page.keyboard.press("Escape")
     table.page.keyboard.press("n")
-    table.page.wait_for_function("document.querySelector('#words').value === 'hello 1'")
+    table.wait_value("hello 1")
     assert table.complaints == []
 
 
@@ -142,9 +151,7 @@ def test_text_appears_while_it_is_written_and_can_be_stopped(table: Table) -> No
         table.phase("saying")
         table.page.locator("#words").fill("never")
         table.page.keyboard.press("Enter")
-        table.page.wait_for_function(
-            "document.querySelector('.answer .said').textContent.trim().split(/\\s+/).length === 4"
-        )
+        table.page.locator(".answer .said", has_text=re.compile(r"^\s*(\w+\s+){3}\w+\s*$")).wait_for()
         assert table.page.locator("body").get_attribute("data-phase") == "writing"
         table.page.keyboard.press("Escape")
         table.phase("saying")

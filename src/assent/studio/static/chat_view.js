@@ -66,7 +66,7 @@ export class ChatView {
     const empty = talk.messages.length === 0 && !talk.pending;
     const start = make("div", { class: "start" }, make("p", { class: "lede" }, this.task(talk)),
       talk.topic ? make("p", { class: "muted" }, "Topic: ", make("bdi", {}, ...visible(talk.topic))) : null);
-    this.content = make("div", { class: "content" }, empty || talk.turns === 0 ? start : null, ...talk.messages.map(message));
+    this.content = make("div", { class: "content" }, empty ? start : null, ...talk.messages.map(message));
     this.node.replaceChildren(this.content);
     if (talk.pending) {
       this.begin(talk.pending.message);
@@ -82,6 +82,7 @@ export class ChatView {
 
   /** The labeler's words, and empty answers under them. */
   begin(text) {
+    this.content.querySelector(".start")?.remove();
     const names = this.mode === "chat" && this.compare ? ["A", "B"] : [""];
     this.answers = names.map((name) => new Answer(name));
     this.current = make("section", { class: "current", "aria-label": "This turn", "aria-busy": "true" }, message({ role: "user", content: text }),
@@ -102,6 +103,8 @@ export class ChatView {
   /** The buttons of the judgement. */
   judging() {
     this.current?.setAttribute("aria-busy", "false");
+    const above = () => this.current?.getBoundingClientRect().top < 0;
+    requestAnimationFrame(() => { if (above()) this.current.scrollIntoView({ block: "start" }); });
     const choices = this.compare
       ? [["a", "A is better", "1"], ["tie", "Tie", "="], ["b", "B is better", "2"], ["both_bad", "Both bad", "0"]]
       : [["a", "Good", "1"], ["both_bad", "Bad", "0"]];
