@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
@@ -18,6 +19,7 @@ from studio.site import open_site
 from assent.feedback.records import EventKind
 from assent.feedback.store import FeedbackStore
 
+AXE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "assent" / "axe-4.14.1.min.js"
 EVIL = "echo <img/src=x/onerror=alert(1)> <script>alert(2)</script> [x](javascript:alert(3)) ![y](//evil.example/z.png)"
 
 
@@ -242,3 +244,30 @@ def test_a_phone_is_enough_and_nothing_is_cut(table: Table) -> None:
     table.phase("saying")
     assert table.kept("compare")[-1].payload["choice"] == "b" and table.page.evaluate(wide)
     assert table.complaints == []
+
+
+@pytest.mark.parametrize("table", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True)
+def test_axe_finds_nothing(table: Table) -> None:
+    if not AXE.is_file():
+        pytest.skip(f"{AXE.name} is not in the cache; run scripts/axe")
+    found: list[str] = []
+
+    def look(where: str) -> None:
+        table.page.evaluate(AXE.read_text())
+        for one in table.page.evaluate("axe.run().then(result => result.violations)"):
+            found.append(f"{where}: {one['id']}: {one['nodes'][0]['html'][:160]}: {one['nodes'][0]['failureSummary']}")
+
+    table.open("compare")
+    table.phase("saying")
+    look("start")
+    table.say("!")
+    look("judging")
+    table.judge("1")
+    look("next")
+    table.page.keyboard.press("Escape")
+    table.page.keyboard.press("?")
+    look("help")
+    table.open("red")
+    table.phase("covered")
+    look("covered")
+    assert found == []
