@@ -95,7 +95,7 @@ def test_agreement_control_items_and_cost_are_there_where_they_can_be(office: Of
 
 def test_the_cost_is_that_of_the_time_taken(office: Office) -> None:
     name = "Helpfulness, second round"
-    events = office.standing(name)
+    events = office.standing(name)  # nobody has taken anything back
     hours = sum(event.time_taken_ms for event in events) / 3_600_000
     control = {one.item.id for one in office.store.judged(office.projects[name].id) if one.item.new.gold is not None}
     useful = [e for e in events if e.kind is EventKind.RANKING and not e.repeat and e.item_id not in control]

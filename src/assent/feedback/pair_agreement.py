@@ -1,18 +1,16 @@
-"""How far people agree about which of two completions is better, with intervals that know that items differ.
+"""Krippendorff's alpha over pairs of completions, with an interval that knows that pairs of one item belong together.
 
 Every pair of an item's completions is a unit, and what somebody says of it is -1, 0 or 1: the second is better,
 neither, the first. Pairs of one item are not independent, so items are resampled, not pairs. For pair u with m_u >= 2
 opinions v, n = sum m_u and sums S1 = sum v, S2 = sum v^2 over all opinions, and s1_u, s2_u over those of u:
 
-    share  = sum_u (opinions that agree with another, in ordered pairs) / sum_u m_u (m_u - 1)
-    alpha  = 1 - (n - 1) sum_u [(m_u s2_u - s1_u^2) / (m_u - 1)] / (n S2 - S1^2)     Krippendorff, interval metric
+    alpha  = 1 - (n - 1) sum_u [(m_u s2_u - s1_u^2) / (m_u - 1)] / (n S2 - S1^2)     interval metric
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -23,40 +21,24 @@ from assent.feedback.votes import Worth, worth_of
 
 _NO_OVERLAP = "no item was judged by two people"
 _ONE_VALUE = "only one value was ever given: nothing to disagree about"
-_COLUMNS = 6  # of the sums by item: alike, met, apart, opinions, S1, S2
+_COLUMNS = 4  # of the sums by item: apart, opinions, S1, S2
 
 Opinions = Mapping[int, Worth]
 """What each person (by id) thinks of an item's completions."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairAgreement:
-    """The `share` of opinions that two people have in common and Krippendorff's `alpha`; `count` is in items."""
-
-    share: Estimate
-    alpha: Estimate
-
-
-def pair_agreement(items: Iterable[Opinions], resampling: Resampling | None = None) -> PairAgreement:
-    """Agreement over `items`; those with fewer than two people say nothing."""
+def pair_alpha(items: Iterable[Opinions], resampling: Resampling | None = None) -> Estimate:
+    """Alpha over `items`, 1 for full agreement and 0 for chance; `count` is how many items two people judged."""
     rows = [sums for opinions in items if (sums := _sums(opinions)) is not None]
     sums_IC = np.array(rows, dtype=np.float64).reshape(len(rows), _COLUMNS)
 
-    def share(weight_RI: Floats) -> Floats:
-        total_RC = weight_RI @ sums_IC
-        return np.asarray(total_RC[:, 0] / total_RC[:, 1])
-
     def alpha(weight_RI: Floats) -> Floats:
-        _, _, apart_R, count_R, first_R, second_R = (weight_RI @ sums_IC).T
+        apart_R, count_R, first_R, second_R = (weight_RI @ sums_IC).T
         chance_R = count_R * second_R - first_R**2
         fine_R = chance_R > 1e-9
         return np.where(fine_R, 1 - (count_R - 1) * apart_R / np.where(fine_R, chance_R, 1.0), np.nan)
 
-    why = _ONE_VALUE if rows else _NO_OVERLAP
-    return PairAgreement(
-        share=estimate(share, len(rows), resampling, why_undefined=why),
-        alpha=estimate(alpha, len(rows), resampling, why_undefined=why),
-    )
+    return estimate(alpha, len(rows), resampling, why_undefined=_ONE_VALUE if rows else _NO_OVERLAP)
 
 
 def opinions_of(judged: Judged) -> dict[int, Worth]:
@@ -82,8 +64,6 @@ def _sums(opinions: Opinions) -> tuple[float, ...] | None:
         people = len(values)
         if people < 2:
             continue
-        alike = sum(values.count(value) * (values.count(value) - 1) for value in set(values))
         first_sum, second_sum = sum(values), sum(value * value for value in values)
-        apart = (people * second_sum - first_sum**2) / (people - 1)
-        total += (alike, people * (people - 1), apart, people, first_sum, second_sum)
+        total += ((people * second_sum - first_sum**2) / (people - 1), people, first_sum, second_sum)
     return tuple(total.tolist()) if total[1] else None

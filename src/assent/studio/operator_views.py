@@ -59,7 +59,7 @@ class OperatorViews:
         return overview(
             project,
             self.store.progress(project.id),
-            self._figures.figures(project, newest_event(self.store, project.id)),
+            self._figures.insight(project, newest_event(self.store, project.id)),
             hours=self._pace.hours(project.id, self.now()),
             names=self.names(),
             now=self.now(),

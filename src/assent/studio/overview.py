@@ -8,9 +8,10 @@ from typing import Any
 from assent.feedback.progress import PersonProgress, Progress
 from assent.feedback.records import Project, TaskMode
 from assent.feedback.resampling import Estimate
+from assent.feedback.statistics import Figures, PersonFigures
 from assent.studio import wording
-from assent.studio.figures import COMPARING, Figures
-from assent.studio.wording import DASH, NOTHING
+from assent.studio.figures import COMPARING, Insight
+from assent.studio.wording import NOTHING
 
 FIGURES = (
     ("agreement", "Agreement"),
@@ -44,7 +45,7 @@ _COUNTING = "being counted"
 def overview(
     project: Project,
     progress: Progress,
-    figures: Figures | None,
+    insight: Insight | None,
     *,
     hours: list[tuple[int, int]],
     names: Mapping[int, str],
@@ -52,6 +53,7 @@ def overview(
 ) -> dict[str, Any]:
     """The view: `text` by name, `value` of progress bars (0 to 1000), `rows`, `facts`, and the bars of `hours`."""
     day = sum(answers for start, answers in hours if start >= now - 86400)
+    figures = insight.figures if insight else None
     return {
         "text": {
             "finished": wording.count(progress.finished),
@@ -59,13 +61,13 @@ def overview(
             "outlook": _outlook(progress, hours, now),
             "answers": wording.count(progress.answers),
             "answers_note": f"{wording.count(day)} in the last day; {wording.count(progress.leased)} being answered",
-            **_quality(project, figures),
+            **_quality(project, insight),
             **_effort(project, progress, figures),
             "people_note": _people_note(project, figures),
             "saved": _saved(figures),
         },
         "value": {"done": done(progress.finished, progress.items)},
-        "rows": {"people": _people(progress, figures, names, now)},
+        "rows": {"people": _people(progress, insight, names, now)},
         "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
         "hours": [list(hour) for hour in hours],
     }
@@ -119,10 +121,10 @@ def _outlook(progress: Progress, hours: list[tuple[int, int]], now: float) -> st
     return f"{wanted}: {when} at the pace of the last day."
 
 
-def _quality(project: Project, figures: Figures | None) -> dict[str, str]:
-    agreement, note = _agreement(project, figures)
-    gold, gold_note = _rate(figures.gold if figures else None, "control item", figures is None)
-    repeats, repeats_note = _rate(figures.repeats if figures else None, "silent repeat", figures is None)
+def _quality(project: Project, insight: Insight | None) -> dict[str, str]:
+    agreement, note = _agreement(project, insight)
+    gold, gold_note = _rate(insight.figures.gold if insight else None, "control item")
+    repeats, repeats_note = _rate(insight.figures.self_agreement if insight else None, "silent repeat")
     return {
         "agreement": agreement,
         "agreement_note": note,
@@ -133,12 +135,12 @@ def _quality(project: Project, figures: Figures | None) -> dict[str, str]:
     }
 
 
-def _agreement(project: Project, figures: Figures | None) -> tuple[str, str]:
+def _agreement(project: Project, insight: Insight | None) -> tuple[str, str]:
     if project.settings.mode not in COMPARING:
         return NOTHING, f"not defined for {wording.MODE_NAMES[TaskMode(project.settings.mode)].lower()}"
-    if figures is None:
+    if insight is None:
         return NOTHING, _COUNTING
-    share, alpha = figures.agreement.share, figures.agreement.alpha
+    share, alpha = insight.figures.agreement, insight.alpha
     if share.value is None:
         return NOTHING, share.reason
     note = f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
@@ -152,65 +154,64 @@ def _between(estimate: Estimate) -> str:
     return wording.span(estimate.low, estimate.high, digits=0, per_cent=True) or "interval unknown"
 
 
-def _rate(share: Estimate | None, what: str, counting: bool) -> tuple[str, str]:
-    if share is None or share.value is None:
-        return NOTHING, _COUNTING if counting else f"no {what} answered yet"
-    ends = _between(share)
-    return wording.share(share.value), f"{ends} of pairs, on {wording.counted(share.count, what)}"
+def _rate(share: Estimate | None, what: str) -> tuple[str, str]:
+    if share is None:
+        return NOTHING, _COUNTING
+    if share.value is None:
+        return NOTHING, f"no {what} answered yet"
+    return wording.share(share.value), f"{_between(share)} of pairs, on {wording.counted(share.count, what)}"
 
 
 def _effort(project: Project, progress: Progress, figures: Figures | None) -> dict[str, str]:
     if figures is None:
         return {"median": NOTHING, "median_note": _COUNTING, "cost": NOTHING, "cost_note": _COUNTING}
-    hours = figures.spent_s / 3600
-    cost, note = NOTHING, "set the cost of an hour to see it"
-    rate = project.settings.cost_per_hour
-    if rate and figures.useful:
-        cost = wording.figure(rate * hours / figures.useful)
-        note = f"{wording.counted(figures.useful, 'useful label')} in {wording.seconds(figures.spent_s)} of answering"
-    elif rate:
-        note = "no useful label yet"
+    note = "set the cost of an hour to see it"
+    if figures.cost is not None:
+        spent = wording.seconds(3600 * figures.hours)
+        note = f"{wording.counted(figures.useful, 'useful label')} in {spent} of answering"
     pace = [one.per_hour for one in progress.by_person.values() if one.per_hour]
     each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour and person" if pace else "no time known yet"
-    return {"median": wording.seconds(figures.median_s), "median_note": each, "cost": cost, "cost_note": note}
+    return {
+        "median": wording.seconds(figures.median_ms / 1000 if figures.median_ms else None),
+        "median_note": each,
+        "cost": wording.figure(figures.cost_per_useful_label),
+        "cost_note": note,
+    }
 
 
-def _people(progress: Progress, figures: Figures | None, names: Mapping[int, str], now: float) -> list[list[str]]:
+def _people(progress: Progress, insight: Insight | None, names: Mapping[int, str], now: float) -> list[list[str]]:
     ordered = sorted(progress.by_person.items(), key=lambda pair: (-pair[1].answers, pair[0]))
-    return [_person(person, one, figures, names.get(person, f"person {person}"), now) for person, one in ordered]
+    rows = []
+    for person, one in ordered:
+        found = insight.figures.people.get(person) if insight else None
+        habits = insight.habits.get(person, "") if insight else ""
+        rows.append([names.get(person, f"person {person}"), *_person(one, found, now), habits])
+    return rows
 
 
-def _person(person: int, one: PersonProgress, figures: Figures | None, name: str, now: float) -> list[str]:
-    gold = figures.gold_by_person.get(person) if figures else None
-    repeats = figures.repeats_by_person.get(person) if figures else None
+def _person(one: PersonProgress, found: PersonFigures | None, now: float) -> list[str]:
     return [
-        name,
         wording.count(one.answers),
         wording.seconds(one.median_ms / 1000) if one.median_ms else NOTHING,
         wording.figure(one.per_hour, 0) if one.per_hour else NOTHING,
         wording.count(one.skipped),
         wording.count(one.flagged),
-        _brief(gold),
-        _brief(repeats),
+        _brief(found.gold, found.gold_answers) if found else NOTHING,
+        _brief(found.self_agreement, found.repeats) if found else NOTHING,
         wording.ago(one.last_at, now),
-        figures.habits.get(person, "") if figures else "",
     ]
 
 
-def _brief(share: Estimate | None) -> str:
-    if share is None or share.value is None:
-        return NOTHING
-    if share.low is None or share.high is None:
-        return wording.share(share.value)
-    return f"{wording.share(share.value)} ({100 * share.low:.0f}{DASH}{100 * share.high:.0f})"
+def _brief(share: float | None, count: int) -> str:
+    return NOTHING if share is None else f"{wording.share(share)} of {count}"
 
 
 def _people_note(project: Project, figures: Figures | None) -> str:
     if figures is None or project.settings.mode not in COMPARING:
         return ""
-    read = "" if figures.whole else " Quality is counted on a spread sample of the answers."
     return (
-        f"Control items and repeats: the share of pairs put in the same order. In brackets, 95\u00a0% intervals.{read}"
+        "Control items and repeats: agreement on pairs, and on how many items. "
+        "A habit is named only where chance does not explain it."
     )
 
 
@@ -226,15 +227,15 @@ def _refusals(progress: Progress, figures: Figures | None) -> list[list[str]]:
 def _arms(figures: Figures | None) -> list[list[str]]:
     if figures is None:
         return [[_COUNTING, ""]]
-    rows = []
-    for name, arm in figures.arms.items():
-        decided = f", {wording.share(arm.decided)} decided" if arm.decided is not None else ""
-        rows.append([PURPOSES.get(name, name), f"{wording.counted(arm.answers, 'label')}{decided}"])
+    rows = [
+        [PURPOSES.get(name, name), f"{wording.counted(round(share * figures.useful), 'label')}, {wording.share(share)}"]
+        for name, share in figures.serves.items()
+    ]
     return rows or [["no labels yet", ""]]
 
 
 def _saved(figures: Figures | None) -> str:
-    if figures is None or "random" not in figures.arms or len(figures.arms) < 2:
+    if figures is None or "random" not in figures.serves or len(figures.serves) < 2:
         return "Labels saved by active choice are known only where some items are asked at random, as a control arm."
     return "The random arm is the control: train on each arm alone to see how many labels active choice saves."
 
