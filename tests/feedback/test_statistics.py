@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from feedback.judgement import Kept, new_item
@@ -19,11 +21,12 @@ from assent.feedback.records import Event, EventKind, Item, ProjectSettings, Tas
 from assent.feedback.statistics import LiveFigures, figures
 from assent.feedback.store import FeedbackStore
 from assent.feedback.tally import Tally
+from assent.feedback.tally_files import load_tally, save_tally
 from assent.types import Completion, Conversation, Provenance, Ranking
 
 
 def of(kept: Kept):
-    return LiveFigures(kept).of(1)  # type: ignore[arg-type]
+    return LiveFigures(kept).of(1)
 
 
 def word(ranks: list[int], one: int, other: int) -> int:
@@ -55,7 +58,7 @@ def test_the_figures_are_those_of_a_plain_loop_and_reading_in_two_goes_changes_n
             serves=("policy", "reward_model")[place % 2],
             gold={"ranks": [1, 2, 3]} if place == 4 else None,
         )
-    tally = Tally(kept, 1)  # type: ignore[arg-type]
+    tally = Tally(kept, 1)
     for number, (item, person, ranks, kind, order) in enumerate(said):
         if number == cut:
             tally.refresh()
@@ -173,8 +176,6 @@ def test_chat_turns_and_ratings_have_their_place() -> None:
 
 
 def test_the_figures_can_be_written_as_json() -> None:
-    import json
-
     kept = Kept()
     kept.add("a", "b")
     kept.say(1, 1, "pairwise", {"strength": 1})
@@ -206,6 +207,31 @@ def test_figures_agree_with_the_progress_that_the_store_keeps(sqlite_store: Feed
     assert found.undone == 1 and found.answers == 59 and found.agreement.value == 1.0
 
 
+def test_a_tally_on_disk_saves_reading_again_and_is_only_used_where_it_fits(tmp_path: Path) -> None:
+    kept = Kept()
+    for place in range(6):
+        kept.add("a", "b", "c", serves="policy" if place % 2 else "", gold={"ranks": [1, 2, 3]} if place == 5 else None)
+        for person in (1, 2):
+            ranks = [1 + (place + person) % 3, 2, 1]
+            kept.say(place + 1, person, "ranking", {"ranks": ranks}, sha256=f"{place}{person}")
+    kept.undo(3)
+    tally = Tally(kept, 1)
+    tally.refresh()
+    save_tally(tally, tmp_path / "tally.npz")
+    loaded = load_tally(kept, 1, tmp_path / "tally.npz")
+    assert loaded is not None and loaded.refresh() == 0
+    kept.say(1, 3, "ranking", {"ranks": [1, 2, 3]})
+    kept.undo(1)
+    assert loaded.refresh() == 2 and figures(loaded, kept.project(1)) == of(kept)
+    other = Kept(all_items=kept.all_items, record=[replace(event, sha256="other") for event in kept.record])
+    assert load_tally(other, 1, tmp_path / "tally.npz") is None
+    assert load_tally(kept, 2, tmp_path / "tally.npz") is None
+    whole = (tmp_path / "tally.npz").read_bytes()
+    for content in (b"", b"PK", whole[: len(whole) // 2], whole[:200] + bytes(100) + whole[300:]):
+        (tmp_path / "tally.npz").write_bytes(content)
+        load_tally(kept, 1, tmp_path / "tally.npz")
+
+
 class Many(Kept):
     """200,000 answers made page by page: 3 people to an item of 3 completions, 1 in 20 a repeat."""
 
@@ -233,7 +259,7 @@ def test_very_many_answers_are_summed_in_little_time() -> None:
     kept.add("a", "b", "c")
     kept.say(1, 1, "ranking", {"ranks": [1, 2, 3]})
     kept.template = kept.record[0]
-    tally = Tally(kept, 1)  # type: ignore[arg-type]
+    tally = Tally(kept, 1)
     assert tally.refresh() == 200_000
     start = time.process_time()
     found = figures(tally, kept.project(1))

@@ -12,8 +12,10 @@ Intervals are of 95 %, bootstrap over items (over answers for gold and self).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,10 @@ from assent.feedback.records import FLAGS, SKIP_REASONS, EventKind, Project
 from assent.feedback.resampling import Estimate, Floats, Resampling, estimate, undefined
 from assent.feedback.source import JudgementSource
 from assent.feedback.tally import KINDS, NO_WORD, REASONS, Tally
+from assent.feedback.tally_files import load_tally, save_tally
 
 Integers = NDArray[np.int64]
+_WORTH_KEEPING = 2000  # new events after which the tally is written to disk again
 _MOST_BLOCKS = 1000  # more items are resampled in so many blocks of items: as good, and it takes no time
 _RESAMPLING = Resampling(seed=0, resamples=1000, method="percentile")
 _MS_PER_HOUR = 3_600_000
@@ -90,19 +94,32 @@ class Figures:
 
 
 class LiveFigures:
-    """Figures of projects that are kept up to date: the first look reads all events, later ones what is new."""
+    """Figures of projects that are kept up to date: the first look reads all events, later ones what is new.
 
-    def __init__(self, source: JudgementSource) -> None:
+    With a `folder`, what was read is kept there, and a first look after a restart reads only what came since.
+    """
+
+    def __init__(self, source: JudgementSource, *, folder: Path | None = None) -> None:
         """Nothing is read yet."""
-        self._source = source
+        self._source, self._folder = source, folder
         self._tallies: dict[int, Tally] = {}
+        self._lock = threading.Lock()
 
     def of(self, project_id: int) -> Figures:
         """The project's figures now; StoreError for an unknown project."""
         project = self._source.project(project_id)
-        tally = self._tallies.setdefault(project_id, Tally(self._source, project_id))
-        tally.refresh()
+        tally = self._tally(project_id)
+        if tally.refresh() >= _WORTH_KEEPING and self._folder is not None:
+            save_tally(tally, self._folder / f"figures-{project_id}.npz")
         return figures(tally, project)
+
+    def _tally(self, project_id: int) -> Tally:
+        with self._lock:
+            if project_id not in self._tallies:
+                path = self._folder / f"figures-{project_id}.npz" if self._folder else None
+                kept = load_tally(self._source, project_id, path) if path and path.is_file() else None
+                self._tallies[project_id] = kept or Tally(self._source, project_id)
+            return self._tallies[project_id]
 
 
 def figures(tally: Tally, project: Project) -> Figures:

@@ -70,21 +70,27 @@ class Tally:
         self.cells = {sign: array("i") for sign in (1, -1, 0)}
         self.serves: list[str] = []
         self.lock = threading.RLock()
-        self._gold: dict[int, Sequence[int]] = {}
+        self.gold: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
+        self.last_sha256 = ""
         self._source = source
 
     def refresh(self) -> int:
         """Read all events that are new, and the items they speak of; how many events those were."""
         with self.lock:
-            read = 0
-            after = self.columns.seq[-1] if self.columns.seq else 0
+            read, after = 0, self.last_seq
             while page := self._source.events(self.project_id, after=after, limit=_PAGE):
                 if max((event.item_id or 0) for event in page) > (self.items.id[-1] if self.items.id else 0):
                     self._read_items()
                 for event in page:
                     self._add(event)
                 read, after = read + len(page), page[-1].seq
+                self.last_sha256 = page[-1].sha256
             return read
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the newest event read; 0 before the first."""
+        return self.columns.seq[-1] if self.columns.seq else 0
 
     def _read_items(self) -> None:
         for item in all_items(self._source, self.project_id, after=self.items.id[-1] if self.items.id else 0):
@@ -102,7 +108,7 @@ class Tally:
         for column in self.cells.values():
             column.extend([0] * (count * (count - 1) // 2))
         if item.new.gold is not None:
-            self._gold[len(self.items.id) - 1] = gold_signs(item.new.gold, count)
+            self.gold[len(self.items.id) - 1] = gold_signs(item.new.gold, count)
 
     def _add(self, event: Event) -> None:
         if event.kind is EventKind.UNDO:
@@ -120,7 +126,7 @@ class Tally:
         columns.time_ms.append(event.time_taken_ms)
         columns.shown.append(len(event.order))
         columns.best_slot.append(best)
-        columns.gold.append(_agreement(signs, self._gold.get(place, ())))
+        columns.gold.append(_agreement(signs, self.gold.get(place, ())))
         columns.sign_at.append(len(self.signs))
         columns.sign_count.append(len(signs))
         self.signs.extend(signs)
