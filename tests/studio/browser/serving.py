@@ -41,9 +41,7 @@ class Studio:
                 self.people[name] = person.id
                 self.tokens[name] = store.sign_in(person.id, lifetime_s=86_400).token
 
-    def add_project(
-        self, name: str, settings: ProjectSettings, items: list[NewItem], guideline: str = ""
-    ) -> Project:
+    def add_project(self, name: str, settings: ProjectSettings, items: list[NewItem], guideline: str = "") -> Project:
         """A project of everybody; only while nothing serves."""
         assert self.process is None
         with FeedbackStore.open(str(self.path)) as store:

@@ -16,7 +16,18 @@ def studio(tmp_path_factory):
         made.add_project(mode, settings(TaskMode(mode)), items(COUNT, answers), "# Rules\n\n- be **fair**")
     for mode, answers in [("ranking", 2), ("pairwise", 2)]:
         made.add_project(f"{mode} by criteria", settings(TaskMode(mode), criteria_share=1.0), items(3, answers))
-    for name in ["corrections", "own answers", "flags", "undo", "deep undo", "old undo", "draft", "unfinished", "turns", "keys off"]:
+    for name in [
+        "corrections",
+        "own answers",
+        "flags",
+        "undo",
+        "deep undo",
+        "old undo",
+        "draft",
+        "unfinished",
+        "turns",
+        "keys off",
+    ]:
         made.add_project(name, settings(TaskMode.PAIRWISE), items(COUNT))
     made.add_project("moving", settings(TaskMode.RANKING), items(3, 4))
     made.start()
@@ -29,7 +40,12 @@ def test_answers_are_put_in_order_with_digits_and_a_tie(studio, seat):
     ana.open("ranking")
     ana.press("2", "1", "=", "3", "Enter", "3", "3", "3", "2", "1", "Enter", "1", "2", "3", "=", "Enter", "=", "Enter")
     ana.wait_saved(4)
-    assert [as_shown(event, "ranks") for event in studio.standing("ranking")] == [[2, 1, 2], [3, 2, 1], [1, 2, 2], [1, 1, 1]]
+    assert [as_shown(event, "ranks") for event in studio.standing("ranking")] == [
+        [2, 1, 2],
+        [3, 2, 1],
+        [1, 2, 2],
+        [1, 1, 1],
+    ]
     assert ana.complaints == []
 
 
@@ -39,7 +55,9 @@ def test_a_pair_is_weighed_with_brackets_and_digits(studio, seat):
     for keys in (["]", "]"], ["[", "[", "[", "["], ["="], ["2"], ["1", "1", "1"], ["]", "["]):
         ana.press(*keys, "Enter")
     ana.wait_saved(6)
-    strengths = [event.payload["strength"] * (1 if event.order == (0, 1) else -1) for event in studio.standing("pairwise")]
+    strengths = [
+        event.payload["strength"] * (1 if event.order == (0, 1) else -1) for event in studio.standing("pairwise")
+    ]
     assert strengths == [2, -3, 0, 1, -3, 0]
     assert all(event.time_taken_ms > 0 for event in studio.standing("pairwise"))
 
@@ -47,10 +65,15 @@ def test_a_pair_is_weighed_with_brackets_and_digits(studio, seat):
 def test_ratings_run_from_cell_to_cell(studio, seat):
     ana = seat(studio)
     ana.open("rating")
-    ana.press("7", "6", "5", "4", "3", "2", "Enter", "1", "ArrowUp", "2", "ArrowRight", "5", "5", "5", "3", "3", "Enter")
+    ana.press(
+        "7", "6", "5", "4", "3", "2", "Enter", "1", "ArrowUp", "2", "ArrowRight", "5", "5", "5", "3", "3", "Enter"
+    )
     ana.wait_saved(2)
     first, second = studio.standing("rating")
-    seen = [[event.payload["ratings"][name][place] for place in event.order for name in CRITERIA] for event in (first, second)]
+    seen = [
+        [event.payload["ratings"][name][place] for place in event.order for name in CRITERIA]
+        for event in (first, second)
+    ]
     assert seen == [[7, 6, 5, 4, 3, 2], [2, 3, 3, 5, 5, 5]] or seen[0] == [7, 6, 5, 4, 3, 2] and None not in seen[1]
     assert ana.complaints == []
 
@@ -90,7 +113,11 @@ def test_criteria_are_asked_one_after_the_other(studio, seat):
     ana.wait_saved(1)
     kept = studio.standing("pairwise by criteria")[0]
     sign = 1 if kept.order == (0, 1) else -1
-    assert {name: sign * value for name, value in kept.payload["criteria"].items()} == {"helpful": 1, "honest": 0, "harmless": 3}
+    assert {name: sign * value for name, value in kept.payload["criteria"].items()} == {
+        "helpful": 1,
+        "honest": 0,
+        "harmless": 3,
+    }
     assert sign * kept.payload["strength"] == -2
 
 

@@ -7,7 +7,7 @@ from studio.browser.serving import Studio, settings
 from assent.feedback.records import Candidate, NewItem, TaskMode
 from assent.types import Conversation
 
-AT_ONCE = 6
+AT_ONCE = 9
 ELEMENTS = (
     "main script, main iframe, main img, main svg, main object, main embed, main style, main link, main video,"
     " main audio, main form, main a, main math, main template, main base, main meta, dialog script, dialog img"
@@ -27,7 +27,9 @@ def studio(tmp_path_factory):
     ]  # fmt: skip
     made.add_project(HOSTILE[0], settings(TaskMode.RANKING, instructions=HOSTILE[3]), hostile, "\n\n".join(HOSTILE))
     odd = Candidate(text="a\u202eb\u200b\u200b\u200bc\u2066d e\u00ad f 👩‍👩‍👧 می‌خواهم")
-    made.add_project("odd", settings(TaskMode.PAIRWISE), [NewItem(prompt=Conversation.of_user("odd"), candidates=(odd, odd))])
+    made.add_project(
+        "odd", settings(TaskMode.PAIRWISE), [NewItem(prompt=Conversation.of_user("odd"), candidates=(odd, odd))]
+    )
     made.start()
     yield made
     made.stop()
@@ -43,18 +45,18 @@ def test_hostile_texts_stay_text(studio, seat):
     if ana.page.locator("#guide").is_hidden():
         ana.press("i")
     ana.page.locator("#guide .said > *").first.wait_for()
-    seen = 0
-    while ana.page.locator("#bar").is_visible():
+    seen: list[str] = []
+    for _ in range(0, len(HOSTILE), AT_ONCE):
         for keys in ((), ("t",), ("t", "d"), ("d", "1", "e", "x", "Escape")):
             ana.press(*keys)
             assert ana.page.evaluate("window.__hacked") is None
             assert ana.page.locator(ELEMENTS).count() == 0
-        for body in ana.page.locator(".answer").all():
-            assert body.locator(".said").inner_text().strip() != ""
-            seen += 1
+        seen += ana.page.evaluate("[...document.querySelectorAll('.answer .said')].map(one => one.innerText.trim())")
         ana.page.locator("#open-settings").click()
         ana.press("Escape", "u", "=", "Enter")
-    assert seen == len(HOSTILE)
+    ana.page.locator("#item", has_text="Nothing left to judge").wait_for()
+    assert len(seen) == len(HOSTILE)
+    assert "" not in seen
     assert [url for url in ana.requests if not url.startswith(studio.url)] == []
     assert [url for url in ana.requests if "csp-report" in url or "evil" in url] == []
     assert ana.complaints == []

@@ -12,7 +12,16 @@ from assent.types import Conversation
 AXE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "assent" / "axe-4.14.1.min.js"
 MODES = {"ranking": 9, "pairwise": 2, "rating": 3, "good_bad": 2, "demonstration": 0}
 ARABIC = "المد والجزر بسبب **جاذبية القمر**.\n\n- أولا\n- ثانيا"
-LONG = "An unbroken_" + "word" * 120 + " and https://example.org/" + "a/" * 200 + "\n\n```\n" + "x = 1; " * 60 + "\n```\n\n" + "Words. " * 900
+LONG = (
+    "An unbroken_"
+    + "word" * 120
+    + " and https://example.org/"
+    + "a/" * 200
+    + "\n\n```\n"
+    + "x = 1; " * 60
+    + "\n```\n\n"
+    + "Words. " * 900
+)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +32,9 @@ def studio(tmp_path_factory):
         first = [NewItem(prompt=Conversation.of_user(LONG), candidates=(wide,) * answers, priority=1.0)]
         made.add_project(mode, settings(TaskMode(mode)), first + items(3, answers), "# Rules\n\n## One\n\n" + LONG)
     made.add_project("plain pairs", settings(TaskMode.PAIRWISE, criteria_share=1.0), items(3), "# Rules\n\n1. Be fair.")
-    arabic = NewItem(prompt=Conversation.of_user("ما سبب المد؟"), candidates=(Candidate(text=ARABIC), Candidate(text="Short.")))
+    arabic = NewItem(
+        prompt=Conversation.of_user("ما سبب المد؟"), candidates=(Candidate(text=ARABIC), Candidate(text="Short."))
+    )
     made.add_project("arabic", settings(TaskMode.PAIRWISE), [arabic])
     made.add_project("covered", settings(TaskMode.PAIRWISE), items(2, sensitive=True, topic="war"))
     made.start()
@@ -66,13 +77,21 @@ def test_axe_finds_nothing(studio, seat, theme):
         ana.page.evaluate("Promise.allSettled(document.getAnimations().map(one => one.finished))")
         ana.page.evaluate(AXE.read_text())
         for one in ana.page.evaluate("axe.run().then(result => result.violations)"):
-            found.append(f"{where}: {one['id']}: {one['nodes'][0]['html'][:160]}: {one['nodes'][0]['failureSummary'][:300]}")
+            found.append(
+                f"{where}: {one['id']}: {one['nodes'][0]['html'][:160]}: {one['nodes'][0]['failureSummary'][:300]}"
+            )
 
     for mode in (*MODES, "plain pairs", "covered"):
         ana.open(mode)
         look(mode)
     ana.open("plain pairs")
-    for name, keys in {"chosen": ["1"], "edit": ["e"], "own": ["Escape", "w"], "flag": ["Escape", "f"], "help": ["Escape", "?"]}.items():
+    for name, keys in {
+        "chosen": ["1"],
+        "edit": ["e"],
+        "own": ["Escape", "w"],
+        "flag": ["Escape", "f"],
+        "help": ["Escape", "?"],
+    }.items():
         ana.press(*keys)
         look(name)
     ana.press("Escape")
@@ -96,7 +115,7 @@ def test_right_to_left_texts_run_right_to_left(studio, seat):
     sides = ana.page.evaluate(
         """() => [...document.querySelectorAll('.said')].map(one => getComputedStyle(one).direction)"""
     )
-    assert sorted(sides) == ["ltr", "rtl", "rtl"]
+    assert sorted(sides) == ["ltr", "ltr", "rtl", "rtl"]
     padding = ana.page.evaluate("() => getComputedStyle(document.querySelector('.said ul')).paddingRight")
     assert padding != "0px"
 
@@ -128,8 +147,8 @@ def test_everything_works_by_touch_on_a_small_screen(studio, seat):
     assert ana.page.locator(".level.waiting").count() == 1
     ana.page.locator("#more-actions").click()
     ana.page.locator("#beside [data-act=skip]").click()
-    ana.page.locator("dialog label", has_text="Too long").click()
-    ana.page.locator("dialog button[type=submit]").click()
+    ana.page.locator("#ask label", has_text="Too long").click()
+    ana.page.locator("#ask button[type=submit]").click()
     ana.wait_saved(1)
     ana.page.locator("#undo").click()
     ana.page.locator(".row .groups li").nth(2).wait_for()

@@ -34,8 +34,8 @@ STICKING_OUT = """[...document.querySelectorAll('svg.plot text')].filter(text =>
 }).map(text => text.textContent)"""
 EMPTY_CHARTS = """[...document.querySelectorAll('figure.chart')].filter(chart => {
   const drawn = [...chart.querySelectorAll('polyline.line, rect.bar, circle.dot')];
-  const seen = chart.getClientRects().length;
-  return seen && !drawn.some(one => { const box = one.getBoundingClientRect(); return box.width > 1 && box.height > 1; });
+  const shows = one => { const box = one.getBoundingClientRect(); return box.width > 1 && box.height > 1; };
+  return chart.getClientRects().length && !drawn.some(shows);
 }).map(chart => chart.textContent)"""
 
 

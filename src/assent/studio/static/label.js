@@ -29,6 +29,9 @@ function listen(desk, settings) {
       desk.actions.act(button.dataset.act);
     });
   }
+  for (const opener of ["open-help", "open-settings", "open-guide"]) {  // so that Enter goes on meaning "send" after a click
+    byId(opener).addEventListener("mousedown", (event) => event.preventDefault());
+  }
   byId("open-help").addEventListener("click", () => desk.actions.act("help"));
   byId("open-settings").addEventListener("click", () => settings.show());
   const more = (open) => {

@@ -64,7 +64,6 @@ function heading(line, headings) {
   let words = line.trim().slice(level).trim();
   while (words.endsWith("#")) words = words.slice(0, -1);
   const made = headings ? make(`h${Math.min(6, headings + level - 1)}`) : make("p", { class: `heading heading-${Math.min(level, 4)}` });
-  made.dir = "auto";
   inline(words.trim(), made);
   return made;
 }
@@ -105,7 +104,7 @@ function list(lines, at, parent, depth, headings) {
       else if (begins(line)) break;
       else inside.push(line);
     }
-    const item = make("li", { dir: "auto" });
+    const item = make("li");
     if (inside.length === 1) inline(inside[0], item);
     else blocks(inside, item, depth + 1, headings);
     made.append(item);
@@ -121,7 +120,7 @@ function cells(line) {
 
 function table(lines, at, parent) {
   const row = (line, tag) => make("tr", {}, ...cells(line).map((cell) => {
-    const made = make(tag, { dir: "auto" });
+    const made = make(tag);
     inline(cell, made);
     return made;
   }));
@@ -137,7 +136,7 @@ function paragraph(lines, at, parent) {
   const inside = [lines[at]];
   let next = at + 1;
   for (; next < lines.length && !blank(lines[next]) && !begins(lines[next]) && !isTable(lines, next); next += 1) inside.push(lines[next]);
-  const made = make("p", { dir: "auto" });
+  const made = make("p");
   inline(inside.join("\n"), made);
   parent.append(made);
   return next;

@@ -16,13 +16,15 @@ const JOINED_SCRIPTS = new RegExp(
   "[\\p{Script=Arabic}\\p{Script=Syriac}\\p{Script=Devanagari}\\p{Script=Bengali}\\p{Script=Gurmukhi}\\p{Script=Gujarati}" +
   "\\p{Script=Oriya}\\p{Script=Tamil}\\p{Script=Telugu}\\p{Script=Kannada}\\p{Script=Malayalam}\\p{Script=Sinhala}" +
   "\\p{Script=Khmer}\\p{Script=Myanmar}\\p{Script=Mongolian}]", "u");
-const EMOJI_BEFORE = /[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f]$/u;
-const EMOJI_AFTER = /^\p{Extended_Pictographic}/u;
+const EMOJI = /^(?:\p{Extended_Pictographic}|\p{Emoji_Modifier}|\ufe0f)/u;
+
+/** The last whole character; a pattern that ends in $ misses characters of two units in some engines. */
+function lastOf(text) { return [...text].at(-1) ?? ""; }
 
 function belongs(text, at, character) {
   if (character !== "\u200c" && character !== "\u200d") return false;
   const before = text.slice(Math.max(0, at - 2), at), after = text.slice(at + 1, at + 3);
-  if (character === "\u200d" && EMOJI_BEFORE.test(before) && EMOJI_AFTER.test(after)) return true;
+  if (character === "\u200d" && EMOJI.test(lastOf(before)) && EMOJI.test(after)) return true;
   return JOINED_SCRIPTS.test(before.slice(-1)) && JOINED_SCRIPTS.test(after.slice(0, 1));
 }
 
