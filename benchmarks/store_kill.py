@@ -32,7 +32,7 @@ from assent.types import Conversation
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from feedback.postgres import reason_to_skip, running_server  # the tests' own server
 
-OVERLAP, ITEMS_PER_CYCLE = 2, 600
+OVERLAP, ITEMS_PER_CYCLE = 2, 500
 PAYLOAD = {"ranks": [1, 2, 3]}
 Log = Callable[[str, int, str, str], None]  # what, person, key, presentation or event number
 
@@ -79,7 +79,8 @@ def label(store: FeedbackStore, person: int, outbox: list[tuple[str, str]], log:
             continue
         if not shown:
             return
-        seq = _send(store, person, shown[0].id, shown[0].id, log)
+        key = f"{shown[0].id} {chance.getrandbits(64)}"  # an undone item comes again as the same presentation
+        seq = _send(store, person, key, shown[0].id, log)
         if seq is not None and chance.random() < 0.03:
             _send(store, person, f"undo {seq}", f"undo {seq}", log)
 
@@ -129,10 +130,12 @@ def kill_process_campaign(url: str, *, labelers: int, cycles: int) -> Ledger:
             os._exit(1)
         os.close(writer)
         with os.fdopen(reader, "rb") as lines:
-            first = lines.readline()
-            killer = threading.Timer(chance.uniform(0.02, 0.5), os.kill, (child, signal.SIGKILL))
+            everything = b""
+            while b"\na\t" not in everything:  # until the first acknowledgement
+                everything += lines.readline()
+            killer = threading.Timer(chance.uniform(0.0, 1.0), os.kill, (child, signal.SIGKILL))
             killer.start()
-            everything = first + lines.read()
+            everything += lines.read()
             killer.join()
         os.waitpid(child, 0)
         for line in everything.decode().splitlines():

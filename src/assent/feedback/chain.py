@@ -10,6 +10,7 @@ from assent.errors import StoreError
 from assent.feedback.records import Event
 
 START = ""
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(before: str, event: Event) -> str:
@@ -30,8 +31,7 @@ def digest(before: str, event: Event) -> str:
         event.created_at,
         event.undone_seq,
     ]
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(fields).encode()).hexdigest()
 
 
 def verify(events: Iterable[Event], *, last_seq: int, last_sha256: str) -> int:

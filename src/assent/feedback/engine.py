@@ -62,6 +62,7 @@ class Session:
     def __init__(self, connection: PoolProxiedConnection | DBAPIConnection, dialect: sa.Dialect) -> None:
         self._cursor = connection.cursor()
         self.dialect = dialect
+        self._careful = dialect.name != "sqlite"
         self.writes = 0
 
     def rows(self, statement: Statement, **values: Any) -> list[Row]:
@@ -91,16 +92,22 @@ class Session:
 
     def _execute(self, statement: Statement, values: dict[str, Any]) -> None:
         sql, fixed = statement.compiled(self.dialect)
-        for name, value in values.items():
-            if (type(value) is int and not -_IDS <= value < _IDS) or (type(value) is str and "\0" in value):
-                raise _nothing_like_it(name)
+        if self._careful:
+            _refuse_what_no_column_holds(values)
         try:
             self._cursor.execute(sql, {**fixed, **values} if fixed else values)
-        except UnicodeEncodeError:
-            raise _nothing_like_it("text") from None
+        except (OverflowError, UnicodeEncodeError):
+            raise _nothing_like_it("value") from None
 
 
 _IDS = 2**63
+
+
+def _refuse_what_no_column_holds(values: Mapping[str, Any]) -> None:
+    """PostgreSQL takes the whole transaction back over such a value; SQLite refuses it alone, or holds it."""
+    for name, value in values.items():
+        if (type(value) is int and not -_IDS <= value < _IDS) or (type(value) is str and "\0" in value):
+            raise _nothing_like_it(name)
 
 
 def _nothing_like_it(name: str) -> NotFound:

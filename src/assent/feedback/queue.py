@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 import secrets
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback import accounts, projects
-from assent.feedback.engine import Session, Statement, insert
+from assent.feedback.engine import Row, Session, Statement, insert
 from assent.feedback.records import Item, Person, Presentation, Project, TaskMode
 from assent.feedback.refusals import NotFound
 from assent.feedback.rows import item_of, presentation_of, to_json
@@ -40,18 +40,16 @@ _ITEM_COLUMNS = (
 ITEM = sa.select(*_ITEM_COLUMNS).join(contents, _c.item_id == _i.id)
 _ITEM = Statement(ITEM.where(_i.id == bindparam("id")))
 
-_QUEUE = Statement(
+_QUEUED = (
     sa.select(_i.id, _i.priority, _i.topic, _s.item_id)
     .select_from(items.outerjoin(slots, sa.and_(_s.item_id == _i.id, _s.person_id == bindparam("person"))))
-    .where(
-        _i.project_id == bindparam("project"),
-        sa.text("items.open = 1"),
-        _i.priority <= bindparam("priority"),
-        sa.or_(_i.priority < bindparam("priority"), _i.id >= bindparam("item")),
-    )
-    .order_by(_i.priority.desc(), _i.id)
+    .where(_i.project_id == bindparam("project"), sa.text("items.open = 1"))
     .limit(bindparam("most", type_=sa.Integer()))
 )
+_QUEUED_ALIKE = Statement(  # from an item on, at its priority
+    _QUEUED.where(_i.priority == bindparam("priority"), _i.id >= bindparam("item")).order_by(_i.id)
+)
+_QUEUED_BELOW = Statement(_QUEUED.where(_i.priority < bindparam("priority")).order_by(_i.priority.desc(), _i.id))
 _CURSOR = Statement(
     sa.select(_u.priority, _u.item_id).where(_u.project_id == bindparam("project"), _u.person_id == bindparam("person"))
 )
@@ -327,12 +325,12 @@ class _Picking:
     def _queued(self, count: int) -> list[int]:
         """The first `count` items of the queue that are for this person; moves the cursor over the others."""
         cursor = self._transaction.first(_CURSOR, **self._who)
-        priority, item_id = cursor or (sys.float_info.max, 0)
+        priority, item_id = cursor or (math.inf, 0)
         found: list[int] = []
         passed, page, first_found, last = 0, 0, None, None
         while len(found) < count:
             most = max(_PAGES[min(page, len(_PAGES) - 1)], count)
-            rows = self._transaction.rows(_QUEUE, **self._who, priority=priority, item=item_id, most=most)
+            rows = self._page(priority, item_id, most)
             for row_id, row_priority, topic, slot in rows:
                 last = (row_priority, row_id)
                 if slot is None and topic not in self._declined and len(found) < count:
@@ -345,6 +343,13 @@ class _Picking:
         if passed >= _WORTH_A_CURSOR and last is not None:
             self._move_cursor(first_found or last, known=cursor is not None)
         return found
+
+    def _page(self, priority: float, item_id: int, most: int) -> list[Row]:
+        """The next `most` open items from a place in the queue on."""
+        rows = self._transaction.rows(_QUEUED_ALIKE, **self._who, priority=priority, item=item_id, most=most)
+        if len(rows) < most:
+            rows += self._transaction.rows(_QUEUED_BELOW, **self._who, priority=priority, most=most - len(rows))
+        return rows
 
     def _move_cursor(self, to: tuple[float, int], *, known: bool) -> None:
         if known:

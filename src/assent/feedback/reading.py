@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from assent.errors import StoreError
 from assent.feedback.engine import Row, Session, Statement
 from assent.feedback.queue import ITEM
 from assent.feedback.records import Event, Item, Judged
@@ -33,20 +34,19 @@ _PAGES = {
     )
     for by_project, by_person, newest in itertools.product((False, True), repeat=3)
 }
-_PAGE_OF_ITEMS = (
+_JUDGED_IDS = Statement(
     sa.select(_s.item_id)
     .where(_s.project_id == bindparam("project"), _s.item_id > bindparam("after"))
     .group_by(_s.item_id)
     .order_by(_s.item_id)
     .limit(_LIMIT)
-    .subquery()
 )
 _JUDGED = Statement(
     ITEM.add_columns(*events.columns)
-    .join(_PAGE_OF_ITEMS, _PAGE_OF_ITEMS.c.item_id == _i.id)
-    .join(standing, sa.and_(_s.item_id == _i.id, _s.project_id == bindparam("project")))
+    .join(standing, _s.item_id == _i.id)
     .join(events, _e.seq == _s.seq)
-    .order_by(_i.id, _e.seq)
+    .where(_s.project_id == bindparam("project"), _s.item_id.between(bindparam("first_id"), bindparam("last_id")))
+    .order_by(_s.item_id, _s.seq)
 )
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == sa.literal_column("1")))
 
@@ -69,7 +69,12 @@ def events_page(
 
 def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[Judged]:
     """Items with standing answers, by id."""
-    rows = session.rows(_JUDGED, project=project_id, after=after_item, most=_bounded(limit))
+    ids = [
+        item_id for (item_id,) in session.rows(_JUDGED_IDS, project=project_id, after=after_item, most=_bounded(limit))
+    ]
+    if not ids:
+        return []
+    rows = session.rows(_JUDGED, project=project_id, first_id=ids[0], last_id=ids[-1])
     return [_judged(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
 
 
@@ -81,7 +86,8 @@ def _judged(rows: list[Row]) -> Judged:
 def head(session: Session) -> tuple[int, str]:
     """The number and the hash of the newest event."""
     row = session.first(_HEAD)
-    assert row is not None
+    if row is None:
+        raise StoreError("the record of events is broken: its end is not known", now="Restore it from a backup.")
     return row[0], row[1]
 
 

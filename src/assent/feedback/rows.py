@@ -26,10 +26,12 @@ from assent.feedback.records import (
 )
 from assent.types import StopReason
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def to_json(value: Any) -> str:
     """Compact JSON with sorted keys: equal values are equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def settings_to_json(settings: ProjectSettings) -> str:

@@ -63,7 +63,8 @@ class Transaction(Session):
     """A writing session with the time, the head of the chain and counters that are written once at its end."""
 
     def __init__(self, session: Session, now: float) -> None:
-        self._cursor, self.dialect, self.writes, self.now = session._cursor, session.dialect, 0, now
+        self._cursor, self.dialect, self._careful = session._cursor, session.dialect, session._careful
+        self.writes, self.now = 0, now
         self._head: tuple[int, str] | None = None
         self._moved = False
         self._project_counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))

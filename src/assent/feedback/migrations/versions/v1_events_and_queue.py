@@ -142,7 +142,8 @@ def _answers() -> None:
         _text("sha256"),
     )
     op.create_index("events_by_key", "events", ["person_id", "key"], unique=True)
-    op.create_index("events_of_project", "events", ["project_id", "person_id", "seq"])
+    op.create_index("events_of_project", "events", ["project_id", "seq"])
+    op.create_index("events_of_person", "events", ["person_id", "project_id", "seq"])
     op.create_table(
         "standing",
         _integer("seq", primary=True),
