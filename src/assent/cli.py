@@ -7,12 +7,16 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from assent import __version__
 from assent.errors import AssentError, ConfigError
 
 _DESCRIPTION = "Align language models with human judgement: preferences in, an aligned model and the evidence out."
+
+
+Door = Literal["models", "files", "site"]
+"""How a command is entered: with the libraries of models loaded, without them, or with its flags as keywords."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,7 @@ class Command:
     example: str
     entry: str
     flags: tuple[str, ...]
-    light: bool = False  # takes its flags as keywords and needs no torch
+    door: Door = "models"
 
 
 _TRAIN = ("model", "data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
@@ -82,13 +86,41 @@ COMMANDS = {
         example="assent studio --store studio.db --runs runs",
         entry="assent.recipes.studio_command:run_studio",
         flags=("store", "host", "port", "runs_folder", "studio_settings", "studio_set"),
-        light=True,
+        door="site",
     ),
     "serve": Command(
         help="answer as a model behind an OpenAI-compatible address",
         example="assent serve runs/ppo --port 8000",
         entry="assent.recipes.serving:run_serve",
         flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
+    ),
+    "feedback import": Command(
+        help="bring items and answers of files and other tools into a store",
+        example="assent feedback import --store judgement.db --project helpful --data preferences.jsonl",
+        entry="assent.recipes.feedback_commands:run_feedback_import",
+        flags=("store", "project", "data", "format", "on_bad_row", "set", "settings"),
+        door="files",
+    ),
+    "feedback export": Command(
+        help="write a project's judgement to a file, for training or for other tools",
+        example="assent feedback export --store judgement.db --project helpful --format trl --out trl.jsonl",
+        entry="assent.recipes.feedback_commands:run_feedback_export",
+        flags=("store", "project", "out", "format", "set", "settings", "overwrite"),
+        door="files",
+    ),
+    "feedback stats": Command(
+        help="how much was answered, how fast, and how far people agree",
+        example="assent feedback stats --store judgement.db --project helpful",
+        entry="assent.recipes.feedback_commands:run_feedback_stats",
+        flags=("store", "project", "out_file", "overwrite"),
+        door="files",
+    ),
+    "feedback pairs": Command(
+        help="write a project's comparisons, to train reward models and policies on",
+        example="assent feedback pairs --store judgement.db --project helpful --out pairs.jsonl",
+        entry="assent.recipes.feedback_commands:run_feedback_pairs",
+        flags=("store", "project", "out", "set", "settings", "overwrite"),
+        door="files",
     ),
     "collect": Command(
         help="sample completions and ask people about those worth asking",
@@ -161,6 +193,11 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "help": "file of the store, or postgresql://... (default: studio.db)",
         },
     ),
+    "project": (
+        ("--project",),
+        {"metavar": "NAME", "help": "the project in the store (needed where there are several)"},
+    ),
+    "out_file": (("--out",), {"metavar": "FILE", "help": "also write the figures here, as JSON"}),
     "host": (("--host",), {"metavar": "HOST", "help": "address to listen on (default: 127.0.0.1)"}),
     "port": (("--port",), {"type": int, "metavar": "PORT", "help": "port to listen on"}),
     "runs_folder": (("--runs",), {"dest": "runs", "metavar": "FOLDER", "help": "folder of runs to show"}),
@@ -188,6 +225,9 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 
+GROUPS = {"feedback": "bring judgement into a store and out of it"}
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in the house's form: what, and what now."""
 
@@ -201,9 +241,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="assent", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"assent {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    groups: dict[str, Any] = {}
     for name, command in COMMANDS.items():
-        one = commands.add_parser(
-            name,
+        group, _, action = name.rpartition(" ")
+        if group and group not in groups:
+            whole = commands.add_parser(group, help=GROUPS[group], description=f"{GROUPS[group].capitalize()}.")
+            groups[group] = whole.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+        one = (groups[group] if group else commands).add_parser(
+            action,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",
             epilog=f"example:\n  {command.example}",
@@ -218,14 +263,9 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors people can mend are one line on stderr, never a traceback."""
     parsed = build_parser().parse_args(arguments)
-    command = COMMANDS[parsed.command]
-    module, function = command.entry.split(":")
+    action = getattr(parsed, "action", None)
     try:
-        if command.light:
-            keywords = {name: value for name, value in vars(parsed).items() if name != "command"}
-            getattr(_imported(module), function)(**keywords)
-        else:
-            _imported("assent.recipes.terminal").run(module, function, parsed)
+        _enter(COMMANDS[f"{parsed.command} {action}" if action else parsed.command], parsed)
     except AssentError as error:
         print(f"assent: {error}", file=sys.stderr)
         return error.exit_code
@@ -236,6 +276,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return 0
+
+
+def _enter(command: Command, parsed: argparse.Namespace) -> None:
+    module, function = command.entry.split(":")
+    if command.door == "models":
+        _imported("assent.recipes.terminal").run(module, function, parsed)
+    elif command.door == "files":
+        request = _imported("assent.recipes.request").Request(parsed)
+        getattr(_imported(module), function)(request, _imported("assent.recipes.progress").Display())
+    else:
+        keywords = {name: value for name, value in vars(parsed).items() if name not in ("command", "action")}
+        getattr(_imported(module), function)(**keywords)
 
 
 def _imported(module: str) -> Any:
