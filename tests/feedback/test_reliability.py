@@ -102,7 +102,7 @@ def test_fits_equal_the_published_steps_on_a_thousand_tables(model: Any, name: s
 @pytest.mark.parametrize(("model", "name"), [(dawid_skene, "DawidSkene"), (one_coin, "OneCoinDawidSkene")])
 def test_whole_fits_equal_the_published_ones(model: Any, name: str) -> None:
     published = crowdkit("classification.dawid_skene", name)
-    for seed in range(0, 1000, 100):
+    for seed in range(0, 1000, 200):
         votes = random_votes(seed)
         theirs = published(n_iter=8, tol=-np.inf).fit(frame(votes))
         ours = model(votes, replace(PUBLISHED, iterations=8))
