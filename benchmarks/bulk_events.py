@@ -94,7 +94,7 @@ def _copy(path: Path, copies: int) -> None:
     for table, shifted in _SHIFTED.items():
         columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
         values = [_value(column, shifted.get(column), shifts) for column in columns]
-        source = f"SELECT {', '.join(values)} FROM copies CROSS JOIN (SELECT * FROM {table} ORDER BY rowid)"
+        source = f"SELECT {', '.join(values)} FROM copies CROSS JOIN {table}"
         database.execute(f"INSERT INTO {table} ({', '.join(columns)}) {source}")
     for table in ("projects", "tallies"):
         columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
@@ -115,12 +115,18 @@ def _value(column: str, kind: str | None, shifts: dict[str, int]) -> str:
 
 
 def _chain(database: sqlite3.Connection) -> None:
+    """Hash all events anew; the triggers that forbid it stand aside meanwhile."""
+    triggers = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in triggers:
+        database.execute(f"DROP TRIGGER {name}")
     before, hashes = "", []
     for row in database.execute("SELECT * FROM events ORDER BY seq"):
         event = event_of(row)
         before = digest(before, event)
         hashes.append((before, event.seq))
     database.executemany("UPDATE events SET sha256 = ? WHERE seq = ?", hashes)
+    for _, sql in triggers:
+        database.execute(sql)
     database.execute("UPDATE chain SET seq = ?, sha256 = ?", (hashes[-1][1], before))
 
 

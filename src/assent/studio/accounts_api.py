@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,6 +22,7 @@ from assent.studio.schemas import (
     person_out,
 )
 from assent.studio.security import Admin, Guard, MaybeActor, SignedIn, address_of, guard_of
+from assent.studio.threads import in_thread
 
 _WIDER = 4  # an account from anywhere, and an address for any account, may fail so many times as often as one pair
 
@@ -43,7 +43,7 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
         guard = guard_of(request)
         person = await _checked(guard, request, given.name, given.password)
         if before is not None:
-            await asyncio.to_thread(store.sign_out, before.token)
+            await in_thread(store.sign_out, before.token)
             guard.forget()
         return await _signed_in(guard, person)
 
@@ -51,7 +51,7 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
     async def sign_out(request: Request, actor: SignedIn) -> Response:
         """End this sign-in."""
         guard = guard_of(request)
-        await asyncio.to_thread(store.sign_out, actor.token)
+        await in_thread(store.sign_out, actor.token)
         guard.forget()
         response = JSONResponse({})
         guard.delete_cookie(response)
@@ -90,7 +90,7 @@ def _add_own(router: APIRouter, store: FeedbackStore) -> None:
         guard = guard_of(request)
         await _checked(guard, request, actor.person.name, given.old)
         await guard.hashes.run(lambda: store.set_password(actor.person.id, given.new))
-        await asyncio.to_thread(store.sign_out, actor.token)
+        await in_thread(store.sign_out, actor.token)
         guard.forget()
         return await _signed_in(guard, actor.person)
 
@@ -129,7 +129,7 @@ def _add_admin(router: APIRouter, store: FeedbackStore) -> None:
     async def give_password(request: Request, person_id: Id, given: NewPasswordIn, _: Admin) -> dict[str, Any]:
         """Give somebody who forgot theirs a new password; their sign-ins end."""
         guard = guard_of(request)
-        person = await asyncio.to_thread(store.person, person_id)
+        person = await in_thread(store.person, person_id)
         await guard.hashes.run(lambda: store.set_password(person_id, given.new))
         guard.forget()
         return person_out(person)
@@ -152,7 +152,7 @@ async def _checked(guard: Guard, request: Request, name: str, password: str) -> 
 
 async def _signed_in(guard: Guard, person: Person, *, status: int = 200) -> Response:
     lifetime_s = guard.settings.sign_in_lifetime_s
-    sign_in = await asyncio.to_thread(lambda: guard.store.sign_in(person.id, lifetime_s=lifetime_s))
+    sign_in = await in_thread(lambda: guard.store.sign_in(person.id, lifetime_s=lifetime_s))
     response = JSONResponse({"person": person_out(person), "csrf": sign_in.csrf}, status)
     guard.set_cookie(response, sign_in.token)
     return response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,6 +26,7 @@ from assent.studio.schemas import (
     presentation_out,
 )
 from assent.studio.security import Labeler, SignedIn, guard_of
+from assent.studio.threads import in_thread
 
 _LEFT_S = 10.0  # how old the count of what is left may be
 _FATIGUE_EVENTS = 300
@@ -60,7 +60,7 @@ def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
     async def next_items(request: Request, project_id: Id, actor: Labeler, count: Count = 1) -> Response:
         """The next items for this person, under a lease. Asking again gives the same ones until they are answered."""
         project = await guard_of(request).project(actor, project_id)
-        given = await asyncio.to_thread(lambda: store.lease(project_id, actor.person.id, count=count))
+        given = await in_thread(lambda: store.lease(project_id, actor.person.id, count=count))
         items = [presentation_out(presentation, project) for presentation in given]
         return _json({"items": items, "left": await left.of(project_id)})
 
@@ -85,7 +85,7 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
     async def mine(request: Request, project_id: Id, actor: Labeler, limit: OwnLimit = 50) -> Response:
         """One's own latest answers, newest first, and whether they were taken back."""
         await guard_of(request).project(actor, project_id)
-        events = await asyncio.to_thread(_newest, store, project_id, actor.person.id, limit)
+        events = await in_thread(_newest, store, project_id, actor.person.id, limit)
         undone = {event.undone_seq for event in events}
         shown = [own_event_out(e, e.seq in undone) for e in events if e.kind is not EventKind.UNDO]
         return _json(shown)
@@ -94,7 +94,7 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
     async def guideline(request: Request, project_id: Id, actor: SignedIn, version: Version = None) -> Response:
         """The project's guidelines: the newest version, or the one named."""
         await guard_of(request).project(actor, project_id)
-        found = await asyncio.to_thread(store.guideline, project_id, version)
+        found = await in_thread(store.guideline, project_id, version)
         if found is None and version is not None:
             raise not_found("there is no such version of the guidelines")
         return _json(guideline_out(found) if found else {"version": 0, "text": ""})
@@ -103,7 +103,7 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
     async def fatigue(request: Request, project_id: Id, actor: Labeler) -> Response:
         """Whether a break would do good."""
         await guard_of(request).project(actor, project_id)
-        events = await asyncio.to_thread(_newest, store, project_id, actor.person.id, _FATIGUE_EVENTS)
+        events = await in_thread(_newest, store, project_id, actor.person.id, _FATIGUE_EVENTS)
         undone = {event.undone_seq for event in events}
         standing = [event for event in events if event.kind is not EventKind.UNDO and event.seq not in undone]
         return _json(asdict(fatigue_of(standing, clock())))
@@ -114,20 +114,21 @@ def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -
 
 
 class _Left:
-    """How many labels a project still wants; counted again every few seconds."""
+    """How many labels a project still wants: counted every few seconds, by one call for all who ask."""
 
     def __init__(self, store: FeedbackStore) -> None:
         self._store = store
-        self._counts: dict[int, tuple[int, float]] = {}
+        self._counts: dict[int, int] = {}
+        self._until: dict[int, float] = {}
 
-    async def of(self, project_id: int) -> int:
-        """Labels still wanted from anybody."""
-        known = self._counts.get(project_id)
+    async def of(self, project_id: int) -> int | None:
+        """Labels still wanted from anybody; None while they are counted for the first time."""
         now = time.monotonic()
-        if known is None or known[1] <= now:
-            progress = await asyncio.to_thread(self._store.progress, project_id)
-            known = self._counts[project_id] = (progress.labels_wanted, now + _LEFT_S)
-        return known[0]
+        if self._until.get(project_id, 0.0) <= now:
+            self._until[project_id] = now + _LEFT_S
+            progress = await in_thread(self._store.progress, project_id)
+            self._counts[project_id] = max(0, progress.labels_wanted - progress.labels_given)
+        return self._counts.get(project_id)
 
 
 def _json(content: object) -> Response:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from assent.feedback.records import NewItem
+from assent.feedback.statistics import LiveFigures
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused, refusal_of_fields
 from assent.studio.limits import raise_body_limit
@@ -24,7 +25,8 @@ from assent.studio.schemas import (
     person_out,
     project_out,
 )
-from assent.studio.security import Admin, SignedIn, guard_of
+from assent.studio.security import Admin, SignedIn, Viewer, guard_of
+from assent.studio.threads import in_thread
 
 _MOST_ITEMS = 100_000
 _UPLOAD = {
@@ -41,6 +43,7 @@ def project_router(store: FeedbackStore) -> APIRouter:
     router = APIRouter(tags=["projects"])
     _add_projects(router, store)
     _add_contents(router, store)
+    _add_figures(router, store)
     return router
 
 
@@ -56,7 +59,7 @@ def _add_projects(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/api/projects/{project_id}")
     async def one_project(request: Request, project_id: Id, actor: SignedIn) -> dict[str, Any]:
         """A project; how it asks is for admins only."""
-        project = await asyncio.to_thread(guard_of(request).project_now, actor, project_id)
+        project = await in_thread(guard_of(request).project_now, actor, project_id)
         return project_out(project, whole=actor.is_admin)
 
     @router.post("/api/projects", status_code=201)
@@ -83,9 +86,9 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
     async def add_items(request: Request, project_id: Id, _: Admin) -> dict[str, Any]:
         """Add items, one JSON object a line; all or none. A line whose key is there already adds nothing."""
         raise_body_limit(request.scope, guard_of(request).settings.upload_limit_bytes)
-        await asyncio.to_thread(store.project, project_id)
+        await in_thread(store.project, project_id)
         body = await request.body()
-        added, known = await asyncio.to_thread(lambda: store.add_items(project_id, _items_of(body)))
+        added, known = await in_thread(lambda: store.add_items(project_id, _items_of(body)))
         return {"added": added, "already_there": known}
 
     @router.post("/api/projects/{project_id}/guidelines", status_code=201)
@@ -123,6 +126,22 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
             }
             for item in store.items(project_id, after=after, limit=100)
         ]  # fmt: skip
+
+
+def _add_figures(router: APIRouter, store: FeedbackStore) -> None:
+    live = LiveFigures(store)
+
+    @router.get("/api/projects/{project_id}/progress")
+    def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
+        """How far a project is, from counters."""
+        project = guard_of(request).project_now(actor, project_id)
+        return asdict(store.progress(project.id))
+
+    @router.get("/api/projects/{project_id}/stats")
+    def stats(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
+        """Agreement, bias, throughput and cost, over all answers."""
+        project = guard_of(request).project_now(actor, project_id)
+        return live.of(project.id).to_json()
 
 
 def _check_endpoints(request: Request, names: list[str]) -> None:

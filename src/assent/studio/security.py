@@ -7,7 +7,6 @@ dependency holds unsafe methods to the site's own origin and to the sign-in's CS
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import time
 from collections import OrderedDict
@@ -26,6 +25,7 @@ from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused, not_found
 from assent.studio.limits import FailedAttempts, HashGate, RequestRate, headers_of
 from assent.studio.settings import StudioSettings
+from assent.studio.threads import in_thread
 
 Key, Value = TypeVar("Key"), TypeVar("Value")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -78,7 +78,7 @@ class Guard:
         if not token:
             return None
         forgotten = self._forgotten
-        actor = await asyncio.to_thread(self._look_up, token)
+        actor = await in_thread(self._look_up, token)
         self._actors.pop(token, None)
         if actor is None:
             return None
@@ -93,7 +93,7 @@ class Guard:
         if known is not None and known[1] > self._clock():
             return known[0]
         forgotten = self._forgotten
-        project = await asyncio.to_thread(self.project_now, actor, project_id)
+        project = await in_thread(self.project_now, actor, project_id)
         if forgotten == self._forgotten:
             _remember(self._projects, (actor.person.id, project_id), (project, self._clock() + _REMEMBERED_S))
         return project
