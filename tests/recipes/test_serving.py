@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +24,9 @@ from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.ports.sampling import Sampling
 from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
-from assent.recipes.serving import name_of
+from assent.recipes.progress import Display
+from assent.recipes.request import Request
+from assent.recipes.serving import name_of, run_serve
 from assent.studio.endpoint import create_endpoint
 from assent.types import Conversation, Message, Role
 
@@ -165,6 +170,7 @@ def served(*arguments: str, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_says_where_it_is_and_stops_cleanly_in_the_middle_of_a_stream(number: signal.Signals) -> None:
     process = served("--api-key-env", "SERVE_KEY", "--set", "machine.threads=1", SERVE_KEY="secret")
@@ -178,13 +184,31 @@ def test_the_process_says_where_it_is_and_stops_cleanly_in_the_middle_of_a_strea
             stream = client.chat.completions.create(model="base", messages=asked, stream=True, n=8, seed=1)
             next(stream)
             process.send_signal(number)
-            process.wait(30)
+            process.wait(100)
         assert process.returncode == 0 and process.stdout.read() == "stopped\n"
     finally:
         process.kill()
 
 
-def test_a_port_that_is_taken_and_a_key_that_is_not_set_are_said_in_one_line() -> None:
-    process = served("--api-key-env", "NO_SUCH_KEY")
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == ConfigError.exit_code and "--api-key-env NO_SUCH_KEY" in out and "Traceback" not in out
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_said_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = served("--port", str(taken.getsockname()[1]))
+        out, _ = process.communicate(timeout=200)
+    assert process.returncode == ConfigError.exit_code and "cannot listen there" in out and "Traceback" not in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"api_key_env": "NO_SUCH_KEY"}, "--api-key-env NO_SUCH_KEY"),
+        ({"port": "high"}, "--port"),
+        ({"port": "65536"}, "--port"),
+        ({"set": ["most_rows=0"]}, "most_rows"),
+    ],
+)
+def test_a_key_that_is_not_set_and_other_mistakes_are_said_before_the_model_is_loaded(
+    flags: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
