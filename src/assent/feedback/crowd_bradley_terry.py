@@ -126,8 +126,9 @@ def crowd_log_likelihood(answers: Comparisons, score_S: Floats, eta_M: Floats, h
 
 
 def logistic(logit: Floats) -> Floats:
-    """1 / (1 + exp(-logit)) without overflow."""
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logit)))
+    """1 / (1 + exp(-logit)) without overflow; nan stays nan."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.exp(-np.logaddexp(0.0, -logit)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -246,7 +246,8 @@ class _Work:
         return self.folder.parent / f"round-{self.round.number - 1}"
 
     def _left(self, project: int) -> int:
-        return int(self.studio.get(f"/api/operator/projects/{project}")["progress"]["labels_wanted"])
+        progress = self.studio.get(f"/api/projects/{project}/progress")
+        return max(0, int(progress["labels_wanted"]) - int(progress["labels_given"]))
 
     def _prompts(self) -> list[Conversation]:
         """This round's prompts: new ones of the world, or the next part of the file in a random order."""

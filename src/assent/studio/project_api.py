@@ -62,6 +62,15 @@ def _add_projects(router: APIRouter, store: FeedbackStore) -> None:
         project = await in_thread(guard_of(request).project_now, actor, project_id)
         return project_out(project, whole=actor.is_admin)
 
+    @router.get("/api/projects/{project_id}/progress")
+    def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, int]:
+        """How far a project is, in items and labels."""
+        found = store.progress(guard_of(request).project_now(actor, project_id).id)
+        return {
+            "items": found.items, "finished": found.finished, "answers": found.answers, "skipped": found.skipped,
+            "flagged": found.flagged, "labels_wanted": found.labels_wanted, "labels_given": found.labels_given,
+        }  # fmt: skip
+
     @router.post("/api/projects", status_code=201)
     def create_project(request: Request, given: NewProjectIn, _: Admin) -> dict[str, Any]:
         """Make a project; its name must be new."""

@@ -1,0 +1,108 @@
+"""Whole rounds against a real studio: simulated people label over HTTP, and a cut round goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from running import Ran, assent, worked
+
+from assent.recipes.rounds import STAGES, find_round
+from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
+
+pytestmark = pytest.mark.slow
+PASSWORD = "a long enough password"
+BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
+SMALL = (
+    "prompts=18", "questions=9", "asking.samples_per_prompt=3", "asking.max_tokens=12", 'people="simulated"',
+    "machine.threads=1", "reward.epochs=1", "reward.batch_size=4", "reward.max_length=200", "evaluation.limit=18",
+    "evaluation.max_tokens=12",
+)  # fmt: skip
+PPO = (
+    "policy.iterations=1", "policy.batch_size=8", "policy.mini_batches=2", "policy.max_tokens=12",
+    "policy.normalise_prompts=4",
+)  # fmt: skip
+DPO = ('algorithm="dpo"', "policy.epochs=1", "policy.batch_size=4", "policy.max_length=200")
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, PASSWORD)
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[str]:
+    """A studio of its own with an admin called admin."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "assent.cli", "studio", "--store", str(tmp_path / "studio.db"), "--port", "0"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        url = token = ""
+        for line in process.stdout:
+            if found := re.search(r"(http://\S+)/join/(\S+)", line):
+                url, token = found.groups()
+                break
+        with StudioClient(url) as client:
+            client.join(token, "admin", PASSWORD)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _flags(studio: str, out: Path, settings: tuple[str, ...]) -> list[object]:
+    chosen = [flag for setting in (*SMALL, *settings) for flag in ("--set", setting)]
+    return ["round", "--model", BASE, "--data", "world", "--studio", studio, "--out", out, *chosen]
+
+
+def _round(studio: str, out: Path, settings: tuple[str, ...]) -> Ran:
+    return worked(*_flags(studio, out, settings))
+
+
+def test_two_rounds_with_simulated_people_over_http_leave_policies_and_evidence(studio: str, tmp_path: Path):
+    out = tmp_path / "rounds"
+    _round(studio, out, PPO)
+    _round(studio, out, PPO)
+    for number in (1, 2):
+        folder = out / f"round-{number}"
+        assert json.loads((folder / "round.json").read_text())["done"] == list(STAGES)
+        judged = (folder / "judgements.jsonl").read_text().splitlines()
+        assert 9 * (number - 1) < len(judged) <= 9 * number
+        assert (folder / "policy" / "model" / "model.safetensors").is_file()
+        gold = json.loads((folder / "evaluation" / "report.json").read_text())["gold"]
+        assert {"policy", "against"} <= set(gold)
+    assert find_round(out, "x").number == 3
+    assert find_round(out, "x").start == str(out / "round-2" / "policy" / "model")
+    with StudioClient(studio) as client:
+        client.sign_in("admin", PASSWORD)
+        people = {person["name"].split("-")[0] for person in client.get("/api/people")}
+    assert {"careful", "careless", "likes_length", "likes_flattery"} <= people
+
+
+def test_a_cut_round_goes_on_after_its_last_finished_stage(studio: str, tmp_path: Path):
+    out = tmp_path / "rounds"
+    _round(studio, out, DPO)
+    file = out / "round-1" / "round.json"
+    document = json.loads(file.read_text())
+    weights = (out / "round-1" / "policy" / "model" / "model.safetensors").read_bytes()
+    file.write_text(json.dumps({**document, "done": ["ask"]}))
+    _round(studio, out, DPO)
+    assert json.loads(file.read_text())["done"] == list(STAGES)
+    assert (out / "round-1" / "policy" / "model" / "model.safetensors").read_bytes() == weights
+    assert not (out / "round-2").exists()
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(studio: str, tmp_path: Path):
+    (tmp_path / "rounds").mkdir()
+    (tmp_path / "rounds" / "rounds.json").write_text(json.dumps({"questions": 5}))
+    refused = assent(*_flags(studio, tmp_path / "rounds", PPO))
+    assert refused.code == 2 and "questions" in refused.err and "Traceback" not in refused.err
