@@ -99,7 +99,7 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the studio did not start")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_every_page_opens_without_complaint_and_asks_nobody_else(office, browser, theme):
     page = office.page(browser, theme=theme)
     for path in PAGES:
@@ -111,6 +111,7 @@ def test_every_page_opens_without_complaint_and_asks_nobody_else(office, browser
     page.context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 768, 2560])
 def test_nothing_sticks_out_sideways(office, browser, width):
     page = office.page(browser, width=width)
@@ -221,6 +222,7 @@ def test_a_running_run_grows_before_ones_eyes(office, browser):
     page.context.close()
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_while_nobody_looks(office, browser):
     page = office.page(browser)
     page.goto(f"{office.url}/projects/1")
