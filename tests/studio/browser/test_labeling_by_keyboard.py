@@ -74,7 +74,7 @@ def test_ratings_run_from_cell_to_cell(studio, seat):
         [event.payload["ratings"][name][place] for place in event.order for name in CRITERIA]
         for event in (first, second)
     ]
-    assert seen == [[7, 6, 5, 4, 3, 2], [2, 3, 3, 5, 5, 5]] or seen[0] == [7, 6, 5, 4, 3, 2] and None not in seen[1]
+    assert seen == [[7, 6, 5, 4, 3, 2], [2, 5, 3, 3, 5, 5]]
     assert ana.complaints == []
 
 
@@ -234,12 +234,12 @@ def test_placed_answers_move_with_the_arrow_keys(studio, seat):
     ana.press("1", "2", "3", "4")
     ana.page.locator("[data-chip='overall-3']").focus()
     ana.press("ArrowLeft", "ArrowLeft", "Backspace")
-    assert ana.page.locator(".groups").inner_text().split() == ["1", "›", "2", "›", "4"] or True
+    assert ana.page.locator(".groups").inner_text().split() == ["1", "2", "4"]
     ana.press("3")
     ana.page.locator("#heading").focus()
     ana.press("Enter")
     ana.wait_saved(1)
-    assert sorted(as_shown(studio.standing("moving")[0], "ranks")) in ([1, 2, 3, 4], [1, 2, 3, 3], [1, 2, 2, 3])
+    assert as_shown(studio.standing("moving")[0], "ranks") == [1, 2, 4, 3]
 
 
 def test_single_keys_can_be_switched_off(studio, seat):

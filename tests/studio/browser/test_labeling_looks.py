@@ -50,6 +50,7 @@ def sideways(page) -> list[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 390, 768, 1280, 3840])
 def test_nothing_sticks_out_sideways(studio, seat, width):
     ana = seat(studio, width=width, height=2160 if width > 2000 else 800)
@@ -66,6 +67,7 @@ def test_nothing_sticks_out_sideways(studio, seat, width):
     assert ana.complaints == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing(studio, seat, theme):
     if not AXE.is_file():
@@ -164,8 +166,11 @@ def test_the_keyboard_starts_at_the_item_and_every_control_has_a_visible_focus(s
         ana.press("Tab")
         seen.append(
             ana.page.evaluate(
-                """() => { const one = document.activeElement; const box = one.matches('input[type=radio]') ? one.nextElementSibling : one;
-                return [one.tagName, getComputedStyle(box).outlineStyle]; }"""
+                """() => {
+                  const one = document.activeElement;
+                  const drawn = one.matches('input[type=radio]') ? one.nextElementSibling : one;
+                  return [one.tagName, getComputedStyle(drawn).outlineStyle];
+                }"""
             )
         )
     assert {style for tag, style in seen if tag != "BODY"} <= {"solid", "auto"}
