@@ -125,11 +125,18 @@ def running_server(*, fsync: bool = False) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_SERVER: pytest.StashKey[Server] = pytest.StashKey()
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[Server]:
-    """One server for the whole session; skips where PostgreSQL is not there."""
+def postgres_server(request: pytest.FixtureRequest) -> Server:
+    """One server for the whole session, whoever imports this; skips where PostgreSQL is not there."""
     reason = reason_to_skip()
     if reason is not None:
         pytest.skip(reason)
-    with running_server() as server:
-        yield server
+    stash = request.config.stash
+    if _SERVER not in stash:
+        running = contextlib.ExitStack()
+        stash[_SERVER] = running.enter_context(running_server())
+        request.config.add_cleanup(running.close)
+    return stash[_SERVER]

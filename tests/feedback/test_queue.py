@@ -135,8 +135,8 @@ def test_the_order_shown_is_shuffled_stored_and_turned_back(store: FeedbackStore
 
 
 def test_gold_and_repeats_come_by_share_and_each_only_once(store: FeedbackStore) -> None:
-    project = ranking_project(store, count=300, gold_share=0.2, repeat_share=0.2)
-    store.add_items(project, items(500, prefix="gold", gold={"ranks": [1, 2, 3]}))
+    project = ranking_project(store, count=120, gold_share=0.25, repeat_share=0.25)
+    store.add_items(project, items(200, prefix="gold", gold={"ranks": [1, 2, 3]}))
     (person,) = labelers(store, project, 1)
     shown = []
     while page := store.lease(project, person):
@@ -144,15 +144,15 @@ def test_gold_and_repeats_come_by_share_and_each_only_once(store: FeedbackStore)
         store.submit(person, answer(page[0])).result()
     gold = [p for p in shown if p.item.new.gold is not None]
     repeats = [p for p in shown if p.repeat]
-    assert len(shown) - len(gold) - len(repeats) == 300
+    assert len(shown) - len(gold) - len(repeats) == 120
     assert len({p.item.id for p in gold}) == len(gold)
     assert len({p.item.id for p in repeats}) == len(repeats)
-    assert 0.12 < len(gold) / len(shown) < 0.28  # 500 draws: four standard deviations are 0.07
-    assert 0.12 < len(repeats) / len(shown) < 0.28
+    assert 0.10 < len(gold) / len(shown) < 0.40  # 240 draws: five standard deviations are 0.14
+    assert 0.10 < len(repeats) / len(shown) < 0.40
     place = {p.item.id: place for place, p in enumerate(shown) if not p.repeat}
     assert all(shown.index(p) - place[p.item.id] > 20 for p in repeats)
     progress = store.progress(project)
-    assert (progress.items, progress.finished, progress.labels_given) == (300, 300, 300)
+    assert (progress.items, progress.finished, progress.labels_given) == (120, 120, 120)
     assert progress.answers == len(shown)
     assert [event.repeat for event in store.events(project, limit=10_000)] == [p.repeat for p in shown]
 

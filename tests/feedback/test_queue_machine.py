@@ -155,7 +155,7 @@ def _run(examples: int, steps: int) -> None:
 
 
 def test_the_queue_does_what_its_model_does() -> None:
-    _run(25, 30)
+    _run(20, 25)
 
 
 @pytest.mark.slow

@@ -106,11 +106,17 @@ _SET_GUIDELINE = Statement(
 
 
 def find(session: Session, project_id: int) -> Project:
-    """The project; NotFound."""
+    """The project; NotFound. A transaction asks the database once, until it changes a project itself."""
+    known = session.projects.get(project_id) if isinstance(session, Transaction) else None
+    if known is not None:
+        return known
     row = session.first(_BY_ID, id=project_id)
     if row is None:
         raise NotFound(f"there is no project {project_id}", now="See the list of projects.")
-    return project_of(row)
+    found = project_of(row)
+    if isinstance(session, Transaction):
+        session.projects[project_id] = found
+    return found
 
 
 def named(session: Session, name: str) -> Project | None:
@@ -146,6 +152,7 @@ def update(transaction: Transaction, project_id: int, settings: ProjectSettings)
     if settings.mode is not before.mode:
         now = "Make a new project for the other mode."
         raise Invalid("the mode of a project cannot be changed", where="settings.mode", now=now)
+    transaction.projects.pop(project_id, None)
     transaction.run(_SET_SETTINGS, which=project_id, text=settings_to_json(settings))
     if settings.overlap != before.overlap:
         transaction.finish()
@@ -160,6 +167,7 @@ def update(transaction: Transaction, project_id: int, settings: ProjectSettings)
 def archive(transaction: Transaction, project_id: int, archived: bool) -> Project:
     """An archived project asks nobody; what was answered stays."""
     find(transaction, project_id)
+    transaction.projects.pop(project_id, None)
     transaction.run(_ARCHIVE, which=project_id, value=int(archived))
     return find(transaction, project_id)
 
@@ -256,6 +264,7 @@ def add_guideline(transaction: Transaction, project_id: int, text: str, author: 
     text_of(author, "author", most=_MOST_NAME)
     values = {"project_id": project_id, "version": version, "text": text, "author": author}
     transaction.run(_INSERT_GUIDELINE, **values, created_at=transaction.now)
+    transaction.projects.pop(project_id, None)
     transaction.run(_SET_GUIDELINE, which=project_id, version=version)
     return Guideline(project_id=project_id, version=version, text=text, created_at=transaction.now, author=author)
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from assent.feedback.engine import Database, Session, Statement
+from assent.feedback.records import Project
 from assent.feedback.refusals import Unavailable
 from assent.feedback.schema import chain, projects, tallies
 
@@ -65,6 +66,7 @@ class Transaction(Session):
     def __init__(self, session: Session, now: float) -> None:
         self._cursor, self.dialect, self._careful = session._cursor, session.dialect, session._careful
         self.writes, self.now = 0, now
+        self.projects: dict[int, Project] = {}  # as read in this transaction
         self._head: tuple[int, str] | None = None
         self._moved = False
         self._project_counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
