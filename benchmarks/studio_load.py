@@ -273,7 +273,7 @@ def measure_grown(path: Path, events: int) -> Row:
 
 async def _wait_times(process_id: int, admin: Connection, labelers: Sequence[Connection]) -> Row:
     """Waits by the clock, and what of them the server computed: on a busy machine the two differ."""
-    waits: dict[str, list[float]] = {"next": [], "answer": [], "progress": [], "stats": [], "page": [], "mine": []}
+    waits: dict[str, list[float]] = {"next": [], "answer": [], "progress": [], "figures": [], "page": [], "mine": []}
     worked: dict[str, list[float]] = {name: [] for name in waits}
     run = time.time_ns()
 
@@ -295,7 +295,7 @@ async def _wait_times(process_id: int, admin: Connection, labelers: Sequence[Con
         await timed("mine", labeler, "GET", "/api/projects/1/mine?limit=50")
     for _ in range(10):
         await timed("progress", admin, "GET", "/api/projects/1/progress")
-        await timed("stats", admin, "GET", "/api/projects/1/stats")
+        await timed("figures", admin, "GET", "/api/operator/projects/1")
         await timed("page", admin, "GET", "/projects/1")
     return {
         name: {

@@ -98,3 +98,18 @@ def test_endpoints_must_be_known(site: Site) -> None:
 @pytest.mark.parametrize("number", ["0", "-1", "99999999999999999999", "1.5", "1e3", "%00", "١"])
 def test_numbers_that_are_no_numbers_of_projects(site: Site, number: str) -> None:
     assert site.browser(site.admin).get(f"/api/projects/{number}").status_code in (404, 422)
+
+
+def test_figures_are_for_those_who_look_on(site: Site) -> None:
+    site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler)))
+    for person in (site.viewer, site.admin):
+        browser = site.browser(person)
+        progress = browser.get(f"/api/projects/{site.project.id}/progress").json()
+        assert (progress["answers"], progress["labels_wanted"], progress["labels_given"]) == (1, 60, 1)
+        assert progress["by_person"][str(site.labeler.id)]["answers"] == 1
+    assert site.browser(site.labeler).get(f"/api/projects/{site.project.id}/progress").status_code == 403
+
+
+def test_what_is_left_is_what_nobody_has_answered_yet(site: Site) -> None:
+    site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler)))
+    assert site.browser(site.labeler).get(f"/api/projects/{site.project.id}/next").json()["left"] == 59

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from assent.feedback.records import NewItem
-from assent.feedback.statistics import LiveFigures
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused, refusal_of_fields
 from assent.studio.limits import raise_body_limit
@@ -61,15 +60,6 @@ def _add_projects(router: APIRouter, store: FeedbackStore) -> None:
         """A project; how it asks is for admins only."""
         project = await in_thread(guard_of(request).project_now, actor, project_id)
         return project_out(project, whole=actor.is_admin)
-
-    @router.get("/api/projects/{project_id}/progress")
-    def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, int]:
-        """How far a project is, in items and labels."""
-        found = store.progress(guard_of(request).project_now(actor, project_id).id)
-        return {
-            "items": found.items, "finished": found.finished, "answers": found.answers, "skipped": found.skipped,
-            "flagged": found.flagged, "labels_wanted": found.labels_wanted, "labels_given": found.labels_given,
-        }  # fmt: skip
 
     @router.post("/api/projects", status_code=201)
     def create_project(request: Request, given: NewProjectIn, _: Admin) -> dict[str, Any]:
@@ -138,19 +128,11 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
 
 
 def _add_figures(router: APIRouter, store: FeedbackStore) -> None:
-    live = LiveFigures(store)
-
     @router.get("/api/projects/{project_id}/progress")
     def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
-        """How far a project is, from counters."""
+        """How far a project is, from counters; figures over all answers are at /api/operator/projects/{project_id}."""
         project = guard_of(request).project_now(actor, project_id)
         return asdict(store.progress(project.id))
-
-    @router.get("/api/projects/{project_id}/stats")
-    def stats(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
-        """Agreement, bias, throughput and cost, over all answers."""
-        project = guard_of(request).project_now(actor, project_id)
-        return live.of(project.id).to_json()
 
 
 def _check_endpoints(request: Request, names: list[str]) -> None:
