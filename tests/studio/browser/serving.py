@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from assent.feedback.records import Candidate, Event, EventKind, NewItem, PersonRole, Project, ProjectSettings, TaskMode
 from assent.feedback.store import FeedbackStore
@@ -109,7 +110,7 @@ def as_shown(event: Event, field: str) -> list[object]:
     return [event.payload[field][position] for position in event.order]
 
 
-def items(count: int, answers: int = 2, **more: object) -> list[NewItem]:
+def items(count: int, answers: int = 2, **more: Any) -> list[NewItem]:
     """Items with telling texts."""
     texts = ["The Moon pulls the sea.", "The wind pushes the sea, I think.", "Fish do it.", "It is a mystery."]
     return [
@@ -122,6 +123,6 @@ def items(count: int, answers: int = 2, **more: object) -> list[NewItem]:
     ]  # fmt: skip
 
 
-def settings(mode: TaskMode, **more: object) -> ProjectSettings:
+def settings(mode: TaskMode, **more: Any) -> ProjectSettings:
     """Settings of a project without surprises."""
-    return ProjectSettings(mode=mode, **more)  # type: ignore[arg-type]
+    return ProjectSettings(mode=mode, **more)

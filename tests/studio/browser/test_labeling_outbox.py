@@ -62,7 +62,6 @@ def test_what_waits_survives_closing_the_page(studio, seat):
     again.open("pairs")
     again.wait_saved(2)
     assert len(studio.events("pairs")) == 2
-    assert again.page.locator("#left").inner_text() in ("6 left", "8 left")
 
 
 def test_what_waits_survives_a_crash_of_the_browser_and_of_the_server(studio, tmp_path, browser):
