@@ -102,14 +102,15 @@ def test_a_link_is_given_only_while_there_is_no_admin(site: Site) -> None:
 
 
 @pytest.mark.slow
-def test_the_studio_starts_says_its_link_and_stops_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_studio_starts_says_its_link_and_stops_in_order(tmp_path: Path, end: signal.Signals) -> None:
     with studio(tmp_path / "new.db") as (process, line, port):
         assert line == f"the studio answers at http://127.0.0.1:{port}\n"
         assert process.stdout is not None
         assert re.search(rf"http://127\.0\.0\.1:{port}/join/\S{{40,}}$", process.stdout.readline())
         status, body = ask(port, "GET", "/healthz", ("", ""))
         assert (status, body) == (200, {"ok": True})
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         rest = process.stdout.read()
         assert process.wait(30) == 0
         assert "stopped" in rest and "Traceback" not in rest

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 
 import uvicorn
 
@@ -13,6 +15,7 @@ from assent.errors import ConfigError
 from assent.feedback.records import PersonRole
 from assent.feedback.store import FeedbackStore
 from assent.studio.app import create_app
+from assent.studio.corked import CorkedH11Protocol
 from assent.studio.settings import StudioSettings
 
 _ADMIN_LINK_S = 86400.0
@@ -68,12 +71,18 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
         create_app(store, settings), log_level="warning", access_log=False, server_header=False, lifespan="off",
         ws="none", proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies),
         limit_concurrency=_MOST_CONNECTIONS, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
-        h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES,
+        h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES, http=CorkedH11Protocol,
     )  # fmt: skip
+    before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         uvicorn.Server(config).run(sockets=[door.listener])
     except KeyboardInterrupt:
         pass  # uvicorn has stopped in order and passes the signal on
     finally:
+        signal.signal(signal.SIGTERM, before)
         door.listener.close()
     say("the studio has stopped; everything that was acknowledged is saved")
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
