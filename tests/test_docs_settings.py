@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from assent.recipes.collecting import CollectJob
 from assent.recipes.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
+from assent.recipes.rounds import RoundJob
 from assent.recipes.world_files import WorldFiles
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -25,6 +27,8 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     SampleJob: (JOB, "sample, chat"),
     EvalJob: (JOB, JUDGEMENT, "eval"),
     WorldFiles: ("world",),
+    CollectJob: (JOB, "Asking", "collect"),
+    RoundJob: (JOB, "Asking", "round"),
 }
 
 
@@ -40,7 +44,7 @@ def real(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from real(field.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, shown(field.default)
+            yield prefix + name, shown(field.get_default(call_default_factory=True))
 
 
 def shown(value: object) -> str:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from running import Ran, assent, worked
+from serving_processes import PASSWORD, served
 
 from assent.recipes.rounds import STAGES, find_round
 from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
 
 pytestmark = pytest.mark.slow
-PASSWORD = "a long enough password"
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
 SMALL = (
     "prompts=18", "questions=9", "asking.samples_per_prompt=3", "asking.max_tokens=12", 'people="simulated"',
@@ -40,23 +35,8 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[str]:
     """A studio of its own with an admin called admin."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "assent.cli", "studio", "--store", str(tmp_path / "studio.db"), "--port", "0"],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        url = token = ""
-        for line in process.stdout:
-            if found := re.search(r"(http://\S+)/join/(\S+)", line):
-                url, token = found.groups()
-                break
-        with StudioClient(url) as client:
-            client.join(token, "admin", PASSWORD)
+    with served(["studio", "--store", str(tmp_path / "studio.db"), "--port", "0"]) as url:
         yield url
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def _flags(studio: str, out: Path, settings: tuple[str, ...]) -> list[object]:

@@ -78,7 +78,7 @@ def test_claims_are_marked_by_what_is_true():
     assert 0.2 < len(marked) / len(SAMPLE) < 0.4
     verdicts: Counter[str] = Counter()
     for above, *pieces in marked:
-        told = {fact for fact in read(Completion(text=above[0].removesuffix(HEADING).removeprefix("Notes: "))).facts}
+        told = set(read(Completion(text=above[0].removesuffix(HEADING).removeprefix("Notes: "))).facts)
         for (claim, predicted), (verdict, marks) in zip(pieces[::2], pieces[1::2], strict=True):
             assert (predicted, marks) == (False, True)
             verdicts[verdict] += 1

@@ -51,6 +51,13 @@ class _Server(uvicorn.Server):
         """None are taken here."""
         yield
 
+    broken = False
+
+    def lose_model(self) -> None:
+        """The queue has ended: of itself, unless the server was stopping anyway."""
+        self.broken = not self.should_exit
+        self.should_exit = True
+
     def stop(self) -> None:
         """Take no more requests, finish those under way; the second time, at once."""
         if self.should_exit:
@@ -71,16 +78,13 @@ async def _serve(
     if server.started:
         host, port = listening.getsockname()[:2]
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
-    while not (serving.done() or server.should_exit):
-        await asyncio.wait({serving}, timeout=0.5)
-    broken = not queue.is_open
     await serving
-    if broken:
+    if server.broken:
         raise BackendError("the model has stopped working", now="The cause is above; start the endpoint again.")
 
 
 def _tell(loop: asyncio.AbstractEventLoop, server: _Server) -> None:
-    loop.call_soon_threadsafe(setattr, server, "should_exit", True)
+    loop.call_soon_threadsafe(server.lose_model)
 
 
 def _listen(host: str, port: int) -> socket.socket:
