@@ -145,7 +145,7 @@ def _check_endpoints(request: Request, names: list[str]) -> None:
 
 
 def _items_of(body: bytes) -> list[NewItem]:
-    items = []
+    items: list[NewItem] = []
     for number, line in enumerate(body.split(b"\n"), 1):
         if not line.strip():
             continue

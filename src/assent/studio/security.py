@@ -27,7 +27,8 @@ from assent.studio.limits import FailedAttempts, HashGate, RequestRate, headers_
 from assent.studio.settings import StudioSettings
 from assent.studio.threads import in_thread
 
-Key, Value = TypeVar("Key"), TypeVar("Value")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REMEMBERED_S = 5.0  # how long another process's changes to sign-ins and members may go unseen
 _REMEMBERED = 10_000
