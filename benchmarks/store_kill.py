@@ -161,7 +161,10 @@ def kill_server_campaign(*, labelers: int, cycles: int) -> tuple[Ledger, dict[st
             for thread in threads:
                 thread.start()
             for _ in range(cycles):
-                time.sleep(chance.uniform(0.1, 1.0))
+                enough, patience = len(ledger.acknowledged) + labelers, time.monotonic() + 10
+                while len(ledger.acknowledged) < enough and time.monotonic() < patience:
+                    time.sleep(0.01)
+                time.sleep(chance.uniform(0.0, 0.3))
                 server.crash()
                 server.start()
             time.sleep(0.5)

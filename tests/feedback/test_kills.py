@@ -33,7 +33,7 @@ def _nothing_lost(figures: dict[str, int]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_acknowledged() -> None:
-    _nothing_lost(_campaign("--cycles", "20", "--labelers", "32"))
+    _nothing_lost(_campaign("--cycles", "12", "--labelers", "32"))
 
 
 @pytest.mark.slow

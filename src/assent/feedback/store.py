@@ -278,7 +278,8 @@ class FeedbackStore:
     # answering
 
     def submit(self, person_id: int, answer: Answer) -> Future[Event]:
-        """Keep an answer. The same key again gives the first event, whatever the rest.
+        """Keep an answer. The same key again gives the first event, whatever the rest: a new answer needs a new key,
+        also when an undone item comes back as the same presentation.
 
         Fails with NotFound (no such presentation), Invalid (`where` is the field) or Taken: the lease had ended and
         others have filled the item, or the person has answered it already.
