@@ -100,7 +100,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         seeds=tuple(outcome.seed for outcome in outcomes),
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
-        peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_rss_mib=_peak_rss_mib(),
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),
         gold_by_kind=by_kind(scores),
@@ -113,6 +113,11 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         settings=lineage.to_dict()["settings"],
         lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
     )
+
+
+def _peak_rss_mib() -> float:
+    """This process and the one beside it, each at its highest."""
+    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
 def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:

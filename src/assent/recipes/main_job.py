@@ -28,6 +28,7 @@ from assent.evals.reward_quality import RewardQuality, reward_quality
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Sampling
+from assent.recipes.beside import Beside
 from assent.recipes.models import (
     LanguageModel,
     MachineOptions,
@@ -42,7 +43,7 @@ from assent.recipes.training import normalise_reward, score_judged, train_dpo, t
 from assent.seeds import derive, numpy_rng
 from assent.types import Completion, Ranking
 from assent.world.demonstrations import demonstrations
-from assent.world.facts import World
+from assent.world.facts import World, build_world
 from assent.world.judge import judge
 from assent.world.people import PEOPLE, best_possible_accuracy, rank
 from assent.world.prompts import WorldPrompt, make_prompts
@@ -85,6 +86,11 @@ class Outcome:
     reward: RewardQuality | None = None
     stage_s: dict[str, float] = field(default_factory=dict)
 
+    def add(self, other: Outcome) -> None:
+        """Take over what another process found for the same seed."""
+        for name in ("scores", "curves", "answers", "gold_of", "stage_s"):
+            getattr(self, name).update(getattr(other, name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -96,6 +102,17 @@ class Place:
     out: Path
     display: Display
     stop: StopRequest | None = None
+
+
+def _dpo_arm(
+    settings: MainJobSettings, world_seed: int, machine: MachineOptions, out: Path, seed: int, rankings: list[Ranking]
+) -> Outcome:
+    """The DPO arm alone, from the SFT model in `out`: it needs nothing of PPO, so it can run beside it."""
+    world, display = build_world(world_seed), Display(quiet=True)
+    place = Place(world=world, base=out / "sft", machine=machine, out=out, display=display)
+    job = MainJob(settings, place, seed=seed)
+    job.dpo(rankings)
+    return job.outcome
 
 
 class MainJob:
@@ -124,11 +141,14 @@ class MainJob:
         prompts = self._train_prompts(settings.ranked_prompts, "ranked")
         normalise_reward(reward, base, [p.conversation for p in prompts[:256]], settings.ppo, seed=self.seed)
         save_reward_model(reward, place.out / "reward")
+        beside = Beside(_dpo_arm, settings, place.world.seed, place.machine, place.out, self.seed, rankings)
         self._ppo("ppo", base, reward, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
         self._ppo("no_kl", self._load(sft_folder), reward, prompts, settings.no_kl)
-        self._dpo(self._load(sft_folder), rankings)
+        with self._stage("DPO", 1, unit="arms") as stage:
+            self.outcome.add(beside.result())
+            stage.advance()
         return self.outcome
 
     def _load(self, folder: Path) -> LanguageModel:
@@ -222,8 +242,9 @@ class MainJob:
         ]
         return {"gold": sum(scores) / len(scores)}
 
-    def _dpo(self, model: LanguageModel, rankings: Sequence[Ranking]) -> None:
-        settings = self.settings.dpo
+    def dpo(self, rankings: Sequence[Ranking]) -> None:
+        """The DPO arm, from the SFT model that is in the output folder."""
+        settings, model = self.settings.dpo, self._load(self.place.out / "sft")
         pairs = comparisons(rankings, keep_ties=False, margin_per_score=0.0)
         steps = round(settings.epochs * -(-len(pairs) // settings.batch_size))
         with self._stage("DPO", steps) as stage:
