@@ -64,6 +64,15 @@ def test_rankings_come_in_with_their_answers_and_go_out_as_soft_pairs(store: str
     assert len(load_rankings(rankings)) == 18
 
 
+def test_pairs_can_weigh_people_by_their_reliability_and_tell_it(store: str, tmp_path: Path) -> None:
+    out = tmp_path / "weighed.jsonl"
+    told = run("pairs", store=store, project="helpful", out=str(out), set=['consensus="reliability"'])
+    assert "right " in told and "36 rows" in told and len(load_comparisons(out).examples) == 36
+    with pytest.raises(ConfigError, match="only pairs"):
+        run("export", store=store, project="helpful", format="trl", out=str(tmp_path / "trl.jsonl"),
+            set=['consensus="reliability"'])  # fmt: skip
+
+
 def test_importing_the_same_file_twice_adds_nothing(store: str, tmp_path: Path) -> None:
     told = run("import", store=store, project="helpful", data=[str(tmp_path / "ranked.jsonl")])
     assert "0 items added, 12 were there already; 0 answers" in told

@@ -67,16 +67,20 @@ def _said(completion: Completion) -> list[dict[str, str]]:
 def _pairs(judged: Judged, options: RowOptions) -> Iterator[Row]:
     models = _models(judged)
     for pair in item_pairs(judged, options.making):
-        row = {
-            "prompt": conversation_to_json(pair.prompt),
-            "chosen": _said(pair.chosen),
-            "rejected": _said(pair.rejected),
-            "probability": pair.probability,
-            "margin": pair.margin,
-            "group": pair.group,
-            **_lineage(pair.provenance),
-        }
-        yield row | _pair_models(pair, models, options)
+        yield pair_row(pair) | _pair_models(pair, models, options)
+
+
+def pair_row(pair: Comparison) -> Row:
+    """A comparison as a row of the format "pairs"."""
+    return {
+        "prompt": conversation_to_json(pair.prompt),
+        "chosen": _said(pair.chosen),
+        "rejected": _said(pair.rejected),
+        "probability": pair.probability,
+        "margin": pair.margin,
+        "group": pair.group,
+        **_lineage(pair.provenance),
+    }
 
 
 def _pair_models(pair: Comparison, models: Mapping[str, str], options: RowOptions) -> Row:

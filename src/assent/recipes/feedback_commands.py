@@ -22,6 +22,7 @@ from assent.feedback.records import Project, ProjectSettings, TaskMode
 from assent.feedback.resampling import Estimate
 from assent.feedback.statistics import Figures, LiveFigures, PersonFigures
 from assent.feedback.store import FeedbackStore
+from assent.feedback.weighed import export_weighed
 from assent.recipes.feedback_reading import ImportJob, read_import
 from assent.recipes.inputs import refuse_existing, require_data
 from assent.recipes.progress import Display
@@ -33,10 +34,12 @@ _KEPT_APART = ("rankings", "ratings")  # formats in which each answer stays a ro
 class ExportJob(Settings):
     """`assent feedback export` and `pairs`. `weights` are by a person's number or name; 1 where none is given.
 
-    Without `consensus` people's votes become soft labels; rankings and ratings stay one a person.
+    Without `consensus` people's votes become soft labels; rankings and ratings stay one a person. "reliability" makes
+    pairs whose labels weigh people by how far they can be trusted; `cap` is the largest share of weight of one of them.
     """
 
-    consensus: Literal["soft", "votes", "majority"] | None = None
+    consensus: Literal["soft", "votes", "majority", "reliability"] | None = None
+    cap: float | None = Field(default=None, gt=0, le=1)
     labels: Literal["probability", "margin", "binary"] = "probability"
     criterion: str = ""
     weights: dict[str, float] = Field(default_factory=dict)
@@ -145,6 +148,8 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
     settings = request.settings(ExportJob)
     refuse_existing(request.files)
     out = request.files.out
+    if settings.consensus == "reliability":
+        return _export_weighed(request, display, settings, format_name)
     consensus = settings.consensus or ("votes" if format_name in _KEPT_APART else "soft")
     with _store(request, writing=False) as store:
         project = _project(store, request)
@@ -156,6 +161,21 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
     what = format_name if format_name in ROW_FORMATS else "rows"
     display.say(f"{what}: {count:,} rows in {out}")
     return out
+
+
+def _export_weighed(request: Request, display: Display, settings: ExportJob, format_name: str) -> Path:
+    if format_name != "pairs":
+        now = "Use --format pairs."
+        raise ConfigError("only pairs have labels weighed by reliability", where="consensus", now=now)
+    with _store(request, writing=False) as store:
+        project = _project(store, request)
+        found = export_weighed(store, project.id, request.files.out, criterion=settings.criterion, cap=settings.cap)
+        names = {person.id: person.name for person in store.people()}
+    for one in sorted(found.people, key=lambda person: -person.accuracy):
+        trusted = f"right {one.accuracy:.0%} [{one.low:.0%}, {one.high:.0%}] of {one.answers:,}"
+        display.say(f"{names.get(one.person_id, f'person {one.person_id}')}: {trusted}")
+    display.say(f"pairs: {found.pairs:,} rows in {request.files.out}")
+    return request.files.out
 
 
 def _weights(store: FeedbackStore, settings: ExportJob) -> dict[int, float]:
