@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 
 import psutil
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from studio.browser.conftest import ARGUMENTS, BROWSER, seated
 from studio.browser.serving import Studio, items, settings
 
@@ -78,7 +80,8 @@ def test_what_waits_survives_a_crash_of_the_browser_and_of_the_server(studio, tm
         command = process.info["cmdline"] or []
         if f"--user-data-dir={profile}" in command and not any(part.startswith("--type=") for part in command):
             process.send_signal(signal.SIGKILL)
-    context.close()
+    with suppress(PlaywrightError):  # it may know already that its browser is gone
+        context.close()
     studio.start()
     context = launch(profile, executable_path=BROWSER, args=ARGUMENTS)
     ana = seated(context, studio, "Ana")
