@@ -32,6 +32,7 @@ format: $(READY)
 
 bench: $(READY)           ## fixed workloads against the machine's limits and the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.studio_load
 
 base: $(READY)            ## pretrain the base model that ships with the package, same bits each time
 	scripts/base
