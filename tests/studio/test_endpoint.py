@@ -89,7 +89,7 @@ def test_a_seed_gives_the_same_text_alone_and_in_company(client: openai.OpenAI) 
         )
 
     alone = [text(seed) for seed in range(8)]
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(text, range(8))) == alone
     assert len(set(alone)) > 4
 
