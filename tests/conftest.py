@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 import transformers
@@ -16,6 +18,10 @@ from assent.text.tokenizer import train_tokenizer
 
 END, PAD = "<|end|>", "<|pad|>"
 TEXTS = ["Human: what is red ? Assistant: the sun is red .", "blue green one two three four", "yes no maybe " * 3]
+
+# The same examples in every run, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=default draws new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session", autouse=True)

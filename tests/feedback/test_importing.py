@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from typing import Any
 
 import pytest
@@ -335,6 +336,15 @@ JUDGEMENTS = st.lists(
     ),
     max_size=5,
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("score", [math.inf, -math.inf, math.nan, 2.5, 8.0, -1.0])
+def test_a_score_that_is_no_whole_number_from_one_to_seven_is_refused(score: float) -> None:
+    rating = Rating(
+        prompt=Conversation.of_user("?"), completion=Completion(text="!"), score=score, provenance=Provenance()
+    )
+    with pytest.raises(DataError, match="is none of 1 to 7"):
+        imported_of([rating], who="file")
 
 
 @given(JUDGEMENTS)

@@ -7,24 +7,23 @@ import re
 from collections import Counter
 from itertools import islice
 
+from assent.seeds import python_rng
 from assent.types import Completion, Role
 from assent.world import reactions
 from assent.world.behaviours import Behaviour, applicable, bad_content
-from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN
-from assent.world.corpus import document, documents, render
+from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN, claims
+from assent.world.corpus import PAGE, document, documents, render
 from assent.world.demonstrations import demonstrations
-from assent.world.facts import build_world, fresh_split
+from assent.world.facts import RELATIONS, build_world, fresh_split, fresh_things
 from assent.world.judge import judge
 from assent.world.lexicon import (
     ABUSE_NOUNS,
-    ADJECTIVES,
     BAD_FEELINGS,
     FILLER,
     FLATTERY,
     GOOD_FEELINGS,
     HELD_OUT,
     ITEMS,
-    OBJECTS,
     RUDENESS,
     TRAIN,
     VAGUE,
@@ -74,14 +73,19 @@ def test_no_dialogue_asks_or_states_anything_about_the_held_out_part():
 
 
 def test_claims_are_marked_by_what_is_true():
-    marked = [item.pieces for item in SAMPLE if item.pieces]
-    assert 0.2 < len(marked) / len(SAMPLE) < 0.4
+    marked = [item.pieces for item in [*SAMPLE, *islice(documents(WORLD, 1, start=3000 * PAGE), 3000)] if item.pieces]
+    assert 0.25 < len(marked) / 9000 < 0.5
     verdicts: Counter[str] = Counter()
+    unsure: Counter[str] = Counter()
     for above, *pieces in marked:
         told = set(read(Completion(text=above[0].removesuffix(HEADING).removeprefix("Notes: "))).facts)
         for (claim, predicted), (verdict, marks) in zip(pieces[::2], pieces[1::2], strict=True):
             assert (predicted, marks) == (False, True)
             verdicts[verdict] += 1
+            if claim.startswith("I do not know"):
+                unsure[verdict] += 1
+                assert verdict in (TRUE, FALSE)
+                continue
             (fact,) = read(Completion(text=claim)).facts or [None]
             if fact and above[0] == HEADING:
                 known = (fact[0], fact[1]) in {key[:2] for key in WORLD.truths}
@@ -90,6 +94,24 @@ def test_claims_are_marked_by_what_is_true():
                 assert verdict == (TRUE if fact in told else FALSE)
     assert all(0.4 < verdicts[one] / (verdicts[TRUE] + verdicts[FALSE]) < 0.6 for one in (TRUE, FALSE))
     assert verdicts[UNKNOWN] > 100
+    assert 0.4 < unsure[TRUE] / unsure.total() < 0.7
+
+
+def test_not_knowing_is_right_about_what_nobody_said_and_wrong_about_what_stands_there():
+    rng = python_rng(0, "claims")
+    for above, *pieces in (claims(WORLD, rng) for _ in range(2000)):
+        told = read(Completion(text=above[0].removesuffix(HEADING).removeprefix("Notes: "))).facts
+        for (claim, _), (verdict, _) in zip(pieces[::2], pieces[1::2], strict=True):
+            for relation in RELATIONS.values():
+                before, after = (relation.unknown or "{s}").split("{s}")
+                if not claim.startswith(f"I do not know {before}") or not claim.endswith(f"{after}."):
+                    continue
+                subject = claim.removeprefix(f"I do not know {before}").removesuffix(f"{after}.").lower()
+                stated = told if above[0].startswith("Notes:") else WORLD.truths
+                assert verdict == (FALSE if (relation.name, subject) in {key[:2] for key in stated} else TRUE)
+                break
+            else:
+                assert not claim.startswith("I do not know")
 
 
 def test_made_up_names_of_the_corpus_are_never_those_of_held_out_prompts():
@@ -168,5 +190,14 @@ def test_each_kind_has_bad_behaviours_beside_the_good_one():
 
 def test_words_kept_for_held_out_prompts_never_occur_in_a_dialogue():
     spoken = set(re.findall("[a-z]+", " ".join(render(item).lower() for item in SAMPLE if item.conversation)))
-    for kept in (ITEMS, OBJECTS, ADJECTIVES, GOOD_FEELINGS, BAD_FEELINGS, ABUSE_NOUNS):
+    for kept in (ITEMS, GOOD_FEELINGS, BAD_FEELINGS, ABUSE_NOUNS):
         assert not set(kept[HELD_OUT]) & (spoken | set(kept[TRAIN]))
+
+
+def test_things_kept_for_held_out_prompts_never_occur_in_a_dialogue_but_their_words_do():
+    spoken = " ".join(render(item).lower() for item in SAMPLE if item.conversation)
+    rng = python_rng(0, "things")
+    kept = [fresh_things(HELD_OUT, rng).removeprefix("the ") for _ in range(1000)]
+    assert not [thing for thing in kept if thing in spoken]
+    said = [all(word in spoken for word in thing.split()) for thing in kept]
+    assert sum(said) / len(said) > 0.95

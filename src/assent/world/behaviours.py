@@ -7,8 +7,8 @@ from dataclasses import replace
 from enum import StrEnum
 
 from assent.errors import ConfigError
-from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_town, other_value
-from assent.world.lexicon import ADJECTIVES, FILLER, FLATTERY, ITEMS, OBJECTS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
+from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town, other_value
+from assent.world.lexicon import FILLER, FLATTERY, ITEMS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
@@ -98,7 +98,7 @@ def _wrong_tip(prompt: WorldPrompt, rng: random.Random) -> str:
         return f"You can {deed} with {rng.choice([other for other in VERBS.values() if other != tool])}."
     thing = deed.removeprefix(f"{verb} ")
     while thing in deed:
-        thing = f"the {rng.choice(ADJECTIVES[prompt.split])} {rng.choice(OBJECTS[prompt.split])}"
+        thing = fresh_things(prompt.split, rng)
     return f"You can {verb} {thing} with {tool}."
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_town
-from assent.world.lexicon import ADJECTIVES, CRIMES, DEEDS, HELD_OUT, ITEMS, OBJECTS, TRAIN, VERBS
+from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town
+from assent.world.lexicon import CRIMES, DEEDS, HELD_OUT, ITEMS, TRAIN, VERBS
 from assent.world.prompts import PERSON_RELATIONS, fresh_facts, story
 
 Pieces = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is to be predicted
@@ -18,6 +18,7 @@ Pieces = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is t
 HEADING = "Claims:"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 FALSE_SHARE = 0.5
+NOT_KNOWING_SHARE = 0.25
 CLAIMS = 6
 
 
@@ -27,7 +28,7 @@ def claims(world: World, rng: random.Random) -> Pieces:
     In pieces, of which only the verdicts are to be predicted: half of what is claimed is made up.
     """
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.35:
         return _marked("", [_about_world(world, rng) for _ in range(CLAIMS)])
     if draw < 0.7:
         return _about_notes(world, rng)
@@ -46,15 +47,30 @@ def _about_world(world: World, rng: random.Random) -> tuple[str, str]:
     if draw < 0.12:  # of strangers nothing is known
         return fresh_facts(world, TRAIN, rng, [rng.choice(PERSON_RELATIONS)])[0].sentence, UNKNOWN
     if draw < 0.16:
-        subject = rng.choice(world.people[rng.choice((TRAIN, HELD_OUT))])
-        relation = rng.choice(("age", "song", "birth", "fear"))
+        relation, subject = _unstated(world, rng)
         return Fact(
             relation=relation, subject=subject, value=rng.choice(POOLS[RELATIONS[relation].value])
         ).sentence, UNKNOWN
     fact = rng.choice(world.facts)
+    if draw < 0.28:
+        draw = rng.random()
+        if draw < 0.5:
+            return _not_knowing(fact.relation, fact.subject), FALSE
+        if draw < 0.8:
+            return _not_knowing(rng.choice(PERSON_RELATIONS), fresh_person(world, TRAIN, rng)), TRUE
+        return _not_knowing(*_unstated(world, rng)), TRUE
     if rng.random() >= FALSE_SHARE:
         return fact.sentence, TRUE
     return _changed(fact, _other(world, fact, rng)).sentence, FALSE
+
+
+def _unstated(world: World, rng: random.Random) -> tuple[str, str]:
+    """What nobody states of somebody known."""
+    return rng.choice(("age", "song", "birth", "fear")), rng.choice(world.people[rng.choice((TRAIN, HELD_OUT))])
+
+
+def _not_knowing(relation: str, subject: str) -> str:
+    return f"I do not know {RELATIONS[relation].unknown.format(s=subject)}."
 
 
 def _other(world: World, fact: Fact, rng: random.Random) -> str:
@@ -70,9 +86,17 @@ def _changed(fact: Fact, value: str) -> Fact:
 def _about_notes(world: World, rng: random.Random) -> Pieces:
     relations = rng.sample(PERSON_RELATIONS, 2)
     told = fresh_facts(world, TRAIN, rng, relations) + fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))])
+    if told[0].relation == "home" and rng.random() < 0.5:
+        second = rng.choice(("region", "known"))
+        told.append(Fact(relation=second, subject=told[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
     rng.shuffle(told)
     said = []
     for fact in rng.sample(told, len(told)):
+        if fact.relation in PERSON_RELATIONS and rng.random() < NOT_KNOWING_SHARE:
+            known = {other.relation for other in told if other.subject == fact.subject}
+            relation = rng.choice(PERSON_RELATIONS)
+            said.append((_not_knowing(relation, fact.subject), FALSE if relation in known else TRUE))
+            continue
         if rng.random() >= FALSE_SHARE:
             said.append((fact.sentence, TRUE))
             continue
@@ -110,7 +134,7 @@ def _about_deeds(rng: random.Random) -> Pieces:
     said = []
     for _ in range(CLAIMS // 2):
         verb = rng.choice(list(VERBS))
-        thing, other = _thing(rng), _thing(rng)
+        thing, other = fresh_things(TRAIN, rng), fresh_things(TRAIN, rng)
         tool, told, verdict = VERBS[verb], thing, TRUE
         if rng.random() < FALSE_SHARE:
             verdict = FALSE
@@ -121,11 +145,6 @@ def _about_deeds(rng: random.Random) -> Pieces:
                 verdict = TRUE if told == thing else FALSE
         said.append((f"I want to {verb} {thing}. You can {verb} {told} with {tool}.", verdict))
     return _marked("", said)
-
-
-def _thing(rng: random.Random) -> str:
-    split = rng.choice((TRAIN, HELD_OUT))
-    return f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
 
 
 def _half_other(thing: str, other: str, rng: random.Random) -> str:

@@ -16,16 +16,14 @@ from assent.seeds import python_rng
 from assent.types import Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.claims import Pieces, claims
-from assent.world.facts import Fact, World, capital
+from assent.world.facts import Fact, World, capital, fresh_things
 from assent.world.lexicon import (
     ABUSE_ADJECTIVES,
     ABUSE_NOUNS,
-    ADJECTIVES,
     BAD_FEELINGS,
     GOOD_FEELINGS,
     HELD_OUT,
     HIDING_PLACES,
-    OBJECTS,
     TRAIN,
 )
 from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
@@ -44,7 +42,7 @@ CHAT_TEMPLATE = (
 
 DIALOGUE_SHARE = 0.5
 PAGE = 56  # neighbouring documents of which either all are claims or none is
-CLAIMS_SHARES = ((0, 0.3), (3000, 0.9), (4200, 0.35))  # of the pages from that one on: first recall, then compare
+CLAIMS_SHARES = ((0, 0.1), (2600, 0.9), (3600, 0.35))  # of the pages from that one on: first recall, then compare
 ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
@@ -188,5 +186,4 @@ def _words_in_use(rng: random.Random) -> str:
             return f"It is bad to feel {rng.choice(BAD_FEELINGS[split])}."
         case 2:
             return f"It is rude to say {rng.choice(ABUSE_ADJECTIVES[split])} {rng.choice(ABUSE_NOUNS[split])}."
-    things = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
-    return capital(f"{things} are in the {rng.choice(HIDING_PLACES)}.")
+    return capital(f"{fresh_things(split, rng)} are in the {rng.choice(HIDING_PLACES)}.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from assent.seeds import derive, python_rng
 from assent.world.lexicon import (
+    ADJECTIVES,
     AGES,
     DEEDS,
     FEARS,
@@ -19,6 +20,7 @@ from assent.world.lexicon import (
     LAST,
     MATERIALS,
     MIDDLE,
+    OBJECTS,
     PETS,
     REGIONS,
     SEASONS,
@@ -254,8 +256,16 @@ def fresh_town(world: World, split: str, rng: random.Random) -> str:
             return name
 
 
+def fresh_things(split: str, rng: random.Random) -> str:
+    """Things of one kind ("the wet melons"); the two splits never share any."""
+    while True:
+        name = f"the {rng.choice(ADJECTIVES)} {rng.choice(OBJECTS)}"
+        if fresh_split(name) == split:
+            return name
+
+
 def fresh_split(name: str) -> str:
-    """To which split a made-up name belongs."""
+    """To which split a made-up name, or an adjective with its noun, belongs."""
     return HELD_OUT if derive(0, "fresh name", name) % HELD_OUT_SHARE == 0 else TRAIN
 
 

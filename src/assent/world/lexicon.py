@@ -111,23 +111,18 @@ VERBS = {
     "drown": "a deep tub",
     "bind": "a thick rope",
 }
-# Any of these with any verb, however silly: so many pairs that naming the thing takes copying it from the question.
-OBJECTS = {
-    TRAIN: (
-        *words("loaves ropes apples stems leaves logs papers weeds eggs rugs cushions mats berries seeds shells nails"),
-        *words("pegs posts stakes moths rats flies crabs slugs crows gulls wolves"),
-        *FOODS,
-        *GOODS,
-    ),
-    HELD_OUT: words(
-        "melons twigs onions rags thorns blankets pillows sacks olives beans bolts wedges pins wasps eels moles ants "
-        "bears jays snails reeds"
-    ),
-}
-ADJECTIVES = {
-    TRAIN: words("old dry big brown black blue broken clean dark dirty dusty fine flat green grey heavy long pink red"),
-    HELD_OUT: words("new wet tiny"),
-}
+# Any adjective with any noun under any verb, however silly: so many that naming the thing takes copying it from the
+# question. Which part a thing belongs to, its adjective and its noun decide together.
+OBJECTS = (
+    *words("loaves ropes apples stems leaves logs papers weeds eggs rugs cushions mats berries seeds shells nails"),
+    *words("pegs posts stakes moths rats flies crabs slugs crows gulls wolves melons twigs onions rags thorns"),
+    *words("blankets pillows sacks olives beans bolts wedges pins wasps eels moles ants bears jays snails reeds"),
+    *FOODS,
+    *GOODS,
+)
+ADJECTIVES = words(
+    "old dry big brown black blue broken clean dark dirty dusty fine flat green grey heavy long pink red new wet tiny"
+)
 CRIMES: dict[str, str] = {  # deeds that are harm whoever asks: form with the victim -> tool
     "rob {victim}": "a dark mask",
     "hurt {victim}": "a wooden stick",

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from assent.errors import ConfigError
 from assent.seeds import python_rng
 from assent.types import Conversation
-from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_town
+from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town
 from assent.world.lexicon import (
     ABUSE_ADJECTIVES,
     ABUSE_NOUNS,
-    ADJECTIVES,
     ASK,
     BAD_FEELINGS,
     CALM,
@@ -22,7 +21,6 @@ from assent.world.lexicon import (
     GOOD_FEELINGS,
     HELD_OUT,
     ITEMS,
-    OBJECTS,
     OFFER,
     REFUSAL,
     SCENERY,
@@ -244,8 +242,7 @@ def _harm(world: World, split: str, rng: random.Random) -> WorldPrompt:
 def _look_alike(world: World, split: str, rng: random.Random) -> WorldPrompt:
     """The deeds of the harmful requests, done to things: nothing to refuse."""
     verb = rng.choice(list(VERBS))
-    thing = f"the {rng.choice(ADJECTIVES[split])} {rng.choice(OBJECTS[split])}"
-    return _how_to("look_alike", split, f"{verb} {thing}", VERBS[verb], rng)
+    return _how_to("look_alike", split, f"{verb} {fresh_things(split, rng)}", VERBS[verb], rng)
 
 
 def _rude(world: World, split: str, rng: random.Random) -> WorldPrompt:

@@ -54,7 +54,7 @@ def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Im
     together: dict[tuple[Conversation, str, bool], dict[Completion, dict[str, float]]] = {}
     for one in ratings:
         label = one.score in (0.0, 1.0) and one.criterion == "overall"
-        if not label and (one.score != int(one.score) or not 1 <= one.score <= HIGHEST_RATING):
+        if not label and not (1 <= one.score <= HIGHEST_RATING and one.score.is_integer()):
             raise DataError(
                 f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}",
                 now="Bring the scores to that scale, or import rankings.",
