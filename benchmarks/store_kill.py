@@ -1,11 +1,12 @@
 """What is left of acknowledged answers when the writing process, or PostgreSQL, is killed under load.
 
-    python -m benchmarks.store_kill [--cycles 300] [--labelers 32] [--postgres]
+    python -m benchmarks.store_kill [--cycles 300] [--labelers 32] [--postgres [--process]]
 
-SQLite: each cycle forks a process in which labelers lease, answer and sometimes undo; it is killed with SIGKILL at a
-random moment. Before an answer is sent its key is written to a pipe, after the acknowledgement its event's number.
-The next process first sends again whatever was not acknowledged, as a browser's outbox would. PostgreSQL: one process
-goes on while the server is killed and started again. At the end every acknowledged event must be there once.
+The process (SQLite, or PostgreSQL with --process): each cycle forks a process in which labelers lease, answer and
+sometimes undo; it is killed with SIGKILL at a random moment. Before an answer is sent its key is written to a pipe,
+after the acknowledgement its event's number. The next process first sends again whatever was not acknowledged, as a
+browser's outbox would. The server (--postgres): one process goes on while the postmaster and all its children are
+killed and started again. PostgreSQL runs with fsync. At the end every acknowledged event must be there once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,7 +120,7 @@ def label_until_killed(url: str, labelers: int, outbox: dict[tuple[int, str], st
 
 
 def kill_process_campaign(url: str, *, labelers: int, cycles: int) -> Ledger:
-    """SQLite: fork, label, kill, again."""
+    """Fork, label, kill, again."""
     ledger = Ledger()
     chance = random.Random(0)
     for _ in range(cycles):
@@ -152,7 +154,7 @@ def kill_server_campaign(*, labelers: int, cycles: int) -> tuple[Ledger, dict[st
         with lock:
             ledger.note(what, person, key, value)
 
-    with running_server() as server:
+    with running_server(fsync=True) as server:
         prepare(server.url(), labelers=labelers, cycles=cycles)
         stop = threading.Event()
         with FeedbackStore.open(server.url()) as store:
@@ -204,26 +206,38 @@ def check(url: str, ledger: Ledger) -> dict[str, object]:
     }
 
 
+@contextmanager
+def _store_url(*, postgres: bool) -> Iterator[str]:
+    """A fresh place for a store, gone afterwards."""
+    if postgres:
+        with running_server(fsync=True) as server:
+            yield server.url()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(Path(folder) / "judgement.db")
+
+
 def main() -> None:
     """Run a campaign and print its figures as one JSON object."""
     parser = argparse.ArgumentParser(description="Kill the store under load and count what is lost.")
     parser.add_argument("--cycles", type=int, default=300)
     parser.add_argument("--labelers", type=int, default=32)
     parser.add_argument("--postgres", action="store_true", help="kill the PostgreSQL server instead of the process")
+    parser.add_argument("--process", action="store_true", help="with --postgres: kill the process all the same")
     chosen = parser.parse_args()
     started = time.monotonic()
-    if chosen.postgres:
-        reason = reason_to_skip()
-        if reason is not None:
-            raise SystemExit(reason)
+    reason = reason_to_skip() if chosen.postgres else None
+    if reason is not None:
+        raise SystemExit(reason)
+    if chosen.postgres and not chosen.process:
+        kind = "postgresql killed and restarted"
         _, result = kill_server_campaign(labelers=chosen.labelers, cycles=chosen.cycles)
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            url = str(Path(folder) / "judgement.db")
+        kind = "writer killed, postgresql" if chosen.postgres else "sqlite writer killed"
+        with _store_url(postgres=chosen.postgres) as url:
             prepare(url, labelers=chosen.labelers, cycles=chosen.cycles)
             ledger = kill_process_campaign(url, labelers=chosen.labelers, cycles=chosen.cycles)
             result = check(url, ledger)
-    kind = "postgresql killed and restarted" if chosen.postgres else "sqlite writer killed"
     seconds = round(time.monotonic() - started, 1)
     print(json.dumps({"what": kind, "cycles": chosen.cycles, "labelers": chosen.labelers} | result | {"s": seconds}))
 

@@ -44,6 +44,14 @@ def _unprivileged() -> pwd.struct_passwd | None:
     return None
 
 
+def _runs(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Server:
     """One cluster; `crash` kills it as a power cut would kill the process, `start` brings it back."""
 
@@ -57,6 +65,8 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it takes connections; an unclean stop is recovered from."""
         options = f"-k {self.folder} -c listen_addresses='' -c max_connections=300 -c fsync={int(self._fsync)}"
+        if self._fsync:  # or it asks the disk for each of a thousand files before it starts again
+            options += " -c recovery_init_sync_method=syncfs"
         command = ["pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self.folder / "log"), "-o", options]
         for last_try in (False, False, False, False, True):
             try:
@@ -76,9 +86,16 @@ class Server:
         """kill -9 of the whole server: the postmaster first, so that it cannot recover by itself."""
         postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        for process in (postmaster, *map(int, children)):
+        processes = (postmaster, *map(int, children))
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        patience = time.monotonic() + 5  # until the last is gone its memory is held, and a start is refused
+        while any(map(_runs, processes)) and time.monotonic() < patience:
+            time.sleep(0.005)
+        # All are dead, but init takes note of it only after seconds; with these files a start would wait for that.
+        for mark in (self._data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*.lock")):
+            mark.unlink(missing_ok=True)
 
     def url(self) -> str:
         """The URL of its one database."""

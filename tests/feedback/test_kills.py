@@ -44,6 +44,13 @@ def test_a_killed_postgresql_loses_nothing_that_was_acknowledged() -> None:
 
 
 @pytest.mark.slow
+def test_a_process_killed_while_it_writes_to_postgresql_loses_nothing_that_was_acknowledged() -> None:
+    if reason_to_skip() is not None:
+        pytest.skip(str(reason_to_skip()))
+    _nothing_lost(_campaign("--cycles", "4", "--labelers", "16", "--postgres", "--process"))
+
+
+@pytest.mark.slow
 def test_a_restarted_postgresql_goes_unnoticed_by_whoever_waits(postgres_server: Server) -> None:
     with FeedbackStore.open(postgres_server.fresh_schema("restarted")) as store:
         project = ranking_project(store, count=3)
