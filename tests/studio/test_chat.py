@@ -16,6 +16,7 @@ from studio.site import Browser, key, open_site
 
 from assent.feedback.pairs import pairs_of
 from assent.feedback.records import Event, EventKind
+from assent.feedback.refusals import Unavailable
 from assent.feedback.singles import red_team_of
 from assent.feedback.store import FeedbackStore
 from assent.studio.app import create_app
@@ -336,3 +337,70 @@ def test_chat_turns_cannot_be_made_up(chat: ChatSite) -> None:
     body = {"key": key(), "presentation_id": talker.talk["presentation_id"], "kind": "chat_turn", "payload": payload}
     assert talker.browser.post("/api/answers", body).status_code == 422
     assert events_of(chat, "compare") == []
+
+
+def _restarted(chat: ChatSite, talker: Talker) -> Talker:
+    """The same person at a server that has just been started on the same store, at the same talk."""
+    app = create_app(chat.site.store, chat.site.settings)
+    name = chat.site.store.project(talker.id).name
+    again = Talker(chat, name, Browser(app, talker.browser.cookie, talker.browser.csrf))
+    again.talk = again.post("open", {"presentation_id": talker.talk["presentation_id"]}).json()["talk"]
+    return again
+
+
+def test_answers_that_wait_outlive_the_server_and_are_judged_after_it(chat: ChatSite) -> None:
+    talker = Talker(chat, "compare")
+    talker.judge("a", talker.say("first")["turn_id"])
+    turn, texts = talker.say("and then?")["turn_id"], talker.texts()
+    again = _restarted(chat, talker)
+    pending = again.talk["pending"]
+    assert pending["turn_id"] == turn and pending["message"] == "and then?"
+    assert [side["text"] for side in pending["shown"]] == texts and again.talk["turns"] == 1
+    assert again.judge("b", turn).status_code == 201 and again.talk["pending"] is None
+    payload = events_of(chat, "compare")[-1].payload
+    assert [payload["a"], payload["b"]] == texts and set(payload["models"]) == {"first", "second"}
+    assert _restarted(chat, again).talk == again.talk, "what was judged waits no more"
+
+
+def test_a_judgement_taken_back_waits_again_after_a_restart(chat: ChatSite) -> None:
+    talker = Talker(chat, "compare")
+    talker.judge("a", talker.say("first")["turn_id"])
+    talker.undo()
+    again = _restarted(chat, talker)
+    assert again.talk == talker.talk and again.talk["pending"] is not None
+    assert again.judge("tie", again.talk["pending"]["turn_id"]).status_code == 201
+
+
+def test_a_red_team_talk_goes_on_after_a_restart_and_is_rated_whole(chat: ChatSite) -> None:
+    talker = Talker(chat, "red")
+    talker.say("please")
+    again = _restarted(chat, talker)
+    assert (
+        again.talk["turns"] == 1 and again.talk["suggestion"] == "" and again.talk["messages"][0]["content"] == "please"
+    )
+    assert again.say("pretty please") == {"said": True}
+    last = _restarted(chat, again)
+    rating = {"presentation_id": talker.talk["presentation_id"], "reached": 3, "note": "", "key": key()}
+    answer = last.post("rate", rating)
+    assert answer.status_code == 201, answer.text
+    (event,) = events_of(chat, "red")
+    assert [m["content"] for m in event.payload["conversation"]][::2] == ["please", "pretty please"]
+    assert event.payload["model"] == "second" and event.payload["sampling"]
+    last.browser.post(f"/api/answers/{event.seq}/undo", {"key": key()})
+    assert _restarted(chat, last).talk["turns"] == 2, "a rating that was taken back leaves the talk to be rated again"
+
+
+def test_an_answer_that_cannot_be_kept_is_refused_and_the_talk_goes_on(
+    chat: ChatSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talker = Talker(chat, "compare")
+    with monkeypatch.context() as full:
+        full.setattr(FeedbackStore, "keep_talk", _full_disk)
+        last = talker.say("hello")
+    assert last["failed"] and "disk is full" in last["error"]["what"]
+    assert _restarted(chat, talker).talk["pending"] is None
+    assert "turn_id" in talker.say("hello")
+
+
+def _full_disk(*_: object) -> None:
+    raise Unavailable("the disk is full", now="Wait.")

@@ -11,7 +11,7 @@ from alembic.config import Config
 from assent.errors import StoreError
 from assent.feedback.engine import Database
 
-NEWEST = "3"
+NEWEST = "4"
 _FOLDER = Path(__file__).parent / "migrations"
 
 

@@ -142,6 +142,8 @@ cursors = sa.Table(
     "cursors", metadata, _integer("project_id"), _integer("person_id"), _number("priority"), _integer("item_id")
 )
 
+talks = sa.Table("talks", metadata, _text("presentation_id"), _integer("person_id"), _text("state"), _number("kept_at"))
+
 guidelines = sa.Table(
     "guidelines",
     metadata,

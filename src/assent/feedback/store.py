@@ -14,10 +14,10 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from assent.errors import StoreError
-from assent.feedback import accounts, answering, migrating, projects, queue, reading
+from assent.feedback import accounts, answering, kept_talks, migrating, projects, queue, reading
 from assent.feedback.accounts import Invitation, SignIn
 from assent.feedback.chain import verify
 from assent.feedback.engine import Connect, Database, parse_url
@@ -289,6 +289,17 @@ class FeedbackStore:
     def undo(self, person_id: int, event_seq: int, key: str) -> Future[Event]:
         """Take back an own standing answer, of any age; the item comes back to this person first."""
         return self._write.submit(lambda t: answering.undo(t, person_id, event_seq, key))
+
+    # talking
+
+    def keep_talk(self, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
+        """Hold what of the person's talk is no event yet, in place of what was held before; NotFound if not theirs."""
+        self._write.do(lambda t: kept_talks.keep(t, presentation_id, person_id, state))
+
+    def kept_talk(self, presentation_id: str, person_id: int) -> dict[str, Any] | None:
+        """What `keep_talk` holds; None where there is nothing."""
+        with self._database.read() as session:
+            return kept_talks.kept(session, presentation_id, person_id)
 
     # reading
 

@@ -11,20 +11,22 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import Field, StringConstraints
 from starlette.responses import Response, StreamingResponse
 
+from assent.errors import StoreError
 from assent.feedback.records import Answer, Event, EventKind, Project, TaskMode, conversation_to_json
 from assent.feedback.store import FeedbackStore
 from assent.seeds import python_rng
+from assent.studio.chat_schemas import JudgeIn, OpenIn, RateIn, SayIn, TakeBackIn
 from assent.studio.error_page import Refused, not_found
-from assent.studio.schemas import Id, Incoming, Key, Text, Token
+from assent.studio.schemas import Id
 from assent.studio.security import Actor, Labeler, guard_of
 from assent.studio.settings import StudioSettings
-from assent.studio.talks import MOST_TURNS, Side, Talk, Talks, Turn, fresh, new_id, retold, unjudged
+from assent.studio.talks import MOST_TURNS, Side, Talk, Talks, Turn, fresh, new_id, recalled, retold, state_of, unjudged
 from assent.studio.templates import page
 from assent.studio.upstream import Upstream, UpstreamError, Written
 from assent.types import Conversation, StopReason
@@ -35,48 +37,6 @@ _MOST_AT_ONCE = 64  # turns that are being written, for all people together
 _EVENTS_BACK = 500
 _HIGHEST_SEED = 2**31 - 1
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
-Said = Annotated[Text, StringConstraints(min_length=1, max_length=20_000, pattern=r"\S")]
-Milliseconds = Annotated[int, Field(ge=0, le=86_400_000)]
-
-
-class OpenIn(Incoming):
-    """Begin a talk, or go on with the one named."""
-
-    presentation_id: Token | None = None
-
-
-class SayIn(Incoming):
-    """The labeler's next message."""
-
-    presentation_id: Token
-    text: Said
-
-
-class JudgeIn(Incoming):
-    """A judgement of the answers that wait; of one alone, "a" is good and "both_bad" bad."""
-
-    key: Key
-    presentation_id: Token
-    turn_id: Token
-    choice: Literal["a", "b", "tie", "both_bad"]
-    time_taken_ms: Milliseconds = 0
-
-
-class TakeBackIn(Incoming):
-    """Take back the last judgement of a talk."""
-
-    key: Key
-    presentation_id: Token
-
-
-class RateIn(Incoming):
-    """How far a red-team talk got, 0 not at all to 10 all the way."""
-
-    key: Key
-    presentation_id: Token
-    reached: Annotated[int, Field(ge=0, le=10)]
-    note: Annotated[Text, StringConstraints(max_length=10_000)] = ""
-    time_taken_ms: Milliseconds = 0
 
 
 def chat_router(
@@ -118,7 +78,8 @@ def _add_talking(router: APIRouter, desk: _Desk) -> None:
         """Say something; the answers come as server-sent events.
 
         {"slot", "text"} is more of an answer, {"slot", "stop"} its end, {"slot", "error"} that there is none; the last
-        event is {"turn_id"} (to be judged), {"said": true} (a red-team talk goes on), or {"failed": true}.
+        event is {"turn_id"} (to be judged), {"said": true} (a red-team talk goes on), or {"failed": true}, with an
+        "error" where all was said but could not be kept.
         """
         project = _talking(await guard_of(request).project(actor, project_id))
         talk = await desk.of(project, actor, given.presentation_id)
@@ -153,6 +114,7 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
         undone = event.undone_seq
         talk = await desk.retold(project, actor, talk)
         talk.pending = await desk.turn_of(project, actor, undone) if undone else None
+        await desk.keep(talk)
         return {"seq": event.seq, "undone_seq": undone, "talk": talk_out(talk, project)}
 
     @router.post("/api/chat/{project_id}/rate", status_code=201)
@@ -210,9 +172,14 @@ class _Desk:
         shown = await asyncio.to_thread(self.store.presentation, presentation_id, actor.person.id)
         if shown is None or shown.item.project_id != project.id:
             raise not_found("there is no such talk")
-        if project.settings.mode is TaskMode.RED_TEAM:
-            return fresh(shown, TaskMode.RED_TEAM)
-        return retold(shown, await self._latest(project, actor))
+        red = project.settings.mode is TaskMode.RED_TEAM
+        talk = fresh(shown, TaskMode.RED_TEAM) if red else retold(shown, await self._latest(project, actor))
+        return recalled(talk, await asyncio.to_thread(self.store.kept_talk, presentation_id, actor.person.id))
+
+    async def keep(self, talk: Talk) -> None:
+        """Put what of the talk is no event yet on the disk."""
+        shown = talk.presentation
+        await asyncio.to_thread(self.store.keep_talk, shown.id, shown.person_id, state_of(talk))
 
     async def retold(self, project: Project, actor: Actor, talk: Talk) -> Talk:
         """The talk as the store has it now; nothing waits."""
@@ -315,7 +282,7 @@ class _Answering(StreamingResponse):
             for _ in writers:
                 while (event := await told.get()) is not None:
                     yield _event(event)
-            yield _event(self._settle())
+            yield _event(await self._settle())
         finally:
             for writer in writers:
                 writer.cancel()
@@ -339,9 +306,8 @@ class _Answering(StreamingResponse):
             self._stops[slot] = written.stop
             told.put_nowait({"slot": slot, "stop": str(written.stop)})
 
-    def _settle(self) -> dict[str, Any]:
-        """What all answers together mean for the talk."""
-        talk = self._talk
+    async def _settle(self) -> dict[str, Any]:
+        """What all answers together mean for the talk; on the disk before the page learns of it."""
         sides = tuple(
             Side(endpoint=name, text=text, stop=stop, sampling=sampling)
             for name, text, stop, sampling in zip(self._names, self._texts, self._stops, self._samplings, strict=True)
@@ -349,12 +315,20 @@ class _Answering(StreamingResponse):
         )
         if len(sides) < len(self._names):
             return {"failed": True}
+        talk = self._talk
+        before = replace(talk)
         if talk.mode is TaskMode.RED_TEAM:
             talk.messages = self._conversation.then(sides[0].text).messages
             talk.model, talk.sampling = sides[0].endpoint, sides[0].sampling
-            return {"said": True}
-        talk.pending = Turn(id=new_id(), conversation=self._conversation, sides=sides)
-        return {"turn_id": talk.pending.id}
+        else:
+            talk.pending = Turn(id=new_id(), conversation=self._conversation, sides=sides)
+        try:
+            await self._desk.keep(talk)
+        except StoreError as error:
+            talk.messages, talk.pending = before.messages, before.pending
+            talk.model, talk.sampling = before.model, before.sampling
+            return {"failed": True, "error": {"what": error.what, "now": error.now}}
+        return {"said": True} if talk.pending is None else {"turn_id": talk.pending.id}
 
 
 def talk_out(talk: Talk, project: Project) -> dict[str, Any]:

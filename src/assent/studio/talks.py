@@ -1,7 +1,8 @@
 """Talks with models: what was said, the answers that wait for a judgement, and how a judgement goes on.
 
-A chat's turns are events, so its state can always be read back from the store. What is only held here is the turn that
-is not judged yet, and the whole of a red-team talk until it is rated.
+A chat's turns are events, so its state can always be read back from the store. The turn that is not judged yet, and the
+whole of a red-team talk until it is rated, are kept there beside the events (`state_of`), so that a server that starts
+again goes on with them (`recalled`).
 """
 
 from __future__ import annotations
@@ -148,13 +149,51 @@ def unjudged(event: Event) -> Turn:
     return Turn(id=new_id(), conversation=conversation_from_json(payload["conversation"]), sides=sides)
 
 
+def state_of(talk: Talk) -> dict[str, Any]:
+    """What of a talk is no event yet, as plain JSON; `judged` says after which turns it stood so."""
+    pending, messages = talk.pending, talk.messages if talk.mode is TaskMode.RED_TEAM else ()
+    return {
+        "judged": list(talk.judged),
+        "messages": conversation_to_json(Conversation(messages=messages)),
+        "model": talk.model,
+        "sampling": dict(talk.sampling),
+        "pending": None
+        if pending is None
+        else {
+            "id": pending.id,
+            "conversation": conversation_to_json(pending.conversation),
+            "sides": [
+                {"endpoint": side.endpoint, "text": side.text, "stop": str(side.stop), "sampling": dict(side.sampling)}
+                for side in pending.sides
+            ],
+        },
+    }
+
+
+def recalled(talk: Talk, state: Mapping[str, Any] | None) -> Talk:
+    """The talk with what was kept of it. What was kept before the latest judgement, or its undoing, is past."""
+    if state is None or list(talk.judged) != state["judged"]:
+        return talk
+    if talk.mode is TaskMode.RED_TEAM:
+        talk.messages, talk.suggestion = conversation_from_json(state["messages"]).messages, ""
+        talk.model, talk.sampling = state["model"], state["sampling"]
+    elif state["pending"] is not None:
+        waiting = state["pending"]
+        sides = tuple(
+            Side(endpoint=one["endpoint"], text=one["text"], stop=StopReason(one["stop"]), sampling=one["sampling"])
+            for one in waiting["sides"]
+        )
+        talk.pending = Turn(id=waiting["id"], conversation=conversation_from_json(waiting["conversation"]), sides=sides)
+    return talk
+
+
 def new_id() -> str:
     """An unguessable name."""
     return secrets.token_urlsafe(16)
 
 
 class Talks:
-    """Talks by presentation; of too many, the one not used for longest is forgotten."""
+    """Talks by presentation; of too many, the one not used for longest is let go (it comes back from the store)."""
 
     def __init__(self) -> None:
         self._talks: OrderedDict[str, Talk] = OrderedDict()

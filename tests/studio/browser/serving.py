@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -36,6 +37,7 @@ class Studio:
         self.tokens: dict[str, str] = {}
         self.people: dict[str, int] = {}
         self.projects: dict[str, Project] = {}
+        self.endpoints: dict[str, str] = {}  # addresses of models by name; before it is started
         with FeedbackStore.open(str(self.path)) as store:
             for name in names or ("Ana",):
                 person = store.create_person(name, PersonRole.LABELER, "a long password")
@@ -58,8 +60,8 @@ class Studio:
         """Serve; returns once the studio answers."""
         environment = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(self.path), str(self.port)], env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [sys.executable, str(SCRIPT), str(self.path), str(self.port), json.dumps(self.endpoints)],
+            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         until = time.monotonic() + START_S
         while time.monotonic() < until and self.process.poll() is None:

@@ -4,7 +4,7 @@ import { actionOf } from "./chat_keys.js";
 import { saying } from "./chat_stream.js";
 import { ChatView, say } from "./chat_view.js";
 import { byId, count, freshKey } from "./dom.js";
-import { send } from "./net.js";
+import { Unreachable, send } from "./net.js";
 
 const RENEW_EVERY_MS = 120_000;
 const { project, mode } = byId("desk").dataset;
@@ -14,6 +14,14 @@ const DRAFT = `assent.chat.draft.${project}.${person}`, OPEN = `assent.chat.talk
 const words = byId("words");
 const view = new ChatView({ mode, compare, on: act });
 let talk = null, writing = null, sending = null, readyAt = 0;
+let ending = { of: "", key: "" };
+
+/** The same key for what is sent again because no reply came: a judgement is taken back, or a talk ended, once. */
+function keyFor(...what) {
+  const of = JSON.stringify([talk.presentation_id, ...what]);
+  if (ending.of !== of) ending = { of, key: freshKey() };
+  return ending.key;
+}
 
 const kept = (name) => { try { return localStorage.getItem(name) ?? ""; } catch { return ""; } };
 const keep = (name, value) => { try { if (value) localStorage.setItem(name, value); else localStorage.removeItem(name); } catch { /* no storage: only this page remembers */ } };
@@ -23,7 +31,8 @@ const phase = () => (talk === null ? "nothing" : view.covered ? "covered" : writ
 function notice(problem) {
   const box = byId("notice");
   box.className = "notice bad";
-  box.textContent = problem ? problem.message : "";
+  const gone = "The server cannot be reached. What was said is kept; try again in a moment.";
+  box.textContent = problem instanceof Unreachable ? gone : problem?.message ?? "";
 }
 
 function saved(text) { byId("save").textContent = text; }
@@ -90,9 +99,12 @@ async function speak() {
     }
     await settle(last, text);
   } catch (problem) {
-    if (!writing.signal.aborted) notice(problem);
+    const stopped = writing.signal.aborted;
     writing = null;
     restore(text);
+    if (stopped) return;
+    if (problem.status === 409) await open(talk.presentation_id); // what is asked for now is not what this page shows
+    notice(problem);
   }
 }
 
@@ -115,8 +127,8 @@ async function settle(last, text) {
     say("The answer is here.");
     return;
   }
-  byId("notice").className = "notice bad";
-  byId("notice").textContent = last?.failed ? "There is no answer to judge. Send your message again." : "The connection broke in the middle. Send your message again.";
+  if (last?.error) notice({ message: [last.error.what, last.error.now].filter(Boolean).join(". ") });
+  else notice({ message: last?.failed ? "There is no answer to judge. Send your message again." : "The connection broke in the middle. Send your message again." });
   restore(text, { answers: Boolean(last?.failed) });
 }
 
@@ -157,7 +169,8 @@ async function undo() {
   if (!talk?.can_undo || writing || sending?.busy) return;
   saved("taking back …");
   try {
-    const { talk: fresh } = await send("POST", address("undo"), { key: freshKey(), presentation_id: talk.presentation_id });
+    const { talk: fresh } = await send("POST", address("undo"), { key: keyFor("undo"), presentation_id: talk.presentation_id });
+    ending = { of: "", key: "" };
     notice(null);
     saved("taken back");
     show(fresh);
@@ -169,7 +182,7 @@ async function rate() {
   if (mode !== "red_team" || phase() !== "saying" || talk.turns === 0) return;
   const given = await askReached();
   if (!given) return arrange();
-  const content = { key: freshKey(), presentation_id: talk.presentation_id, ...given, time_taken_ms: Math.round(performance.now() - readyAt) };
+  const content = { key: keyFor("rate", given), presentation_id: talk.presentation_id, ...given, time_taken_ms: Math.round(performance.now() - readyAt) };
   await over(() => send("POST", address("rate"), content));
 }
 
@@ -177,7 +190,7 @@ async function skip() {
   if (phase() !== "saying" || talk.can_undo || (mode === "chat" && talk.turns > 0)) return;
   const reason = await askReason();
   if (!reason) return arrange();
-  await over(() => send("POST", "/api/answers", { key: freshKey(), presentation_id: talk.presentation_id, kind: "skip", payload: { reason } }));
+  await over(() => send("POST", "/api/answers", { key: keyFor("skip", reason), presentation_id: talk.presentation_id, kind: "skip", payload: { reason } }));
 }
 
 /** Ends the talk with `sent`, and opens the next. */
