@@ -73,6 +73,33 @@ def test_pairs_can_weigh_people_by_their_reliability_and_tell_it(store: str, tmp
             set=['consensus="reliability"'])  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"prompt": "p", "completions": ["a", "b"]}, {"prompt": "p", "completions": [1, 2]}),
+        ({"prompt": "p", "chosen": "a", "rejected": "b"}, {"prompt": "p", "chosen": "a", "rejected": None}),
+    ],
+)
+def test_bad_rows_are_set_aside_into_a_file_beside_the_store(
+    tmp_path: Path, good: dict[str, Any], bad: dict[str, Any]
+) -> None:
+    folder, url = tmp_path / "in", str(tmp_path / "judgement.db")
+    folder.mkdir()
+    data = write_rows(folder / "rows.jsonl", [good, bad, good | {"prompt": "q"}])
+    with pytest.raises(DataError, match=r"rows\.jsonl:2"):
+        run("import", store=url, project="one", data=[str(data)])
+    aside = tmp_path / "judgement.db.bad-rows-rows.jsonl.jsonl"
+    assert not aside.exists() and not Path(url).exists()
+    told = run("import", store=url, project="one", data=[str(data)], on_bad_row="skip")
+    (kept,) = [json.loads(line) for line in aside.read_text().splitlines()]
+    assert kept["line"] == 2 and kept["row"] == bad and kept["reason"]
+    assert str(aside) in told and "2 items added" in told
+    namesake = write_rows(tmp_path / "rows.jsonl", [good, bad])
+    run("import", store=url, project="one", data=[str(data), str(namesake)], on_bad_row="skip")
+    both = {f"judgement.db.bad-rows-rows.jsonl-{number}.jsonl" for number in (1, 2)}
+    assert both <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_importing_the_same_file_twice_adds_nothing(store: str, tmp_path: Path) -> None:
     told = run("import", store=store, project="helpful", data=[str(tmp_path / "ranked.jsonl")])
     assert "0 items added, 12 were there already; 0 answers" in told
@@ -170,9 +197,9 @@ def test_files_that_are_too_large_packed_or_not_are_refused(tmp_path: Path) -> N
     packed.write_bytes(gzip.compress(plain.read_bytes()))
     for path in (plain, packed):
         with pytest.raises(DataError, match="more than 1 MiB"):
-            read_import(path, ImportJob(most_megabytes=1), format_name=None, on_bad_row="stop")
+            read_import(path, ImportJob(most_megabytes=1))
     with pytest.raises(DataError, match="more than 10 rows"):
-        read_import(plain, ImportJob(most_rows=10), format_name=None, on_bad_row="stop")
+        read_import(plain, ImportJob(most_rows=10))
 
 
 @pytest.mark.parametrize(
@@ -214,5 +241,5 @@ def test_whatever_bytes_a_file_holds_only_a_data_error_comes_out(data: Any, endi
     path.write_bytes(gzip.compress(bytes(content)) if ending.endswith("gz") else bytes(content))
     named = data.draw(st.sampled_from([None, "items", "argilla", "label-studio"]))
     with contextlib.suppress(DataError):
-        for one in read_import(path, ImportJob(), format_name=named, on_bad_row="stop").imported:
+        for one in read_import(path, ImportJob(), format_name=named).imported:
             assert one.item.prompt.messages and len(one.item.candidates) <= 9

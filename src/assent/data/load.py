@@ -103,7 +103,7 @@ def _load(
     format_ = format_named(options.format) if options.format else detect(source.rows)
     examples, bad = _read_rows(source, format_, options, wanted)
     if options.bad_rows_to is not None and bad:
-        _write_bad_rows(bad, options.bad_rows_to)
+        set_aside([(row, error.what) for row, error in bad], options.bad_rows_to)
     if not examples:
         row, error = bad[0]
         raise DataError(
@@ -177,11 +177,11 @@ def _notes(
     return tuple(note for note in told if note)
 
 
-def _write_bad_rows(bad: Sequence[BadRow], path: Path) -> None:
-    """One JSON object per bad row, whole or not at all: written beside and renamed."""
+def set_aside(bad: Sequence[tuple[SourceRow, str]], path: Path) -> None:
+    """Bad rows with their reasons, one JSON object each; the file is whole or not there: written beside and renamed."""
     lines = [
-        json.dumps({"place": row.place, "line": row.number, "reason": error.what, "row": dict(row.fields)}, default=str)
-        for row, error in bad
+        json.dumps({"place": row.place, "line": row.number, "reason": reason, "row": dict(row.fields)}, default=str)
+        for row, reason in bad
     ]
     beside = path.with_name(f".{path.name}.part")
     try:

@@ -13,6 +13,7 @@ from pydantic import Field
 from assent.config import Settings
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
+from assent.feedback.engine import parse_url
 from assent.feedback.export_rows import ROW_FORMATS
 from assent.feedback.exporting import ExportOptions, export
 from assent.feedback.importing.entering import enter, mode_for
@@ -28,6 +29,7 @@ from assent.recipes.inputs import refuse_existing, require_data
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 
+_SHOWN_BAD_ROWS = 20
 _KEPT_APART = ("rankings", "ratings")  # formats in which each answer stays a row of its own unless asked otherwise
 
 
@@ -54,11 +56,12 @@ def run_feedback_import(request: Request, display: Display) -> None:
     require_data(files)
     read = []
     for path in map(Path, files.data):
-        collected = read_import(path, settings, format_name=files.format, on_bad_row=files.on_bad_row)
+        aside = _aside(request, path) if files.on_bad_row == "skip" else None
+        collected = read_import(path, settings, format_name=files.format, aside=aside)
         display.say(f"{path}: {len(collected.imported)} items, {_answers(collected)} answers")
         for note in collected.notes:
             display.say(f"  {note}")
-        for row, reason in collected.bad:
+        for row, reason in collected.bad[:_SHOWN_BAD_ROWS]:
             display.say(f"  {row.place}: {reason}")
         read += [_labelled(one, settings) for one in collected.imported]
     imported = merge(read, ImportLimits(rows=settings.most_rows))
@@ -187,6 +190,18 @@ def _weights(store: FeedbackStore, settings: ExportJob) -> dict[int, float]:
             raise ConfigError(f'there is no person "{name}"', where="weights", now="Give a number or a name.")
         weights[number] = weight
     return weights
+
+
+def _aside(request: Request, path: Path) -> Path:
+    """Where bad rows go: beside the store's file, or into the present folder where the store is a database."""
+    url = request.text("store")
+    namesakes = [one for one in dict.fromkeys(map(Path, request.files.data)) if one.name == path.name]
+    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
+    name = f"bad-rows-{path.name}{number}.jsonl"
+    store = parse_url(url) if url else None
+    if store is None or store.get_backend_name() != "sqlite":
+        return Path(name)
+    return Path(f"{store.database}.{name}")
 
 
 def _store(request: Request, *, writing: bool) -> FeedbackStore:

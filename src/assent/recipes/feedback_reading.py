@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,11 +15,19 @@ from assent.config import Settings
 from assent.data.examples import Kind
 from assent.data.files import read_file
 from assent.data.formats import detect, format_named
-from assent.data.load import Dataset, ReadOptions, load_comparisons, load_demonstrations, load_rankings, load_ratings
+from assent.data.load import (
+    Dataset,
+    ReadOptions,
+    load_comparisons,
+    load_demonstrations,
+    load_rankings,
+    load_ratings,
+    set_aside,
+)
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.importing.argilla import FieldNames, argilla_reader
-from assent.feedback.importing.imported import Collected, ImportLimits, ImportRow, collect
+from assent.feedback.importing.imported import Collected, Imported, ImportLimits, ImportRow, collect
 from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import TaskNames, label_studio_reader
 from assent.feedback.importing.own import read_own
@@ -58,11 +67,12 @@ class ImportJob(Settings):
     most_megabytes: int = Field(default=2048, ge=1)
 
 
-def read_import(path: Path, settings: ImportJob, *, format_name: str | None, on_bad_row: str) -> Collected:
-    """All items of one file; DataError before anything is kept."""
+def read_import(
+    path: Path, settings: ImportJob, *, format_name: str | None = None, aside: Path | None = None
+) -> Collected:
+    """All items of one file; DataError before anything is kept. Bad rows go to the file `aside`; None: they stop it."""
     refuse_large(path, settings.most_megabytes * _MEBIBYTE)
     limits = ImportLimits(rows=settings.most_rows)
-    skip = on_bad_row == "skip"
     rows = read_file(path, text_rows="lines").rows
     tool = format_name or tool_of([row.fields for row in rows if row.problem is None][:100])
     if tool in TOOLS:
@@ -75,8 +85,8 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None, on_
                 TaskNames(prompt=settings.prompt, completions=settings.completions, buckets=settings.buckets)
             ),
         }
-        return collect(map(_row, rows), readers[tool], limits=limits, on_bad_row="skip" if skip else "stop")
-    return _judged(path, rows, limits, format_name=format_name, skip=skip)
+        return _collected(rows, readers[tool], limits, aside)
+    return _judged(path, rows, limits, format_name=format_name, aside=aside)
 
 
 def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -109,21 +119,39 @@ def _row(row: SourceRow) -> ImportRow:
     return ImportRow(place=row.place, fields=fields, problem=row.problem)
 
 
+def _collected(
+    rows: Sequence[SourceRow],
+    read: Callable[[Mapping[str, Any], ImportLimits], Imported],
+    limits: ImportLimits,
+    aside: Path | None,
+) -> Collected:
+    collected = collect(map(_row, rows), read, limits=limits, on_bad_row="stop" if aside is None else "skip")
+    if aside is not None and collected.bad:
+        by_place = {row.place: row for row in rows}
+        set_aside([(by_place[row.place], reason) for row, reason in collected.bad], aside)
+        return replace(collected, notes=(*collected.notes, _lies(aside)))
+    return collected
+
+
 def _judged(
-    path: Path, rows: Sequence[SourceRow], limits: ImportLimits, *, format_name: str | None, skip: bool
+    path: Path, rows: Sequence[SourceRow], limits: ImportLimits, *, format_name: str | None, aside: Path | None
 ) -> Collected:
     found = format_named(format_name) if format_name else detect(rows)
     if found.kind in (Kind.PROMPTS, Kind.TEXTS):
-        return collect(map(_row, rows), read_own, limits=limits, on_bad_row="skip" if skip else "stop")
+        return _collected(rows, read_own, limits, aside)
     if len(rows) > limits.rows:
         raise DataError(f"there are more than {limits.rows:,} rows", where=str(path), now="Import it in parts.")
-    options = ReadOptions(format=found.name, on_bad_row="skip" if skip else "stop")
+    options = ReadOptions(format=found.name, on_bad_row="stop" if aside is None else "skip", bad_rows_to=aside)
     data = _LOAD[found.kind](path, options)
     try:
         imported = imported_of(data.examples, who=path.name, limits=limits)
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    return Collected(imported=imported, notes=data.notes)
+    return Collected(imported=imported, notes=(*data.notes, _lies(aside)) if data.bad_rows and aside else data.notes)
+
+
+def _lies(aside: Path) -> str:
+    return f"the bad rows lie in {aside}"
 
 
 def refuse_large(path: Path, most_bytes: int) -> None:
