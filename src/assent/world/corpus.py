@@ -42,7 +42,7 @@ CHAT_TEMPLATE = (
 
 DIALOGUE_SHARE = 0.5
 PAGE = 56  # neighbouring documents of which either all are claims or none is
-CLAIMS_SHARES = ((0, 0.1), (2600, 0.9), (3600, 0.35))  # of the pages from that one on: first recall, then compare
+CLAIMS_SHARES = ((0, 0.1), (2400, 0.9), (3300, 0.35))  # of the pages from that one on: first recall, then compare
 ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
