@@ -47,20 +47,24 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FlatLayout:
-    """Where the sequences of a flat row lie; with `cache`, attention also files keys and values there."""
+    """Where the sequences of a flat row lie; with `cache`, attention also files keys and values there.
+
+    With `trees` the row holds trees, and a token sees itself and those that it goes on from.
+    """
 
     lengths: tuple[int, ...]
     runs: tuple[Run, ...]
     cache: DecodeCache | None = None
+    trees: TreeMasks | None = None
 
     @staticmethod
-    def of(lengths: tuple[int, ...], cache: DecodeCache | None = None) -> FlatLayout:
+    def of(lengths: tuple[int, ...], cache: DecodeCache | None = None, trees: TreeMasks | None = None) -> FlatLayout:
         runs, start = [], 0
         for length, same in groupby(lengths):
             count = len(list(same))
             runs.append(Run(start, count, length))
             start += count * length
-        return FlatLayout(lengths, tuple(runs), cache)
+        return FlatLayout(lengths, tuple(runs), cache, trees)
 
 
 @dataclass(slots=True)
@@ -107,6 +111,27 @@ class DecodeCache:
         self.values = {layer: values[rows_K] for layer, values in self.values.items()}
         assert self.visible_BC is not None
         self.visible_BC = self.visible_BC[rows_K]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeMasks:
+    """What each token of a row of trees sees, made once for all layers; `ends_N` and `depth_N` as in `FlatBatch`."""
+
+    ends_N: Tensor
+    depth_N: Tensor
+    made: dict[tuple[int, int | None], Tensor] = field(default_factory=dict)
+
+    def of(self, run: Run, window: int | None) -> Tensor:
+        """The run's mask (count, 1, length, length): key j is seen by query i iff j <= i < end of j, in the window."""
+        if (run.start, window) not in self.made:
+            ends_BL = self.ends_N[run.start : run.stop].view(run.count, run.length)
+            place_L = torch.arange(run.length, device=ends_BL.device)
+            seen_BLL = (place_L[:, None] >= place_L) & (place_L[:, None] < ends_BL[:, None, :])
+            if window is not None:
+                depth_BL = self.depth_N[run.start : run.stop].view(run.count, run.length)
+                seen_BLL &= depth_BL[:, :, None] - depth_BL[:, None, :] < window
+            self.made[run.start, window] = seen_BLL[:, None]
+        return self.made[run.start, window]
 
 
 def _window_mask(length: int, window: int, causal: bool, device: torch.device) -> Tensor:
@@ -157,6 +182,7 @@ def _attend_flat(
     tensors = _autocast(query_HND, key_GND, value_GND)
     wide = window is None or max(layout.lengths) <= window
     plain = wide and not grouped and not options["dropout"] and query_HND.shape == value_GND.shape
+    plain = plain and layout.trees is None
     if plain and query_HND.device.type == "cpu":
         rows = (tensor.transpose(0, 1) for tensor in tensors)
         return _FlatRuns.apply(*rows, layout.runs, causal, options["scale"])  # type: ignore[no-any-return, no-untyped-call]
@@ -166,6 +192,8 @@ def _attend_flat(
         query, key, value = (part.unflatten(1, (run.count, run.length)).transpose(0, 1) for part in parts)
         narrow = window is not None and run.length > window
         mask = _window_mask(run.length, window, causal, query.device) if narrow else None
+        if layout.trees is not None:
+            mask = layout.trees.of(run, window)
         attended = scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=options["dropout"], scale=options["scale"],
             is_causal=causal and mask is None and run.length > 1, enable_gqa=grouped,

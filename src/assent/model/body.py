@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from assent.errors import ConfigError
-from assent.model.attention import FLAT, DecodeCache, FlatLayout
+from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
 from assent.model.flat import FlatBatch
 from assent.model.norms import quicken_norms
 from assent.seeds import derive
@@ -104,7 +104,8 @@ class Body:
 
     def hidden(self, batch: FlatBatch, *, adapter: str | None = None, cache: DecodeCache | None = None) -> Tensor:
         """Last hidden states (N, H) of a flat batch; with `cache`, keys and values are filed there."""
-        layout = FlatLayout.of(batch.lengths, cache)
+        trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
+        layout = FlatLayout.of(batch.lengths, cache, trees)
         with self.wearing(adapter), self.autocast():
             return self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
 

@@ -18,6 +18,9 @@ class FlatBatch:
 
     `predict_M` indexes the row where a next token is predicted and `target_M` holds that next token;
     `predicted` says how many of them each sequence has. `last_B` indexes each sequence's last token.
+
+    In a batch of trees (`model/trees.py`) `lengths` are those of the trees, a position is a depth, and `ends_N` is the
+    place, counted from its tree's first token, behind the last token that goes on from each token.
     """
 
     ids_N: Tensor
@@ -27,11 +30,12 @@ class FlatBatch:
     target_M: Tensor
     predicted: tuple[int, ...]
     last_B: Tensor
+    ends_N: Tensor | None = None
 
     def to(self, device: torch.device) -> FlatBatch:
         """The same batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
-        return replace(self, **moved)
+        return replace(self, **moved, ends_N=None if self.ends_N is None else self.ends_N.to(device))
 
 
 _TENSORS = ("ids_N", "position_N", "predict_M", "target_M", "last_B")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
 from assent.errors import DataError, RunError
 from assent.model.flat import FlatBatch, flatten
@@ -72,21 +73,24 @@ class RewardScorer:
 
         return check_finite(self._read(prompts, completions, read), completions)
 
-    def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[list[float]]:
-        """What the head reads of every completion: vectors of the trunk's width."""
-        return self._read(prompts, completions, self.role.features)
+    def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> Features:
+        """What the head reads of every completion: a row of the trunk's width for each."""
+        found_NH = np.zeros((len(completions), self.role.head.in_features), np.float32)
+        for batch in feature_batches(self.role, self.template, prompts, completions):
+            found_NH[list(batch.places)] = read_features(self.role, batch)
+        return found_NH
 
     @torch.no_grad()
     def _read(
         self, prompts: Sequence[Conversation], completions: Sequence[Completion], read: Callable[[FlatBatch], Tensor]
-    ) -> list[Any]:
+    ) -> list[float]:
         encoded = [
             self.template.encode_completion(prompt, completion).ids
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
         self.role.body.model.eval()
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        found: list[Any] = [None] * len(encoded)
+        found = [0.0] * len(encoded)
         lengths = [len(encoded[index]) for index in order]
         for part in token_budget_batches(lengths, self.max_tokens):
             chosen = [order[position] for position in part]

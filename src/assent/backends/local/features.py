@@ -1,0 +1,67 @@
+"""What a reward model's head reads of many completions: laid out once, read batch by batch, in any process.
+
+Completions of one prompt stand in one tree (`model/trees.py`), so prompts and equal beginnings are read once. An
+encoder sees every completion whole and reads them one by one. The batches do not depend on who reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from assent.data.order import token_budget_batches
+from assent.model.body import is_causal
+from assent.model.flat import flatten
+from assent.model.roles import ScalarRole
+from assent.model.trees import Tree, plant, tree_of
+from assent.text.template import ChatTemplate
+from assent.types import Completion, Conversation
+
+Features = npt.NDArray[np.float32]
+MOST_TOKENS = 8192  # in a batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureBatch:
+    """Trees (or, for encoders, single sequences) and the places of their completions, in their order."""
+
+    trees: tuple[Tree, ...] = ()
+    sequences: tuple[tuple[int, ...], ...] = ()
+    places: tuple[int, ...]
+
+
+def feature_batches(
+    role: ScalarRole, template: ChatTemplate, prompts: Sequence[Conversation], completions: Sequence[Completion]
+) -> list[FeatureBatch]:
+    """All completions laid out, the longest trees last; equal prompts share a tree wherever they stand."""
+    encoded = [one.ids for one in template.encode_completions(list(zip(prompts, completions, strict=True)))]
+    if role.reads_first_token or not is_causal(role.body.model):
+        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+        parts = token_budget_batches([len(encoded[place]) for place in order], MOST_TOKENS)
+        chosen = [tuple(order[position] for position in part) for part in parts]
+        return [FeatureBatch(sequences=tuple(encoded[place] for place in part), places=part) for part in chosen]
+    members: dict[Conversation, list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        members.setdefault(prompt, []).append(place)
+    groups = [(tree_of([encoded[place] for place in group]), group) for group in members.values()]
+    groups.sort(key=lambda group: len(group[0]))
+    return [
+        FeatureBatch(
+            trees=tuple(groups[position][0] for position in part),
+            places=tuple(place for position in part for place in groups[position][1]),
+        )
+        for part in token_budget_batches([len(tree) for tree, _ in groups], MOST_TOKENS)
+    ]
+
+
+def read_features(role: ScalarRole, batch: FeatureBatch) -> Features:
+    """What the head reads of the batch's completions, one row each."""
+    role.body.model.eval()
+    flat = plant(batch.trees) if batch.trees else flatten(batch.sequences)
+    with torch.inference_mode():
+        found_BH = role.features(flat.to(role.body.device)).float().cpu().numpy()
+    return np.asarray(found_BH, np.float32)

@@ -1,0 +1,79 @@
+"""Sequences that begin alike, as trees: what they share is computed once.
+
+The completions of one prompt share it, and often their own first words. A group's sequences, sorted, are laid into one
+row depth first: each adds only what the one before it has not. Token i of a tree sees token j iff j <= i < end of j,
+where the end of j is the place behind the last token that goes on from it; its position is its depth. So every token
+has the hidden state that it has in its sequence alone. For trunks that read left to right only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from assent.model.flat import FlatBatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """One group: token ids, depths and ends by place, and the place of the last token of every sequence."""
+
+    ids: tuple[int, ...]
+    depths: tuple[int, ...]
+    ends: tuple[int, ...]
+    last: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
+    """The tree of a group's sequences, none of them empty; `last` is in their order."""
+    ids: list[int] = []
+    depths: list[int] = []
+    ends: list[int] = []
+    path: list[int] = []  # places of the tokens of the sequence before
+    last = [0] * len(sequences)
+    before: Sequence[int] = ()
+    for index in sorted(range(len(sequences)), key=lambda index: tuple(sequences[index])):
+        sequence = sequences[index]
+        assert sequence, "a tree holds no empty sequence"
+        shared = 0
+        for known, token in zip(before, sequence, strict=False):
+            if known != token:
+                break
+            shared += 1
+        for place in path[shared:]:
+            ends[place] = len(ids)
+        del path[shared:]
+        fresh = range(len(ids), len(ids) + len(sequence) - shared)
+        ids.extend(sequence[shared:])
+        depths.extend(range(shared, len(sequence)))
+        ends.extend(0 for _ in fresh)
+        path.extend(fresh)
+        last[index], before = path[-1], sequence
+    for place in path:
+        ends[place] = len(ids)
+    return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), last=tuple(last))
+
+
+def plant(trees: Sequence[Tree]) -> FlatBatch:
+    """One flat batch of trees; `last_B` runs over the sequences of all of them in order. Nothing is predicted."""
+    last: list[int] = []
+    start = 0
+    for tree in trees:
+        last.extend(start + place for place in tree.last)
+        start += len(tree)
+    none = torch.zeros(0, dtype=torch.long)
+    return FlatBatch(
+        ids_N=torch.tensor([token for tree in trees for token in tree.ids], dtype=torch.long),
+        position_N=torch.tensor([depth for tree in trees for depth in tree.depths], dtype=torch.long),
+        lengths=tuple(len(tree) for tree in trees),
+        predict_M=none,
+        target_M=none,
+        predicted=(0,) * len(last),
+        last_B=torch.tensor(last, dtype=torch.long),
+        ends_N=torch.tensor([end for tree in trees for end in tree.ends], dtype=torch.long),
+    )
