@@ -58,7 +58,7 @@ def _read_there(folder: str, precision: Any, batches: list[FeatureBatch], follow
 
 def _read_some(role: ScalarRole, batches: list[FeatureBatch], following: Any) -> dict[int, Features]:
     """Take the next batch until none is left; `following` is its number, shared with the other process."""
-    found = {}
+    found: dict[int, Features] = {}
     while True:
         with following.get_lock():
             number = following.value
