@@ -17,6 +17,7 @@ from assent.config import Settings
 from assent.feedback.asking import Asking, Questions, Queue, choose_questions
 from assent.feedback.records import Candidate, NewItem
 from assent.ports.sampling import Progress, Sampling, silent
+from assent.recipes.features import features_of
 from assent.recipes.models import LanguageModel, RewardModel
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, Conversation
@@ -102,7 +103,7 @@ def questions(
         everyone = Asking(size=asking.size, random_share=1.0, seed=seed)
         return choose_questions(Queue(keys=keys, score_HNK=score_HNK), everyone)
     flat = [(pool.prompts[row], pool.completions[row][place]) for row, place in there]
-    feature_ND = _features(reward, flat)
+    feature_ND = features_of(reward, flat)
     heads = _heads(reward, judged, feature_ND, settings, seed)
     score_HNK = np.full((settings.heads, len(keys), widest), np.nan)
     reward_HN = heads.rewards(feature_ND)
@@ -113,16 +114,11 @@ def questions(
     return choose_questions(Queue(keys=keys, score_HNK=score_HNK, feature_ND=prompt_ND), asking)
 
 
-def _features(reward: RewardModel, pairs: Sequence[tuple[Conversation, Completion]]) -> Floats:
-    found = reward.scorer.features([prompt for prompt, _ in pairs], [completion for _, completion in pairs])
-    return np.asarray(found, dtype=np.float64)
-
-
 def _heads(
     reward: RewardModel, judged: Sequence[Comparison], pool_ND: Floats, settings: AskingSettings, seed: int
 ) -> Heads:
     sides = [(one.prompt, one.chosen) for one in judged] + [(one.prompt, one.rejected) for one in judged]
-    judged_ND = _features(reward, sides)
+    judged_ND = features_of(reward, sides)
     count = len(judged)
     places = Judged(
         better_P=np.arange(count), worse_P=np.arange(count, 2 * count),
