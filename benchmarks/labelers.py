@@ -23,14 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from assent.feedback.agreement import pairwise_agreement
-from assent.feedback.bias import position_bias_of
-from assent.feedback.consensus import Pair, VoteTable, soft_labels
-from assent.feedback.crowd_bradley_terry import CrowdSettings, crowd_bradley_terry
-from assent.feedback.resampling import Estimate, Resampling, estimate
-from assent.seeds import derive, numpy_rng, python_rng
+from assent.seeds import derive, python_rng
 from assent.types import Completion
 from assent.world.behaviours import answer, applicable
 from assent.world.facts import World, build_world
@@ -38,23 +33,27 @@ from assent.world.judge import judge
 from assent.world.people import Person, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from assent.world.reading import read
+from benchmarks.crowds import (
+    ALWAYS_LEFT,
+    CROWDS,
+    HONEST,
+    LABELERS,
+    METHODS,
+    Floats,
+    Result,
+    behaviours_of,
+    honest_people,
+    labels,
+    named_left,
+    recovered,
+    vote,
+)
+from benchmarks.labelers_reward import Bench
+from benchmarks.labelers_reward import one_seed as with_reward_model
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-HONEST, CARELESS, ADVERSARIAL, ALWAYS_LEFT = "honest", "careless", "adversarial", "always_left"
-CROWDS: Mapping[str, tuple[tuple[str, int], ...]] = {
-    "3 careless, 3 adversarial, 1 always left": ((CARELESS, 3), (ADVERSARIAL, 3), (ALWAYS_LEFT, 1)),
-    "6 careless": ((CARELESS, 6),),
-    "4 adversarial": ((ADVERSARIAL, 4),),
-    "1 always left": ((ALWAYS_LEFT, 1),),
-}
-LABELERS = 15
-SHARPNESS = (4.0, 9.0)  # logits for a whole unit of gold
 TEST_PAIRS = 2500
 LEAST_LOSS = 0.005  # below it there is nothing to win back
 KINDS = 9
-METHODS = ("share", "majority", "reliability", "crowd")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +63,6 @@ class Pairs:
     difference_PD: Floats
     gold_P: Floats
     chance_PM: Floats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One seed of one crowd: agreement of two honest labelers, accuracy by consensus, who was named."""
-
-    crowd: str
-    seed: int
-    agreement: float
-    honest: Mapping[str, float]
-    accuracy: Mapping[str, float]
-    named_left: tuple[int, ...]
-    is_left: tuple[int, ...]
 
 
 def features(prompt: WorldPrompt, text: str, kinds: Mapping[str, int]) -> Floats:
@@ -100,7 +86,9 @@ def make_pairs(
     """Pairs of different answers to prompts of one split; `each` to a prompt, only those that gold tells apart."""
     prompts = make_prompts(world, split=split, count=count * 3 // 2 // each, seed=seed)
     kinds = {kind: place for place, kind in enumerate(sorted({prompt.kind for prompt in prompts}))}
-    differences, golds, chances = [], [], []
+    differences: list[Floats] = []
+    golds: list[float] = []
+    chances: list[list[float]] = []
     for place, prompt in enumerate(prompts):
         rng = python_rng(seed, "answers", split, place)
         for _ in range(each):
@@ -111,58 +99,6 @@ def make_pairs(
                 golds.append(gold_a.overall - gold_b.overall)
                 chances.append([preference_probability(person, gold_a, a, gold_b, b) for person in people])
     return Pairs(difference_PD=np.array(differences), gold_P=np.array(golds), chance_PM=np.array(chances, np.float64))
-
-
-def honest_people(seed: int) -> tuple[Person, ...]:
-    """Labelers of the world: sharper and blunter ones, some with a taste for length or flattery."""
-    rng = numpy_rng(seed, "people")
-    return tuple(
-        Person(
-            name=f"honest {place}",
-            sharpness=float(rng.uniform(*SHARPNESS)),
-            length_taste=0.05 * (place % 5 == 1),
-            flattery_taste=0.05 * (place % 5 == 3),
-        )
-        for place in range(LABELERS)
-    )
-
-
-def vote(pairs: Pairs, behaviour: Sequence[str], *, votes: int, seed: int) -> tuple[VoteTable, Integers]:
-    """`votes` answers to each pair by labelers drawn at random; the second value is the slot of each vote's choice.
-
-    The same seed gives the same people, order of presentation and honest answers, whoever else misbehaves.
-    """
-    rng = numpy_rng(seed, "votes")
-    count, people = pairs.chance_PM.shape
-    person_PV = np.argsort(rng.random((count, people)), axis=1)[:, :votes]
-    honest_PV = rng.random((count, votes)) < np.take_along_axis(pairs.chance_PM, person_PV, axis=1)
-    first_on_left_PV, coin_PV = rng.random((count, votes)) < 0.5, rng.random((count, votes)) < 0.5
-    kind_PV = np.array(behaviour)[person_PV]
-    said_PV = np.select(
-        [kind_PV == CARELESS, kind_PV == ADVERSARIAL, kind_PV == ALWAYS_LEFT],
-        [coin_PV, ~honest_PV, first_on_left_PV],
-        honest_PV,
-    )
-    table = VoteTable(
-        pairs=tuple(Pair(item_id=place, first=0, second=1) for place in range(count)),
-        people=tuple(range(people)),
-        pair_V=np.repeat(np.arange(count), votes),
-        person_V=person_PV.ravel(),
-        vote_V=said_PV.ravel().astype(np.float64),
-        known_P=np.full(count, np.nan),
-        tables={},
-    )
-    return table, np.where(said_PV == first_on_left_PV, 0, 1).ravel()
-
-
-def labels(table: VoteTable, method: str) -> Floats:
-    """P(first is better) of each pair by a consensus; "crowd" is Bradley-Terry with reliabilities."""
-    if method != "crowd":
-        return soft_labels(table, method=method)
-    answers, number = table.comparisons()
-    fit = crowd_bradley_terry(answers, CrowdSettings())
-    first_P, second_P = (np.array([number[pair.item_id, place] for pair in table.pairs], np.int64) for place in (0, 1))
-    return fit.probability(first_P, second_P)
 
 
 def train(difference_PD: Floats, label_P: Floats, *, ridge: float = 1.0) -> Floats:
@@ -186,23 +122,18 @@ def accuracy(weight_D: Floats, pairs: Pairs) -> float:
 
 def one_seed(crowd: str, *, seed: int, count: int, votes: int) -> Result:
     """One crowd with one seed: the same pairs and people, once all honest and once with the bad ones."""
-    world, people = build_world(), honest_people(seed)
+    world, people, behaviour = build_world(), honest_people(seed), behaviours_of(crowd)
     learn = make_pairs(world, split="train", count=count, seed=derive(seed, "learn"), people=people)
     test = make_pairs(world, split="held_out", count=TEST_PAIRS, seed=derive(seed, "test"), each=2)
-    bad = [kind for kind, number in CROWDS[crowd] for _ in range(number)]
-    behaviour = bad + [HONEST] * (LABELERS - len(bad))
-    clean, _ = vote(learn, [HONEST] * LABELERS, votes=votes, seed=seed)
-    spoilt, slot_V = vote(learn, behaviour, votes=votes, seed=seed)
-    slots: dict[int, list[tuple[int, int]]] = {}
-    for person, slot in zip(spoilt.person_V.tolist(), slot_V.tolist(), strict=True):
-        slots.setdefault(person, []).append((slot, 2))
+    clean, _ = vote(learn.chance_PM, [HONEST] * LABELERS, votes=(votes, votes), seed=seed)
+    spoilt, slot_V = vote(learn.chance_PM, behaviour, votes=(votes, votes), seed=seed)
     return Result(
         crowd=crowd,
         seed=seed,
         agreement=pairwise_agreement(clean.rater_table()).value or 0.0,
         honest={m: accuracy(train(learn.difference_PD, labels(clean, m)), test) for m in METHODS},
         accuracy={m: accuracy(train(learn.difference_PD, labels(spoilt, m)), test) for m in METHODS},
-        named_left=tuple(sorted(one.person_id for one in position_bias_of(slots) if one.verdict == "always the first")),
+        named_left=named_left(spoilt, slot_V),
         is_left=tuple(place for place, kind in enumerate(behaviour) if kind == ALWAYS_LEFT),
     )
 
@@ -212,18 +143,28 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pairs", type=int, default=800)
-    parser.add_argument("--votes", type=int, default=3)
+    parser.add_argument("--votes", type=int, default=3, help="of a pair, with the linear reward model")
+    parser.add_argument("--crowds", nargs="+", choices=CROWDS, default=list(CROWDS), metavar="CROWD")
+    parser.add_argument("--reward-model", action="store_true", help="train the real one, on completions of a policy")
+    parser.add_argument("--folder", type=Path, default=Path("runs/labelers"), help="for what the policy wrote")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    results = [
-        one_seed(crowd, seed=seed, count=given.pairs, votes=given.votes)
-        for crowd in CROWDS
-        for seed in range(given.seeds)
-    ]
-    for crowd in CROWDS:
+    results: list[Result] = []
+    bench = Bench(build_world(), given.folder) if given.reward_model else None
+    for seed in range(given.seeds):
+        for crowd in given.crowds:
+            if bench is not None:
+                results.append(with_reward_model(bench, crowd, seed=seed, count=given.pairs, say=_say))
+            else:
+                results.append(one_seed(crowd, seed=seed, count=given.pairs, votes=given.votes))
+        if given.out:
+            given.out.write_text(json.dumps([asdict(result) for result in results], indent=1), encoding="utf-8")
+    for crowd in given.crowds:
         print("\n".join(summary([result for result in results if result.crowd == crowd])))
-    if given.out:
-        given.out.write_text(json.dumps([asdict(result) for result in results], indent=1), encoding="utf-8")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def summary(results: Sequence[Result]) -> list[str]:
@@ -244,15 +185,6 @@ def summary(results: Sequence[Result]) -> list[str]:
             line += f"   recovered {share.value or 0:.2f} [{share.low or 0:.2f}, {share.high or 0:.2f}]"
         lines.append(line)
     return lines
-
-
-def recovered(won: Floats, lost: Floats) -> Estimate:
-    """Accuracy won back beside accuracy lost, sums over seeds; the interval resamples seeds."""
-
-    def statistic(weight_RN: Floats) -> Floats:
-        return np.asarray((weight_RN @ won) / np.maximum(weight_RN @ lost, 1e-9))
-
-    return estimate(statistic, len(won), Resampling(), why_undefined="nothing was lost")
 
 
 if __name__ == "__main__":
