@@ -82,10 +82,11 @@ def vote(
     """
     rng = numpy_rng(seed, "votes")
     (count, people), (least, most) = chance_PM.shape, votes
-    person_PK: Integers = rng.random((count, people)).argsort(axis=1)[:, :most]
+    person_PK = np.argsort(rng.random((count, people)), axis=1)[:, :most]
     honest_PK = rng.random((count, most)) < np.take_along_axis(chance_PM, person_PK, axis=1)
     first_on_left_PK, coin_PK = rng.random((count, most)) < 0.5, rng.random((count, most)) < 0.5
-    kept_PK = np.arange(most) < rng.integers(least, most + 1, size=count)[:, None]
+    wanted_P1: Integers = rng.integers(least, most + 1, size=(count, 1))
+    kept_PK = np.arange(most) < wanted_P1
     kind_PK = np.array(behaviour)[person_PK]
     said_PK = np.select(
         [kind_PK == CARELESS, kind_PK == ADVERSARIAL, kind_PK == ALWAYS_LEFT],
