@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -81,6 +82,7 @@ def test_pairs_come_back_as_they_went_soft_labels_margins_and_groups(
     read = load_comparisons(path)
     assert count == len(wanted) == len(read) and read.bad_rows == 0
     assert bare(read.examples) == bare(wanted)
+    assert [one.group for one in read.examples] == [one.group for one in wanted]
     assert grouping(read.examples) == grouping(wanted)
 
 
@@ -90,9 +92,55 @@ def test_rankings_come_back_with_their_ranks_and_ties(ending: str, tmp_path: Pat
     export(kept, 1, path, ExportOptions(format="rankings", making=Making(consensus="votes")))
     wanted = rankings_of(kept.judged(1))
     read = load_rankings(path)
-    assert [(r.prompt, r.completions, r.ranks) for r in read.examples] == [
-        (r.prompt, r.completions, r.ranks) for r in wanted
+    assert [(r.prompt, r.completions, r.ranks, r.group) for r in read.examples] == [
+        (r.prompt, r.completions, r.ranks, r.group) for r in wanted
     ]
+    assert {pair.group for pair in load_comparisons(path).examples} == {r.group for r in wanted}
+
+
+HARD = (
+    "=1+1",
+    "'=1+1",
+    "''-x",
+    "'quoted'",
+    "'",
+    '["a", "b"]',
+    '{"a": 1}',
+    "[1]",
+    "- one\r\n- two",
+    "\tx ",
+    "7",
+    "null",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("pairs", load_comparisons),
+        ("rankings", load_rankings),
+        ("ratings", load_ratings),
+        ("trl", load_comparisons),
+        ("trl-conversational", load_comparisons),
+    ],
+)
+def test_a_csv_of_ours_is_read_as_the_same_rows_as_json(name: str, load: Any, tmp_path: Path) -> None:
+    kept = Kept()
+    for place, text in enumerate(HARD):
+        item = kept.add(text, "other", prompt=Conversation.of_user(text if place % 2 else f"{text} ?"))
+        kind = ("pairwise", {"strength": 2}) if name != "ratings" else ("rating", {"ratings": {"helpful": [6, 3]}})
+        kept.say(item, 1, *kind)
+    read = []
+    for ending in ("jsonl", "csv"):
+        export(kept, 1, tmp_path / f"rows.{ending}", ExportOptions(format=name, models=True))
+        read.append(load(tmp_path / f"rows.{ending}").examples)
+    assert read[0] == read[1] and len(read[0]) >= len(HARD)
+
+
+def test_a_csv_of_others_keeps_its_apostrophes(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,chosen,rejected,margin\nq,'=1+1,no,0\n")
+    assert load_comparisons(path).examples[0].chosen.text == "'=1+1"
 
 
 def test_demonstrations_and_ratings_are_read_by_training(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Compar
             rejected=judged.completions[worse],
             probability=0.5 if worth[left] == worth[right] else 1.0,
             margin=margin_per_score * (worth[better] - worth[worse]),
-            group=prompt_key(judged.prompt),
+            group=(judged.group if isinstance(judged, Ranking) else "") or prompt_key(judged.prompt),
             provenance=judged.provenance if isinstance(judged, Ranking) else Provenance(),
         )
 

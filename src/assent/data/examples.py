@@ -64,10 +64,26 @@ def prompt_key(prompt: Conversation) -> str:
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
 
 
+def group_of(fields: Fields, prompt: Conversation) -> str:
+    """The judgement a row came from: its field `group` if that is a name or a number, else a name for the prompt."""
+    group = fields.get("group")
+    named = isinstance(group, str | int) and not isinstance(group, bool) and str(group).strip()
+    return str(group).strip() if named else prompt_key(prompt)
+
+
 def comparison_of(
-    prompt: Conversation, chosen: str, rejected: str, *, probability: float = 1.0, margin: float = 0.0
+    prompt: Conversation,
+    chosen: str,
+    rejected: str,
+    *,
+    probability: float = 1.0,
+    margin: float = 0.0,
+    group: str | None = None,
 ) -> Comparison:
-    """A comparison turned so that `probability` is at least one half; identical answers are an error."""
+    """A comparison turned so that `probability` is at least one half; identical answers are an error.
+
+    Without a `group` it belongs to those of its prompt.
+    """
     if chosen.strip() == rejected.strip():
         raise DataError("the two completions are identical")
     if probability < 0.5:
@@ -78,5 +94,5 @@ def comparison_of(
         rejected=Completion(text=rejected),
         probability=probability,
         margin=margin,
-        group=prompt_key(prompt),
+        group=group or prompt_key(prompt),
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from assent.data.examples import Example, Format, Kind, Scored, comparison_of, prompt_key
+from assent.data.examples import Example, Format, Kind, Scored, comparison_of, group_of
 from assent.data.prompts import PROMPT_NAMES, prompt_name, prompt_of
 from assent.data.rows import (
     Fields,
@@ -46,7 +46,8 @@ def read_pair(fields: Fields) -> list[Example]:
     margin = number_value(fields["margin"], "margin") if fields.get("margin") is not None else 0.0
     if margin < 0:
         raise DataError('field "margin": expected a number of at least 0')
-    return [comparison_of(prompt, texts[0], texts[1], margin=margin, probability=_probability(fields))]
+    probability, group = _probability(fields), group_of(fields, prompt)
+    return [comparison_of(prompt, texts[0], texts[1], margin=margin, probability=probability, group=group)]
 
 
 def _probability(fields: Fields) -> float:
@@ -92,7 +93,7 @@ def read_ranked(fields: Fields) -> list[Example]:
     _refuse_contradiction(texts, ranks, name)
     completions = tuple(Completion(text=text) for text in texts)
     ordered = tuple(int(rank) for rank in ranks)
-    return [Ranking(prompt=prompt, completions=completions, ranks=ordered, group=prompt_key(prompt))]
+    return [Ranking(prompt=prompt, completions=completions, ranks=ordered, group=group_of(fields, prompt))]
 
 
 def read_scored(fields: Fields) -> list[Example]:

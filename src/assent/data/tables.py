@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow
@@ -14,12 +14,24 @@ import pyarrow.parquet
 
 from assent.data.rows import SourceRow
 from assent.errors import DataError
+from assent.feedback.export_files import original_cell
+from assent.feedback.export_rows import ROW_FORMATS, Cell
 
+_TEXTUAL: frozenset[Cell] = frozenset({"text", "number", "integer", "true_false"})
+_OWN: dict[tuple[str, ...], Mapping[str, Cell]] = {
+    tuple(one.header(models=models)): one.header(models=models)
+    for one in ROW_FORMATS.values()
+    for models in (False, True)
+}
+"""The headers of `assent feedback export`, and what their columns hold."""
 _AGAIN = "Copy it or export it again."
 
 
 def csv_rows(text: str, name: str, *, delimiter: str) -> Iterator[SourceRow]:
-    """Rows under a header line; a column without a name (an index) is left out."""
+    """Rows under a header line; a column without a name (an index) is left out.
+
+    What `assent feedback export` did to cells (an apostrophe before what a spreadsheet might run) is undone.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
@@ -28,20 +40,41 @@ def csv_rows(text: str, name: str, *, delimiter: str) -> Iterator[SourceRow]:
             double = next(column for column in named if named.count(column) > 1)
             raise DataError(f'the header names the column "{double}" twice', where=f"{name}:1")
         line = reader.line_num + 1
+        exported = _exported(header, text) if delimiter == "," else None
         for cells in reader:
             if any(cell.strip() for cell in cells):
-                yield _csv_row(header, cells, f"{name}:{line}", line)
+                yield _csv_row(header, cells, f"{name}:{line}", line, exported)
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"broken CSV: {error}", where=f"{name}:{reader.line_num}", now=_AGAIN) from error
 
 
-def _csv_row(header: list[str], cells: list[str], place: str, line: int) -> SourceRow:
+def _exported(header: list[str], text: str) -> Mapping[str, Cell] | None:
+    """What the columns hold if this is an export of ours: its header, with lineage or, as it was written, in quotes."""
+    columns = _OWN.get(tuple(header))
+    quoted = ",".join(f'"{name}"' for name in header) + "\r\n"
+    return columns if columns is not None and ("source" in columns or text.startswith(quoted)) else None
+
+
+def _csv_row(
+    header: list[str], cells: list[str], place: str, line: int, exported: Mapping[str, Cell] | None
+) -> SourceRow:
     if len(cells) != len(header):
         problem = f"expected {len(header)} columns as in the header, got {len(cells)}"
         return SourceRow(place=place, number=line, problem=problem)
-    fields = {column: _cell(cell) for column, cell in zip(header, cells, strict=True) if column}
+    if exported is None:
+        fields = {column: _cell(cell) for column, cell in zip(header, cells, strict=True) if column}
+    else:
+        original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
+        fields = {name: _exported_cell(cell, exported[name]) for name, cell in original.items()}
     return SourceRow(place=place, number=line, fields=fields)
+
+
+def _exported_cell(cell: str, kind: Cell) -> object:
+    """Text stays text whatever it spells; two formats share their names, and only one of them holds messages."""
+    value = cell if kind in _TEXTUAL else _cell(cell)
+    whole = kind != "messages" or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
+    return value if whole else cell
 
 
 def _cell(cell: str) -> object:
