@@ -24,6 +24,7 @@ from assent.studio.schemas import (
 from assent.studio.security import Admin, Guard, MaybeActor, SignedIn, address_of, guard_of
 from assent.studio.threads import in_thread
 
+_WRONG, _WRONG_PRESENT = "the name or the password is wrong", "the present password is wrong"
 _WIDER = 4  # an account from anywhere, and an address for any account, may fail so many times as often as one pair
 
 
@@ -88,7 +89,7 @@ def _add_own(router: APIRouter, store: FeedbackStore) -> None:
     async def change_password(request: Request, given: PasswordIn, actor: SignedIn) -> Response:
         """Change one's password: every sign-in of the person ends, and this browser gets a new one."""
         guard = guard_of(request)
-        await _checked(guard, request, actor.person.name, given.old)
+        await _checked(guard, request, actor.person.name, given.old, wrong=_WRONG_PRESENT)
         await guard.hashes.run(lambda: store.set_password(actor.person.id, given.new))
         await in_thread(store.sign_out, actor.token)
         guard.forget()
@@ -135,7 +136,7 @@ def _add_admin(router: APIRouter, store: FeedbackStore) -> None:
         return person_out(person)
 
 
-async def _checked(guard: Guard, request: Request, name: str, password: str) -> Person:
+async def _checked(guard: Guard, request: Request, name: str, password: str, *, wrong: str = _WRONG) -> Person:
     """Who has this name and password; Refused (401, 429), with no word on which of the two was wrong."""
     folded, address = name.strip().casefold(), address_of(request)
     pair, wider = ("sign-in", folded, address), (("account", folded), ("address", address))
@@ -144,7 +145,7 @@ async def _checked(guard: Guard, request: Request, name: str, password: str) -> 
     guard.attempts.note(pair, *wider)
     person = await guard.hashes.run(lambda: guard.store.check_password(name, password))
     if person is None:
-        raise Refused(401, "the name or the password is wrong", now="Try again, or ask an admin for a new password.")
+        raise Refused(401, wrong, now="Try again, or ask an admin for a new password.")
     guard.attempts.clear(pair)
     guard.attempts.forgive(*wider)
     return person

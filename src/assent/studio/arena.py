@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -146,8 +146,6 @@ def _cell(known: tuple[float, int] | None) -> dict[str, Any]:
 
 def _chat_battle(event: Event) -> Battle | None:
     models, choice = event.payload.get("models"), event.payload.get("choice")
-    if isinstance(models, Mapping):
-        models = [models.get("a"), models.get("b")]
     if not isinstance(models, Sequence) or len(models) != 2 or not all(models) or models[0] == models[1] or not choice:
         return None
     won: Outcome = "first" if choice == "a" else "second" if choice == "b" else "tie"

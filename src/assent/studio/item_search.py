@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assent.feedback.records import Event, EventKind, Item, Judged, Project
+from assent.feedback.records import Event, EventKind, Item, Judged, Project, TaskMode
 from assent.feedback.store import FeedbackStore
 from assent.studio import wording
 
@@ -77,6 +77,17 @@ def answers_to(store: FeedbackStore, item: Item) -> tuple[Event, ...]:
     """The standing answers to one item."""
     page = store.judged(item.project_id, after_item=item.id - 1, limit=1)
     return page[0].events if page and page[0].item.id == item.id else ()
+
+
+def why_covered(item: Item, events: tuple[Event, ...], project: Project) -> str:
+    """Why an item's texts are covered until somebody asks for them, in words; empty where they need not be."""
+    if project.settings.mode is TaskMode.RED_TEAM:
+        return "Here people try to draw out harmful text"
+    if item.new.sensitive:
+        return "This item is marked as sensitive"
+    if any(event.kind is EventKind.FLAG and event.payload.get("flag") == "harmful" for event in events):
+        return "Somebody flagged this item as harmful"
+    return ""
 
 
 def marks_of(item: Item, events: tuple[Event, ...], project: Project) -> list[tuple[str, str]]:
@@ -202,6 +213,7 @@ def _row(item: Item, events: tuple[Event, ...], project: Project) -> dict[str, A
     return {
         "id": item.id,
         "prompt": wording.excerpt(item.new.prompt.last_user_text) or "(no prompt)",
+        "covered": bool(why_covered(item, events, project)),
         "answers": wording.count(_people(events))
         if item.new.gold is not None
         else f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}",

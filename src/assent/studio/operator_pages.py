@@ -15,7 +15,7 @@ from assent.feedback.records import Guideline, Item, PersonRole, Project, Projec
 from assent.feedback.store import FeedbackStore
 from assent.studio import wording
 from assent.studio.error_page import not_found
-from assent.studio.item_search import PURPOSES, STATES, Filter, answers_to, letter, marks_of, search, told
+from assent.studio.item_search import PURPOSES, STATES, Filter, answers_to, letter, marks_of, search, told, why_covered
 from assent.studio.operator_views import OperatorViews
 from assent.studio.overview import FIGURES, PEOPLE_HEAD
 from assent.studio.run_view import run_view
@@ -228,6 +228,7 @@ def _item(views: OperatorViews, item: Item, project: Project) -> dict[str, Any]:
     events, names = answers_to(views.store, item), views.names()
     return {
         "item": item,
+        "covered": why_covered(item, events, project),
         "marks": marks_of(item, events, project),
         "candidates": [
             {"letter": letter(i), "text": one.text, "model": one.model, "note": _candidate_note(one.checkpoint_sha256)}

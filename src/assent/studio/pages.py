@@ -13,7 +13,7 @@ from assent.feedback.records import PersonRole, TaskMode
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import not_found
 from assent.studio.schemas import Id, TokenInPath
-from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, guard_of
+from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, SignedIn, guard_of
 from assent.studio.templates import page
 
 STATIC = Path(__file__).parent / "static"
@@ -47,6 +47,11 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
     def sign_in_page(actor: MaybeActor) -> Response:
         """Name and password."""
         return RedirectResponse("/", 303) if actor else page("sign_in.html")
+
+    @router.get("/account")
+    def account(actor: SignedIn) -> Response:
+        """One's own password."""
+        return page("account.html", actor=actor)
 
     @router.get("/join/{token}")
     def join_page(token: TokenInPath, _: MaybeActor) -> Response:

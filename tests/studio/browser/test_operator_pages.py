@@ -156,6 +156,23 @@ def test_a_project_is_made_filled_and_archived(office, browser):
     page.context.close()
 
 
+def test_sensitive_texts_are_covered_until_asked_for(office, browser):
+    page = office.page(browser)
+    page.goto(f"{office.url}/projects/1/items?topic=harm")
+    assert page.locator("td.excerpt bdi").count() == 0
+    page.locator("td.excerpt a").first.click()
+    texts = page.locator("#texts")
+    texts.wait_for()
+    assert texts.evaluate("texts => texts.inert && texts.className") == "blurred"
+    told = page.locator("#texts .told").first
+    assert "blur" in told.evaluate("told => getComputedStyle(told).filter")
+    page.get_by_role("button", name="Show them").click()
+    assert texts.evaluate("texts => texts.inert || texts.className") == ""
+    assert told.evaluate("told => getComputedStyle(told).filter") == "none"
+    assert office.complaints == []
+    page.context.close()
+
+
 def test_a_mistake_in_an_import_names_its_line(office, browser):
     page = office.page(browser)
     page.goto(f"{office.url}/projects/5")

@@ -1,9 +1,17 @@
-// Items: hidden characters made visible, and withdrawing one.
+// Items: hidden characters made visible, the cover over what may hurt, and withdrawing one.
 import { held } from "./operator.js";
 import { send } from "./net.js";
 import { visible } from "./text.js";
 
 for (const place of document.querySelectorAll("[data-told]")) place.replaceChildren(...visible(place.textContent));
+
+document.getElementById("uncover")?.addEventListener("click", () => {
+  const texts = document.getElementById("texts");
+  document.getElementById("cover").remove();
+  texts.classList.remove("blurred");
+  texts.inert = false;
+  texts.focus({ preventScroll: true });
+});
 
 const button = document.getElementById("withdraw");
 button?.addEventListener("click", () => held(button, document.getElementById("item-error"), async () => {
