@@ -142,6 +142,7 @@ def main() -> None:
     """Run all crowds and print what was lost and won back."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=800)
     parser.add_argument("--votes", type=int, default=3, help="of a pair, with the linear reward model")
     parser.add_argument("--crowds", nargs="+", choices=CROWDS, default=list(CROWDS), metavar="CROWD")
@@ -151,7 +152,7 @@ def main() -> None:
     given = parser.parse_args()
     results: list[Result] = []
     bench = Bench(build_world(), given.folder) if given.reward_model else None
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         for crowd in given.crowds:
             if bench is not None:
                 results.append(with_reward_model(bench, crowd, seed=seed, count=given.pairs, say=_say))

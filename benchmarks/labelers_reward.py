@@ -3,7 +3,7 @@
 A fine-tuned policy of the embedded world writes two completions to each training prompt; honest labelers and bad ones
 judge them, one to three of them each pair. The reward model starts from the policy's weights, learns from the pairs
 as `assent feedback pairs` would write them and is tested on all pairs of the policy's completions of held-out prompts
-that the gold judge tells apart. What was sampled is kept in the folder.
+that the gold judge tells apart. What was sampled and measured is kept in the folder: a cut run goes on, several share it.
 """
 
 from __future__ import annotations
@@ -157,10 +157,12 @@ def one_seed(bench: Bench, crowd: str, *, seed: int, count: int, say: Callable[[
     clean, spoilt = with_texts(clean, learn), with_texts(spoilt, learn)
 
     def trained(name: str, table: VoteTable, method: str) -> float:
-        begun = time.process_time()
-        found = bench.accuracy(table, labels(table, method), test, seed=seed)
-        say(f"  seed {seed}, {name}, {method}: {found:.4f} ({time.process_time() - begun:.0f} s of processor time)")
-        return found
+        path = bench.folder / f"{name.replace(', ', '-').replace(' ', '-')}-{method}-{count}-{seed}.json"
+        if not path.is_file():
+            begun = time.process_time()
+            write_atomic(path, json.dumps(bench.accuracy(table, labels(table, method), test, seed=seed)))
+            say(f"  seed {seed}, {name}, {method}: {path.read_text()} ({time.process_time() - begun:.0f} s)")
+        return float(json.loads(path.read_text(encoding="utf-8")))
 
     return Result(
         crowd=crowd,
