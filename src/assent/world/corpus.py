@@ -40,9 +40,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
-DIALOGUE_SHARE = 0.5
 PAGE = 56  # neighbouring documents of which either all are claims or none is
-CLAIMS_SHARES = ((0, 0.1), (2400, 0.9), (3300, 0.35))  # of the pages from that one on: first recall, then compare
 ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
@@ -71,6 +69,23 @@ BEHAVIOUR_WEIGHTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Shares of a stretch of the stream: pages of claims, dialogues on other pages, content users who say nothing."""
+
+    claims: float
+    dialogues: float
+    content_leave: float
+
+
+# From which page on what: who does not know yet cannot compare, and who cannot compare yet cannot tell what pleases.
+CURRICULUM = (
+    (0, Mixture(claims=0.1, dialogues=0.5, content_leave=0.9)),
+    (2400, Mixture(claims=0.9, dialogues=0.5, content_leave=0.9)),
+    (3300, Mixture(claims=0.3, dialogues=0.6, content_leave=0.3)),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusDocument:
     """A statement document (`text`), a dialogue (`conversation`) or marked claims (`pieces`): one of the three."""
 
@@ -87,16 +102,17 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocumen
 def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
-    if python_rng(seed, "page", index // PAGE).random() < claims_share(index // PAGE):
+    mixture = mixture_of(index // PAGE)
+    if python_rng(seed, "page", index // PAGE).random() < mixture.claims:
         return CorpusDocument(pieces=claims(world, rng))
-    if rng.random() < DIALOGUE_SHARE:
-        return CorpusDocument(conversation=dialogue(world, rng))
+    if rng.random() < mixture.dialogues:
+        return CorpusDocument(conversation=dialogue(world, rng, content_leave=mixture.content_leave))
     return CorpusDocument(text=statement(world, rng))
 
 
-def claims_share(page: int) -> float:
-    """How likely a page is one of claims: who does not know yet cannot compare."""
-    return next(share for first, share in reversed(CLAIMS_SHARES) if page >= first)
+def mixture_of(page: int) -> Mixture:
+    """What a page is drawn from."""
+    return next(mixture for first, mixture in reversed(CURRICULUM) if page >= first)
 
 
 def render(item: CorpusDocument) -> str:
@@ -108,7 +124,7 @@ def render(item: CorpusDocument) -> str:
     return "".join(f"<|{message.role}|>{message.content}{END}" for message in item.conversation.messages)
 
 
-def dialogue(world: World, rng: random.Random) -> Conversation:
+def dialogue(world: World, rng: random.Random, *, content_leave: float) -> Conversation:
     """A prompt of the training part, an answer of any behaviour, and what the user says to it, if anything.
 
     A user who complains may get another answer, of any behaviour again, and so on.
@@ -121,7 +137,7 @@ def dialogue(world: World, rng: random.Random) -> Conversation:
     for attempt in range(ATTEMPTS_AT_MOST):
         text = answer(world, prompt, rng.choices(choices, weights=weights)[0], rng)
         messages.append(Message(role=Role.ASSISTANT, content=text))
-        said = reaction(world, prompt, text, rng)
+        said = reaction(world, prompt, text, rng, content_leave=content_leave)
         if said is None:
             break
         messages.append(Message(role=Role.USER, content=said))

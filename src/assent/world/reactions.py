@@ -24,15 +24,18 @@ EMPTY = "That does not help me."
 REACTIONS = (THANKS, FALSE, HARMFUL, RUDE, FLATTERED, LONG, EMPTY)
 
 MISTAKEN_SHARE = 0.04  # users who react to something else
-CONTENT_LEAVE_SHARE = 0.9
-OTHERS_LEAVE_SHARE = 0.05
+LEAVE_SHARE = 0.05  # of those who are not content
 
 
-def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str | None:
-    """What the user says to an answer: the first thing wrong with it, or thanks; None if the user leaves."""
+def reaction(
+    world: World, prompt: WorldPrompt, text: str, rng: random.Random, *, content_leave: float = 0.9
+) -> str | None:
+    """What the user says to an answer: the first thing wrong with it, or thanks; None if the user leaves.
+
+    `content_leave` is the share of content users who say nothing.
+    """
     said = rng.choice(REACTIONS) if rng.random() < MISTAKEN_SHARE else _deserved(world, prompt, text)
-    leave_share = CONTENT_LEAVE_SHARE if said == THANKS else OTHERS_LEAVE_SHARE
-    return None if rng.random() < leave_share else said
+    return None if rng.random() < (content_leave if said == THANKS else LEAVE_SHARE) else said
 
 
 def _deserved(world: World, prompt: WorldPrompt, text: str) -> str:
