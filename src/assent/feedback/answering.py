@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback import projects, queue
+from assent.feedback.adapting import reconsider
 from assent.feedback.chain import digest
 from assent.feedback.engine import Session, Statement, insert
 from assent.feedback.payloads import canonical
@@ -73,6 +74,8 @@ def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
     values |= {"kind": str(kept.kind), "presentation_id": shown.id, "repeat": int(kept.repeat)}
     transaction.run(_STAND, **values, time_taken_ms=time_taken_ms)
     _count(transaction, kept, 1)
+    if not kept.repeat:
+        reconsider(transaction, shown.project_id, shown.item_id)
     return kept
 
 
@@ -149,6 +152,8 @@ def undo(transaction: Transaction, person_id: int, event_seq: int, key: str) -> 
     transaction.run(_FALL, which=event_seq)
     _count(transaction, undone, -1)
     _give_back(transaction, undone, presentation_id=stands[1])
+    if not undone.repeat and undone.item_id is not None:
+        reconsider(transaction, undone.project_id, undone.item_id)
     return kept
 
 

@@ -6,6 +6,9 @@ m and the reward model says p. The need of the pair is
     need = H(m) n / (n + 1) + max(0, KL(m' || p)) ,   m' = m where n > 0, else p           in nats
     more labels = ceil(need / full_need * (most - n)), at most most - n, none below `least_need`
 
+The store asks one person at a time (`needs_more`): the item is asked again while its need is at least `LEAST_NEED`,
+fewer than `most` have judged it, and those left could still tie or turn the majority.
+
 H(m), the entropy of a vote, is high where people split; KL is high where they agree with each other and not with the
 model. An item needs what its most needy pair does. A split that more votes will not decide (n at `most`) gets no more.
 """
@@ -18,9 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from assent.errors import DataError
-from assent.feedback.consensus import VoteTable
+from assent.feedback.consensus import VoteTable, vote_table
+from assent.feedback.crowd_bradley_terry import logistic
+from assent.feedback.records import Judged
 from assent.feedback.resampling import Floats
+from assent.feedback.votes import table_of
 
+LEAST_NEED = 0.35  # nats
 _FULL_NEED = float(np.log(2))  # nats: people split evenly
 
 
@@ -35,7 +42,7 @@ class Overlap:
 
 
 def adaptive_overlap(
-    table: VoteTable, *, most: int, model_P: Floats | None = None, least_need: float = 0.35
+    table: VoteTable, *, most: int, model_P: Floats | None = None, least_need: float = LEAST_NEED
 ) -> list[Overlap]:
     """How many labels each judged item should get, the neediest first; `model_P` is the reward model's P(first better).
 
@@ -59,7 +66,7 @@ def adaptive_overlap(
 
 
 def need_of_pairs(table: VoteTable, model_P: Floats | None = None) -> Floats:
-    """The need of each pair in nats; see the module."""
+    """The need of each pair in nats; see the module. `model_P` is nan where the model says nothing."""
     pairs = len(table.pairs)
     count_P = np.bincount(table.pair_V, minlength=pairs).astype(np.float64)
     first_P = np.bincount(table.pair_V, weights=table.vote_V, minlength=pairs)
@@ -70,10 +77,39 @@ def need_of_pairs(table: VoteTable, model_P: Floats | None = None) -> Floats:
     split_P = np.where(agreed_P, 0.0, split_P)
     if model_P is None:
         return split_P
-    sure_P = np.clip(model_P, 1e-3, 1 - 1e-3)
+    sure_P = np.where(np.isnan(model_P), mean_P, np.clip(model_P, 1e-3, 1 - 1e-3))
     apart_P = mean_P * np.log(mean_P / sure_P) + (1 - mean_P) * np.log((1 - mean_P) / (1 - sure_P))
     against_P = (mean_P - 0.5) * (sure_P - 0.5) < 0  # only where they name different winners
     return np.asarray(split_P + np.where((count_P > 0) & against_P, np.maximum(apart_P, 0.0), 0.0))
+
+
+def needs_more(judged: Judged, *, most: int) -> bool:
+    """Whether one more person should judge an item: the module's rule, with the item's own predictions.
+
+    Pairs with a completion that somebody wrote have no prediction.
+    """
+    table = vote_table([judged])
+    pairs = len(table.pairs)
+    if not pairs:
+        return False
+    labels = len(table.people)
+    count_P = np.bincount(table.pair_V, minlength=pairs)
+    first_P = np.bincount(table.pair_V, weights=table.vote_V, minlength=pairs)
+    undecided_P = np.abs(2 * first_P - count_P) <= most - labels
+    need_P = need_of_pairs(table, _predicted(judged, table))
+    return labels < most and bool(np.any(undecided_P & (need_P >= LEAST_NEED)))
+
+
+def _predicted(judged: Judged, table: VoteTable) -> Floats | None:
+    scores = judged.item.new.predicted
+    if scores is None:
+        return None
+    _, places = table_of(judged)
+    score_of = {place: scores[position] for position, place in reversed(places.items())}
+    difference_P = np.array(
+        [score_of.get(pair.first, np.nan) - score_of.get(pair.second, np.nan) for pair in table.pairs]
+    )
+    return logistic(difference_P)
 
 
 def overlap_of(found: list[Overlap]) -> Mapping[int, int]:

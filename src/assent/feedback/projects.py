@@ -310,6 +310,13 @@ _GOLD_KIND = {
 }
 
 
+def check_predicted(predicted: Sequence[float], candidates: int, path: str) -> None:
+    """Raises Invalid unless there is one finite number for each candidate."""
+    if len(predicted) != candidates or not all(math.isfinite(value) for value in predicted):
+        what = f"expected one finite number for each of {candidates} candidates"
+        raise Invalid(what, where=path, now="Send what the reward model says of each.")
+
+
 def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
     least, most = _CANDIDATES.get(settings.mode, (0, MOST_COMPLETIONS))
     if not least <= len(item.candidates) <= most:
@@ -326,5 +333,7 @@ def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
     for place, candidate in enumerate(item.candidates):
         text_of(candidate.text, f"{path}.candidates.{place}.text", most=2_000_000)
         text_of(candidate.model, f"{path}.candidates.{place}.model", most=1000)
+    if item.predicted is not None:
+        check_predicted(item.predicted, len(item.candidates), f"{path}.predicted")
     if item.gold is not None:
         canonical(_GOLD_KIND[settings.mode], item.gold, range(len(item.candidates)), settings)

@@ -48,6 +48,13 @@ _JUDGED = Statement(
     .where(_s.project_id == bindparam("project"), _s.item_id.between(bindparam("first_id"), bindparam("last_id")))
     .order_by(_s.item_id, _s.seq)
 )
+_JUDGED_ITEM = Statement(
+    ITEM.add_columns(*events.columns)
+    .join(standing, _s.item_id == _i.id)
+    .join(events, _e.seq == _s.seq)
+    .where(_s.project_id == bindparam("project"), _s.item_id == bindparam("item"))
+    .order_by(_s.seq)
+)
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == sa.literal_column("1")))
 
 
@@ -76,6 +83,12 @@ def judged_page(session: Session, project_id: int, *, after_item: int, limit: in
         return []
     rows = session.rows(_JUDGED, project=project_id, first_id=ids[0], last_id=ids[-1])
     return [_judged(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+
+
+def judged_item(session: Session, project_id: int, item_id: int) -> Judged | None:
+    """One item with its standing answers; None if it has none."""
+    rows = session.rows(_JUDGED_ITEM, project=project_id, item=item_id)
+    return _judged(rows) if rows else None
 
 
 def _judged(rows: list[Row]) -> Judged:

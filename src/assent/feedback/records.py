@@ -87,6 +87,8 @@ class NewItem:
     `overlap` is how many people must answer it (None: the project's). `priority` orders the queue, highest first, then
     oldest first. `gold` is the known answer of a control item, in the payload form of its mode, in canonical order.
     `serves` says what the question is for: "reward_model", "policy", "random" (the control arm) or "".
+    `predicted` is what a reward model thinks the candidates are worth, in logits, where it was asked; nobody sees it,
+    it says where more labels are needed (`ProjectSettings.adaptive_overlap`).
     `topic` may be opted out of; `sensitive` content is blurred until asked for. `key` makes adding idempotent:
     an item with a key that the project already has is not added again.
     """
@@ -101,6 +103,7 @@ class NewItem:
     sensitive: bool = False
     key: str = ""
     batch: str = ""  # the round or import the item came with
+    predicted: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,8 @@ class ProjectSettings:
     instructions: str = ""
     endpoints: tuple[str, ...] = ()  # names of model endpoints for chat and red-team modes
     cost_per_hour: float = 0.0  # what an hour of labeling costs, for the cost per useful label
-    adaptive_overlap: int = 0  # the most labels an item may get where people and reward model disagree; 0: never more
+    adaptive_overlap: int = 0  # the most labels an item without an overlap of its own may get where people contradict
+    # each other or the reward model; 0: never more than `overlap`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ def item_to_json(new: NewItem) -> str:
             "serves": new.serves,
             "sensitive": new.sensitive,
             "batch": new.batch,
+            **({} if new.predicted is None else {"predicted": list(new.predicted)}),
         }
     )
 
@@ -88,6 +89,7 @@ def item_of(row: Row) -> Item:
         sensitive=values["sensitive"],
         key=key,
         batch=values["batch"],
+        predicted=None if values.get("predicted") is None else tuple(values["predicted"]),
     )
     return Item(id=item_id, project_id=project_id, new=new, created_at=created_at, withdrawn=bool(withdrawn))
 

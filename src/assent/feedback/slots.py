@@ -25,7 +25,7 @@ _UPDATE = Statement(
 )
 _DELETE = Statement(slots.delete().where(*_HERE))
 _ITEM = Statement(
-    sa.select(_i.project_id, _i.overlap, _i.gold, _i.withdrawn, _i.taken, _i.given, _i.priority).where(
+    sa.select(_i.project_id, _i.overlap, _i.gold, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap).where(
         _i.id == bindparam("id")
     )
 )
@@ -33,6 +33,9 @@ _SET_ITEM = Statement(
     items.update()
     .where(_i.id == bindparam("which"))
     .values(taken=bindparam("new_taken"), given=bindparam("new_given"), open=bindparam("new_open"))
+)
+_SET_WANTED = Statement(
+    items.update().where(_i.id == bindparam("which")).values(overlap=bindparam("value"), open=bindparam("new_open"))
 )
 _RETREAT = Statement(
     cursors.update()
@@ -73,6 +76,7 @@ class ItemState:
     taken: int
     given: int
     priority: float
+    own_overlap: bool
 
     @property
     def has_room(self) -> bool:
@@ -92,6 +96,7 @@ def item_state(session: Session, item_id: int) -> ItemState:
         taken=row[4],
         given=row[5],
         priority=row[6],
+        own_overlap=bool(row[7]),
     )
 
 
@@ -120,6 +125,17 @@ def put(transaction: Transaction, item_id: int, person_id: int, *, before: Slot,
     given = (after.standing > 0) - (before.standing > 0)
     if taken or given:
         _count(transaction, item_id, state, taken=taken, given=given)
+
+
+def set_wanted(transaction: Transaction, item_id: int, state: ItemState, overlap: int) -> None:
+    """Ask so many people; the item goes on following its project's overlap. Leases and answers stay."""
+    is_open = not state.gold and not state.withdrawn and state.taken < overlap
+    transaction.run(_SET_WANTED, which=item_id, value=overlap, new_open=int(is_open))
+    if is_open:
+        transaction.run(_RETREAT, project=state.project_id, value=state.priority, item=item_id)
+    if not state.gold and not state.withdrawn:
+        finished = (state.given >= overlap) - (state.given >= state.overlap)
+        transaction.count(state.project_id, wanted=overlap - state.overlap, finished=finished)
 
 
 def _count(transaction: Transaction, item_id: int, state: ItemState, *, taken: int, given: int) -> None:

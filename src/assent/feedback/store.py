@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from assent.errors import StoreError
-from assent.feedback import accounts, answering, kept_talks, migrating, projects, queue, reading
+from assent.feedback import accounts, adapting, answering, kept_talks, migrating, projects, queue, reading
 from assent.feedback.accounts import Invitation, SignIn
 from assent.feedback.chain import verify
 from assent.feedback.engine import Connect, Database, parse_url
@@ -84,6 +84,11 @@ class FeedbackStore:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self.close()
 
+    def beside(self, name: str) -> Path | None:
+        """Where a file that belongs to the store may lie: beside its own; None where the store is no file."""
+        path = self._database.path
+        return None if path is None else path.with_name(f"{path.name}.{name}")
+
     @property
     def _write(self) -> Writer:
         if self._writer is None:
@@ -99,7 +104,7 @@ class FeedbackStore:
 
     def update_project(self, project_id: int, settings: ProjectSettings) -> Project:
         """New settings. Another overlap also holds for the items that came without their own; the mode stays."""
-        return self._write.do(lambda t: projects.update(t, project_id, settings))
+        return self._write.do(lambda t: adapting.update_project(t, project_id, settings))
 
     def archive_project(self, project_id: int, archived: bool = True) -> Project:
         """An archived project asks nobody."""
@@ -137,6 +142,13 @@ class FeedbackStore:
     ) -> None:
         """Reorder the queue, and change how many people are asked, all or nothing."""
         self._write.do(lambda t: projects.set_priorities(t, project_id, dict(priority), dict(overlap or {})))
+
+    def set_predictions(self, project_id: int, predicted: Mapping[int, Sequence[float]]) -> None:
+        """What a reward model says of items: a score for each candidate, in logits, all or nothing.
+
+        With `adaptive_overlap` an item that people judged against it is asked again, and a settled one no more.
+        """
+        self._write.do(lambda t: adapting.set_predictions(t, project_id, dict(predicted)))
 
     def withdraw_items(self, project_id: int, item_ids: Sequence[int]) -> None:
         """Ask nobody else about these; what was answered stays, who has one open may answer it."""
