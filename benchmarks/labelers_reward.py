@@ -3,7 +3,7 @@
 A fine-tuned policy of the embedded world writes two completions to each training prompt; honest labelers and bad ones
 judge them, one to three of them each pair. The reward model starts from the policy's weights, learns from the pairs
 as `assent feedback pairs` would write them and is tested on all pairs of the policy's completions of held-out prompts
-that the gold judge tells apart. What was sampled and measured is kept in the folder: a cut run goes on, several share it.
+that the gold judge tells apart. What was sampled and measured is kept in the folder: a run that was cut goes on.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Load on a real studio: durable answers a second, how long people wait, and what a killed server loses.
 
-    python -m benchmarks.studio_load [--clients 200] [--seconds 10] [--store PATH or URL]
+    python -m benchmarks.studio_load [--clients 200] [--seconds 10] [--store PATH or URL, or --postgres]
     python -m benchmarks.studio_load --events 1000000       start, next item and statistics page of a grown store
     python -m benchmarks.studio_load --kill 20 --clients 32  kill -9 in the middle, that many times
 
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,9 @@ from assent.feedback.records import PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store import FeedbackStore
 from benchmarks.bulk_events import make, pairs
 from benchmarks.lean_http import Connection, Gone
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from feedback.postgres import reason_to_skip, running_server  # the tests' own server
 
 HOST = "127.0.0.1"
 AHEAD, AT_ONCE = 50, 5  # items leased beforehand; items asked for together
@@ -312,12 +315,18 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--store", help="where to work; a fresh SQLite file in a temporary folder by default")
+    parser.add_argument("--postgres", action="store_true", help="a fresh PostgreSQL server of its own, with fsync")
     parser.add_argument("--events", type=int, default=0)
     parser.add_argument("--kill", type=int, default=0)
     parser.add_argument("--most", type=int, default=600, help="acknowledged answers until a kill, at most")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if given.postgres and reason_to_skip() is not None:
+        parser.error(str(reason_to_skip()))
+    with ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory())
         store = given.store or str(Path(folder) / "load.db")
+        if given.postgres:
+            store = opened.enter_context(running_server(fsync=True)).url()
         if given.events:
             row = measure_grown(Path(store), given.events)
         elif given.kill:
