@@ -56,7 +56,8 @@ class Evidence:
     """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
 
     `curves` maps a stage (sft, reward, dpo, ppo, no_kl) to its rows of metrics, each with a "step"; `command` is what
-    makes the run again.
+    makes the run again. `gold_gained` is how much more gold a policy has than the one it is compared with, prompt by
+    prompt.
     """
 
     title: str
@@ -67,6 +68,7 @@ class Evidence:
     stage_s: Mapping[str, float] = field(default_factory=dict)
     gold: Mapping[str, AxisIntervals] = field(default_factory=dict)
     gap_closed: Mapping[str, Interval] = field(default_factory=dict)
+    gold_gained: Interval | None = None
     gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
     reward: Mapping[str, Interval] = field(default_factory=dict)
     win_rates: tuple[WinRate, ...] = ()

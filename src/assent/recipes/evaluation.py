@@ -18,6 +18,7 @@ from assent.data.load import ReadOptions, load_demonstrations, load_prompts
 from assent.errors import ConfigError, DataError
 from assent.evals.evidence import Evidence, Sample
 from assent.evals.gold import arm_scores, gold_means
+from assent.evals.intervals import paired_difference
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.lineage import Lineage, parent
@@ -185,6 +186,7 @@ def _gold(models: dict[str, LanguageModel], settings: EvalJob, display: Display,
     """The embedded world's own judge on its held-out prompts."""
     world = build_world(0)
     prompts = make_prompts(world, split="held_out", count=settings.limit or 540, seed=settings.seed)
+    prompts = [prompt for prompt in prompts for _ in range(settings.samples_per_prompt)]
     arms = {}
     for name, model in models.items():
         conversations = [prompt.conversation for prompt in prompts]
@@ -195,5 +197,10 @@ def _gold(models: dict[str, LanguageModel], settings: EvalJob, display: Display,
         )
         overall = gold_means(arms[name], seed=settings.seed).overall
         display.say(f"gold score of {name}: {overall.mean:.3f} ({overall.low:.3f} to {overall.high:.3f})")
+    if "against" in arms:
+        mine, other = arms["policy"], arms["against"]
+        gained = paired_difference(mine.overall, other.overall, seed=settings.seed, groups=mine.prompts)
+        found.parts["gold_gained"] = gained
+        display.say(f"gold score gained: {gained.mean:+.3f} ({gained.low:+.3f} to {gained.high:+.3f})")
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
     found.parts["gold_by_kind"] = by_kind(arms)

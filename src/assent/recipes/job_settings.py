@@ -94,13 +94,14 @@ class SampleJob(JobSettings):
 
 
 class EvalJob(JobSettings):
-    """`assent eval`; one completion per prompt, intervals at 95 %."""
+    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
 
     max_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=1)
+    samples_per_prompt: int = Field(default=1, ge=1)
     max_length: int = Field(default=1024, ge=2)
     micro_batch_tokens: int = Field(default=8192, ge=1)
     positive: str | None = None

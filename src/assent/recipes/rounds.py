@@ -279,9 +279,12 @@ def _show_gold(out: Path, rounds: int, display: Display) -> None:
     """The gold score round by round, where there is a gold judge."""
     for number in range(1, rounds + 1):
         file = out / f"round-{number}" / "evaluation" / "report.json"
-        gold = json.loads(file.read_text(encoding="utf-8")).get("gold") if file.is_file() else None
-        for arm, scores in (gold or {}).items():
+        report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        for arm, scores in (report.get("gold") or {}).items():
             overall = scores["overall"]
             display.say(
                 f"round {number}, {arm}: gold {overall['mean']:.3f} ({overall['low']:.3f} to {overall['high']:.3f})"
             )
+        if gained := report.get("gold_gained"):
+            told = f"{gained['mean']:+.3f} ({gained['low']:+.3f} to {gained['high']:+.3f})"
+            display.say(f"round {number} gained {told}, prompt by prompt")
