@@ -4,6 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import label_studio_reader
 from assent.feedback.pairs import pairs_of, ratings_of
 from assent.feedback.records import ProjectSettings, TaskMode
+from assent.feedback.source import all_items
 from assent.feedback.store import FeedbackStore
 from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
 
@@ -70,6 +76,45 @@ def test_importing_again_changes_nothing_and_finishes_what_was_cut_off(sqlite_st
     assert (again.added, again.known, again.answers) == (0, 7, 4)
     assert enter(sqlite_store, number, imported).answers == 0
     assert len(sqlite_store.events(number)) == 7
+
+
+_IMPORTING = """
+import sys
+from assent.feedback.importing.entering import enter
+from assent.feedback.store import FeedbackStore
+from feedback.test_importing_into_a_store import many
+enter(FeedbackStore.open(sys.argv[1]), 1, many())
+"""
+
+
+def many() -> tuple[Imported, ...]:
+    """More than can be entered before a kill: 1,500 answers of two people."""
+    return imported_of([ranking(f"q{n}", (1, 2), who=f"p{n % 2}") for n in range(1500)], who="file")
+
+
+@pytest.mark.slow
+def test_an_import_killed_anywhere_is_finished_by_running_it_again(tmp_path: Path) -> None:
+    path = tmp_path / "judged.db"
+    with FeedbackStore.open(str(path)) as store:
+        number = project(store, many())
+    tests = str(Path(__file__).parents[1])
+    for answers in (1, 600, 1100):
+        importing = subprocess.Popen(
+            [sys.executable, "-c", _IMPORTING, str(path)], env=os.environ | {"PYTHONPATH": tests}
+        )
+        with FeedbackStore.open(str(path), read_only=True) as watching:
+            while watching.progress(number).answers < answers and importing.poll() is None:
+                time.sleep(0.01)
+        importing.kill()
+        assert importing.wait() == -signal.SIGKILL, "it was over before the kill"
+    with FeedbackStore.open(str(path)) as store:
+        entered = enter(store, number, many())
+        events = store.events(number, limit=10_000)
+        assert (entered.added, entered.known, len(events)) == (0, 1500, 1500)
+        assert len({event.key for event in events}) == 1500
+        assert {item.new.priority for item in all_items(store, number)} == {0.0}
+        assert not any(person.active for person in store.people() if person.name.startswith("imported"))
+        assert store.verify_chain() == 1500
 
 
 def test_an_item_that_others_have_filled_gets_room_for_the_imported_answer(sqlite_store: FeedbackStore) -> None:

@@ -72,12 +72,21 @@ def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *
     if not answered:
         return Entered(added=added, known=known)
     items = {item.new.key: item for item in all_items(store, project_id) if item.new.key in answered}
+    _put_back(store, project_id, items, answered)
     by_person: dict[str, list[tuple[Item, ImportedAnswer]]] = {}
     for key, one in answered.items():
         for answer in one.answers:
             by_person.setdefault(answer.who, []).append((items[key], answer))
     kept = sum(_enter_answers(store, project_id, who, answers) for who, answers in by_person.items())
     return Entered(added=added, known=known, answers=kept, people=len(by_person))
+
+
+def _put_back(store: FeedbackStore, project_id: int, items: dict[str, Item], answered: Mapping[str, Imported]) -> None:
+    """Items that an import which was killed left before all others get the priority of their file again."""
+    left = {key: answered[key].item.priority for key, item in items.items() if item.new.priority == _FIRST}
+    store.set_priorities(project_id, {items[key].id: priority for key, priority in left.items()})
+    for key, priority in left.items():
+        items[key] = replace(items[key], new=replace(items[key].new, priority=priority))
 
 
 def mode_for(imported: Sequence[Imported]) -> TaskMode:
@@ -147,6 +156,8 @@ def _enter_answers(
     said = {event.key for event in _events_of(store, project_id, person.id)}
     waiting = {item.id: (item, answer) for item, answer in answers if _key(item) not in said}
     if not waiting:
+        if person.active:  # an import was killed after its last answer
+            store.update_person(person.id, active=False)
         return 0
     count, before = len(waiting), {item.id: item.new.priority for item, _ in waiting.values()}
     if not person.active:
