@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +97,25 @@ class StudioClient:
             added, known = added + int(found["added"]), known + int(found["already_there"])
         return added, known
 
+    def queue(self, project_id: int) -> Iterator[dict[str, Any]]:
+        """The project's items as they stand in its queue, by number."""
+        after: int | None = 0
+        while after is not None:
+            page = self.get(f"/api/projects/{project_id}/queue", after=after)
+            yield from page["items"]
+            after = page["last"]
+
+    def set_priorities(self, project_id: int, priority: Mapping[int, float]) -> None:
+        """Order the queue anew, all or nothing."""
+        self.put(f"/api/projects/{project_id}/priorities", {"priority": dict(priority)})
+
+    def set_predictions(self, project_id: int, predicted: Mapping[int, Sequence[float]]) -> None:
+        """Say what a reward model thinks of items, in parts; the same again changes nothing."""
+        numbers = list(predicted)
+        for start in range(0, len(numbers), _ITEMS_AT_ONCE):
+            part = {number: list(predicted[number]) for number in numbers[start : start + _ITEMS_AT_ONCE]}
+            self.put(f"/api/projects/{project_id}/predictions", {"predicted": part})
+
     def next_items(self, project_id: int, count: int = 1) -> tuple[list[Shown], int]:
         """The next items for this person, and how many labels are still wanted from anybody."""
         found = self.get(f"/api/projects/{project_id}/next", count=count)
@@ -168,6 +187,8 @@ def item_to_json(item: NewItem) -> dict[str, Any]:
         value = getattr(item, name)
         if value not in (None, "", False):
             line[name] = value
+    if item.predicted is not None:
+        line["predicted"] = list(item.predicted)
     return line
 
 

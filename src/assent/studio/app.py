@@ -15,6 +15,7 @@ from assent.studio.labeling_api import labeling_router
 from assent.studio.operator_api import operator_routers
 from assent.studio.pages import pages_router
 from assent.studio.project_api import project_router
+from assent.studio.queue_api import queue_router
 from assent.studio.security import ADMIN, Guard, check_every_route
 from assent.studio.settings import StudioSettings
 from assent.studio.shield import Shield
@@ -31,7 +32,7 @@ def create_app(store: FeedbackStore, settings: StudioSettings) -> FastAPI:
     durable = DurableEvents(store)
     add_answer_route(app.router, store, durable)
     routers = [labeling_router(store, durable), accounts_router(store), project_router(store), pages_router(store)]
-    for router in (*routers, chat_router(store, settings), *operator_routers(store, settings)):
+    for router in (*routers, queue_router(store), chat_router(store, settings), *operator_routers(store, settings)):
         app.include_router(router)
 
     @app.get("/api/openapi.json", include_in_schema=False, dependencies=[Depends(ADMIN)])

@@ -58,7 +58,7 @@ def overview(
         "text": {
             "finished": wording.count(progress.finished),
             "finished_of": f"of {wording.counted(progress.items, 'item')} finished",
-            "outlook": _outlook(progress, hours, now),
+            "outlook": _outlook(progress, hours, now) + _adaptive(project, progress),
             "answers": wording.count(progress.answers),
             "answers_note": f"{wording.count(day)} in the last day; {wording.count(progress.leased)} being answered",
             **_quality(project, insight),
@@ -119,6 +119,14 @@ def _outlook(progress: Progress, hours: list[tuple[int, int]], now: float) -> st
     days = left / day
     when = f"about {wording.counted(max(1, round(days)), 'day')}" if days >= 0.9 else "within a day"
     return f"{wanted}: {when} at the pace of the last day."
+
+
+def _adaptive(project: Project, progress: Progress) -> str:
+    least, most = project.settings.overlap, project.settings.adaptive_overlap
+    if most <= least or not progress.items:
+        return ""
+    more = wording.counted(max(0, progress.labels_wanted - least * progress.items), "label")
+    return f" {least} to {most} people an item: {more} beyond the first {least}, where people or the model disagree."
 
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:

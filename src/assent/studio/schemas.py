@@ -226,6 +226,9 @@ class ItemIn(Incoming):
     sensitive: bool = False
     key: Word = ""
     batch: Word = ""
+    predicted: (
+        Annotated[list[Annotated[float, Field(ge=-1e12, le=1e12)]], Field(max_length=MOST_COMPLETIONS)] | None
+    ) = None
 
     def item(self) -> NewItem:
         """The same in the store's words."""
@@ -237,8 +240,9 @@ class ItemIn(Incoming):
             Candidate(text=given) if isinstance(given, str) else Candidate(**given.model_dump())
             for given in self.candidates
         )
-        plain = self.model_dump(exclude={"prompt", "candidates"})
-        return NewItem(prompt=prompt, candidates=candidates, **plain)
+        plain = self.model_dump(exclude={"prompt", "candidates", "predicted"})
+        predicted = None if self.predicted is None else tuple(self.predicted)
+        return NewItem(prompt=prompt, candidates=candidates, predicted=predicted, **plain)
 
 
 def person_out(person: Person) -> dict[str, Any]:
