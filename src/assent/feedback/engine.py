@@ -125,6 +125,7 @@ class Database:
         self.read_only = read_only
         self._connect = connect or _connect_sqlite
         self._lock: int | None = None
+        self._closed = False
         if self.path is not None and not read_only:
             self._lock = _lock(self.path)
         elif self.path is not None and not self.path.is_file():
@@ -148,7 +149,9 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """Statements that only read; every failure of the database is Unavailable."""
+        """Statements that only read; every failure of the database is Unavailable, and so is a store that was closed."""
+        if self._closed:  # ends what still reads in the background
+            raise Unavailable("the store is closed", where=self.place, now="Open it again.")
         with self.translated():
             connection = self.reading.raw_connection()
             try:
@@ -213,6 +216,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of the pooled connections and of the lock."""
+        self._closed = True
         self.reading.dispose()
         self.writing.dispose()
         if self._lock is not None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from assent.feedback.bias import position_bias_of, slot_of_best, speed_of
 from assent.feedback.pair_agreement import opinions_of, pair_alpha
 from assent.feedback.records import Event, EventKind, Judged, Project, TaskMode
 from assent.feedback.resampling import Estimate, Resampling
 from assent.feedback.source import PAGE, all_judged
-from assent.feedback.statistics import Figures, LiveFigures
+from assent.feedback.statistics import LiveFigures, worth_keeping
 from assent.feedback.store import FeedbackStore
+from assent.studio.figures_file import Counted, Insight, load_counted, save_counted
 
+_FILE = "figures-{}.json"
 MOST_ANSWERS = 20_000
 WINDOWS = 20  # parts of a larger project that are read instead of the whole
 HOURS = 48
@@ -31,54 +32,66 @@ _RESAMPLING = Resampling(resamples=600)
 COMPARING = frozenset({TaskMode.RANKING, TaskMode.PAIRWISE, TaskMode.RATING, TaskMode.GOOD_BAD})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Insight:
-    """A project's figures, Krippendorff's alpha over pairs, and what is unusual about whom."""
-
-    figures: Figures
-    alpha: Estimate
-    habits: Mapping[int, str]  # by person: a liking for the first place, great haste
-
-
 class FigureKeeper:
-    """Insights by project, counted in the background when answers have come."""
+    """Insights by project, counted in the background when answers have come.
+
+    Beside a store that is a file it keeps what it counted, for the next start (`figures_file`, `tally_files`).
+    """
 
     def __init__(self, store: FeedbackStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
-        self._live = LiveFigures(store)
+        self._live = LiveFigures(store, file_of=lambda project_id: store.beside(f"figures-{project_id}.npz"))
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="figures")
-        self._kept: dict[int, tuple[int, float, Insight]] = {}  # newest event, not before, what was found
+        self._kept: dict[int, tuple[Counted, float]] = {}  # what was found, not to be counted again before
+        self._written: dict[int, int] = {}  # how many events the file's figures are of; a project not asked of: absent
         self._counting: dict[int, Future[Insight]] = {}
         self._lock = threading.Lock()
 
     def insight(self, project: Project, newest: int) -> Insight | None:
         """What is known, possibly of a few seconds ago; None while it is being counted for the first time."""
         with self._lock:
-            kept = self._kept.get(project.id)
-            if kept is not None and (kept[0] == newest or kept[1] > self._clock()):
-                return kept[2]
+            if project.id not in self._written:
+                self._recall(project.id)
+            kept, not_before = self._kept.get(project.id, (None, 0.0))
+            same = kept is not None and kept.cost_per_hour == project.settings.cost_per_hour
+            if kept is not None and same and (kept.seq >= newest or not_before > self._clock()):
+                return kept.insight
             counting = self._counting.get(project.id)
             if counting is None or counting.done():
-                counting = self._counting[project.id] = self._threads.submit(self._count, project, newest)
-        if kept is not None:
-            return kept[2]
+                counting = self._counting[project.id] = self._threads.submit(self._count, project)
+        if kept is not None and same:
+            return kept.insight
         try:
             return counting.result(timeout=_PATIENCE_S)
         except TimeoutError:
             return None
 
-    def _count(self, project: Project, newest: int) -> Insight:
+    def _recall(self, project_id: int) -> None:
+        path = self._store.beside(_FILE.format(project_id))
+        counted = load_counted(self._store, project_id, path) if path is not None else None
+        self._written[project_id] = counted.insight.figures.events if counted else 0
+        if counted is not None:
+            self._kept[project_id] = (counted, 0.0)
+
+    def _count(self, project: Project) -> Insight:
         began = self._clock()
         figures = self._live.of(project.id)
+        seq, sha256 = self._live.head(project.id)
         read: Iterable[Judged] = ()
         if project.settings.mode in COMPARING:
             whole = figures.answers <= MOST_ANSWERS
             read = all_judged(self._store, project.id) if whole else _windows(self._store, project.id)
         alpha, habits = _of_answers(read)
         found = Insight(figures=figures, alpha=alpha, habits=habits)
+        rate = project.settings.cost_per_hour
+        counted = Counted(seq=seq, sha256=sha256, cost_per_hour=rate, insight=found)
         ended = self._clock()
         with self._lock:
-            self._kept[project.id] = (newest, ended + _REST * (ended - began), found)
+            self._kept[project.id] = (counted, ended + _REST * (ended - began))
+        path = self._store.beside(_FILE.format(project.id))
+        if path is not None and seq and worth_keeping(figures.events, self._written[project.id]):
+            self._written[project.id] = figures.events
+            save_counted(counted, path)
         return found
 
 

@@ -10,7 +10,8 @@ from assent.feedback.records import Project, TaskMode
 from assent.feedback.resampling import Estimate
 from assent.feedback.statistics import Figures, PersonFigures
 from assent.studio import wording
-from assent.studio.figures import COMPARING, Insight
+from assent.studio.figures import COMPARING
+from assent.studio.figures_file import Insight
 from assent.studio.wording import NOTHING
 
 FIGURES = (

@@ -13,6 +13,7 @@ export class Guide {
   constructor(projectId) {
     this.projectId = projectId;
     this.version = null;
+    this.mark = "";  // of what is shown: the version, or the instructions where no version is written
     this.texts = new Map();
     this.panel = byId("guide");
     this.button = byId("open-guide");
@@ -34,27 +35,25 @@ export class Guide {
   }
 
   seen() {
-    if (!this.version) return;
-    remember(READ + this.projectId, String(this.version));
+    if (!this.mark) return;
+    remember(READ + this.projectId, this.mark);
     this.button.classList.remove("news");
     byId("guide-news").textContent = "";
   }
 
-  /** Shows version `version` (0: none is written), fetching it once. */
+  /** Shows the instructions and version `version` of the guidelines (0: none is written), fetching it once. */
   async show(version, instructions = "") {
     if (version === this.version) return;
     this.version = version;
     byId("guide-version").textContent = version ? `Version ${version}` : "";
-    if (!version) {
-      byId("guide-text").replaceChildren(...(instructions ? [markdown(instructions, { headings: 3 })] : [make("p", { class: "muted" }, "No guidelines have been written for this project yet.")]));
-      return;
-    }
-    const text = this.texts.get(version) ?? (await get(`/api/projects/${this.projectId}/guideline?version=${version}`)).text;
+    const text = version ? this.texts.get(version) ?? (await get(`/api/projects/${this.projectId}/guideline?version=${version}`)).text : "";
     this.texts.set(version, text);
     if (version !== this.version) return;  // another came in the meantime
-    byId("guide-text").replaceChildren(markdown(text, { headings: 3 }));
+    const parts = [instructions, text].filter((part) => part.trim()).map((part) => markdown(part, { headings: 3 }));
+    byId("guide-text").replaceChildren(...(parts.length ? parts : [make("p", { class: "muted" }, "No guidelines have been written for this project yet.")]));
+    this.mark = version ? String(version) : instructions.trim().slice(0, 200);
     const read = remembered(READ + this.projectId);
-    if (read === String(version)) return;
+    if (!this.mark || read === this.mark) return;
     if (this.open || (matchMedia(WIDE).matches && remembered(OPEN) !== "no")) this.toggle(true, { remembering: false });
     else {
       this.button.classList.add("news");
