@@ -149,7 +149,7 @@ class Database:
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """Statements that only read; every failure of the database is Unavailable, and so is a store that was closed."""
+        """Statements that only read; a failing database and a closed store are Unavailable."""
         if self._closed:  # ends what still reads in the background
             raise Unavailable("the store is closed", where=self.place, now="Open it again.")
         with self.translated():
