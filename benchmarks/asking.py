@@ -2,10 +2,11 @@
 
 python -m benchmarks.asking --seeds 5 --write
 
-On the embedded world with its simulated people: a fine-tuned policy writes candidates for training prompts; pairs are
-asked in steps, at random or as the reward model in training chooses; after each step a reward model is trained anew
-from the policy's weights on all labels so far. Accuracy is the expected share of held-out pairs on which it agrees with
-a random one of the people (no label noise in the measurement).
+On the embedded world with its simulated people: a fine-tuned policy writes candidates for training prompts; one pair of
+a prompt is asked, `BATCH` prompts at a time, at random or as the reward model in training chooses. The reward model is
+a head on the policy's trunk (`train = "head"`). Accuracy is the expected share of pairs of held-out completions on
+which it agrees with a random one of the people: no label noise in the measurement. A curve of one seed is the mean of
+`--repeats` draws of labels and order. `--all-weights` trains all weights on the same random labels too, to compare.
 """
 
 from __future__ import annotations
@@ -19,18 +20,27 @@ from pathlib import Path
 
 import numpy as np
 
+from assent.algorithms.heads import Floats, Judged, fit_reward
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.ports.sampling import Sampling
 from assent.recipes.demo import shipped_base
+from assent.recipes.features import features_of
 from assent.recipes.models import (
+    LanguageModel,
     MachineOptions,
-    RewardModel,
     load_language_model,
     new_reward_model,
     save_language_model,
 )
-from assent.recipes.questions import AskingSettings, Pool, questions, sample_pool
+from assent.recipes.questions import (
+    AskingSettings,
+    Pool,
+    Read,
+    questions_at_random,
+    questions_by_reading,
+    sample_pool,
+)
 from assent.recipes.training import train_reward_model, train_sft
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion
@@ -39,38 +49,38 @@ from assent.world.facts import World, build_world
 from assent.world.judge import judge
 from assent.world.people import PEOPLE, population_preference, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
+from benchmarks.asking_figures import Curves, write_document
 
-STEPS = (100, 200, 300, 400, 500, 650, 800, 1000)
+BATCH, LABELS = 50, 1000
+ALL_WEIGHTS_AT = (100, 300, 1000)
 MACHINE = MachineOptions(device="cpu", threads=1)
 ASKING = AskingSettings(samples_per_prompt=6, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32, batch_size=256)
-OUT = Path("docs/asking.json")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
-    """Pairs of held-out completions and the chance that somebody prefers the first."""
+    """Pairs of held-out completions by their place, and the chance that somebody prefers the first."""
 
-    pairs: tuple[tuple[WorldPrompt, Completion, Completion], ...]
-    chance: tuple[float, ...]
+    sides: tuple[tuple[WorldPrompt, Completion], ...]
+    first_P: np.ndarray
+    second_P: np.ndarray
+    chance_P: Floats
 
-    def accuracy(self, reward: RewardModel) -> float:
-        """The expected share of pairs on which the reward model agrees with a random person."""
-        prompts = [prompt.conversation for prompt, _, _ in self.pairs]
-        first = reward.scorer.score(prompts, [a for _, a, _ in self.pairs])
-        second = reward.scorer.score(prompts, [b for _, _, b in self.pairs])
-        told = [p if a > b else 1 - p for p, a, b in zip(self.chance, first, second, strict=True)]
-        return sum(told) / len(told)
+    def accuracy(self, reward_N: Floats) -> float:
+        """The expected share of pairs on which these rewards agree with a random person."""
+        ahead_P = reward_N[self.first_P] > reward_N[self.second_P]
+        return float(np.where(ahead_P, self.chance_P, 1 - self.chance_P).mean())
 
     @property
     def best(self) -> float:
         """What nobody who does not know the person can beat."""
-        return sum(max(p, 1 - p) for p in self.chance) / len(self.chance)
+        return float(np.maximum(self.chance_P, 1 - self.chance_P).mean())
 
 
 class Trial:
-    """One seed: its policy, its pool, its people."""
+    """One seed: its policy, its pool, its people, and what the policy's trunk reads of every completion."""
 
-    def __init__(self, world: World, seed: int, folder: Path, prompts: int) -> None:
+    def __init__(self, world: World, seed: int, folder: Path, *, prompts: int, held_out: int) -> None:
         self.world, self.seed, self.folder = world, seed, folder
         model = load_language_model(str(shipped_base()), machine=MACHINE)
         settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
@@ -79,113 +89,150 @@ class Trial:
         asked = make_prompts(world, split="train", count=prompts, seed=derive(seed, "pool"))
         self.about = {prompt.conversation: prompt for prompt in asked}
         self.pool = sample_pool(model, [p.conversation for p in asked], ASKING, seed=seed)
-        self.held_out = self._held_out(model)
+        self.held_out = _held_out(model, world, seed, held_out)
+        trunk = new_reward_model(str(folder), machine=MACHINE, seed=seed)
+        together = zip(self.pool.prompts, self.pool.completions, strict=True)
+        pairs = [(prompt, one) for prompt, texts in together for one in texts]
+        self.pool_ND = features_of(trunk, pairs)
+        self.held_ND = features_of(trunk, [(prompt.conversation, one) for prompt, one in self.held_out.sides])
+        sizes = [len(texts) for texts in self.pool.completions]
+        self.first_row = np.cumsum([0, *sizes[:-1]])
 
-    def _held_out(self, model) -> HeldOut:  # type: ignore[no-untyped-def]
-        prompts = make_prompts(self.world, split="held_out", count=270, seed=derive(self.seed, "held"))
-        written: list[dict[str, Completion]] = [{} for _ in prompts]
-        for turn, temperature in enumerate((0.7, 1.0, 1.3)):
-            sampling = Sampling(max_tokens=32, temperature=temperature, batch_size=256)
-            turns = model.sampler.sample([p.conversation for p in prompts], sampling=sampling, seed=turn)
-            for place, one in enumerate(turns):
-                written[place].setdefault(one.completion.text, one.completion)
-        pairs = tuple(
-            (prompt, a, b)
-            for prompt, texts in zip(prompts, written, strict=True)
-            for place, a in enumerate(texts.values())
-            for b in list(texts.values())[:place]
-        )
-        return HeldOut(pairs=pairs, chance=tuple(population_preference(self.world, *pair) for pair in pairs))
-
-    def label(self, row: int, first: int, second: int) -> Comparison:
-        """What one of the people says of two candidates of a pool prompt; who, and the noise, follow from the seed."""
+    def label(self, row: int, first: int, second: int, repeat: int) -> tuple[int, int]:
+        """(better, worse) place, as one of the people says; who, and the noise, follow from seed, repeat and texts."""
         prompt = self.about[self.pool.prompts[row]]
-        a, b = self.pool.completions[row][first], self.pool.completions[row][second]
-        rng = numpy_rng(self.seed, "label", prompt.conversation.last_user_text, a.text, b.text)
+        low, high = min(first, second), max(first, second)
+        a, b = self.pool.completions[row][low], self.pool.completions[row][high]
+        rng = numpy_rng(self.seed, "label", repeat, prompt.conversation.last_user_text, a.text, b.text)
         person = PEOPLE[int(rng.integers(len(PEOPLE)))]
         gold_a, gold_b = judge(self.world, prompt, a), judge(self.world, prompt, b)
         chance = preference_probability(person, gold_a, a.text, gold_b, b.text)
-        if rng.random() >= chance:
-            a, b = b, a
-        return Comparison(prompt=prompt.conversation, chosen=a, rejected=b)
+        return (low, high) if rng.random() < chance else (high, low)
 
-    def train(self, judged: Sequence[Comparison]) -> RewardModel:
-        """A reward model from the policy's weights."""
-        reward = new_reward_model(str(self.folder), machine=MACHINE, seed=self.seed)
+    def curve(self, asking: AskingSettings, repeat: int, *, chosen: bool) -> tuple[list[float], list[Comparison]]:
+        """Accuracy after every batch of labels, and the judgements."""
+        better, worse, judged = list[int](), list[int](), list[Comparison]()
+        left = list(range(len(self.pool.prompts)))
+        found = []
+        while len(judged) < LABELS:
+            part = _part(self.pool, left)
+            seed = derive(self.seed, "ask", repeat)
+            if chosen and judged:
+                rows = np.concatenate([self._rows(row) for row in left])
+                read = Read(
+                    pool_ND=self.pool_ND[rows], better_PD=self.pool_ND[better], worse_PD=self.pool_ND[worse],
+                    probability_P=np.ones(len(better)),
+                )  # fmt: skip
+                asked = questions_by_reading(part, asking, read, seed=seed)
+            else:
+                asked = questions_at_random(part, asking, seed=seed)
+            for place in asked.order_N[:BATCH].tolist():
+                row, (first, second) = left[place], asked.candidates_NS[place].tolist()
+                won, lost = self.label(row, first, second, repeat)
+                better.append(int(self.first_row[row]) + won)
+                worse.append(int(self.first_row[row]) + lost)
+                texts = self.pool.completions[row]
+                judged.append(Comparison(prompt=self.pool.prompts[row], chosen=texts[won], rejected=texts[lost]))
+            taken = {left[place] for place in asked.order_N[:BATCH].tolist()}
+            left = [row for row in left if row not in taken]
+            found.append(self.head_accuracy(better, worse))
+        return found, judged
+
+    def head_accuracy(self, better: list[int], worse: list[int]) -> float:
+        """Of the head that `assent reward --set train=head` fits to these judgements."""
+        count = len(better)
+        judged = Judged(better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=np.ones(count))
+        fitted = fit_reward(self.pool_ND[[*better, *worse]], judged)
+        return self.held_out.accuracy(self.held_ND @ fitted.weight_D)
+
+    def all_weights(self, judged: Sequence[Comparison], repeat: int) -> float:
+        """Accuracy of a reward model of which all weights were trained, from the policy's."""
+        reward = new_reward_model(str(self.folder), machine=MACHINE, seed=derive(self.seed, repeat) % 2**31)
         settings = RewardSettings(epochs=3, batch_size=16, learning_rate=3e-4, max_length=200)
-        train_reward_model(reward, judged, settings, seed=self.seed)
-        return reward
+        train_reward_model(reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31)
+        sides = self.held_out.sides
+        scores = reward.scorer.score([prompt.conversation for prompt, _ in sides], [one for _, one in sides])
+        return self.held_out.accuracy(np.array(scores))
 
-    def curve(self, asking: AskingSettings, say=print) -> list[float]:  # type: ignore[no-untyped-def]
-        """Accuracy after each step of labels."""
-        judged: list[Comparison] = []
-        taken: set[int] = set()
-        reward, found = None, []
-        for wanted in STEPS:
-            left = [row for row in range(len(self.pool.prompts)) if row not in taken]
-            part = Pool(
-                prompts=tuple(self.pool.prompts[row] for row in left),
-                completions=tuple(self.pool.completions[row] for row in left),
-                temperatures=tuple(self.pool.temperatures[row] for row in left),
-            )
-            chosen = questions(part, asking, seed=derive(self.seed, "ask"), reward=reward, judged=judged)
-            for place in chosen.order_N.tolist():
-                if len(judged) == wanted:
-                    break
-                first, second = chosen.candidates_NS[place].tolist()
-                if first >= 0 and second >= 0:
-                    taken.add(left[place])
-                    judged.append(self.label(left[place], first, second))
-            start = time.monotonic()
-            reward = self.train(judged)
-            found.append(self.held_out.accuracy(reward))
-            say(f"  {wanted} labels: {found[-1]:.4f} ({time.monotonic() - start:.0f} s)", flush=True)
-        return found
+    def _rows(self, row: int) -> np.ndarray:
+        return self.first_row[row] + np.arange(len(self.pool.completions[row]))
 
 
-def labels_for(accuracy: float, curve: Sequence[float]) -> float:
-    """How many labels a curve (made monotone) needs for an accuracy, by straight lines between steps; inf if never."""
-    best = np.maximum.accumulate(curve)
-    if accuracy > best[-1]:
-        return float("inf")
-    place = int(np.argmax(best >= accuracy))
-    if place == 0:
-        return float(STEPS[0])
-    low, high = best[place - 1], best[place]
-    share = (accuracy - low) / (high - low) if high > low else 1.0
-    return STEPS[place - 1] + share * (STEPS[place] - STEPS[place - 1])
+def _held_out(model: LanguageModel, world: World, seed: int, count: int) -> HeldOut:
+    prompts = make_prompts(world, split="held_out", count=count, seed=derive(seed, "held"))
+    written: list[dict[str, Completion]] = [{} for _ in prompts]
+    for turn, temperature in enumerate(ASKING.temperatures):
+        sampling = Sampling(max_tokens=32, temperature=temperature, batch_size=256)
+        turns = model.sampler.sample([p.conversation for p in prompts], sampling=sampling, seed=derive(seed, turn))
+        for place, one in enumerate(turns):
+            written[place].setdefault(one.completion.text, one.completion)
+    sides, first, second, chance = [], [], [], []
+    for prompt, texts in zip(prompts, written, strict=True):
+        start = len(sides)
+        sides += [(prompt, one) for one in texts.values()]
+        for a in range(start, len(sides)):
+            for b in range(a + 1, len(sides)):
+                first.append(a)
+                second.append(b)
+                chance.append(population_preference(world, prompt, sides[a][1], sides[b][1]))
+    return HeldOut(
+        sides=tuple(sides), first_P=np.array(first), second_P=np.array(second), chance_P=np.array(chance)
+    )  # fmt: skip
+
+
+def _part(pool: Pool, rows: Sequence[int]) -> Pool:
+    return Pool(
+        prompts=tuple(pool.prompts[row] for row in rows),
+        completions=tuple(pool.completions[row] for row in rows),
+        temperatures=tuple(pool.temperatures[row] for row in rows),
+    )
+
+
+def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AskingSettings) -> Curves:
+    """The curves of one seed."""
+    start = time.monotonic()
+    trial = Trial(world, seed, given.folder / f"policy-{seed}", prompts=given.prompts, held_out=given.held_out)
+    pairs = len(trial.held_out.first_P)
+    print(f"seed {seed}: {len(trial.pool.prompts)} prompts, {len(trial.pool_ND)} candidates, {pairs} held-out pairs")
+    print(f"  made in {time.monotonic() - start:.0f} s, best possible {trial.held_out.best:.4f}", flush=True)
+    random, chosen, weights = [], [], []
+    for repeat in range(given.repeats):
+        curve, judged = trial.curve(asking, repeat, chosen=False)
+        random.append(curve)
+        chosen.append(trial.curve(asking, repeat, chosen=True)[0])
+        if given.all_weights and repeat == 0:
+            weights = [trial.all_weights(judged[:count], repeat) for count in ALL_WEIGHTS_AT]
+    for name, curves in (("random", random), ("chosen", chosen)):
+        print(f"  {name}", " ".join(f"{100 * value:.2f}" for value in np.mean(curves, axis=0)), flush=True)
+    if weights:
+        print("  all weights", dict(zip(ALL_WEIGHTS_AT, weights, strict=True)))
+    print(f"  {time.monotonic() - start:.0f} s", flush=True)
+    return Curves(
+        seed=seed, best=trial.held_out.best, random=np.mean(random, axis=0).tolist(),
+        chosen=np.mean(chosen, axis=0).tolist(),
+        all_weights=dict(zip(map(str, ALL_WEIGHTS_AT), weights, strict=True)) if weights else {},
+    )  # fmt: skip
 
 
 def main() -> None:
-    """Run the seeds, print the curves, write them."""
+    """Run the seeds, print the curves, write data and picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=1600)
+    parser.add_argument("--first-seed", type=int, default=0, help="settings were tuned on seeds from 100 on")
+    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--prompts", type=int, default=3000)
+    parser.add_argument("--held-out", type=int, default=900)
+    parser.add_argument("--all-weights", action="store_true", help="train all weights too, once a seed")
     parser.add_argument("--folder", type=Path, default=Path("runs/asking"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the asking settings")
-    parser.add_argument("--write", action="store_true", help=f"write {OUT}")
+    parser.add_argument("--write", action="store_true", help="write docs/asking.json and docs/asking.svg")
     given = parser.parse_args()
-    chosen = replace_settings(ASKING, given.set)
+    changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
+    asking = AskingSettings.model_validate({**ASKING.model_dump(), **changes})
     world = build_world(0)
-    rows = []
-    for seed in range(given.seeds):
-        trial = Trial(world, seed, given.folder / f"policy-{seed}", given.prompts)
-        print(f"seed {seed}: {len(trial.pool.prompts)} prompts, best possible {trial.held_out.best:.4f}", flush=True)
-        print(" random", flush=True)
-        random = trial.curve(chosen.model_copy(update={"random_share": 1.0}))
-        print(" chosen", flush=True)
-        rows.append({"seed": seed, "random": random, "chosen": trial.curve(chosen), "best": trial.held_out.best})
-        if given.write:
-            OUT.write_text(json.dumps({"labels": STEPS, "rows": rows}, indent=1) + "\n")
-    for name in ("random", "chosen"):
-        mean = np.mean([row[name] for row in rows], axis=0)
-        print(name, " ".join(f"{value:.4f}" for value in mean))
-
-
-def replace_settings(settings: AskingSettings, given: Sequence[str]) -> AskingSettings:
-    """The settings with `key=value` replaced."""
-    changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given)}
-    return AskingSettings.model_validate({**settings.model_dump(), **changes})
+    curves = [run_seed(world, given.first_seed + number, given, asking) for number in range(given.seeds)]
+    labels = list(range(BATCH, LABELS + 1, BATCH))
+    write_document(labels, curves, folder=given.folder, write=given.write)
 
 
 if __name__ == "__main__":

@@ -209,8 +209,8 @@ def test_the_arm_does_not_depend_on_the_scores() -> None:
 
 def test_what_serves_the_reward_model_is_uncertain_and_what_serves_the_policy_is_sure() -> None:
     asked = Queue(keys=queue().keys, score_HNK=queue().score_HNK)
-    model = choose_questions(asked, Asking(choose="value", random_share=0.0))
-    policy = choose_questions(asked, Asking(serves="policy", random_share=0.0))
+    model = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
+    policy = choose_questions(asked, Asking(serves="policy", random_share=0.0, best_share=0.0))
     mean = asked.score_HNK.mean(axis=0)
 
     def gap(found: object) -> float:
@@ -225,12 +225,27 @@ def test_what_serves_the_reward_model_is_uncertain_and_what_serves_the_policy_is
     assert model.value_N == pytest.approx(best)
 
 
+def test_the_next_question_is_any_of_the_best_share_and_the_best_come_first() -> None:
+    asked = queue(400)
+    strict = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
+    found = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.25))
+    for tier in range(4):
+        part = slice(100 * tier, 100 * (tier + 1))
+        assert set(found.order_N[part].tolist()) == set(strict.order_N[part].tolist())
+        assert found.order_N[part].tolist() != strict.order_N[part].tolist()
+    whole = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=1.0))
+    places = np.argsort(np.argsort(-whole.value_N))[whole.order_N]
+    assert abs(np.corrcoef(np.arange(400), places)[0, 1]) < 0.15  # by lot alone
+    with pytest.raises(ConfigError):
+        Asking(best_share=1.5)
+
+
 def test_time_counts_information_by_the_second() -> None:
     asked = queue(50)
-    plain = choose_questions(asked, Asking(choose="value", random_share=0.0, novelty=0.0))
+    plain = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
     slow = np.where(np.arange(50) == plain.order_N[0], 100.0, 1.0)
     timed = Queue(keys=asked.keys, score_HNK=asked.score_HNK, seconds_N=slow)
-    assert choose_questions(timed, Asking(choose="value", random_share=0.0)).order_N[-1] == plain.order_N[0]
+    assert choose_questions(timed, Asking(choose="value", random_share=0.0, best_share=0.0)).order_N[-1] == plain.order_N[0]
 
 
 def test_the_same_seed_chooses_the_same_and_all_candidates_can_be_shown() -> None:

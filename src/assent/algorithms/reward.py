@@ -32,8 +32,12 @@ from assent.types import Comparison, Completion, Conversation, Ranking, Rating
 
 
 class RewardSettings(TrainSettings):
-    """Settings of the reward model; one item = one judgement (a ranking, the pairs of one group, or one label)."""
+    """Settings of the reward model; one item = one judgement (a ranking, the pairs of one group, or one label).
 
+    `train` "head" leaves the trunk as it is and fits the head alone: for some hundred judgements.
+    """
+
+    train: Literal["all", "head"] = "all"
     loss: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
     centre: float = Field(default=0.0, ge=0)
     classes: Literal[1, 2] = 1

@@ -4,6 +4,8 @@
                policy: mean sure gap of the pairs asked
     arm        an item is in the random arm by its key and the seed alone, with probability `random_share`; so it stays
                there at every refresh, whatever the reward model says. Its candidates and its order are random too.
+    tiers      chosen items come from the best `best_share` of them in random order, then from the next best, and so on:
+               the very best ones alone are odd ones, on which a model learns little about all others
     order      arm and chosen items are merged so that every beginning of the queue holds `random_share` of the arm
     priority   N - place in that order: whole numbers, the highest comes first
 
@@ -46,14 +48,16 @@ class Asking:
 
     `size` is how many candidates a question shows (None: all). With fewer than all, a reward model's questions take
     them by Thompson sampling ("thompson") or by value ("value"); a policy's always by value. `accuracy` is how often
-    labelers are right. The first `diverse` items of the order are spread over prompts with weight `novelty`.
+    labelers are right. The next item is drawn from the best `best_share` of all (0: strictly by value). The first
+    `diverse` items of the order are spread over prompts with weight `novelty`.
     """
 
     serves: Serves = "reward_model"
     size: int | None = 2
     choose: Literal["thompson", "value"] = "thompson"
     accuracy: float = 0.75
-    novelty: float = 0.3
+    best_share: float = 0.25
+    novelty: float = 0.0
     diverse: int = 1000
     random_share: float = 0.15
     seed: int = 0
@@ -61,8 +65,8 @@ class Asking:
     def __post_init__(self) -> None:
         if self.serves not in ("reward_model", "policy"):
             raise ConfigError(f'questions serve "reward_model" or "policy", got "{self.serves}"')
-        if not 0 <= self.random_share <= 1 or not 0 <= self.novelty <= 1:
-            raise ConfigError("random_share and novelty are shares in [0, 1]")
+        if not all(0 <= share <= 1 for share in (self.random_share, self.best_share, self.novelty)):
+            raise ConfigError("random_share, best_share and novelty are shares in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -165,6 +169,7 @@ def _best_pairs(value_NP: Floats, there_NK: Flags) -> Integers:
 
 
 def _by_value(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> Integers:
+    value_N = _by_tier(rest, value_N, queue, asking)
     by_value = rest[np.argsort(-value_N[rest], kind="stable")]
     if queue.feature_ND is None or not asking.novelty or not len(rest):
         return by_value
@@ -174,6 +179,19 @@ def _by_value(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> 
     left = np.ones(len(by_value), np.bool_)
     left[picked] = False
     return np.concatenate([by_value[picked], by_value[left]])
+
+
+def _by_tier(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> Floats:
+    """The value of an item's tier, in (0, 1], and less than a tier more by lot; a matter of its key and the seed."""
+    if not asking.best_share:
+        return value_N
+    place_M = np.empty(len(rest))
+    place_M[np.argsort(-value_N[rest], kind="stable")] = np.arange(len(rest)) / max(1, len(rest))
+    lot_M = np.array([derive(asking.seed, "lot", queue.keys[int(item)]) / _FULL for item in rest])
+    tiers = np.ceil(1 / asking.best_share)
+    tiered_N = np.zeros(len(value_N))
+    tiered_N[rest] = (tiers - 1 - np.floor(place_M / asking.best_share) + lot_M) / tiers
+    return tiered_N
 
 
 def _merged(arm: Integers, rest: Integers, share: float) -> Integers:

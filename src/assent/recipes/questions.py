@@ -16,13 +16,12 @@ from assent.algorithms.heads import Floats, Heads, Judged, fit_heads
 from assent.config import Settings
 from assent.feedback.asking import Asking, Questions, Queue, choose_questions
 from assent.feedback.records import Candidate, NewItem
+from assent.feedback.resampling import Integers
 from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.features import features_of
 from assent.recipes.models import LanguageModel, RewardModel
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, Conversation
-
-RANDOM = "random"
 
 
 class AskingSettings(Settings):
@@ -40,9 +39,10 @@ class AskingSettings(Settings):
     serves: Literal["reward_model", "policy"] = "reward_model"
     choose: Literal["thompson", "value"] = "value"
     random_share: float = Field(default=0.15, ge=0, le=1)
-    novelty: float = Field(default=0.3, ge=0, le=1)
+    best_share: float = Field(default=0.25, ge=0, le=1)
+    novelty: float = Field(default=0.0, ge=0, le=1)
     heads: int = Field(default=12, ge=2)
-    prior_spread: float = Field(default=0.3, gt=0)
+    prior_spread: float = Field(default=0.0, ge=0)
     accuracy: float = Field(default=0.75, ge=0.5, le=1)
 
 
@@ -80,6 +80,16 @@ def sample_pool(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Read:
+    """Features of a pool's completions, prompt after prompt, and of judged pairs with P(better wins)."""
+
+    pool_ND: Floats
+    better_PD: Floats
+    worse_PD: Floats
+    probability_P: Floats
+
+
 def questions(
     pool: Pool,
     settings: AskingSettings,
@@ -89,44 +99,58 @@ def questions(
     judged: Sequence[Comparison] = (),
 ) -> Questions:
     """The order of the pool's prompts and which completions to show; all at random without a reward model."""
-    keys = [prompt_key(prompt) for prompt in pool.prompts]
-    widest = max(map(len, pool.completions))
-    asking = Asking(
-        serves=settings.serves, size=min(settings.shown, widest), choose=settings.choose, accuracy=settings.accuracy,
-        novelty=settings.novelty, random_share=settings.random_share, seed=seed,
-    )  # fmt: skip
-    there = [(row, place) for row, texts in enumerate(pool.completions) for place in range(len(texts))]
     if reward is None or not judged:
-        score_HNK = np.full((2, len(keys), widest), np.nan)
-        for row, place in there:
-            score_HNK[:, row, place] = 0.0
-        everyone = Asking(size=asking.size, random_share=1.0, seed=seed)
-        return choose_questions(Queue(keys=keys, score_HNK=score_HNK), everyone)
-    flat = [(pool.prompts[row], pool.completions[row][place]) for row, place in there]
-    feature_ND = features_of(reward, flat)
-    heads = _heads(reward, judged, feature_ND, settings, seed)
-    score_HNK = np.full((settings.heads, len(keys), widest), np.nan)
-    reward_HN = heads.rewards(feature_ND)
-    for column, (row, place) in enumerate(there):
-        score_HNK[:, row, place] = reward_HN[:, column]
-    first = {row: column for column, (row, place) in reversed(list(enumerate(there))) if place == 0}
-    prompt_ND = (feature_ND[[first[row] for row in range(len(keys))]] - heads.mean_D) / heads.spread_D
+        return questions_at_random(pool, settings, seed=seed)
+    pairs = [(prompt, one) for prompt, texts in zip(pool.prompts, pool.completions, strict=True) for one in texts]
+    sides = [(one.prompt, one.chosen) for one in judged] + [(one.prompt, one.rejected) for one in judged]
+    feature_ND = features_of(reward, [*pairs, *sides])
+    read = Read(
+        pool_ND=feature_ND[: len(pairs)],
+        better_PD=feature_ND[len(pairs) : len(pairs) + len(judged)],
+        worse_PD=feature_ND[len(pairs) + len(judged) :],
+        probability_P=np.array([one.probability for one in judged]),
+    )
+    return questions_by_reading(pool, settings, read, seed=seed)
+
+
+def questions_at_random(pool: Pool, settings: AskingSettings, *, seed: int) -> Questions:
+    """Every prompt in the random arm."""
+    place_NK = _places(pool)
+    score_HNK = np.where(place_NK < 0, np.nan, np.zeros((2, 1, 1)))
+    everyone = Asking(size=min(settings.shown, place_NK.shape[1]), random_share=1.0, seed=seed)
+    return choose_questions(Queue(keys=[prompt_key(prompt) for prompt in pool.prompts], score_HNK=score_HNK), everyone)
+
+
+def questions_by_reading(pool: Pool, settings: AskingSettings, read: Read, *, seed: int) -> Questions:
+    """The order by what heads on these features would learn from an answer."""
+    place_NK = _places(pool)
+    heads = _heads(read, settings, seed)
+    score_HNK = np.where(place_NK < 0, np.nan, heads.rewards(read.pool_ND)[:, place_NK])
+    asking = Asking(
+        serves=settings.serves, size=min(settings.shown, place_NK.shape[1]), choose=settings.choose,
+        accuracy=settings.accuracy, best_share=settings.best_share, novelty=settings.novelty,
+        random_share=settings.random_share, seed=seed,
+    )  # fmt: skip
+    prompt_ND = (read.pool_ND[place_NK[:, 0]] - heads.mean_D) / heads.spread_D
+    keys = [prompt_key(prompt) for prompt in pool.prompts]
     return choose_questions(Queue(keys=keys, score_HNK=score_HNK, feature_ND=prompt_ND), asking)
 
 
-def _heads(
-    reward: RewardModel, judged: Sequence[Comparison], pool_ND: Floats, settings: AskingSettings, seed: int
-) -> Heads:
-    sides = [(one.prompt, one.chosen) for one in judged] + [(one.prompt, one.rejected) for one in judged]
-    judged_ND = features_of(reward, sides)
-    count = len(judged)
+def _places(pool: Pool) -> Integers:
+    """The row of every candidate among all completions, [N, K]; -1 where a prompt has fewer."""
+    sizes_N = np.array([len(texts) for texts in pool.completions])
+    column_K, first_N = np.arange(sizes_N.max()), np.cumsum(sizes_N) - sizes_N
+    return np.where(column_K < sizes_N[:, None], first_N[:, None] + column_K, -1)
+
+
+def _heads(read: Read, settings: AskingSettings, seed: int) -> Heads:
+    count = len(read.probability_P)
     places = Judged(
-        better_P=np.arange(count), worse_P=np.arange(count, 2 * count),
-        probability_P=np.array([one.probability for one in judged]),
+        better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=read.probability_P
     )  # fmt: skip
     return fit_heads(
-        np.concatenate([judged_ND, pool_ND]), places, heads=settings.heads, prior_spread=settings.prior_spread,
-        seed=derive(seed, "heads"),
+        np.concatenate([read.better_PD, read.worse_PD, read.pool_ND]), places, heads=settings.heads,
+        prior_spread=settings.prior_spread, seed=derive(seed, "heads"),
     )  # fmt: skip
 
 

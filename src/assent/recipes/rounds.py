@@ -26,10 +26,12 @@ from assent.recipes.commands import run_dpo, run_ppo, run_reward
 from assent.recipes.evaluation import run_eval
 from assent.recipes.inputs import model_folder, read_all, require_data
 from assent.recipes.job_settings import JobSettings
-from assent.recipes.models import load_language_model, load_reward_model
+from assent.recipes.models import load_language_model, load_reward_model, new_reward_model
 from assent.recipes.progress import Display
 from assent.recipes.questions import AskingSettings, shuffled
+from assent.recipes.refreshing import predict
 from assent.recipes.request import Request
+from assent.recipes.saving import measure_saving
 from assent.recipes.simulated_labelers import label_with_people
 from assent.recipes.studio_client import StudioClient
 from assent.rundir import read_status
@@ -40,6 +42,7 @@ from assent.world.prompts import WorldPrompt, make_prompts
 
 WORLD = "world"
 STAGES = ("ask", "wait", "reward", "policy", "evaluate")
+ASKED = "asked.json"
 _POLL_S = 2.0
 
 
@@ -51,6 +54,7 @@ class RoundJob(JobSettings):
     prompts: int = Field(default=600, ge=2)
     questions: int = Field(default=300, ge=1)
     overlap: int = Field(default=1, ge=1)
+    adaptive_overlap: int = Field(default=0, ge=0)
     people: Literal["people", "simulated"] = "people"
     algorithm: Literal["ppo", "dpo"] = "ppo"
     asking: AskingSettings = AskingSettings()
@@ -159,19 +163,20 @@ class _Work:
         if number > 1:
             reward = load_reward_model(str(self._before() / "reward" / "model"), machine=settings.machine)
             judged = list(load_comparisons(str(self._before() / "judgements.jsonl"), ReadOptions()).examples)
-        project = open_project(self.studio, settings.project, settings.asking, overlap=settings.overlap)
+        project = open_project(self.studio, settings.project, settings.asking, settings)
         model = load_language_model(self.round.start, machine=settings.machine)
         seed = derive(settings.seed, "round", number)
         Collector(model=model, settings=settings.asking, seed=seed, display=self.display).fill(
             self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}", reward=reward,
-            judged=judged,
+            judged=judged, remember=self.folder / ASKED,
         )  # fmt: skip
 
     def wait(self) -> None:
         """Wait until every label that is wanted is given (simulated people give them now); write judgements.jsonl."""
         project = self.studio.project(self.settings.project)
-        if self.settings.people == "simulated":
-            self._simulate(project)
+        turn = 0
+        while self.settings.people == "simulated" and self._left(project) and self._simulate(project, turn):
+            turn += 1  # an answer may have asked for one more after everybody had gone
         left = self._left(project)
         with StopRequest() as stop, self.display.stage("labels", left, unit="labels") as stage:
             while (now := self._left(project)) > 0:
@@ -186,18 +191,29 @@ class _Work:
             stage.advance(left)
         self.studio.export(project, self.folder / "judgements.jsonl", "pairs")
 
-    def _simulate(self, project: int) -> None:
+    def _simulate(self, project: int, turn: int) -> int:
         assert self.world is not None
         with self.display.stage("simulated people", self._left(project), unit="labels") as stage:
-            label_with_people(
+            return label_with_people(
                 self.studio, project, self.world, self._all_world_prompts(),
-                seed=derive(self.settings.seed, "people"), on_answer=stage.advance,
+                seed=derive(self.settings.seed, "people", *([turn] if turn else [])), on_answer=stage.advance,
             )  # fmt: skip
 
     def reward(self) -> None:
         """Learn a reward model from all judgement so far, from the model the rounds began with."""
         given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
         self._run(run_reward, "reward", given, model=self.first, data=[str(self.folder / "judgements.jsonl")])
+        if self.settings.adaptive_overlap > self.settings.overlap:
+            reward = load_reward_model(str(self.folder / "reward" / "model"), machine=self.settings.machine)
+            predict(self.studio, self.studio.project(self.settings.project), reward)
+        self._measure_saving()
+
+    def _measure_saving(self) -> None:
+        """What choosing has saved so far, on the trunk that the rounds began with: no answer has changed it."""
+        judged = load_comparisons(str(self.folder / "judgements.jsonl"), ReadOptions()).examples
+        trunk = new_reward_model(self.first, machine=self.settings.machine, seed=self.settings.seed)
+        asked = [self.folder.parent / f"round-{number}" / ASKED for number in range(1, self.round.number + 1)]
+        measure_saving(trunk, judged, asked, self.folder / "asking", self.display, seed=self.settings.seed)
 
     def policy(self) -> None:
         """Train the round's policy on, with PPO against the reward model or DPO on the judgement."""

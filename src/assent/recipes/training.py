@@ -26,6 +26,7 @@ from assent.backends.local.learner import LocalLearner, OptimizerSettings
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Scorer, silent
+from assent.recipes.head_training import HeadTask
 from assent.recipes.models import LanguageModel, RewardModel, critic_of, reference_of
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
@@ -105,6 +106,8 @@ def train_reward_model(
 def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int) -> Prepared:
     """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
+    if settings.train == "head":
+        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out)
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
     )

@@ -169,7 +169,7 @@ function yAxis(values, place, left, right) {
   ]);
 }
 
-/** Lines over a shared x axis. `update([{name, tone, points: [[x, y], ...]}])` redraws with new numbers. */
+/** Lines over a shared x axis. `update([{name, tone, points: [[x, y], ...], band: [[x, low, high], ...]}])` redraws. */
 export class LineChart {
   constructor(host, { title, caption, xName = "step", zero = false, height = 190, smooth = true }) {
     this.frame = new Frame(host, { title, caption, height });
@@ -201,7 +201,7 @@ export class LineChart {
     const { frame, series } = this;
     if (!series.length || !frame.box.clientWidth) { frame.stops = []; frame.paint([]); return; }
     const all = series.flatMap((one) => one.points);
-    const [low, high] = ends(all.map((point) => point[1]), this.zero);
+    const [low, high] = ends([...all.map((point) => point[1]), ...series.flatMap((one) => (one.band ?? []).flatMap((at) => at.slice(1)))], this.zero);
     let first = Math.min(...all.map((point) => point[0])), last = Math.max(...all.map((point) => point[0]));
     if (first === last) { first -= 1; last += 1; }
     const names = series.length > 1;
@@ -213,6 +213,9 @@ export class LineChart {
     const parts = [...yAxis(ticks(low, high, 4), y, left, right),
       svg("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
       ...xTicks.map((value) => svg("text", { class: "tick", x: x(value), y: bottom + 17, "text-anchor": "middle" }, tickText(value, xTicks)))];
+    for (const { band = [], tone } of series) {
+      if (band.length > 1) parts.push(svg("polygon", { class: `band t-${tone}`, points: `${path(band.map((at) => [at[0], at[2]]))} ${path([...band].reverse().map((at) => [at[0], at[1]]))}` }));
+    }
     const trends = series.map((one) => (this.smooth && one.points.length > 24 ? smoothed(one.points) : one.points));
     series.forEach((one, i) => {
       if (trends[i] !== one.points) parts.push(svg("polyline", { class: `line faint t-${one.tone}`, points: path(one.points) }));

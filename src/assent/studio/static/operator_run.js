@@ -13,6 +13,7 @@ const CURVES = [
   { title: "Length", caption: "Tokens a completion.", names: { length: "length" }, zero: true },
   { title: "Loss", caption: "Of training and, where it is measured, on held-out data.", names: { loss: "training", eval_loss: "held-out" } },
   { title: "Accuracy", caption: "Share of pairs put in the right order.", names: { accuracy: "training", eval_accuracy: "held-out" } },
+  { title: "Labels saved by choosing the questions", caption: "Accuracy of a reward head by the number of labels it learned from, on answers asked at random that it did not see. Bands hold 95 %.", names: { accuracy_random: "at random", accuracy_chosen: "chosen" }, xName: "labels" },
   { title: "Unfinished", caption: "Share of completions cut at the token limit.", names: { unfinished: "unfinished" }, zero: true },
   { title: "Chosen and rejected", caption: "Implicit rewards of the two sides.", names: { chosen_reward: "chosen", rejected_reward: "rejected" } },
 ];
@@ -45,13 +46,19 @@ function chartFor(key, place, options) {
   return charts.get(key);
 }
 
+/** [x, low, high] where a curve comes with an interval at every point. */
+function bandOf(name) {
+  const low = columns.get(`${name}_low`), high = columns.get(`${name}_high`);
+  return low && high && low.length === high.length ? low.map(([x, value], i) => [x, value, high[i][1]]) : [];
+}
+
 function draw() {
   byId("no-curves").hidden = columns.size > 0;
   const named = new Set();
-  for (const { title, caption, names, zero } of CURVES) {
-    const series = Object.entries(names).filter(([name]) => columns.has(name)).map(([name, words], i) => ({ name: words, tone: TONES[i], points: columns.get(name) }));
-    Object.keys(names).forEach((name) => named.add(name));
-    if (series.length) chartFor(title, byId("curves"), { title, caption, zero }).update(series);
+  for (const { title, caption, names, zero, xName } of CURVES) {
+    const series = Object.entries(names).filter(([name]) => columns.has(name)).map(([name, words], i) => ({ name: words, tone: TONES[i], points: columns.get(name), band: bandOf(name) }));
+    Object.keys(names).forEach((name) => [name, `${name}_low`, `${name}_high`].forEach((one) => named.add(one)));
+    if (series.length) chartFor(title, byId("curves"), { title, caption, zero, xName }).update(series);
   }
   const others = [...columns.keys()].filter((name) => !named.has(name)).sort();
   byId("more").hidden = !others.length;
