@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,16 +172,17 @@ def quantile(values: Sequence[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 1) if ordered else 0.0
 
 
-def measure_rate(store: str, clients: int, seconds: float) -> Row:
-    """Answers a second, alone and in the whole loop."""
+def measure_rate(store: str, clients: int, seconds: float, *, database_s: Callable[[], float] = float) -> Row:
+    """Answers a second, alone and in the whole loop; `database_s`: processor time that a database server has used."""
     row: Row = {"clients": clients}
     for name, ahead, refill in (("answers_alone", AHEAD, False), ("whole_loop", 0, True)):
         port = free_port()
         made = prepare(store, clients, max(clients * AHEAD, int(seconds * 4000)), port, ahead=ahead)
         with serving(store, port) as process:
-            before = processor_s(process.pid), time.process_time()
+            before = processor_s(process.pid), time.process_time(), database_s()
             took_s = asyncio.run(run_clients(made, seconds, refill=refill))
             server_s, own_s = processor_s(process.pid) - before[0], time.process_time() - before[1]
+            kept_s = database_s() - before[2]
         waits = [wait for client in made for wait in client.waits_s]
         errors = [error for client in made for error in client.errors]
         done = sum(len(client.acknowledged) for client in made)
@@ -189,7 +190,8 @@ def measure_rate(store: str, clients: int, seconds: float) -> Row:
             "answers": done, "per_second": round(done / took_s), "p50_ms": quantile(waits, 0.5),
             "p95_ms": quantile(waits, 0.95), "p99_ms": quantile(waits, 0.99), "errors": len(errors),
             "server_us_each": round(server_s / done * 1e6), "generator_us_each": round(own_s / done * 1e6),
-            "shared_cores_used": round((server_s + own_s) / took_s, 2),
+            "database_us_each": round(kept_s / done * 1e6),
+            "shared_cores_used": round((server_s + own_s + kept_s) / took_s, 2),
             "first_error": errors[0] if errors else "",
         }  # fmt: skip
         row[name]["lost"] = missing(store, made)
@@ -325,14 +327,16 @@ def main() -> int:
     with ExitStack() as opened:
         folder = opened.enter_context(tempfile.TemporaryDirectory())
         store = given.store or str(Path(folder) / "load.db")
+        database_s: Callable[[], float] = float
         if given.postgres:
-            store = opened.enter_context(running_server(fsync=True)).url()
+            server = opened.enter_context(running_server(fsync=True))
+            store, database_s = server.url(), lambda: sum(map(processor_s, server.processes()))
         if given.events:
             row = measure_grown(Path(store), given.events)
         elif given.kill:
             row = measure_kills(store, given.clients, given.kill, most=given.most)
         else:
-            row = measure_rate(store, given.clients, given.seconds)
+            row = measure_rate(store, given.clients, given.seconds, database_s=database_s)
     print("RESULT " + json.dumps(row))
     lost = row.get("lost", 0) + sum(part.get("lost", 0) for part in row.values() if isinstance(part, dict))
     return 1 if lost else 0

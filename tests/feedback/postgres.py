@@ -84,9 +84,7 @@ class Server:
 
     def crash(self) -> None:
         """kill -9 of the whole server: the postmaster first, so that it cannot recover by itself."""
-        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        processes = (postmaster, *map(int, children))
+        processes = self.processes()
         for process in processes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -96,6 +94,12 @@ class Server:
         # All are dead, but init takes note of it only after seconds; with these files a start would wait for that.
         for mark in (self._data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*.lock")):
             mark.unlink(missing_ok=True)
+
+    def processes(self) -> tuple[int, ...]:
+        """The postmaster and its children."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return postmaster, *map(int, children)
 
     def url(self) -> str:
         """The URL of its one database."""
