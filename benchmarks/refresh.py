@@ -4,7 +4,8 @@ python -m benchmarks.refresh [--items 10000] [--completions 9] [--sampled 10000]
 
 A studio is served with a ranking project of `items` items, each with `completions` different completions of at most 32
 tokens that the embedded world's base has written. With `--sampled` below `items` the completions of the first prompts
-are given to the others as well; prompts always differ, so nothing more is shared. Some items are judged. Then the
+are given to the others as well; prompts always differ (beyond those of the world, by a number before them), so nothing
+more is shared. Some items are judged. Then the
 queue is refreshed as `assent collect --set refresh=true` does it, by a reward model on the base's trunk, and people ask
 for their next item over HTTP, once while nothing else happens and once while another refresh runs. Seconds are of the
 clock; processor seconds are of this process and those it started. What is sampled is kept under --folder.
@@ -42,8 +43,19 @@ from benchmarks.studio_load import HOST, free_port, serving
 
 PASSWORD = "a long enough password"
 MACHINE = MachineOptions(device="cpu", threads=1)
+MOST_PROMPTS = 8000
 Texts = list[tuple[str, str]]  # text, why it stopped
 Stages = dict[str, tuple[float, float]]  # seconds of the clock, of the processor
+
+
+def prompts_of(count: int) -> list[Conversation]:
+    """Different prompts: of the world, and beyond what it holds the same ones with a number before them."""
+    held = make_prompts(build_world(0), split="train", count=min(count, MOST_PROMPTS), seed=5)
+    asked = [prompt.conversation.last_user_text for prompt in held]
+    return [
+        Conversation.of_user(asked[place] if place < len(asked) else f"{place}: {asked[place % len(asked)]}")
+        for place in range(count)
+    ]
 
 
 def written(prompts: Sequence[Conversation], count: int, file: Path) -> list[Texts]:
@@ -161,7 +173,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--folder", type=Path, default=Path("runs/refresh"))
     given = parser.parse_args()
-    prompts = [p.conversation for p in make_prompts(build_world(0), split="train", count=given.items, seed=5)]
+    prompts = prompts_of(given.items)
     texts = written(prompts[: given.sampled], given.completions, given.folder / "completions.jsonl")
     reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=0)
     with studio_at(given.folder / "studio.db") as url, StudioClient(url) as admin, StudioClient(url) as person:
