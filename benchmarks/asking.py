@@ -23,11 +23,9 @@ import numpy as np
 from assent.algorithms.heads import Floats, Judged, fit_reward
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.ports.sampling import Sampling
 from assent.recipes.demo import shipped_base
 from assent.recipes.features import features_of
 from assent.recipes.models import (
-    LanguageModel,
     MachineOptions,
     load_language_model,
     new_reward_model,
@@ -43,7 +41,7 @@ from assent.recipes.questions import (
 )
 from assent.recipes.training import train_reward_model, train_sft
 from assent.seeds import derive, numpy_rng
-from assent.types import Comparison, Completion
+from assent.types import Comparison, Completion, StopReason
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
@@ -77,30 +75,86 @@ class HeldOut:
         return float(np.maximum(self.chance_P, 1 - self.chance_P).mean())
 
 
-class Trial:
-    """One seed: its policy, its pool, its people, and what the policy's trunk reads of every completion."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Written:
+    """What a policy wrote for prompts, and what its trunk reads of every completion."""
 
-    def __init__(self, world: World, seed: int, folder: Path, *, prompts: int, held_out: int) -> None:
-        self.world, self.seed, self.folder = world, seed, folder
+    prompts: tuple[WorldPrompt, ...]
+    pool: Pool
+    feature_ND: Floats
+
+    def save(self, file: Path) -> None:
+        """Texts and features; the prompts follow from their seed."""
+        texts = [[(one.text, str(one.stop)) for one in texts] for texts in self.pool.completions]
+        words = json.dumps({"asked": [p.conversation.last_user_text for p in self.prompts], "texts": texts})
+        np.savez_compressed(file, feature_ND=self.feature_ND.astype(np.float32), words=np.array(words))
+
+    @classmethod
+    def load(cls, file: Path, prompts: Sequence[WorldPrompt]) -> Written:
+        """The reverse of `save`."""
+        by_text = {prompt.conversation.last_user_text: prompt for prompt in prompts}
+        with np.load(file) as found:
+            words, feature_ND = json.loads(str(found["words"])), found["feature_ND"].astype(np.float64)
+        kept = tuple(by_text[text] for text in words["asked"])
+        completions = tuple(
+            tuple(Completion(text=text, stop=StopReason(stop)) for text, stop in texts) for texts in words["texts"]
+        )
+        return cls(prompts=kept, pool=_pool(kept, completions), feature_ND=feature_ND)
+
+
+def _pool(prompts: Sequence[WorldPrompt], completions: Sequence[Sequence[Completion]]) -> Pool:
+    return Pool(
+        prompts=tuple(prompt.conversation for prompt in prompts),
+        completions=tuple(tuple(texts) for texts in completions),
+        temperatures=tuple((1.0,) * len(texts) for texts in completions),
+    )
+
+
+def write(world: World, seed: int, folder: Path, *, prompts: int, held_out: int) -> tuple[Written, Written]:
+    """A policy fine-tuned from the base, and what it writes for training and held-out prompts; made once a folder."""
+    found = []
+    policy = folder / "policy"
+    for name, split, count in (("pool", "train", prompts), ("held", "held_out", held_out)):
+        asked = make_prompts(world, split=split, count=count, seed=derive(seed, name))
+        file = folder / f"{name}-{count}.npz"
+        if not file.is_file():
+            model = load_language_model(str(_policy(world, seed, policy)), machine=MACHINE)
+            samples = ASKING if name == "pool" else ASKING.model_copy(update={"samples_per_prompt": 3})
+            pool = sample_pool(model, [one.conversation for one in asked], samples, seed=derive(seed, name))
+            by_conversation = {one.conversation: one for one in asked}
+            together = zip(pool.prompts, pool.completions, strict=True)
+            pairs = [(prompt, one) for prompt, texts in together for one in texts]
+            feature_ND = features_of(new_reward_model(str(policy), machine=MACHINE, seed=seed), pairs)
+            kept = tuple(by_conversation[prompt] for prompt in pool.prompts)
+            Written(prompts=kept, pool=pool, feature_ND=feature_ND).save(file)
+        found.append(Written.load(file, asked))
+    return found[0], found[1]
+
+
+def _policy(world: World, seed: int, folder: Path) -> Path:
+    if not folder.is_dir():
         model = load_language_model(str(shipped_base()), machine=MACHINE)
         settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
         train_sft(model, demonstrations(world, count=500, seed=derive(seed, "shown")), settings, seed=seed)
         save_language_model(model, folder)
-        asked = make_prompts(world, split="train", count=prompts, seed=derive(seed, "pool"))
-        self.about = {prompt.conversation: prompt for prompt in asked}
-        self.pool = sample_pool(model, [p.conversation for p in asked], ASKING, seed=seed)
-        self.held_out = _held_out(model, world, seed, held_out)
-        trunk = new_reward_model(str(folder), machine=MACHINE, seed=seed)
-        together = zip(self.pool.prompts, self.pool.completions, strict=True)
-        pairs = [(prompt, one) for prompt, texts in together for one in texts]
-        self.pool_ND = features_of(trunk, pairs)
-        self.held_ND = features_of(trunk, [(prompt.conversation, one) for prompt, one in self.held_out.sides])
+    return folder
+
+
+class Trial:
+    """One seed: its pool, its people, and what the policy's trunk reads of every completion."""
+
+    def __init__(self, world: World, seed: int, folder: Path, *, prompts: int, held_out: int) -> None:
+        self.world, self.seed, self.folder = world, seed, folder
+        made, held = write(world, seed, folder, prompts=prompts, held_out=held_out)
+        assert len(made.prompts) >= LABELS, "more --prompts are needed: one label is asked of each"
+        self.prompts, self.pool, self.pool_ND, self.held_ND = made.prompts, made.pool, made.feature_ND, held.feature_ND
+        self.held_out = _held_out(world, held)
         sizes = [len(texts) for texts in self.pool.completions]
         self.first_row = np.cumsum([0, *sizes[:-1]])
 
     def label(self, row: int, first: int, second: int, repeat: int) -> tuple[int, int]:
         """(better, worse) place, as one of the people says; who, and the noise, follow from seed, repeat and texts."""
-        prompt = self.about[self.pool.prompts[row]]
+        prompt = self.prompts[row]
         low, high = min(first, second), max(first, second)
         a, b = self.pool.completions[row][low], self.pool.completions[row][high]
         rng = numpy_rng(self.seed, "label", repeat, prompt.conversation.last_user_text, a.text, b.text)
@@ -147,7 +201,7 @@ class Trial:
 
     def all_weights(self, judged: Sequence[Comparison], repeat: int) -> float:
         """Accuracy of a reward model of which all weights were trained, from the policy's."""
-        reward = new_reward_model(str(self.folder), machine=MACHINE, seed=derive(self.seed, repeat) % 2**31)
+        reward = new_reward_model(str(self.folder / "policy"), machine=MACHINE, seed=derive(self.seed, repeat) % 2**31)
         settings = RewardSettings(epochs=3, batch_size=16, learning_rate=3e-4, max_length=200)
         train_reward_model(reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31)
         sides = self.held_out.sides
@@ -158,18 +212,11 @@ class Trial:
         return self.first_row[row] + np.arange(len(self.pool.completions[row]))
 
 
-def _held_out(model: LanguageModel, world: World, seed: int, count: int) -> HeldOut:
-    prompts = make_prompts(world, split="held_out", count=count, seed=derive(seed, "held"))
-    written: list[dict[str, Completion]] = [{} for _ in prompts]
-    for turn, temperature in enumerate(ASKING.temperatures):
-        sampling = Sampling(max_tokens=32, temperature=temperature, batch_size=256)
-        turns = model.sampler.sample([p.conversation for p in prompts], sampling=sampling, seed=derive(seed, turn))
-        for place, one in enumerate(turns):
-            written[place].setdefault(one.completion.text, one.completion)
-    sides, first, second, chance = [], [], [], []
-    for prompt, texts in zip(prompts, written, strict=True):
+def _held_out(world: World, held: Written) -> HeldOut:
+    sides, first, second, chance = list[tuple[WorldPrompt, Completion]](), [], [], []
+    for prompt, texts in zip(held.prompts, held.pool.completions, strict=True):
         start = len(sides)
-        sides += [(prompt, one) for one in texts.values()]
+        sides += [(prompt, one) for one in texts]
         for a in range(start, len(sides)):
             for b in range(a + 1, len(sides)):
                 first.append(a)
@@ -191,7 +238,7 @@ def _part(pool: Pool, rows: Sequence[int]) -> Pool:
 def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AskingSettings) -> Curves:
     """The curves of one seed."""
     start = time.monotonic()
-    trial = Trial(world, seed, given.folder / f"policy-{seed}", prompts=given.prompts, held_out=given.held_out)
+    trial = Trial(world, seed, given.folder / f"seed-{seed}", prompts=given.prompts, held_out=given.held_out)
     pairs = len(trial.held_out.first_P)
     print(f"seed {seed}: {len(trial.pool.prompts)} prompts, {len(trial.pool_ND)} candidates, {pairs} held-out pairs")
     print(f"  made in {time.monotonic() - start:.0f} s, best possible {trial.held_out.best:.4f}", flush=True)
@@ -200,7 +247,7 @@ def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AskingS
         curve, judged = trial.curve(asking, repeat, chosen=False)
         random.append(curve)
         chosen.append(trial.curve(asking, repeat, chosen=True)[0])
-        if given.all_weights and repeat == 0:
+        if given.all_weights and not weights:
             weights = [trial.all_weights(judged[:count], repeat) for count in ALL_WEIGHTS_AT]
     for name, curves in (("random", random), ("chosen", chosen)):
         print(f"  {name}", " ".join(f"{100 * value:.2f}" for value in np.mean(curves, axis=0)), flush=True)
@@ -220,8 +267,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="settings were tuned on seeds from 100 on")
     parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--prompts", type=int, default=3000)
-    parser.add_argument("--held-out", type=int, default=900)
+    parser.add_argument("--prompts", type=int, default=2400)
+    parser.add_argument("--held-out", type=int, default=810)
     parser.add_argument("--all-weights", action="store_true", help="train all weights too, once a seed")
     parser.add_argument("--folder", type=Path, default=Path("runs/asking"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the asking settings")
