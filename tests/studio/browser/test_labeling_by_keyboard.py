@@ -29,6 +29,9 @@ def studio(tmp_path_factory):
         "keys off",
     ]:
         made.add_project(name, settings(TaskMode.PAIRWISE), items(COUNT))
+    instructed = settings(TaskMode.PAIRWISE, instructions="Rank by how much it *helps*.")
+    made.add_project("instructed", instructed, items(3))
+    made.add_project("instructed at length", instructed, items(3), "# Rules\n\n- be **fair**")
     made.add_project("moving", settings(TaskMode.RANKING), items(3, 4))
     made.start()
     yield made
@@ -263,3 +266,23 @@ def test_the_next_item_is_there_at_once(studio, seat, record_property):
     print("milliseconds from send to next:", [round(one, 1) for one in took])
     assert len(took) == COUNT - 1
     assert len({event.item_id for event in studio.standing("turns")}) == COUNT - 1
+
+
+def test_instructions_stand_beside_the_task_until_they_are_put_away(studio, seat):
+    ana = seat(studio)
+    guide = ana.page.locator("#guide")
+    for name, words in (("instructed", ["helps"]), ("instructed at length", ["helps", "fair"])):
+        ana.open(name)
+        guide.wait_for()
+        told = ana.page.locator("#guide-text").inner_text()
+        assert all(word in told for word in words)
+    ana.press("i")
+    guide.wait_for(state="hidden")
+    ana.open("instructed")
+    ana.press("1")
+    assert guide.is_hidden() and not ana.page.locator("#open-guide.news").count()
+    small = seat(studio, width=320)
+    small.open("instructed")
+    small.page.locator("#open-guide.news").wait_for()
+    assert small.page.locator("#guide").is_hidden()
+    assert ana.complaints == small.complaints == []
