@@ -69,16 +69,22 @@ def test_two_rounds_with_simulated_people_over_http_leave_policies_and_evidence(
 
 
 def test_a_cut_round_goes_on_after_its_last_finished_stage(studio: str, tmp_path: Path):
-    out = tmp_path / "rounds"
-    _round(studio, out, DPO)
+    out, settings = tmp_path / "rounds", (*DPO, "adaptive_overlap=3")
+    _round(studio, out, settings)
     file = out / "round-1" / "round.json"
     document = json.loads(file.read_text())
     weights = (out / "round-1" / "policy" / "model" / "model.safetensors").read_bytes()
     file.write_text(json.dumps({**document, "done": ["ask"]}))
-    _round(studio, out, DPO)
+    _round(studio, out, settings)
     assert json.loads(file.read_text())["done"] == list(STAGES)
     assert (out / "round-1" / "policy" / "model" / "model.safetensors").read_bytes() == weights
     assert not (out / "round-2").exists()
+    with StudioClient(studio) as client:
+        client.sign_in("admin", PASSWORD)
+        queue = list(client.queue(client.project("rounds")))
+        progress = client.get(f"/api/projects/{client.project('rounds')}/progress")
+    assert all(len(item["predicted"]) == 2 and 1 <= item["overlap"] <= 3 for item in queue)
+    assert progress["labels_wanted"] >= progress["labels_given"] >= len(queue)
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(studio: str, tmp_path: Path):
