@@ -225,6 +225,21 @@ def test_what_serves_the_reward_model_is_uncertain_and_what_serves_the_policy_is
     assert model.value_N == pytest.approx(best)
 
 
+def test_information_counts_for_the_distance_of_the_two_completions() -> None:
+    asked = queue(60, candidates=3)
+    plain = choose_questions(asked, Asking(choose="value", random_share=0.0))
+    distance = np.ones((60, 3))
+    distance[:, 1] = 1e9  # places 0 and 2 are far apart in every item
+    distance[7] = 0.0  # the same three times
+    far = Queue(keys=asked.keys, score_HNK=asked.score_HNK, distance_NP=distance)
+    found = choose_questions(far, Asking(choose="value", random_share=0.0))
+    assert not any(pair == [0, 2] for row, pair in enumerate(found.candidates_NS.tolist()) if row != 7)
+    assert any(pair == [0, 2] for pair in plain.candidates_NS.tolist())
+    assert found.value_N[7] == 0 and (np.delete(found.value_N, 7) > 0).all()
+    policy = [choose_questions(one, Asking(serves="policy", random_share=0.0)) for one in (asked, far)]
+    assert (policy[0].value_N == policy[1].value_N).all()  # a policy learns from far pairs as well
+
+
 def test_the_next_question_is_any_of_the_best_share_and_the_best_come_first() -> None:
     asked = queue(400)
     strict = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
@@ -245,7 +260,10 @@ def test_time_counts_information_by_the_second() -> None:
     plain = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
     slow = np.where(np.arange(50) == plain.order_N[0], 100.0, 1.0)
     timed = Queue(keys=asked.keys, score_HNK=asked.score_HNK, seconds_N=slow)
-    assert choose_questions(timed, Asking(choose="value", random_share=0.0, best_share=0.0)).order_N[-1] == plain.order_N[0]
+    assert (
+        choose_questions(timed, Asking(choose="value", random_share=0.0, best_share=0.0)).order_N[-1]
+        == plain.order_N[0]
+    )
 
 
 def test_the_same_seed_chooses_the_same_and_all_candidates_can_be_shown() -> None:

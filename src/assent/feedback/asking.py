@@ -1,6 +1,8 @@
 """Which question comes next: candidates, values, a permanent random arm, and one order of the queue.
 
-    value      reward_model: mean BALD of the pairs asked (per second of work, where the time is known)
+    value      reward_model: mean BALD of the pairs asked, for the distance of the two completions where it is known:
+               pairs far apart are odd ones, and what is learned there holds for few others (per second of work,
+               where the time is known)
                policy: mean sure gap of the pairs asked
     arm        an item is in the random arm by its key and the seed alone, with probability `random_share`; so it stays
                there at every refresh, whatever the reward model says. Its candidates and its order are random too.
@@ -56,7 +58,7 @@ class Asking:
     size: int | None = 2
     choose: Literal["thompson", "value"] = "thompson"
     accuracy: float = 0.75
-    best_share: float = 0.25
+    best_share: float = 0.5
     novelty: float = 0.0
     diverse: int = 1000
     random_share: float = 0.15
@@ -87,7 +89,8 @@ class Questions:
 class Queue:
     """What could be asked: each item's key and its candidates' scores by head [H, N, K].
 
-    `feature_ND` describes prompts, `known_QD` those already labeled, `seconds_N` is how long an answer takes.
+    `feature_ND` describes prompts, `known_QD` those already labeled, `seconds_N` is how long an answer takes,
+    `distance_NP` how far apart the two completions of each pair are (P pairs as `pair_places` lists them).
     """
 
     keys: Sequence[str]
@@ -95,6 +98,7 @@ class Queue:
     feature_ND: Floats | None = None
     known_QD: Floats | None = None
     seconds_N: Floats | None = None
+    distance_NP: Floats | None = None
 
 
 def choose_questions(queue: Queue, asking: Asking) -> Questions:
@@ -103,7 +107,7 @@ def choose_questions(queue: Queue, asking: Asking) -> Questions:
     items, candidates = score_HNK.shape[1:]
     if len(queue.keys) != items:
         raise DataError(f"{len(queue.keys)} keys came with the scores of {items} items")
-    value_NP = _pair_values(score_HNK, asking)
+    value_NP = _pair_values(score_HNK, queue.distance_NP, asking)
     random_N = random_arm(queue.keys, share=asking.random_share, seed=asking.seed)
     chosen_NS = _candidates(score_HNK, value_NP, asking)
     for item in np.flatnonzero(random_N):
@@ -127,11 +131,13 @@ def random_arm(keys: Sequence[str], *, share: float, seed: int) -> Flags:
     return np.array([derive(seed, "random arm", key) < share * _FULL for key in keys], np.bool_)
 
 
-def _pair_values(score_HNK: Floats, asking: Asking) -> Floats:
+def _pair_values(score_HNK: Floats, distance_NP: Floats | None, asking: Asking) -> Floats:
     if asking.serves == "policy":
         value_NP = sure_gap(score_HNK)
     else:
         value_NP = bald(preferences(score_HNK), accuracy=asking.accuracy)
+        if distance_NP is not None:
+            value_NP = np.where(distance_NP > 0, value_NP / np.where(distance_NP > 0, distance_NP, 1.0), 0.0)
     return np.nan_to_num(value_NP, nan=0.0)
 
 

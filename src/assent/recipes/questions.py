@@ -17,6 +17,7 @@ from assent.config import Settings
 from assent.feedback.asking import Asking, Questions, Queue, choose_questions
 from assent.feedback.records import Candidate, NewItem
 from assent.feedback.resampling import Integers
+from assent.feedback.selection import pair_places
 from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.features import features_of
 from assent.recipes.models import LanguageModel, RewardModel
@@ -39,7 +40,7 @@ class AskingSettings(Settings):
     serves: Literal["reward_model", "policy"] = "reward_model"
     choose: Literal["thompson", "value"] = "value"
     random_share: float = Field(default=0.15, ge=0, le=1)
-    best_share: float = Field(default=0.25, ge=0, le=1)
+    best_share: float = Field(default=0.5, ge=0, le=1)
     novelty: float = Field(default=0.0, ge=0, le=1)
     heads: int = Field(default=12, ge=2)
     prior_spread: float = Field(default=0.0, ge=0)
@@ -131,9 +132,23 @@ def questions_by_reading(pool: Pool, settings: AskingSettings, read: Read, *, se
         accuracy=settings.accuracy, best_share=settings.best_share, novelty=settings.novelty,
         random_share=settings.random_share, seed=seed,
     )  # fmt: skip
-    prompt_ND = (read.pool_ND[place_NK[:, 0]] - heads.mean_D) / heads.spread_D
-    keys = [prompt_key(prompt) for prompt in pool.prompts]
-    return choose_questions(Queue(keys=keys, score_HNK=score_HNK, feature_ND=prompt_ND), asking)
+    standard_ND = (read.pool_ND - heads.mean_D) / heads.spread_D
+    queue = Queue(
+        keys=[prompt_key(prompt) for prompt in pool.prompts], score_HNK=score_HNK,
+        feature_ND=standard_ND[place_NK[:, 0]], distance_NP=_distances(standard_ND, place_NK),
+    )  # fmt: skip
+    return choose_questions(queue, asking)
+
+
+def _distances(feature_ND: Floats, place_NK: Integers) -> Floats:
+    """How far apart the two completions of every pair are, [N, P]; 0 where one of them is missing."""
+    first_P, second_P = pair_places(place_NK.shape[1])
+    found_NP = np.zeros((len(place_NK), len(first_P)))
+    for pair, (first, second) in enumerate(zip(first_P, second_P, strict=True)):
+        rows = np.flatnonzero((place_NK[:, first] >= 0) & (place_NK[:, second] >= 0))
+        apart = feature_ND[place_NK[rows, first]] - feature_ND[place_NK[rows, second]]
+        found_NP[rows, pair] = np.linalg.norm(apart, axis=1)
+    return found_NP
 
 
 def _places(pool: Pool) -> Integers:
