@@ -49,10 +49,10 @@ from assent.world.people import PEOPLE, population_preference, preference_probab
 from assent.world.prompts import WorldPrompt, make_prompts
 from benchmarks.asking_figures import Curves, write_document
 
-BATCH, LABELS = 50, 1000
-ALL_WEIGHTS_AT = (100, 300, 1000)
+BATCH, LABELS = 50, 700
+ALL_WEIGHTS_AT = (100, 300, 700)
 MACHINE = MachineOptions(device="cpu", threads=1)
-ASKING = AskingSettings(samples_per_prompt=6, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32, batch_size=256)
+ASKING = AskingSettings(samples_per_prompt=4, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32, batch_size=256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -266,9 +266,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="settings were tuned on seeds from 100 on")
-    parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--prompts", type=int, default=2400)
-    parser.add_argument("--held-out", type=int, default=810)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=1300)
+    parser.add_argument("--held-out", type=int, default=450)
     parser.add_argument("--all-weights", action="store_true", help="train all weights too, once a seed")
     parser.add_argument("--folder", type=Path, default=Path("runs/asking"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of the asking settings")

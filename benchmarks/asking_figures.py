@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter
 from assent.recipes.saving import write_curve
 
 DATA, PICTURE = Path("docs/asking.json"), Path("docs/asking.svg")
-SAVING_AT = (300, 500, 700, 1000)
+SAVING_AT = (200, 300, 400, 500, 600, 700)
 RANDOM, CHOSEN, INK = "#8a8f98", "#2a9d8f", "#7d828b"  # readable on white and on black
 
 Floats = npt.NDArray[np.float64]

@@ -42,7 +42,7 @@ class AskingSettings(Settings):
     random_share: float = Field(default=0.15, ge=0, le=1)
     best_share: float = Field(default=0.5, ge=0, le=1)
     novelty: float = Field(default=0.0, ge=0, le=1)
-    heads: int = Field(default=12, ge=2)
+    heads: int = Field(default=32, ge=2)
     prior_spread: float = Field(default=0.0, ge=0)
     accuracy: float = Field(default=0.75, ge=0.5, le=1)
 
