@@ -246,7 +246,7 @@ def _arms(figures: Figures | None) -> list[list[str]]:
 def _saved(figures: Figures | None) -> str:
     if figures is None or "random" not in figures.serves or len(figures.serves) < 2:
         return "Labels saved by active choice are known only where some items are asked at random, as a control arm."
-    return "The random arm is the control: train on each arm alone to see how many labels active choice saves."
+    return 'The random arm is the control: "assent round" measures both arms; its run "asking" shows what was saved.'
 
 
 def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
