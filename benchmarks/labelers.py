@@ -147,15 +147,18 @@ def main() -> None:
     parser.add_argument("--votes", type=int, default=3, help="of a pair, with the linear reward model")
     parser.add_argument("--crowds", nargs="+", choices=CROWDS, default=list(CROWDS), metavar="CROWD")
     parser.add_argument("--reward-model", action="store_true", help="train the real one, on completions of a policy")
+    parser.add_argument("--base", type=Path, help="another base model than the one that ships")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="METHOD")
     parser.add_argument("--folder", type=Path, default=Path("runs/labelers"), help="for what the policy wrote")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     results: list[Result] = []
-    bench = Bench(build_world(), given.folder) if given.reward_model else None
+    bench = Bench(build_world(), given.folder, base=given.base) if given.reward_model else None
     for seed in range(given.first_seed, given.first_seed + given.seeds):
         for crowd in given.crowds:
             if bench is not None:
-                results.append(with_reward_model(bench, crowd, seed=seed, count=given.pairs, say=_say))
+                count, methods = given.pairs, given.methods
+                results.append(with_reward_model(bench, crowd, seed=seed, count=count, methods=methods, say=_say))
             else:
                 results.append(one_seed(crowd, seed=seed, count=given.pairs, votes=given.votes))
         if given.out:
@@ -176,7 +179,7 @@ def summary(results: Sequence[Result]) -> list[str]:
         f"  always-left named {sum(r.named_left == r.is_left for r in results)} of {len(results)}, nobody else",
         f"  honest, share     {np.mean([r.honest['share'] for r in results]):.4f}",
     ]
-    for method in METHODS:
+    for method in results[0].accuracy:
         found = np.array([result.accuracy[method] for result in results])
         lost = np.array([result.honest["share"] - result.accuracy["share"] for result in results])
         won = found - np.array([result.accuracy["share"] for result in results])

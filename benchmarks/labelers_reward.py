@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -44,7 +44,6 @@ from benchmarks.crowds import (
     ALWAYS_LEFT,
     HONEST,
     LABELERS,
-    METHODS,
     Floats,
     Result,
     behaviours_of,
@@ -78,9 +77,9 @@ class Written:
 class Bench:
     """The policy and what it wrote, kept in a folder named after the base model."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path, *, base: Path | None = None) -> None:
         self.world = world
-        base = shipped_base()
+        base = base or shipped_base()
         self.folder = folder / sha256_file(base / "model.safetensors")[:12]
         self.policy = self.folder / "policy"
         if not (self.policy / "model.safetensors").is_file():
@@ -146,7 +145,9 @@ def with_texts(table: VoteTable, learn: Written) -> VoteTable:
     return replace(table, tables=texts)
 
 
-def one_seed(bench: Bench, crowd: str, *, seed: int, count: int, say: Callable[[str], None]) -> Result:
+def one_seed(
+    bench: Bench, crowd: str, *, seed: int, count: int, methods: Sequence[str], say: Callable[[str], None]
+) -> Result:
     """One crowd with one seed: the same pairs and people, once all honest and once with the bad ones."""
     people, behaviour = honest_people(seed, SHARPNESS), behaviours_of(crowd)
     learn = bench.written("train", prompts=count * 3 // 2, samples=3, seed=seed).first(count)
@@ -169,7 +170,7 @@ def one_seed(bench: Bench, crowd: str, *, seed: int, count: int, say: Callable[[
         seed=seed,
         agreement=pairwise_agreement(clean.rater_table()).value or 0.0,
         honest={"share": trained("all honest", clean, "share")},
-        accuracy={method: trained(crowd, spoilt, method) for method in METHODS},
+        accuracy={method: trained(crowd, spoilt, method) for method in methods},
         named_left=named_left(spoilt, slot_V),
         is_left=tuple(place for place, kind in enumerate(behaviour) if kind == ALWAYS_LEFT),
     )
