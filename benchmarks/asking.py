@@ -172,7 +172,7 @@ class Trial:
             part = _part(self.pool, left)
             seed = derive(self.seed, "ask", repeat)
             if chosen and judged:
-                rows = np.concatenate([self._rows(row) for row in left])
+                rows = [place for row in left for place in self._rows(row)]
                 read = Read(
                     pool_ND=self.pool_ND[rows], better_PD=self.pool_ND[better], worse_PD=self.pool_ND[worse],
                     probability_P=np.ones(len(better)),
@@ -208,8 +208,9 @@ class Trial:
         scores = reward.scorer.score([prompt.conversation for prompt, _ in sides], [one for _, one in sides])
         return self.held_out.accuracy(np.array(scores))
 
-    def _rows(self, row: int) -> np.ndarray:
-        return self.first_row[row] + np.arange(len(self.pool.completions[row]))
+    def _rows(self, row: int) -> list[int]:
+        start = int(self.first_row[row])
+        return list(range(start, start + len(self.pool.completions[row])))
 
 
 def _held_out(world: World, held: Written) -> HeldOut:
@@ -242,7 +243,7 @@ def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AskingS
     pairs = len(trial.held_out.first_P)
     print(f"seed {seed}: {len(trial.pool.prompts)} prompts, {len(trial.pool_ND)} candidates, {pairs} held-out pairs")
     print(f"  made in {time.monotonic() - start:.0f} s, best possible {trial.held_out.best:.4f}", flush=True)
-    random, chosen, weights = [], [], []
+    random, chosen, weights = list[list[float]](), list[list[float]](), list[float]()
     for repeat in range(given.repeats):
         curve, judged = trial.curve(asking, repeat, chosen=False)
         random.append(curve)
