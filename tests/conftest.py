@@ -19,7 +19,7 @@ from assent.text.tokenizer import train_tokenizer
 END, PAD = "<|end|>", "<|pad|>"
 TEXTS = ["Human: what is red ? Assistant: the sun is red .", "blue green one two three four", "yes no maybe " * 3]
 
-# The same examples in every run, so that a change is judged by what it changed; HYPOTHESIS_PROFILE=default draws new ones.
+# The same examples in every run: a change is judged by what it changed. HYPOTHESIS_PROFILE=default draws new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
