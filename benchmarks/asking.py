@@ -267,7 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0, help="settings were tuned on seeds from 100 on")
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--prompts", type=int, default=1300)
     parser.add_argument("--held-out", type=int, default=450)
     parser.add_argument("--all-weights", action="store_true", help="train all weights too, once a seed")

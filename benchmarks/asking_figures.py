@@ -164,7 +164,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
         value, low, high = ([100 * one[key] for one in found[name]] for key in ("value", "low", "high"))
         axes.fill_between(labels, low, high, color=tone, alpha=0.2, linewidth=0)
         axes.plot(labels, value, color=tone, linewidth=2, marker="o", markersize=3)
-        axes.annotate(words, (labels[-1], value[-1]), (8, 0), textcoords="offset points", color=tone, va="center")
+        above = found[name][-1]["value"] >= max(found[other][-1]["value"] for other in ("random", "chosen"))
+        axes.annotate(
+            words, (labels[-1], value[-1]), (8, 6 if above else -6), textcoords="offset points", color=tone, va="center"
+        )
     axes.set_xlabel("labels", color=INK)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.set_title("Accuracy of the reward model on held-out pairs", color=INK, loc="left", fontsize=11)
