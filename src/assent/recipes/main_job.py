@@ -56,12 +56,12 @@ class MainJobSettings(Settings):
     """Sizes and settings of the main job; the defaults are the demo's."""
 
     demonstrations: int = Field(default=500, ge=1)
-    ranked_prompts: int = Field(default=1500, ge=10)
+    ranked_prompts: int = Field(default=2500, ge=10)
     ranked_held_out: int = Field(default=300, ge=1)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=3e-4, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=4e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=1e-4, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=24, batch_size=256, mini_batches=8, learning_rate=1e-4, max_tokens=_MAX_TOKENS, temperature=1.4,
