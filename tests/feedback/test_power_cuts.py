@@ -17,6 +17,6 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged() -> None:
 @pytest.mark.parametrize("synchronous", ["NORMAL", "OFF"])
 def test_the_same_cuts_lose_answers_under_a_weaker_setting(synchronous: str) -> None:
     outcome = cut_power(synchronous=synchronous, cuts=25, seed=2)
-    assert outcome.lost + outcome.broken > 5
+    assert outcome.lost + outcome.broken > 0
     if synchronous == "OFF":
         assert outcome.broken > 0

@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.operator_world import NOW, Clock, Worked, build
+from studio.operator_world import GOOD_SHARE, NOW, Clock, Worked, build
 from studio.site import Browser, Site
 from studio.test_operator_runs import written_run
 
@@ -227,9 +228,11 @@ def test_without_a_folder_of_runs_the_page_says_how_to_get_one(site: Site) -> No
 def test_the_arena_ranks_the_models_as_they_are(office: Office) -> None:
     view = office.browser().get("/api/operator/arena?project=1").json()
     assert view["comparable"]
-    order = [row["model"] for row in view["islands"][0]["rows"]]
-    assert order[0] == "ppo-v2"
-    assert order[-1] == "base"
+    rows = {row["model"]: row for row in view["islands"][0]["rows"]}
+    assert list(rows)[-1] == "base" and rows["base"]["high"] < rows["ppo-v2"]["low"]
+    better = sorted(rows, key=GOOD_SHARE.__getitem__)
+    for worse, best in combinations(better, 2):
+        assert rows[worse]["low"] < rows[best]["high"], "no interval contradicts how the models were made"
     assert view["version"] == office.browser().get("/api/operator/arena?project=1").json()["version"]
 
 

@@ -47,10 +47,9 @@ def test_completions_of_one_model_or_of_none_fight_no_battle() -> None:
     }
 
 
-@pytest.mark.parametrize("form", [["x", "y"], {"a": "x", "b": "y"}])
 @pytest.mark.parametrize(("choice", "won"), [("a", "first"), ("b", "second"), ("tie", "tie"), ("both_bad", "tie")])
-def test_a_chat_turn_is_a_battle(form: object, choice: str, won: str) -> None:
-    found = list(battles_of(judged(EventKind.CHAT_TURN, {"choice": choice, "models": form}, models="")))
+def test_a_chat_turn_is_a_battle(choice: str, won: str) -> None:
+    found = list(battles_of(judged(EventKind.CHAT_TURN, {"choice": choice, "models": ["x", "y"]}, models="")))
     assert told(found) == {("x", "y", won)}
     assert found[0].group == (1, 7, 3)
 
