@@ -228,7 +228,7 @@ def test_without_a_folder_of_runs_the_page_says_how_to_get_one(site: Site) -> No
 def test_the_arena_ranks_the_models_as_they_are(office: Office) -> None:
     view = office.browser().get("/api/operator/arena?project=1").json()
     assert view["comparable"]
-    rows = {row["model"]: row for row in view["islands"][0]["rows"]}
+    rows = {row["name"]: row for row in view["islands"][0]["dots"]}
     assert list(rows)[-1] == "base" and rows["base"]["high"] < rows["ppo-v2"]["low"]
     better = sorted(rows, key=GOOD_SHARE.__getitem__)
     for worse, best in combinations(better, 2):
