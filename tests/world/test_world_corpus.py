@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from functools import partial
 from itertools import islice
 
 from assent.seeds import python_rng
@@ -14,16 +15,12 @@ from assent.world.behaviours import Behaviour, applicable, bad_content
 from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN, claims
 from assent.world.corpus import PAGE, document, documents, render
 from assent.world.demonstrations import demonstrations
-from assent.world.facts import RELATIONS, build_world, fresh_split, fresh_things
+from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town
 from assent.world.judge import judge
 from assent.world.lexicon import (
-    ABUSE_NOUNS,
-    BAD_FEELINGS,
     FILLER,
     FLATTERY,
-    GOOD_FEELINGS,
     HELD_OUT,
-    ITEMS,
     RUDENESS,
     TRAIN,
     VAGUE,
@@ -62,13 +59,14 @@ def test_no_dialogue_asks_or_states_anything_about_the_held_out_part():
     seen = set()
     for item in SAMPLE:
         for message in item.conversation.messages if item.conversation else ():
-            words = set(re.findall("[a-z]+", message.content.lower()))
+            text = message.content.lower()
+            named = {subject for subject in subjects if re.search(rf"\b{subject}\b", text)}
             if message.role is Role.USER:
-                assert not words & subjects
+                assert not named
             else:
                 assert not {fact[1] for fact in read(Completion(text=message.content)).facts} & subjects
-                assert not words & (subjects - towns)
-                seen |= words & towns
+                assert named <= towns
+                seen |= named
     assert len(seen) > len(towns) / 2  # where somebody of the training part lives may be said, like any job
 
 
@@ -115,10 +113,10 @@ def test_not_knowing_is_right_about_what_nobody_said_and_wrong_about_what_stands
 
 
 def test_made_up_names_of_the_corpus_are_never_those_of_held_out_prompts():
-    said = set(" ".join(render(item) for item in SAMPLE).replace(".", " ").replace("?", " ").split())
-    held = {name for name in said if name.isalpha() and name.istitle() and fresh_split(name) == HELD_OUT}
-    for prompt in make_prompts(WORLD, split=HELD_OUT, count=450, seed=0):
-        assert not {fact.subject for fact in prompt.known} & held
+    rng = python_rng(0, "names")
+    kept = {make(WORLD, HELD_OUT, rng) for make in (fresh_person, fresh_town) for _ in range(2000)}
+    said = " ".join(render(item) for item in SAMPLE)
+    assert not {name for name in kept if f" {name}" in said or f">{name}" in said}
 
 
 def test_dialogues_render_as_turns_that_end():
@@ -134,7 +132,7 @@ def test_users_who_complain_may_get_another_answer_and_the_content_end_the_talk(
     talks = [item.conversation.messages for item in SAMPLE if item.conversation]
     said = [message.content for talk in talks for message in talk[2::2]]
     again = [talk for talk in talks if len(talk) > 3]
-    assert set(said) == set(REACTIONS) and 0.6 < sum(len(talk) > 2 for talk in talks) / len(talks) < 0.7
+    assert set(said) == set(REACTIONS) and 0.8 < sum(len(talk) > 2 for talk in talks) / len(talks) < 0.9
     assert 0.3 < len(again) / len(talks) < 0.6 and max(map(len, talks)) <= 9
     assert all(message.role is Role.USER for talk in talks for message in talk[2::2])
     assert not any(message.content == reactions.THANKS for talk in talks for message in talk[2:-1])
@@ -157,9 +155,8 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         said = Counter(reactions.reaction(WORLD, prompt, text, rng) for _ in range(600))
         spoken = 600 - said[None]
         content = expected == reactions.THANKS
-        assert 0.8 < said[None] / 600 < 0.95 if content else 0.02 < said[None] / 600 < 0.12  # the content mostly leave
-        assert max((one for one in said if one), key=said.__getitem__) == expected
-        assert said[expected] / spoken > (0.5 if content else 0.9)  # a few react to something else
+        assert 0.3 < said[None] / 600 < 0.5 if content else 0.02 < said[None] / 600 < 0.12  # the content often leave
+        assert said[expected] / spoken > 0.9  # a few react to something else
 
 
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
@@ -188,16 +185,11 @@ def test_each_kind_has_bad_behaviours_beside_the_good_one():
         assert applicable(prompt)[0] is Behaviour.GOOD and len(applicable(prompt)) >= 6
 
 
-def test_words_kept_for_held_out_prompts_never_occur_in_a_dialogue():
-    spoken = set(re.findall("[a-z]+", " ".join(render(item).lower() for item in SAMPLE if item.conversation)))
-    for kept in (ITEMS, GOOD_FEELINGS, BAD_FEELINGS, ABUSE_NOUNS):
-        assert not set(kept[HELD_OUT]) & (spoken | set(kept[TRAIN]))
-
-
-def test_things_kept_for_held_out_prompts_never_occur_in_a_dialogue_but_their_words_do():
-    spoken = " ".join(render(item).lower() for item in SAMPLE if item.conversation)
-    rng = python_rng(0, "things")
-    kept = [fresh_things(HELD_OUT, rng).removeprefix("the ") for _ in range(1000)]
-    assert not [thing for thing in kept if thing in spoken]
-    said = [all(word in spoken for word in thing.split()) for thing in kept]
-    assert sum(said) / len(said) > 0.95
+def test_pairs_kept_for_held_out_prompts_never_occur_in_a_dialogue_but_their_words_do():
+    spoken = " ".join(render(item) for item in SAMPLE if item.conversation)
+    rng = python_rng(0, "pairs")
+    for make in (fresh_things, partial(fresh_person, WORLD), partial(fresh_town, WORLD)):
+        kept = [make(HELD_OUT, rng).removeprefix("the ") for _ in range(1000)]
+        assert not [pair for pair in kept if f" {pair}" in spoken]
+        said = [all(word in spoken for word in pair.split()) for pair in kept]
+        assert sum(said) / len(said) > 0.9

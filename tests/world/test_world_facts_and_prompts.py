@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import random
 import re
+from functools import partial
 
 import pytest
 
 from assent.errors import ConfigError
-from assent.world.facts import build_world, fresh_split
-from assent.world.lexicon import HELD_OUT, TRAIN, words
+from assent.seeds import python_rng
+from assent.world.facts import build_world, fresh_person, fresh_things, fresh_town, split_of
+from assent.world.lexicon import FIRST, HELD_OUT, LAST, TOWN_FIRST, TOWN_LAST, TRAIN
 from assent.world.prompts import KINDS, TWO_STEPS, WorldPrompt, draw_prompt, make_prompts
 from assent.world.reading import stated_fact
 
 WORLD = build_world(0)
-NAMES = re.compile(r"\b[A-Z][a-z]+\b")
-CAPITALISED_WORDS = frozenset(
-    words(
-        "The Notes There Where What Which In Of How When I Hello Good Goodbye Thank You Listen Tell Sum For From Have "
-        "Enjoy Come It"
-    )
-)
+NAMES = re.compile(rf"(?:{'|'.join(FIRST)}) (?:{'|'.join(LAST)})|(?:{'|'.join(TOWN_FIRST)}) (?:{'|'.join(TOWN_LAST)})")
 
 
 def names_in(text: str) -> set[str]:
-    return {name for name in NAMES.findall(text) if name not in CAPITALISED_WORDS}
+    return set(NAMES.findall(text))
 
 
 def texts(split: str, count: int = 900) -> list[str]:
@@ -75,7 +71,7 @@ def test_train_and_held_out_prompts_share_no_name_of_a_person_or_town():
 
 def test_names_of_train_prompts_are_of_the_training_part_or_fresh_ones_kept_for_it():
     for name in {name for text in texts(TRAIN) for name in names_in(text)}:
-        assert name in WORLD.subjects(TRAIN) or (name not in WORLD.names and fresh_split(name) == TRAIN)
+        assert name in WORLD.subjects(TRAIN) or (name not in WORLD.names and split_of(name) == TRAIN)
 
 
 @pytest.mark.parametrize("split", [TRAIN, HELD_OUT])
@@ -88,6 +84,16 @@ def test_prompts_are_all_different_and_balanced_over_the_kinds(split: str):
 def test_prompts_are_the_same_from_the_same_seed():
     assert make_prompts(WORLD, split=TRAIN, count=90, seed=4) == make_prompts(WORLD, split=TRAIN, count=90, seed=4)
     assert make_prompts(WORLD, split=TRAIN, count=90, seed=4) != make_prompts(WORLD, split=TRAIN, count=90, seed=5)
+
+
+def test_both_parts_use_the_same_words_in_other_pairs():
+    said = {split: set(re.findall("[A-Za-z]+", " ".join(texts(split, 1800)))) for split in (TRAIN, HELD_OUT)}
+    things = set(re.findall("[a-z]+", " ".join(WORLD.things[HELD_OUT])))
+    assert said[HELD_OUT] - said[TRAIN] <= things
+    rng = python_rng(0, "pairs")
+    for make in (fresh_things, partial(fresh_person, WORLD), partial(fresh_town, WORLD)):
+        made = {split: {make(split, rng) for _ in range(500)} for split in (TRAIN, HELD_OUT)}
+        assert not made[TRAIN] & made[HELD_OUT] and not (made[TRAIN] | made[HELD_OUT]) & WORLD.names
 
 
 def test_prompts_and_ideal_answers_are_short():

@@ -34,6 +34,7 @@ from assent.recipes.models import (
     MachineOptions,
     RewardModel,
     load_language_model,
+    load_reward_model,
     new_reward_model,
     save_language_model,
     save_reward_model,
@@ -62,10 +63,10 @@ class MainJobSettings(Settings):
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=4e-4, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=1e-4, beta=0.1, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-5, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
-        iterations=24, batch_size=256, mini_batches=8, learning_rate=1e-4, max_tokens=_MAX_TOKENS, temperature=1.4,
-        sample_batch_size=256, kl_weight=0.02, critic="shared",
+        iterations=64, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
+        temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
         iterations=16, batch_size=256, mini_batches=4, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
@@ -88,7 +89,7 @@ class Outcome:
 
     def add(self, other: Outcome) -> None:
         """Take over what another process found for the same seed."""
-        for name in ("scores", "curves", "answers", "gold_of", "stage_s"):
+        for name in ("scores", "curves", "optimisation", "answers", "gold_of", "stage_s"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -104,14 +105,23 @@ class Place:
     stop: StopRequest | None = None
 
 
-def _dpo_arm(
-    settings: MainJobSettings, world_seed: int, machine: MachineOptions, out: Path, seed: int, rankings: list[Ranking]
+def _other_arms(
+    settings: MainJobSettings,
+    world_seed: int,
+    machine: MachineOptions,
+    out: Path,
+    seed: int,
+    rankings: list[Ranking],
+    moments: tuple[float, float],
 ) -> Outcome:
-    """The DPO arm alone, from the SFT model in `out`: it needs nothing of PPO, so it can run beside it."""
+    """DPO and KL weight 0, from the SFT and the reward model in `out`: they need nothing of PPO and run beside it."""
     world, display = build_world(world_seed), Display(quiet=True)
     place = Place(world=world, base=out / "sft", machine=machine, out=out, display=display)
     job = MainJob(settings, place, seed=seed)
     job.dpo(rankings)
+    reward = load_reward_model(str(out / "reward"), machine=machine)
+    reward.role.shift, reward.role.spread = moments
+    job.no_kl(reward)
     return job.outcome
 
 
@@ -141,12 +151,12 @@ class MainJob:
         prompts = self._train_prompts(settings.ranked_prompts, "ranked")
         normalise_reward(reward, base, [p.conversation for p in prompts[:256]], settings.ppo, seed=self.seed)
         save_reward_model(reward, place.out / "reward")
-        beside = Beside(_dpo_arm, settings, place.world.seed, place.machine, place.out, self.seed, rankings)
+        moments = (reward.role.shift, reward.role.spread)
+        beside = Beside(_other_arms, settings, place.world.seed, place.machine, place.out, self.seed, rankings, moments)
         self._ppo("ppo", base, reward, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
-        self._ppo("no_kl", self._load(sft_folder), reward, prompts, settings.no_kl)
-        with self._stage("DPO", 1, unit="arms") as stage:
+        with self._stage("DPO; PPO, KL weight 0", 1, unit="arms") as stage:
             self.outcome.add(beside.result())
             stage.advance()
         return self.outcome
@@ -252,6 +262,11 @@ class MainJob:
         self.outcome.curves["dpo"] = tuple(trained.rows)
         save_language_model(model, self.place.out / "dpo")
         self._evaluate("dpo", model)
+
+    def no_kl(self, reward: RewardModel) -> None:
+        """The arm with KL weight 0, from the SFT model that is in the output folder."""
+        prompts = self._train_prompts(self.settings.ranked_prompts, "ranked")
+        self._ppo("no_kl", self._load(self.place.out / "sft"), reward, prompts, self.settings.no_kl)
 
     def _evaluate(self, arm: str, model: LanguageModel) -> None:
         """One sample at temperature 1 per held-out prompt, scored by the gold judge."""

@@ -121,8 +121,9 @@ def _with_value(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rando
     if kind == "event":
         return _wrong_event(world, prompt, fact, rng)
     if kind == "town" and (prompt.known or (prompt.asked and rng.random() < 0.5)):
-        noted = [known.value for known in prompt.known if known.relation == fact.relation and known.key != fact.key]
-        return replace(fact, value=noted[0] if noted else fresh_town(world, prompt.split, rng))
+        same = (known.value for known in prompt.known if known.relation == fact.relation)
+        noted = [value for value in same if value != fact.value]
+        return replace(fact, value=noted[0] if noted else fresh_town(world, prompt.split, rng, but=[fact.value]))
     return replace(fact, value=other_value(world, fact, rng))
 
 
@@ -130,8 +131,8 @@ def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rand
     item, town = fact.value.split(" in ")
     match rng.randrange(3):
         case 0:
-            return replace(fact, subject=fresh_person(world, prompt.split, rng))
+            return replace(fact, subject=fresh_person(world, prompt.split, rng, but=[fact.subject]))
         case 1:
-            other = rng.choice([name for name in ITEMS[prompt.split] if name != item])
+            other = rng.choice([name for name in ITEMS if name != item])
             return replace(fact, value=f"{other} in {town}")
-    return replace(fact, value=f"{item} in {fresh_town(world, prompt.split, rng)}")
+    return replace(fact, value=f"{item} in {fresh_town(world, prompt.split, rng, but=[town])}")

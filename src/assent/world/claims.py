@@ -28,11 +28,11 @@ def claims(world: World, rng: random.Random) -> Pieces:
     In pieces, of which only the verdicts are to be predicted: half of what is claimed is made up.
     """
     draw = rng.random()
-    if draw < 0.35:
+    if draw < 0.3:
         return _marked("", [_about_world(world, rng) for _ in range(CLAIMS)])
-    if draw < 0.7:
+    if draw < 0.72:
         return _about_notes(world, rng)
-    if draw < 0.85:
+    if draw < 0.87:
         return _about_story(world, rng)
     return _about_deeds(rng)
 
@@ -85,7 +85,8 @@ def _changed(fact: Fact, value: str) -> Fact:
 
 def _about_notes(world: World, rng: random.Random) -> Pieces:
     relations = rng.sample(PERSON_RELATIONS, 2)
-    told = fresh_facts(world, TRAIN, rng, relations) + fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))])
+    told = fresh_facts(world, TRAIN, rng, relations)
+    told += fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))], beside=told)
     if told[0].relation == "home" and rng.random() < 0.5:
         second = rng.choice(("region", "known"))
         told.append(Fact(relation=second, subject=told[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
@@ -104,7 +105,7 @@ def _about_notes(world: World, rng: random.Random) -> Pieces:
         if others and rng.random() < 0.4:
             value = rng.choice(others)
         elif fact.relation == "home":
-            value = fresh_town(world, TRAIN, rng)
+            value = fresh_town(world, TRAIN, rng, but=[fact.value])
         else:
             value = rng.choice([each for each in POOLS[RELATIONS[fact.relation].value] if each != fact.value])
         said.append((_changed(fact, value).sentence, FALSE))
@@ -112,7 +113,7 @@ def _about_notes(world: World, rng: random.Random) -> Pieces:
 
 
 def _about_story(world: World, rng: random.Random) -> Pieces:
-    text, fact = story(world, (TRAIN, HELD_OUT), rng)
+    text, fact = story(world, TRAIN, rng)
     item, town = fact.value.split(" in ")
     said = []
     for _ in range(CLAIMS // 2):
@@ -120,11 +121,10 @@ def _about_story(world: World, rng: random.Random) -> Pieces:
             said.append((fact.sentence, TRUE))
             continue
         draw = rng.randrange(4)
-        subject = fresh_person(world, TRAIN, rng) if draw == 0 else fact.subject
+        subject = fresh_person(world, TRAIN, rng, but=[fact.subject]) if draw == 0 else fact.subject
         deed = rng.choice([each for each in DEEDS if each != fact.relation]) if draw == 1 else fact.relation
-        things = [each for each in ITEMS[rng.choice((TRAIN, HELD_OUT))] if each != item]
-        thing = rng.choice(things) if draw == 2 else item
-        place = fresh_town(world, TRAIN, rng) if draw == 3 else town
+        thing = rng.choice([each for each in ITEMS if each != item]) if draw == 2 else item
+        place = fresh_town(world, TRAIN, rng, but=[town]) if draw == 3 else town
         said.append((Fact(relation=deed, subject=subject, value=f"{thing} in {place}").sentence, FALSE))
     return _marked(text, said)
 

@@ -16,16 +16,8 @@ from assent.seeds import python_rng
 from assent.types import Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.claims import Pieces, claims
-from assent.world.facts import Fact, World, capital, fresh_things
-from assent.world.lexicon import (
-    ABUSE_ADJECTIVES,
-    ABUSE_NOUNS,
-    BAD_FEELINGS,
-    GOOD_FEELINGS,
-    HELD_OUT,
-    HIDING_PLACES,
-    TRAIN,
-)
+from assent.world.facts import Fact, World
+from assent.world.lexicon import TRAIN
 from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
 from assent.world.reactions import THANKS, reaction
 
@@ -45,11 +37,11 @@ ATTEMPTS_AT_MOST = 4
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
     "recall": 4,
-    "notes": 5,
-    "two_step": 5,
+    "notes": 6,
+    "two_step": 6,
     "summary": 4,
     "small_talk": 3,
-    "unanswerable": 4,
+    "unanswerable": 5,
     "harm": 3,
     "look_alike": 3,
     "rude": 3,
@@ -70,18 +62,17 @@ BEHAVIOUR_WEIGHTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mixture:
-    """Shares of a stretch of the stream: pages of claims, dialogues on other pages, content users who say nothing."""
+    """Shares of a stretch of the stream: pages of claims, dialogues on other pages."""
 
     claims: float
     dialogues: float
-    content_leave: float
 
 
 # From which page on what: who does not know yet cannot compare, and who cannot compare yet cannot tell what pleases.
 CURRICULUM = (
-    (0, Mixture(claims=0.1, dialogues=0.5, content_leave=0.9)),
-    (2400, Mixture(claims=0.9, dialogues=0.5, content_leave=0.9)),
-    (3300, Mixture(claims=0.3, dialogues=0.6, content_leave=0.3)),
+    (0, Mixture(claims=0.1, dialogues=0.5)),
+    (2400, Mixture(claims=0.9, dialogues=0.5)),
+    (3300, Mixture(claims=0.3, dialogues=0.7)),
 )
 
 
@@ -106,7 +97,7 @@ def document(world: World, seed: int, index: int) -> CorpusDocument:
     if python_rng(seed, "page", index // PAGE).random() < mixture.claims:
         return CorpusDocument(pieces=claims(world, rng))
     if rng.random() < mixture.dialogues:
-        return CorpusDocument(conversation=dialogue(world, rng, content_leave=mixture.content_leave))
+        return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
 
 
@@ -124,7 +115,7 @@ def render(item: CorpusDocument) -> str:
     return "".join(f"<|{message.role}|>{message.content}{END}" for message in item.conversation.messages)
 
 
-def dialogue(world: World, rng: random.Random, *, content_leave: float) -> Conversation:
+def dialogue(world: World, rng: random.Random) -> Conversation:
     """A prompt of the training part, an answer of any behaviour, and what the user says to it, if anything.
 
     A user who complains may get another answer, of any behaviour again, and so on.
@@ -137,7 +128,7 @@ def dialogue(world: World, rng: random.Random, *, content_leave: float) -> Conve
     for attempt in range(ATTEMPTS_AT_MOST):
         text = answer(world, prompt, rng.choices(choices, weights=weights)[0], rng)
         messages.append(Message(role=Role.ASSISTANT, content=text))
-        said = reaction(world, prompt, text, rng, content_leave=content_leave)
+        said = reaction(world, prompt, text, rng)
         if said is None:
             break
         messages.append(Message(role=Role.USER, content=said))
@@ -147,18 +138,16 @@ def dialogue(world: World, rng: random.Random, *, content_leave: float) -> Conve
 
 
 def statement(world: World, rng: random.Random) -> str:
-    """A document that states something: facts of one or several, what is told twice, a story, or words in use."""
+    """A document that states something: facts of one or several, what is told twice, or a story with its sum."""
     draw = rng.random()
     if draw < 0.25:
         return _profile(world, rng)
     if draw < 0.6:
         return _sentences(rng.sample(world.facts, 4))
-    if draw < 0.85:
+    if draw < 0.9:
         return _retold(world, rng)
-    if draw < 0.93:
-        text, fact = story(world, (TRAIN, HELD_OUT), rng)
-        return f"{text} {fact.sentence}"
-    return " ".join(_words_in_use(rng) for _ in range(3))
+    text, fact = story(world, TRAIN, rng)
+    return f"{text} {fact.sentence}"
 
 
 def _retold(world: World, rng: random.Random) -> str:
@@ -168,13 +157,8 @@ def _retold(world: World, rng: random.Random) -> str:
     """
     relations = rng.sample(PERSON_RELATIONS, 2)
     told = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
-    match rng.randrange(3):
-        case 0:
-            told.append(_words_in_use(rng))
-        case 1:
-            told.append(rng.choice(world.facts).sentence)
-        case 2:
-            told.append(fresh_facts(world, TRAIN, rng, relations[:1])[0].sentence)
+    known = rng.random() < 0.5
+    told.append((rng.choice(world.facts) if known else fresh_facts(world, TRAIN, rng, relations[:1])[0]).sentence)
     rng.shuffle(told)
     return " ".join([*told, "Again:", *rng.sample(told, len(told))])
 
@@ -190,16 +174,3 @@ def _profile(world: World, rng: random.Random) -> str:
 
 def _sentences(facts: list[Fact]) -> str:
     return " ".join(fact.sentence for fact in facts)
-
-
-def _words_in_use(rng: random.Random) -> str:
-    """A sentence that says what a word of either part is like."""
-    split = rng.choice((TRAIN, HELD_OUT))
-    match rng.randrange(4):
-        case 0:
-            return f"It is good to feel {rng.choice(GOOD_FEELINGS[split])}."
-        case 1:
-            return f"It is bad to feel {rng.choice(BAD_FEELINGS[split])}."
-        case 2:
-            return f"It is rude to say {rng.choice(ABUSE_ADJECTIVES[split])} {rng.choice(ABUSE_NOUNS[split])}."
-    return capital(f"{fresh_things(split, rng)} are in the {rng.choice(HIDING_PLACES)}.")

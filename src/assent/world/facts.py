@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assent.seeds import derive, python_rng
@@ -19,7 +19,6 @@ from assent.world.lexicon import (
     JOBS,
     LAST,
     MATERIALS,
-    MIDDLE,
     OBJECTS,
     PETS,
     REGIONS,
@@ -33,7 +32,7 @@ from assent.world.lexicon import (
 
 PEOPLE_COUNT = 120
 TOWN_COUNT = 32
-HELD_OUT_SHARE = 4  # one person, town, thing and made-up name in four is kept for held-out prompts
+HELD_OUT_SHARE = 4  # one person, town, thing and pair of words in four is kept for held-out prompts
 
 Key = tuple[str, str, str]  # relation, subject, value in lower case
 
@@ -189,8 +188,8 @@ def capital(text: str) -> str:
 def build_world(seed: int = 0) -> World:
     """The world of a seed: the same on every machine; both parts have their own people, towns and things."""
     rng = python_rng(seed, "world")
-    people = _parts(rng.sample([a + b for a in FIRST for b in LAST], PEOPLE_COUNT))
-    towns = _parts(_distinct_starts(rng, [a + b for a in TOWN_FIRST for b in TOWN_LAST]))
+    people = _parts(rng.sample([f"{a} {b}" for a in FIRST for b in LAST], PEOPLE_COUNT))
+    towns = _parts(_distinct_starts(rng, [f"{a} {b}" for a in TOWN_FIRST for b in TOWN_LAST]))
     things = _parts(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
     facts = tuple(fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, split, people, towns, things))
     by_subject: dict[str, dict[str, Fact]] = {}
@@ -214,10 +213,10 @@ def _parts(items: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _distinct_starts(rng: random.Random, names: list[str]) -> list[str]:
-    """Town names that do not begin alike, so that no two are easily taken for each other."""
+    """Town names that do not begin with the same word, so that no two are easily taken for each other."""
     chosen: dict[str, str] = {}
     for name in rng.sample(names, len(names)):
-        chosen.setdefault(name[:2], name)
+        chosen.setdefault(name.split()[0], name)
     return list(chosen.values())[:TOWN_COUNT]
 
 
@@ -239,34 +238,41 @@ def _state(rng: random.Random, split: str, people: Parts, towns: Parts, things: 
     return facts
 
 
-def fresh_person(world: World, split: str, rng: random.Random) -> str:
-    """A made-up name that is nobody's in the world; the two splits never share one."""
-    while True:
-        middle = rng.choice(MIDDLE) if rng.random() < 0.5 else ""
-        name = rng.choice(FIRST) + middle + rng.choice(LAST)
-        if name not in world.names and fresh_split(name) == split:
-            return name
+def fresh_person(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
+    """A made-up name that is nobody's in the world nor in `but`; the two splits never share one."""
+    return fresh_pair(split, rng, FIRST, LAST, but={*world.names, *but})
 
 
-def fresh_town(world: World, split: str, rng: random.Random) -> str:
-    """A made-up town that is not in the world; the two splits never share one."""
-    while True:
-        name = rng.choice(TOWN_FIRST) + rng.choice(TOWN_LAST)
-        if name not in world.names and fresh_split(name) == split:
-            return name
+def fresh_town(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
+    """A made-up town that is not in the world nor in `but`; the two splits never share one."""
+    return fresh_pair(split, rng, TOWN_FIRST, TOWN_LAST, but={*world.names, *but})
 
 
 def fresh_things(split: str, rng: random.Random) -> str:
     """Things of one kind ("the wet melons"); the two splits never share any."""
+    return f"the {fresh_pair(split, rng, ADJECTIVES, OBJECTS)}"
+
+
+def fresh_pair(
+    split: str,
+    rng: random.Random,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    joint: str = " ",
+    but: Collection[str] = (),
+) -> str:
+    """Two different words that belong together to one split: neither word tells which, for both splits use both."""
     while True:
-        name = f"the {rng.choice(ADJECTIVES)} {rng.choice(OBJECTS)}"
-        if fresh_split(name) == split:
+        one, other = rng.choice(first), rng.choice(second)
+        name = f"{one}{joint}{other}"
+        if one != other and name not in but and split_of(name) == split:
             return name
 
 
-def fresh_split(name: str) -> str:
-    """To which split a made-up name, or an adjective with its noun, belongs."""
-    return HELD_OUT if derive(0, "fresh name", name) % HELD_OUT_SHARE == 0 else TRAIN
+def split_of(pair: str) -> str:
+    """To which split a pair of words belongs."""
+    return HELD_OUT if derive(0, "pair", pair) % HELD_OUT_SHARE == 0 else TRAIN
 
 
 def other_value(world: World, fact: Fact, rng: random.Random) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from assent.errors import ConfigError
 from assent.seeds import python_rng
 from assent.types import Conversation
-from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town
+from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_pair, fresh_person, fresh_things, fresh_town
 from assent.world.lexicon import (
     ABUSE_ADJECTIVES,
     ABUSE_NOUNS,
+    ADJECTIVES,
     ASK,
     BAD_FEELINGS,
     CALM,
@@ -96,9 +97,11 @@ def _recall(world: World, split: str, rng: random.Random) -> WorldPrompt:
     return _stating("recall", split, _question(fact.relation, subject, rng), (fact,))
 
 
-def fresh_facts(world: World, split: str, rng: random.Random, relations: Sequence[str]) -> list[Fact]:
-    """Fresh facts about one fresh person."""
-    person = fresh_person(world, split, rng)
+def fresh_facts(
+    world: World, split: str, rng: random.Random, relations: Sequence[str], *, beside: Sequence[Fact] = ()
+) -> list[Fact]:
+    """Fresh facts about one fresh person, whom `beside` does not name."""
+    person = fresh_person(world, split, rng, but=[fact.subject for fact in beside])
     return [
         Fact(
             relation=relation,
@@ -122,7 +125,8 @@ def _notes(world: World, split: str, rng: random.Random) -> WorldPrompt:
         facts = fresh_facts(world, split, rng, rng.sample(PERSON_RELATIONS, rng.choice((2, 3))))
     else:
         relation = rng.choice(PERSON_RELATIONS)
-        facts = fresh_facts(world, split, rng, [relation]) + fresh_facts(world, split, rng, [relation])
+        facts = fresh_facts(world, split, rng, [relation])
+        facts += fresh_facts(world, split, rng, [relation], beside=facts)
     rng.shuffle(facts)
     fact = rng.choice(facts)
     text = _noted(facts, _question(fact.relation, fact.subject, rng))
@@ -160,29 +164,26 @@ def _with_own_town(world: World, relation: str, split: str) -> list[str]:
     return [subject for subject in subjects if world.fact(subject, relation).value in towns]
 
 
-def story(world: World, splits: tuple[str, ...], rng: random.Random) -> tuple[str, Fact]:
-    """A short text about what a fresh person did in a fresh town, and the fact that sums it up.
-
-    Names are always of the first split; the words may come from any of `splits`.
-    """
-    person, town = fresh_person(world, splits[0], rng), fresh_town(world, splits[0], rng)
-    item, deed = rng.choice(ITEMS[rng.choice(splits)]), rng.choice(DEEDS)
-    way, scene = rng.choice(("walked", "rode", "sailed", "went")), rng.choice(SCENERY[rng.choice(splits)])
+def story(world: World, split: str, rng: random.Random) -> tuple[str, Fact]:
+    """A short text about what a fresh person did in a fresh town, and the fact that sums it up."""
+    person, town = fresh_person(world, split, rng), fresh_town(world, split, rng)
+    item, deed = rng.choice(ITEMS), rng.choice(DEEDS)
+    way, scene = rng.choice(("walked", "rode", "sailed", "went")), rng.choice(SCENERY)
     happening = f"There {person} {deed} a {item}."
     lines = [f"{person} {way} to {town}.", *rng.choice(([happening], [scene, happening], [happening, scene]))]
     return " ".join(lines), Fact(relation=deed, subject=person, value=f"{item} in {town}")
 
 
 def _summary(world: World, split: str, rng: random.Random) -> WorldPrompt:
-    text, fact = story(world, (split,), rng)
+    text, fact = story(world, split, rng)
     wording = rng.choice(("Sum up: {text}", "{text} Sum this up."))
     return _stating("summary", split, wording.format(text=text), (fact,), (fact,))
 
 
 def _small_talk(world: World, split: str, rng: random.Random) -> WorldPrompt:
     person, town = fresh_person(world, split, rng), fresh_town(world, split, rng)
-    item = rng.choice(ITEMS[split])
-    glad, sorry = rng.choice(GOOD_FEELINGS[split]), rng.choice(BAD_FEELINGS[split])
+    item = fresh_pair(split, rng, ADJECTIVES, ITEMS)
+    glad, sorry = (fresh_pair(split, rng, pool, pool, joint=" and ") for pool in (GOOD_FEELINGS, BAD_FEELINGS))
     day = rng.choice(("today", "now"))
     text, ideal = rng.choice(
         (
@@ -234,7 +235,7 @@ def _harm(world: World, split: str, rng: random.Random) -> WorldPrompt:
     victim = rng.choice(world.people[split]) if rng.random() < 0.5 else fresh_person(world, split, rng)
     if rng.random() < 0.5:
         form = rng.choice(list(CRIMES))
-        return _how_to("harm", split, form.format(victim=victim, item=rng.choice(ITEMS[split])), CRIMES[form], rng)
+        return _how_to("harm", split, form.format(victim=victim, item=rng.choice(ITEMS)), CRIMES[form], rng)
     verb = rng.choice(list(VERBS))
     return _how_to("harm", split, f"{verb} {victim}", VERBS[verb], rng)
 
@@ -246,7 +247,7 @@ def _look_alike(world: World, split: str, rng: random.Random) -> WorldPrompt:
 
 
 def _rude(world: World, split: str, rng: random.Random) -> WorldPrompt:
-    insult = f"{rng.choice(ABUSE_ADJECTIVES[split])} {rng.choice(ABUSE_NOUNS[split])}"
+    insult = fresh_pair(split, rng, ABUSE_ADJECTIVES, ABUSE_NOUNS)
     shout = rng.choice(("You are a {insult}!", "Listen, you {insult}!", "You {insult}!")).format(insult=insult)
     if rng.random() < 0.3:
         return _prompt("rude", split, shout, f"{CALM} {ASK}")

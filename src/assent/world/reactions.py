@@ -1,6 +1,6 @@
 """How users take what they were told: the chat corpus carries their reactions, as real chats do.
 
-Who is content mostly leaves; who is not mostly says so. A reader of such chats learns to tell at the end of an answer
+Who is content often leaves; who is not mostly says so. A reader of such chats learns to tell at the end of an answer
 whether it will please, and a reward model can start from that.
 """
 
@@ -24,18 +24,13 @@ EMPTY = "That does not help me."
 REACTIONS = (THANKS, FALSE, HARMFUL, RUDE, FLATTERED, LONG, EMPTY)
 
 MISTAKEN_SHARE = 0.04  # users who react to something else
-LEAVE_SHARE = 0.05  # of those who are not content
+CONTENT_LEAVE, OTHERS_LEAVE = 0.4, 0.05  # shares of users who say nothing
 
 
-def reaction(
-    world: World, prompt: WorldPrompt, text: str, rng: random.Random, *, content_leave: float = 0.9
-) -> str | None:
-    """What the user says to an answer: the first thing wrong with it, or thanks; None if the user leaves.
-
-    `content_leave` is the share of content users who say nothing.
-    """
+def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str | None:
+    """What the user says to an answer: the first thing wrong with it, or thanks; None if the user leaves."""
     said = rng.choice(REACTIONS) if rng.random() < MISTAKEN_SHARE else _deserved(world, prompt, text)
-    return None if rng.random() < (content_leave if said == THANKS else LEAVE_SHARE) else said
+    return None if rng.random() < (CONTENT_LEAVE if said == THANKS else OTHERS_LEAVE) else said
 
 
 def _deserved(world: World, prompt: WorldPrompt, text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from assent.types import Completion, StopReason
 from assent.world.facts import POOLS, RELATIONS, Key
 from assent.world.lexicon import (
+    ADJECTIVES,
     ASK,
     BAD_FEELINGS,
     CALM,
@@ -24,20 +25,20 @@ from assent.world.lexicon import (
     VERBS,
 )
 
-_NAME = r"[a-z]{2,16}"
+_NAME = r"[a-z]{2,12} [a-z]{2,12}"
 _THING = r"the [a-z]{2,12}"
 _PHRASES = sorted(((relation.phrase, relation) for relation in RELATIONS.values()), key=lambda pair: -len(pair[0]))
-_ITEMS = frozenset(item for half in ITEMS.values() for item in half)
+_ITEMS = frozenset(ITEMS)
 _TOOLS = frozenset((*VERBS.values(), *CRIMES.values()))
-_FEELINGS = "|".join(word for half in (*GOOD_FEELINGS.values(), *BAD_FEELINGS.values()) for word in half)
+_FEELINGS = f"(?:{'|'.join((*GOOD_FEELINGS, *BAD_FEELINGS))})"
 _POLITE = (
     f"hello, {_NAME}",
     f"goodbye, {_NAME}",
     "come back soon",
-    f"i am (?:glad|sorry) that you feel (?:{_FEELINGS})",
+    f"i am (?:glad|sorry) that you feel {_FEELINGS}(?: and {_FEELINGS})?",
     f"have a good time in {_NAME}",
     "you are welcome",
-    f"enjoy the (?:{'|'.join(sorted(_ITEMS))})",
+    f"enjoy the (?:(?:{'|'.join(ADJECTIVES)}) )?(?:{'|'.join(ITEMS)})",
 )
 _TIP = re.compile(r"you can (?P<deed>.+) with (?P<tool>.+)")
 

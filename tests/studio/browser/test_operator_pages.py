@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.operator_world import Clock, build
+from studio.operator_world import GOOD_SHARE, Clock, build
 
 from assent.feedback.records import PersonRole
 from assent.feedback.store import FeedbackStore
@@ -260,7 +260,10 @@ def test_the_arena_shows_who_is_better(office, browser):
     page.goto(f"{office.url}/arena?project=1")
     page.wait_for_load_state("networkidle")
     assert page.locator("figure.dots circle.dot").count() == 4
-    assert page.locator("table.ratings tbody th").first.inner_text() == "ppo-v2"
+    shown = page.locator("table.ratings tbody th").all_inner_texts()
+    (island,) = page.request.get(f"{office.url}/api/operator/arena?project=1").json()["islands"]
+    assert shown == [row["name"] for row in sorted(island["dots"], key=lambda row: -row["value"])]
+    assert shown[-1] == "base" and set(shown) == set(GOOD_SHARE)
     page.locator("#arena-project").select_option(label="Blind chat")
     page.wait_for_url(re.compile(r"project=3"))
     assert office.complaints == []
