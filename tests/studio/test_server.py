@@ -8,10 +8,11 @@ import os
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ from assent.studio.settings import StudioSettings
 
 ROOT = Path(__file__).parents[2]
 SERVE = "import sys; from assent.recipes.studio_command import run_studio; run_studio(store=sys.argv[1], port=0)"
+CHUNKED = (
+    b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\n\r\n1\r\na\r\n0\r\n"
+)
 
 
 @contextmanager
@@ -154,3 +159,34 @@ def test_a_killed_server_loses_nothing_that_it_acknowledged() -> None:
     row = json.loads(done.stdout.split("RESULT ", 1)[1])
     assert row["lost"] == 0 and row["unsure"] == 0 and row["errors"] == []
     assert row["acknowledged"] > 2
+
+
+@pytest.mark.parametrize("ending", [b"X-Long: " + b"a" * 200_000, b"".join(b"X-%d: a\r\n" % n for n in range(9000))])
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\nHost: localhost\r\n", CHUNKED])
+def test_a_head_or_a_trailer_without_end_is_cut_off(tmp_path: Path, start: bytes, ending: bytes) -> None:
+    _, token = prepared(tmp_path / "studio.db")
+    with studio(tmp_path / "studio.db") as (_, _, port), socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(start)
+        with suppress(ConnectionError):  # cut off while still sending
+            for at in range(0, len(ending), 10_000):
+                client.sendall(ending[at : at + 10_000])
+        told = b""
+        with suppress(ConnectionError):
+            while part := client.recv(65_536):
+                told += part
+        assert not told or re.match(rb"HTTP/1.1 40[034] ", told)
+        assert ask(port, "GET", "/api/me", token)[0] == 200
+
+
+def test_a_usual_head_and_a_large_body_pass(tmp_path: Path) -> None:
+    _, token = prepared(tmp_path / "studio.db")
+    with studio(tmp_path / "studio.db") as (_, _, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Cookie": f"assent={token[0]}", "X-Filler": "a" * 20_000}
+        for _ in range(3):  # on one connection: the count begins anew with every request
+            connection.request("GET", "/", headers=headers)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status in (200, 303)
+        connection.close()
+        assert ask(port, "POST", "/api/nothing", token, {"text": "a" * 500_000})[0] == 404

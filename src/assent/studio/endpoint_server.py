@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from assent.errors import BackendError, ConfigError
+from assent.studio.corked import CorkedProtocol
 from assent.studio.writing_queue import WritingQueue
 
 _GRACE_S = 3  # how long answers under way may go on after a request to stop
@@ -35,7 +36,7 @@ def run_endpoint(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str]
     listening = _listen(host, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False,
-        lifespan="on", h11_max_incomplete_event_size=1 << 16,
+        lifespan="on", http=CorkedProtocol,
     )  # fmt: skip
     try:
         asyncio.run(_serve(_Server(config), listening, app.state.queue, on_ready))

@@ -15,14 +15,13 @@ from assent.errors import ConfigError
 from assent.feedback.records import PersonRole
 from assent.feedback.store import FeedbackStore
 from assent.studio.app import create_app
-from assent.studio.corked import CorkedH11Protocol
+from assent.studio.corked import CorkedProtocol
 from assent.studio.settings import StudioSettings
 
 _ADMIN_LINK_S = 86400.0
 _GRACE_S = 5
 _KEEP_ALIVE_S = 65
 _MOST_CONNECTIONS = 4096
-_LONGEST_HEAD_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
         create_app(store, settings), log_level="warning", access_log=False, server_header=False, lifespan="off",
         ws="none", proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies),
         limit_concurrency=_MOST_CONNECTIONS, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
-        h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES, http=CorkedH11Protocol,
+        http=CorkedProtocol,
     )  # fmt: skip
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:
