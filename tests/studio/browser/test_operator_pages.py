@@ -19,6 +19,7 @@ from studio.operator_world import GOOD_SHARE, Clock, build
 
 from assent.feedback.records import PersonRole
 from assent.feedback.store import FeedbackStore
+from assent.recipes.saving import write_curve
 from assent.rundir import RunDir
 
 SCRIPT = Path(__file__).parent / "operator_process.py"
@@ -236,6 +237,33 @@ def test_a_running_run_grows_before_ones_eyes(office, browser):
     assert "reward 40" not in page.locator("#curves .readout").first.inner_text()
     assert "step 40" in page.locator("#curves .readout").first.inner_text()
     assert office.complaints == []
+    page.context.close()
+
+
+def test_what_choosing_saved_is_drawn_as_two_curves_with_their_intervals(office, browser):
+    rows = [
+        {f"accuracy_{arm}{end}": 0.7 + gain * n / 7 + width for arm, gain in (("random", 0.05), ("chosen", 0.1))
+         for end, width in (("", 0.0), ("_low", -0.02), ("_high", 0.02))}
+        for n in range(8)
+    ]  # fmt: skip
+    write_curve(office.run.path.parent / "asking", rows, labels=[50 * (n + 1) for n in range(8)])
+    page = office.page(browser)
+    page.goto(f"{office.url}/runs/world/asking")
+    chart = page.locator("#curves figure.chart").first
+    chart.locator("polyline.line").first.wait_for()
+    assert (chart.locator("polyline.line").count(), chart.locator("polygon.band").count()) == (2, 2)
+    for band in chart.locator("polygon.band").all():
+        box = band.bounding_box()
+        assert box and box["width"] > 200 and box["height"] > 20
+    assert chart.locator("text.label").all_text_contents() == ["at random", "chosen"]
+    frame = chart.locator(".chart-frame").bounding_box()
+    for label in chart.locator("text.label").all():
+        box = label.bounding_box()
+        assert box and frame and box["x"] + box["width"] <= frame["x"] + frame["width"]
+    chart.locator(".chart-frame").focus()
+    page.keyboard.press("End")
+    assert "400" in chart.locator(".readout").inner_text()
+    assert page.evaluate(STICKING_OUT) == [] and office.complaints == []
     page.context.close()
 
 

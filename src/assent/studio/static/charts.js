@@ -205,7 +205,8 @@ export class LineChart {
     let first = Math.min(...all.map((point) => point[0])), last = Math.max(...all.map((point) => point[0]));
     if (first === last) { first -= 1; last += 1; }
     const names = series.length > 1;
-    const left = 44, right = frame.width - (names ? 62 : 10), top = 10, bottom = frame.height - 24;
+    const longest = Math.max(...series.map((one) => one.name.length));
+    const left = 44, right = frame.width - (names ? Math.max(62, 16 + 7.5 * longest) : 10), top = 10, bottom = frame.height - 24;
     const x = (value) => left + ((right - left) * (value - first)) / (last - first);
     const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
     const path = (points) => points.map(([px, py]) => `${x(px).toFixed(1)},${y(py).toFixed(1)}`).join(" ");
