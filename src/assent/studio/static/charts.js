@@ -206,7 +206,7 @@ export class LineChart {
     if (first === last) { first -= 1; last += 1; }
     const names = series.length > 1;
     const longest = Math.max(...series.map((one) => one.name.length));
-    const left = 44, right = frame.width - (names ? Math.max(62, 16 + 7.5 * longest) : 10), top = 10, bottom = frame.height - 24;
+    const left = 44, right = frame.width - (names ? Math.max(62, 16 + 8 * longest) : 10), top = 10, bottom = frame.height - 24;
     const x = (value) => left + ((right - left) * (value - first)) / (last - first);
     const y = (value) => bottom - ((bottom - top) * (value - low)) / (high - low);
     const path = (points) => points.map(([px, py]) => `${x(px).toFixed(1)},${y(py).toFixed(1)}`).join(" ");
