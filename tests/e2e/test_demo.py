@@ -57,6 +57,15 @@ def test_every_model_of_the_demo_is_left_with_a_card(report: tuple[Path, dict]) 
         assert (report[0] / name / "model.safetensors").is_file() and (report[0] / name / "README.md").is_file()
 
 
+def test_the_demo_can_be_watched_as_a_run(report: tuple[Path, dict]) -> None:
+    rows = [json.loads(line) for line in (report[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(
+        {"reward", "kl", "gold"} <= set(row) for row in rows
+    )
+    status = json.loads((report[0] / "status.json").read_text())
+    assert (status["state"], status["step"], status["total"]) == ("finished", 6, 6)
+
+
 def test_a_second_demo_over_the_first_needs_overwrite(
     report: tuple[Path, dict], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from running import TINY_SHAPE, worked
 from serving_processes import PASSWORD, served
 
 from assent.cli import COMMANDS, GROUPS, build_parser
-from assent.recipes.studio_client import PASSWORD_VARIABLE
+from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -72,6 +72,20 @@ def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, mon
                 studio = running.enter_context(served([*command, "--port", "0"])) or studio
                 continue
             worked(*(studio if word.startswith("http://127.0.0.1") else word for word in command), *small)
+            if command[0] == "collect" and page == "README.md":
+                _answer_what_was_collected(studio)
+
+
+def _answer_what_was_collected(studio: str) -> None:
+    """What people do between two commands of the README."""
+    with StudioClient(studio) as client:
+        client.sign_in("admin")
+        project = client.project("preferences")
+        for number in range(4):
+            (shown, *_), _left = client.next_items(project)
+            client.answer(
+                shown, "pairwise", {"strength": 1 + number % 3}, key=f"between-{number:08d}", time_taken_ms=900
+            )
 
 
 def test_the_page_of_commands_shows_every_command() -> None:

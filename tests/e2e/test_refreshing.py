@@ -62,3 +62,21 @@ def test_a_refresh_gives_waiting_questions_new_places_and_keeps_what_they_show(s
 
 def _without(item: dict[str, object], names: tuple[str, ...]) -> str:
     return json.dumps({name: value for name, value in item.items() if name not in names})
+
+
+def test_what_a_project_that_is_there_does_not_have_is_refused(studio: str) -> None:
+    worked(*collect(studio, settings=("batch=first", "questions=4", "overlap=2")))
+    worked(*collect(studio, settings=("batch=second", "questions=4", "seed=2")))  # the project keeps its own
+    refused = assent(*collect(studio, settings=("batch=third", "questions=4", "overlap=5")))
+    assert refused.code == 2 and "there already, with overlap=2 and not 5" in refused.err
+    with StudioClient(studio) as client:
+        client.sign_in("admin", PASSWORD)
+        assert {item["key"].split(".")[0] for item in client.queue(client.project("preferences"))} == {
+            "first",
+            "second",
+        }
+
+
+def test_a_wrong_account_is_named(studio: str) -> None:
+    refused = assent(*collect(studio, settings=("admin=nora",)))
+    assert refused.code == 2 and 'cannot sign in as "nora"' in refused.err and "Traceback" not in refused.err

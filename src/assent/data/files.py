@@ -176,7 +176,7 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise DataError(f"broken JSON: {error.msg} at {line}column {error.colno}") from error
+        raise DataError(f"broken JSON: {error.msg.removesuffix(' at')} at {line}column {error.colno}") from error
     except RecursionError as error:
         raise DataError("broken JSON: it is nested too deeply") from error
     except ValueError as error:

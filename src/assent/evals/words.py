@@ -176,6 +176,9 @@ def _loss_headline(evidence: Evidence) -> Headline:
     if len(values := _values(evidence.curves.get("ppo", ()), "reward")) > 1:
         deck = f"Mean reward of the rollouts over {len(values)} PPO steps, in {duration(evidence.wall_s)}."
         return Headline(title=f"Reward from {number(values[0])} to {number(values[-1])}", deck=deck)
+    for stage, name in LOSS_STAGES:
+        if values := _values(evidence.curves.get(stage, ()), "loss"):
+            return Headline(title=f"Training loss {number(values[0])}", deck=f"{name}, a single step: nothing to draw.")
     return Headline(title=evidence.title, deck="This run left no measurements to show.")
 
 

@@ -100,16 +100,29 @@ class Overlap(Protocol):
     """How many people are asked about an item: `overlap`, and up to `adaptive_overlap` where they do not agree."""
 
     @property
+    def model_fields_set(self) -> set[str]: ...
+    @property
     def overlap(self) -> int: ...
     @property
     def adaptive_overlap(self) -> int: ...
 
 
 def open_project(studio: StudioClient, name: str, asking: AskingSettings, overlap: Overlap) -> int:
-    """The project of that name, made if it is not there: pairs for two completions a question, else rankings."""
+    """The project of that name, made if it is not there: pairs for two completions a question, else rankings.
+
+    ConfigError where one is asked for that the project, which is there already, does not have.
+    """
     mode = "pairwise" if asking.shown == 2 else "ranking"
     limits = {"overlap": overlap.overlap, "adaptive_overlap": overlap.adaptive_overlap}
-    return studio.project(name, {"mode": mode, **limits})
+    project = studio.project(name, {"mode": mode, **limits})
+    kept = studio.get(f"/api/projects/{project}")["settings"]
+    for setting in sorted(overlap.model_fields_set & set(limits)):
+        if kept[setting] != limits[setting]:
+            raise ConfigError(
+                f'the project "{name}" is there already, with {setting}={kept[setting]} and not {limits[setting]}',
+                where=setting, now="Change it on the project's page, leave the setting away, or name another project.",
+            )  # fmt: skip
+    return project
 
 
 def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
@@ -158,7 +171,7 @@ class Collector:
             keep_asked(remember, {prompt_key(item.prompt): item.serves for item in items})
         added, known = studio.add_items(project, items)
         already = f" ({known} were there already)" if known else ""
-        self.display.say(f"{added} questions wait in the studio{already}")
+        self.display.say(f"{added} questions added to the studio's queue{already}")
         return added
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from assent.evals.intervals import Interval
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
 from assent.lineage import Lineage, parent, write_model_card
+from assent.metrics import Metrics
 from assent.recipes.main_job import MainJob, MainJobSettings, Outcome, Place
 from assent.recipes.models import MachineOptions
 from assent.recipes.progress import Display
@@ -70,18 +72,31 @@ def run_demo(
     jobs: list[MainJob] = []
     with (
         RunDir.create(
-            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(), total=seeds, overwrite=overwrite
+            out,
+            kind="demo",
+            settings=as_dict(settings),
+            lineage=lineage.to_dict(),
+            total=seeds * settings.ppo.iterations,
+            overwrite=overwrite,
         ) as run,
         StopRequest() as stop,
     ):
+        iterations = count(1)
+
+        def record(row: Metrics) -> None:
+            step = next(iterations)
+            run.metrics.append(step, row)
+            run.set_status("running", step=step)
+
         for seed in range(seeds):
             if seeds > 1:
                 display.say(f"seed {seed + 1} of {seeds}")
             folder = out if seed == 0 else out / f"seed-{seed}"
-            place = Place(world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop)
+            place = Place(
+                world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop, record=record
+            )
             jobs.append(MainJob(settings, place, seed=seed))
             outcomes.append(jobs[-1].run())
-            run.set_status("running", step=seed + 1)
         evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
         path = write_report(evidence, out)
         _cards(out, lineage, evidence)

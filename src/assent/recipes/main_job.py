@@ -6,7 +6,7 @@ One call runs one seed and gives back everything the report shows of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +103,7 @@ class Place:
     out: Path
     display: Display
     stop: StopRequest | None = None
+    record: Callable[[Metrics], None] = lambda row: None  # every iteration of PPO, as it is done
 
 
 def _other_arms(
@@ -177,7 +178,12 @@ class MainJob:
         self.outcome.stage_s[name] = time.monotonic() - start
 
     def _watch(self, stage: Stage) -> Watch:
-        return Watch(on_tick=stage.on_tick, stop=self.place.stop)
+        def on_tick(done: int, total: int, row: Metrics | None) -> None:
+            stage.on_tick(done, total, row)
+            if row and "reward" in row:
+                self.place.record(row)
+
+        return Watch(on_tick=on_tick, stop=self.place.stop)
 
     def _fine_tune(self, model: LanguageModel) -> None:
         settings = self.settings

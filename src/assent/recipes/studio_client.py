@@ -58,7 +58,10 @@ class StudioClient:
             raise ConfigError(
                 "no password for the studio", where=PASSWORD_VARIABLE, now="Put it into this environment variable."
             )
-        self._csrf = str(self.post("/api/sign-in", {"name": name, "password": secret})["csrf"])
+        try:
+            self._csrf = str(self.post("/api/sign-in", {"name": name, "password": secret})["csrf"])
+        except StoreError as error:
+            raise StoreError(f'cannot sign in as "{name}": {error.what}', where=error.where, now=error.now) from None
         return self
 
     def join(self, token: str, name: str, password: str) -> Self:
