@@ -105,7 +105,7 @@ COMMANDS = {
         help="write a project's judgement to a file, for training or for other tools",
         example="assent feedback export --store judgement.db --project helpful --format trl --out trl.jsonl",
         entry="assent.recipes.feedback_commands:run_feedback_export",
-        flags=("store", "project", "out", "format", "set", "settings", "overwrite"),
+        flags=("store", "project", "written", "written_format", "set", "settings", "replace"),
         door="files",
     ),
     "feedback stats": Command(
@@ -119,7 +119,7 @@ COMMANDS = {
         help="write a project's comparisons, to train reward models and policies on",
         example="assent feedback pairs --store judgement.db --project helpful --out pairs.jsonl",
         entry="assent.recipes.feedback_commands:run_feedback_pairs",
-        flags=("store", "project", "out", "set", "settings", "overwrite"),
+        flags=("store", "project", "written", "set", "settings", "replace"),
         door="files",
     ),
     "collect": Command(
@@ -197,6 +197,23 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--project",),
         {"metavar": "NAME", "help": "the project in the store (needed where there are several)"},
     ),
+    "written": (
+        ("--out",),
+        {
+            "required": True,
+            "metavar": "FILE",
+            "help": "the file to write: .jsonl, .json, .csv or .parquet",
+        },
+    ),
+    "written_format": (
+        ("--format",),
+        {
+            "metavar": "NAME",
+            "help": "what a row holds: pairs (the default), trl, trl-conversational, rankings, ratings, "
+            "demonstrations, corrections, red-team, label-studio, events",
+        },
+    ),
+    "replace": (("--overwrite",), {"action": "store_true", "help": "replace a file that is there"}),
     "out_file": (("--out",), {"metavar": "FILE", "help": "also write the figures here, as JSON"}),
     "host": (("--host",), {"metavar": "HOST", "help": "address to listen on (default: 127.0.0.1)"}),
     "port": (("--port",), {"type": int, "metavar": "PORT", "help": "port to listen on"}),

@@ -157,7 +157,7 @@ class MainJob:
         self._ppo("ppo", base, reward, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
-        with self._stage("DPO; PPO, KL weight 0", 1, unit="arms") as stage:
+        with self._stage("DPO and no KL (beside)", 1, unit="arms") as stage:
             self.outcome.add(beside.result())
             stage.advance()
         return self.outcome

@@ -66,7 +66,7 @@ export class Desk {
     byId("judgement").replaceChildren(controls.node);
     byId("bar").hidden = false;
     byId("heading").textContent = TASKS[this.modeName](item.shown.length);
-    byId("left").textContent = this.queue.left === null ? "" : `${this.queue.left.toLocaleString("en")} left in all`;
+    byId("left").textContent = this.queue.left === null ? "" : `${this.queue.left.toLocaleString("en")} answers wanted from all`;
     view.settle();
     scrollTo({ top: 0, behavior: "instant" });
     this.since = document.hidden ? null : performance.now();
