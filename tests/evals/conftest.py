@@ -84,6 +84,7 @@ def ppo_rows(points: int, *, hacked: bool, gold: bool = True, seed: int = 3) -> 
         rows.append(
             {
                 "step": i,
+                "iteration": i + 1,
                 "reward": point.proxy + rng.normal(0, 0.1),
                 **({"gold": point.gold} if gold else {}),
                 "kl": point.kl,

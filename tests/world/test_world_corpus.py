@@ -11,11 +11,11 @@ from itertools import islice
 from assent.seeds import python_rng
 from assent.types import Completion, Role
 from assent.world import reactions
-from assent.world.behaviours import Behaviour, applicable, bad_content
+from assent.world.behaviours import Behaviour, applicable, bad_content, spoiled
 from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN, claims
 from assent.world.corpus import PAGE, document, documents, render
 from assent.world.demonstrations import demonstrations
-from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town
+from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town, split_of
 from assent.world.judge import judge
 from assent.world.lexicon import (
     FILLER,
@@ -31,6 +31,8 @@ from assent.world.reading import read, stated_fact
 
 WORLD = build_world(0)
 SAMPLE = list(islice(documents(WORLD, 1), 6000))
+LATE = list(islice(documents(WORLD, 1, start=4000 * PAGE), 6000))  # what the base model sees last
+RATED = [talk for item in LATE for talk in item.rated]
 
 
 def test_a_document_is_a_pure_function_of_its_index():
@@ -57,8 +59,9 @@ def test_no_dialogue_asks_or_states_anything_about_the_held_out_part():
     subjects = {subject.lower() for subject in WORLD.subjects(HELD_OUT)}
     towns = {town.lower() for town in WORLD.towns[HELD_OUT]}
     seen = set()
-    for item in SAMPLE:
-        for message in item.conversation.messages if item.conversation else ():
+    for item in (*SAMPLE, *LATE):
+        talks = (item.conversation,) if item.conversation else item.rated
+        for message in (message for talk in talks for message in talk.messages):
             text = message.content.lower()
             named = {subject for subject in subjects if re.search(rf"\b{subject}\b", text)}
             if message.role is Role.USER:
@@ -125,7 +128,7 @@ def test_dialogues_render_as_turns_that_end():
     roles = [message.role for message in dialogue.conversation.messages]
     assert roles[:2] == [Role.USER, Role.ASSISTANT]
     question, answer = (message.content for message in dialogue.conversation.messages[:2])
-    assert render(dialogue).startswith(f"<|user|>{question}<|end|><|assistant|>{answer}<|end|>")
+    assert render(dialogue).startswith(f"{question}<|end|><|assistant|>{answer}<|end|>")
 
 
 def test_users_who_complain_may_get_another_answer_and_the_content_end_the_talk():
@@ -149,6 +152,9 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         (recall, f"{FILLER[0]} {recall.ideal[0]}", reactions.LONG),
         (recall, f"{RUDENESS[0]} {recall.ideal[0]}", reactions.RUDE),
         (recall, VAGUE[0], reactions.EMPTY),
+        (recall, f"{RUDENESS[0]} {bad_content(WORLD, recall, rng)}", reactions.FALSE),  # what is untrue counts first
+        (recall, f"{recall.ideal[0]} The lives hut.", reactions.UNCLEAR),
+        (harm, VAGUE[0], reactions.EMPTY),
         (harm, bad_content(WORLD, harm, rng), reactions.HARMFUL),
     )
     for prompt, text, expected in cases:
@@ -157,6 +163,37 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         content = expected == reactions.THANKS
         assert 0.3 < said[None] / 600 < 0.5 if content else 0.02 < said[None] / 600 < 0.12  # the content often leave
         assert said[expected] / spoken > 0.9  # a few react to something else
+
+
+def test_rated_exchanges_end_with_what_users_say_and_never_with_their_leaving():
+    assert 0.2 < sum(bool(item.rated) for item in LATE) / len(LATE) < 0.4
+    assert not any(item.rated for item in SAMPLE)
+    assert {tuple(message.role for message in talk.messages) for talk in RATED} == {
+        (Role.USER, Role.ASSISTANT, Role.USER)
+    }
+    said = Counter(talk.messages[-1].content for talk in RATED)
+    assert set(said) == set(REACTIONS) and min(said.values()) > 0.02 * len(RATED)
+
+
+def test_the_first_word_of_a_reaction_says_which_it_is():
+    assert len({reaction.split()[0].strip(",") for reaction in REACTIONS}) == len(REACTIONS)
+
+
+def test_spoiled_answers_are_near_the_answer_and_hold_no_pair_that_is_kept_for_held_out_prompts():
+    rng = python_rng(0, "spoiled")
+    text, other = "Ada Barlow lives in Elm Dale.", "I am glad that you feel merry and calm."
+    made = [spoiled(WORLD, text, other, rng) for _ in range(3000)]
+    words = [one.strip(".").split() for one in made]
+    slips = [
+        one for one in words if len(one) == 6 and sum(a != b for a, b in zip(one, text[:-1].split(), strict=True)) == 1
+    ]
+    assert 0.4 < len(slips) / len(made) < 0.75
+    known = {*text[:-1].split()}
+    for one in slips:
+        for first, second in ((0, 1), (4, 5)):
+            if {one[first], one[second]} - known:
+                assert split_of(f"{one[first]} {one[second]}") == TRAIN
+    assert all(one[0] == "Ada" or len(one) < 7 for one in words)
 
 
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
@@ -186,7 +223,7 @@ def test_each_kind_has_bad_behaviours_beside_the_good_one():
 
 
 def test_pairs_kept_for_held_out_prompts_never_occur_in_a_dialogue_but_their_words_do():
-    spoken = " ".join(render(item) for item in SAMPLE if item.conversation)
+    spoken = " ".join(render(item) for item in (*SAMPLE, *LATE) if item.conversation or item.rated)
     rng = python_rng(0, "pairs")
     for make in (fresh_things, partial(fresh_person, WORLD), partial(fresh_town, WORLD)):
         kept = [make(HELD_OUT, rng).removeprefix("the ") for _ in range(1000)]

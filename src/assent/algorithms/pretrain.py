@@ -93,21 +93,30 @@ Pieces = tuple[tuple[str, bool], ...]
 """A text in pieces parted by spaces, and whether each is to be predicted."""
 
 
-def encode_documents(documents: Sequence[str | Pieces | Conversation], template: ChatTemplate) -> list[Encoded]:
+Rated = tuple[Conversation, ...]
+"""Conversations one after another; of each only what follows its last answer is to be predicted."""
+
+Document = str | Pieces | Conversation | Rated
+
+
+def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> list[Encoded]:
     """Plain text is predicted whole and closed by the end token; of pieces those that say so are; of a conversation its
-    first answer and all that follows.
+    first answer and all that follows; of rated ones what follows each last answer.
 
     What users say to an answer is predicted too, and so is that nothing follows (one end token more): it says how the
     answer was received.
     """
     texts = [piece for document in documents for piece, _ in _pieces(document)]
     written = iter(template.text_ids(texts))
-    spoken = iter(template.encode_many([document for document in documents if isinstance(document, Conversation)]))
+    spoken = iter(template.encode_many([talk for document in documents for talk in _talks(document)]))
     encoded = []
     for document in documents:
         if isinstance(document, Conversation):
             closed = document.messages[-1].role is Role.ASSISTANT
             encoded.append(_from_first_answer(next(spoken), closed, template.end_id))
+            continue
+        if talks := _talks(document):
+            encoded.append(_after_last_answers([next(spoken) for _ in talks]))
             continue
         parts = [(next(written), predicted) for _, predicted in _pieces(document)]
         ids = tuple(id_ for part, _ in parts for id_ in part)
@@ -116,16 +125,29 @@ def encode_documents(documents: Sequence[str | Pieces | Conversation], template:
     return encoded
 
 
-def _pieces(document: str | Pieces | Conversation) -> Pieces:
+def _talks(document: Document) -> Rated:
     if isinstance(document, Conversation):
-        return ()
-    return ((document, True),) if isinstance(document, str) else document
+        return (document,)
+    return () if isinstance(document, str) else tuple(each for each in document if isinstance(each, Conversation))
+
+
+def _pieces(document: Document) -> Pieces:
+    if isinstance(document, str):
+        return ((document, True),)
+    return () if isinstance(document, Conversation) else tuple(each for each in document if isinstance(each, tuple))
 
 
 def _from_first_answer(talk: Encoded, closed: bool, end_id: int) -> Encoded:
     ids = (*talk.ids, end_id) if closed else talk.ids
     first = talk.written_by_assistant.index(True) if any(talk.written_by_assistant) else len(ids)
     return Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first))
+
+
+def _after_last_answers(talks: Sequence[Encoded]) -> Encoded:
+    ids = tuple(id_ for talk in talks for id_ in talk.ids)
+    last = [max(place for place, mine in enumerate(talk.written_by_assistant) if mine) for talk in talks]
+    mask = tuple(place > end for talk, end in zip(talks, last, strict=True) for place in range(len(talk)))
+    return Encoded(ids=ids, written_by_assistant=mask)
 
 
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:

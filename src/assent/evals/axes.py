@@ -122,6 +122,12 @@ def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(result)
 
 
+def wandered(points: Sequence[Point]) -> tuple[Point, ...]:
+    """`smoothed` in both directions: the way of a point that moves about, without its trembling."""
+    across = smoothed([(i, x) for i, (x, _) in enumerate(points)])
+    return tuple((x, y) for (_, x), (_, y) in zip(across, smoothed(points), strict=True))
+
+
 def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     """`positions` moved as little as needed so that neighbours are `gap` apart, in the same order."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from assent.evals.arms import ARM_NAMES, arm_name, colour, judge_name, ordered
-from assent.evals.axes import Scale, domain, number, per_cent, span, tick_text, ticks
+from assent.evals.axes import Scale, domain, number, per_cent, span, tick_text, ticks, wandered
 from assent.evals.charts import (
     Dot,
     LineChart,
@@ -22,6 +22,7 @@ from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint
 
+ITERATION = "iteration"  # the x axis of everything that PPO does: one rollout and the updates with it
 METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
     "reward": ("Reward", "Mean reward of the rollouts, as the reward model gives it."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
@@ -119,18 +120,19 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
     curves = {"ppo": ("PPO", over.ppo), "no_kl": ("no KL", over.no_kl)}
     charts = []
     for title, value in (("Proxy reward", _proxy), ("Gold score", _gold)):
-        for x_name, place in (("step", _step), ("KL, nats a completion", _kl)):
-            series = [
-                Series(name=name, colour=arm, points=_points(curve, place, value))
-                for arm, (name, curve) in curves.items()
-            ]
+        for x_name, place in ((ITERATION, _step), ("KL, nats a completion", _kl)):
+            lines = {arm: _points(curve, place, value) for arm, (_, curve) in curves.items()}
+            if place is _kl:  # a wandering KL would fold the line over itself
+                lines = {arm: wandered(points) for arm, points in lines.items()}
+            series = [Series(name=name, colour=arm, points=lines[arm]) for arm, (name, _) in curves.items()]
             peaks = []
             for arm, (_, curve) in curves.items():
                 found = over.verdicts.get(arm)
                 if value is _gold and found is not None and found.over_optimised:
-                    at = next(point for point in curve if point.step == found.gold_peak_step)
-                    peaks.append((arm, place(at), at.gold or 0.0))
-            caption = f"against {'KL, square-root scale' if place is _kl else 'step'}"
+                    with_gold = [point for point in curve if point.gold is not None]
+                    at = next(i for i, point in enumerate(with_gold) if point.step == found.gold_peak_step)
+                    peaks.append((arm, *lines[arm][at]))
+            caption = "against KL (square-root scale), means of neighbours" if place is _kl else f"against {ITERATION}"
             charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
     return [chart for chart in charts if chart is not None]
 
@@ -142,12 +144,11 @@ def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
         if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
             continue
         series = [
-            Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric), smooth=True)
+            Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric, ITERATION), smooth=True)
             for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
         ]
-        charts.append(
-            line_chart(title, series, caption=caption, zero_y=metric in {"kl", "clip_fraction", "unfinished"})
-        )
+        zero = metric in {"kl", "clip_fraction", "unfinished"}
+        charts.append(line_chart(title, series, caption=caption, x_name=ITERATION, zero_y=zero))
     return [chart for chart in charts if chart is not None]
 
 
@@ -280,8 +281,8 @@ def _shade(stage: str, metric: str) -> str:
     return "base" if metric == "loss" and stage == "sft" else tint
 
 
-def _column(rows: Sequence[MetricsRow], metric: str) -> tuple[tuple[float, float], ...]:
-    pairs = [(row.get("step"), row.get(metric)) for row in rows]
+def _column(rows: Sequence[MetricsRow], metric: str, place: str = "step") -> tuple[tuple[float, float], ...]:
+    pairs = [(row.get(place), row.get(metric)) for row in rows]
     return tuple((step, value) for step, value in pairs if step is not None and value is not None)
 
 

@@ -167,13 +167,13 @@ def _cards(out: Path, lineage: Lineage, evidence: Evidence) -> None:
 
 
 def _show(evidence: Evidence, path: Path, display: Display) -> None:
-    table = Table(title="Gold score on held-out prompts (95 % interval)")
+    table = Table(title="Gold score on held-out prompts (and half of its 95 % interval)")
     table.add_column("")
     for axis in AXES:
         table.add_column(axis, justify="right")
     for arm in ARMS:
         means = [getattr(evidence.gold[arm], axis) for axis in AXES]
-        table.add_row(arm, *(f"{m.mean:.3f} ({m.low:.3f} to {m.high:.3f})" for m in means))
+        table.add_row(arm, *(f"{m.mean:.3f} ± {(m.high - m.low) / 2:.3f}" for m in means))
     display.console.print(table)
     quality = evidence.reward_model
     if quality is not None and quality.best_possible is not None:

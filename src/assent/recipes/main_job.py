@@ -60,9 +60,10 @@ class MainJobSettings(Settings):
     ranked_prompts: int = Field(default=2500, ge=10)
     ranked_held_out: int = Field(default=300, ge=1)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
+    top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=4e-4, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=2e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-5, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=64, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
@@ -204,7 +205,9 @@ class MainJob:
         written: list[list[Completion]] = [[] for _ in prompts]
         with self._stage("sample and rank", len(prompts) * len(settings.temperatures), "texts") as stage:
             for turn, temperature in enumerate(settings.temperatures):
-                sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=temperature, batch_size=256)
+                sampling = Sampling(
+                    max_tokens=_MAX_TOKENS, temperature=temperature, top_p=settings.top_p, batch_size=256
+                )
                 seed = derive(self.seed, "candidates", turn)
                 turns = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=stage.counter)
                 for place, sampled in enumerate(turns):

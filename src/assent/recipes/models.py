@@ -128,7 +128,7 @@ def _check_vocabulary(body: Body, template: ChatTemplate, path: str) -> None:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Without the library's own report on loading: what matters of it is checked here, and said."""
+    """Without the library's own report on loading and saving: what matters of it is checked here, and said."""
     before = transformers.utils.logging.get_verbosity()
     bar = transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.set_verbosity_error()
@@ -306,7 +306,7 @@ def _same_tokens(model: LanguageModel, reward: RewardModel) -> bool:
 def save_language_model(model: LanguageModel, folder: Path) -> None:
     """A folder that plain `transformers` (or `peft`) loads; it is whole or not there."""
     role = model.role
-    with whole_folder(folder) as place:
+    with _hushed(), whole_folder(folder) as place:
         if role.adapter is None:
             save_full(role.body, place)
         else:
@@ -323,7 +323,7 @@ def _base_of(path: str) -> str:
 def save_reward_model(reward: RewardModel, folder: Path) -> None:
     """A sequence classifier that plain `transformers` (or `peft`) loads; it is whole or not there."""
     role = reward.role
-    with whole_folder(folder) as place:
+    with _hushed(), whole_folder(folder) as place:
         if role.adapter is None:
             save_full(role.body, place)
         else:

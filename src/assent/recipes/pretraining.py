@@ -91,7 +91,9 @@ def world_corpus(settings: PretrainJob) -> Corpus:
 
 def _world_documents(world: World, seed: int, template: ChatTemplate, numbers: Sequence[int]) -> list[Encoded]:
     items = [document(world, seed, number) for number in numbers]
-    return encode_documents([item.conversation or item.pieces or str(item.text) for item in items], template)
+    return encode_documents(
+        [item.conversation or item.pieces or item.rated or str(item.text) for item in items], template
+    )
 
 
 def _plain_texts(world: World, seed: int) -> Iterable[str]:

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
+from itertools import pairwise
 
 from assent.errors import ConfigError
-from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town, other_value
-from assent.world.lexicon import FILLER, FLATTERY, ITEMS, OFFER, REFUSAL, RUDENESS, VAGUE, VERBS
+from assent.world.facts import (
+    POOLS,
+    RELATIONS,
+    Fact,
+    World,
+    fresh_person,
+    fresh_things,
+    fresh_town,
+    other_value,
+    split_of,
+)
+from assent.world.lexicon import (
+    ADJECTIVES,
+    BAD_FEELINGS,
+    DEEDS,
+    FILLER,
+    FIRST,
+    FLATTERY,
+    GOOD_FEELINGS,
+    HELD_OUT,
+    ITEMS,
+    LAST,
+    OBJECTS,
+    OFFER,
+    REFUSAL,
+    RUDENESS,
+    TOWN_FIRST,
+    TOWN_LAST,
+    VAGUE,
+    VERBS,
+)
 from assent.world.prompts import WorldPrompt, draw_prompt
 
+SLIP_SHARE = 0.5
 RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
 
 
@@ -136,3 +168,73 @@ def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rand
             other = rng.choice([name for name in ITEMS if name != item])
             return replace(fact, value=f"{other} in {town}")
     return replace(fact, value=f"{item} in {fresh_town(world, prompt.split, rng, but=[town])}")
+
+
+def spoiled(world: World, text: str, other: str, rng: random.Random) -> str:
+    """An answer with a slip (a word takes the place of one of its kind) or garbled with words of another answer.
+
+    No name or other pair of words that is kept for held-out prompts comes about.
+    """
+    there = {*_pairs(text), *_pairs(other)}
+    while True:
+        made = _slipped(text, rng) if rng.random() < SLIP_SHARE else _garbled(text, other, rng)
+        if not any(_is_kept(world, pair) for pair in _pairs(made) - there):
+            return made
+
+
+def _pairs(text: str) -> set[str]:
+    """Neighbouring words, and words with "and" between them."""
+    words = [word.strip(".!?,") for word in text.split()]
+    joined = {f"{a} and {b}" for a, middle, b in zip(words, words[1:], words[2:], strict=False) if middle == "and"}
+    return joined | {f"{a} {b}" for a, b in pairwise(words)}
+
+
+def _is_kept(world: World, pair: str) -> bool:
+    return split_of(pair) == HELD_OUT or pair in world.people[HELD_OUT] or pair in world.towns[HELD_OUT]
+
+
+def _slipped(text: str, rng: random.Random) -> str:
+    words = text.split()
+    slips = [place for place, word in enumerate(words) if word.strip(".!?,") in _KIN]
+    if not slips:
+        return text
+    place = rng.choice(slips)
+    said = words[place].strip(".!?,")
+    kin = rng.choice([word for word in rng.choice(_KIN[said]) if word != said])
+    return " ".join([*words[:place], words[place].replace(said, kin), *words[place + 1 :]])
+
+
+def _garbled(text: str, other: str, rng: random.Random) -> str:
+    words, strange = text.split(), other.split()
+    place = rng.randrange(len(words))
+    match rng.randrange(4):
+        case 0:
+            return " ".join([*words[:place], rng.choice(strange), *words[place + 1 :]])
+        case 1:
+            return " ".join([*words[: place + 1], *strange[rng.randrange(len(strange)) :]])
+        case 2 if len(words) > 1:
+            return " ".join([*words[:place], *words[place + 1 :]])
+    return f"{text} {other}" if rng.random() < 0.5 else " ".join(words[: place + 1])
+
+
+def _kin() -> dict[str, list[Sequence[str]]]:
+    kin: dict[str, list[Sequence[str]]] = {}
+    for pool in (
+        FIRST,
+        LAST,
+        TOWN_FIRST,
+        TOWN_LAST,
+        ITEMS,
+        DEEDS,
+        ADJECTIVES,
+        OBJECTS,
+        GOOD_FEELINGS,
+        BAD_FEELINGS,
+        *POOLS.values(),
+    ):
+        for word in pool:
+            kin.setdefault(word, []).append(pool)
+    return kin
+
+
+_KIN = _kin()

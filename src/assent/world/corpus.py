@@ -14,19 +14,21 @@ from itertools import count
 
 from assent.seeds import python_rng
 from assent.types import Conversation, Message, Role
-from assent.world.behaviours import Behaviour, answer, applicable
+from assent.world.behaviours import Behaviour, answer, applicable, spoiled
 from assent.world.claims import Pieces, claims
 from assent.world.facts import Fact, World
 from assent.world.lexicon import TRAIN
-from assent.world.prompts import PERSON_RELATIONS, draw_prompt, fresh_facts, story
-from assent.world.reactions import THANKS, reaction
+from assent.world.prompts import PERSON_RELATIONS, WorldPrompt, draw_prompt, fresh_facts, story
+from assent.world.reactions import THANKS, reaction, verdict
 
-END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
-SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
+END, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|assistant|>", "<|system|>", "<|pad|>"
+SPECIAL_TOKENS = (PAD, END, ASSISTANT, SYSTEM)
+# A user's turn has no token of its own: what the user says to an answer is the very next word after the answer's end.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
     "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{% elif message['role'] == 'user' %}{{ message['content'] }}<|end|>"
     "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -34,6 +36,7 @@ CHAT_TEMPLATE = (
 
 PAGE = 56  # neighbouring documents of which either all are claims or none is
 ATTEMPTS_AT_MOST = 4
+RATED, SPOILED_SHARE = 3, 0.35
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
     "recall": 4,
@@ -65,14 +68,15 @@ class Mixture:
     """Shares of a stretch of the stream: pages of claims, dialogues on other pages."""
 
     claims: float
+    rated: float
     dialogues: float
 
 
 # From which page on what: who does not know yet cannot compare, and who cannot compare yet cannot tell what pleases.
 CURRICULUM = (
-    (0, Mixture(claims=0.1, dialogues=0.5)),
-    (2400, Mixture(claims=0.9, dialogues=0.5)),
-    (3300, Mixture(claims=0.3, dialogues=0.7)),
+    (0, Mixture(claims=0.1, rated=0.0, dialogues=0.5)),
+    (2400, Mixture(claims=0.9, rated=0.0, dialogues=0.5)),
+    (3300, Mixture(claims=0.2, rated=0.3, dialogues=0.7)),
 )
 
 
@@ -83,6 +87,7 @@ class CorpusDocument:
     text: str | None = None
     conversation: Conversation | None = None
     pieces: Pieces | None = None
+    rated: tuple[Conversation, ...] = ()
 
 
 def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocument]:
@@ -94,8 +99,11 @@ def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
     mixture = mixture_of(index // PAGE)
-    if python_rng(seed, "page", index // PAGE).random() < mixture.claims:
+    page = python_rng(seed, "page", index // PAGE).random()
+    if page < mixture.claims:
         return CorpusDocument(pieces=claims(world, rng))
+    if page < mixture.claims + mixture.rated:
+        return CorpusDocument(rated=rated(world, rng))
     if rng.random() < mixture.dialogues:
         return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
@@ -110,9 +118,15 @@ def render(item: CorpusDocument) -> str:
     """A document as the text a tokenizer is trained on; a dialogue as the chat template renders it."""
     if item.pieces is not None:
         return " ".join(piece for piece, _ in item.pieces) + END
-    if item.conversation is None:
-        return f"{item.text}{END}"
-    return "".join(f"<|{message.role}|>{message.content}{END}" for message in item.conversation.messages)
+    if item.rated:
+        return "".join(map(_rendered, item.rated))
+    return f"{item.text}{END}" if item.conversation is None else _rendered(item.conversation)
+
+
+def _rendered(talk: Conversation) -> str:
+    return "".join(
+        f"{ASSISTANT if message.role is Role.ASSISTANT else ''}{message.content}{END}" for message in talk.messages
+    )
 
 
 def dialogue(world: World, rng: random.Random) -> Conversation:
@@ -120,13 +134,10 @@ def dialogue(world: World, rng: random.Random) -> Conversation:
 
     A user who complains may get another answer, of any behaviour again, and so on.
     """
-    kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
-    prompt = draw_prompt(world, kind, TRAIN, rng)
-    choices = applicable(prompt)
-    weights = [BEHAVIOUR_WEIGHTS[choice] for choice in choices]
+    prompt = _prompt(world, rng)
     messages = list(prompt.conversation.messages)
     for attempt in range(ATTEMPTS_AT_MOST):
-        text = answer(world, prompt, rng.choices(choices, weights=weights)[0], rng)
+        text = _answer(world, prompt, rng)
         messages.append(Message(role=Role.ASSISTANT, content=text))
         said = reaction(world, prompt, text, rng)
         if said is None:
@@ -135,6 +146,34 @@ def dialogue(world: World, rng: random.Random) -> Conversation:
         if said == THANKS or attempt + 1 == ATTEMPTS_AT_MOST or rng.random() >= RETRY_SHARE:
             break
     return Conversation(messages=tuple(messages))
+
+
+def rated(world: World, rng: random.Random) -> tuple[Conversation, ...]:
+    """Short exchanges with what the user said at their end, which alone is to be predicted.
+
+    Some answers are spoiled, as those of weak models are: nobody should learn to write them, but to tell them.
+    """
+    talks = []
+    for _ in range(RATED):
+        prompt = _prompt(world, rng)
+        text = _answer(world, prompt, rng)
+        if rng.random() < SPOILED_SHARE:
+            text = spoiled(world, text, _answer(world, _prompt(world, rng), rng), rng)
+        said = verdict(world, prompt, text, rng)
+        exchange = (*prompt.conversation.then(text).messages, Message(role=Role.USER, content=said))
+        talks.append(Conversation(messages=exchange))
+    return tuple(talks)
+
+
+def _prompt(world: World, rng: random.Random) -> WorldPrompt:
+    kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
+    return draw_prompt(world, kind, TRAIN, rng)
+
+
+def _answer(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
+    choices = applicable(prompt)
+    weights = [BEHAVIOUR_WEIGHTS[choice] for choice in choices]
+    return answer(world, prompt, rng.choices(choices, weights=weights)[0], rng)
 
 
 def statement(world: World, rng: random.Random) -> str:
