@@ -20,6 +20,7 @@ from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
 from assent.evals.report import write_report
+from assent.evals.reward_quality import RewardQuality, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
 from assent.lineage import Lineage, parent, write_model_card
 from assent.metrics import Metrics
@@ -119,7 +120,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),
         gold_by_kind=by_kind(scores),
-        reward_model=first.reward,
+        reward_model=_reward_quality(outcomes),
         over_optimisation=over_optimisation(ppo=first.optimisation["ppo"], no_kl=first.optimisation["no_kl"]),
         curves=first.curves,
         samples=job.samples(),
@@ -144,6 +145,16 @@ def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisInterval
 
 def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
     return arms[0] if len(arms) == 1 else pooled(arms)
+
+
+def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
+    """Of the reward models of all seeds, each on its own held-out pairs."""
+    judged = [(outcome.judged, outcome.best_possible) for outcome in outcomes if outcome.judged is not None]
+    if not judged:
+        return None
+    counts = [len(pairs.chosen) for pairs, _ in judged]
+    best = sum(best * count for (_, best), count in zip(judged, counts, strict=True)) / sum(counts)
+    return reward_quality(pooled_pairs([pairs for pairs, _ in judged]), seed=0, best_possible=best)
 
 
 def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:

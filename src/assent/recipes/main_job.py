@@ -24,7 +24,7 @@ from assent.data.convert import comparisons
 from assent.evals.evidence import Sample
 from assent.evals.gold import ArmScores, arm_scores
 from assent.evals.over_optimisation import CurvePoint
-from assent.evals.reward_quality import RewardQuality, reward_quality
+from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Sampling
@@ -58,7 +58,7 @@ class MainJobSettings(Settings):
 
     demonstrations: int = Field(default=500, ge=1)
     ranked_prompts: int = Field(default=2500, ge=10)
-    ranked_held_out: int = Field(default=300, ge=1)
+    ranked_held_out: int = Field(default=600, ge=1)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
@@ -70,7 +70,7 @@ class MainJobSettings(Settings):
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
-        iterations=16, batch_size=256, mini_batches=4, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
+        iterations=20, batch_size=256, mini_batches=4, learning_rate=1.2e-3, max_tokens=_MAX_TOKENS, temperature=1.2,
         sample_batch_size=256, kl_weight=0.0, critic="shared",
     )  # fmt: skip
 
@@ -85,7 +85,8 @@ class Outcome:
     optimisation: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     answers: dict[str, list[str]] = field(default_factory=dict)
     gold_of: dict[str, list[float]] = field(default_factory=dict)
-    reward: RewardQuality | None = None
+    judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores
+    best_possible: float = 1.0  # the highest accuracy on them
     stage_s: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Outcome) -> None:
@@ -235,7 +236,7 @@ class MainJob:
             self.place.world, [(prompt_of[pair.prompt], pair.chosen, pair.rejected) for pair in judged]
         )
         scored = score_judged(reward, judged, settings)
-        self.outcome.reward = reward_quality(scored.pairs, seed=self.seed, best_possible=best)
+        self.outcome.judged, self.outcome.best_possible = scored.pairs, best
         return reward
 
     def _ppo(
