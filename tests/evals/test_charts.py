@@ -1,12 +1,26 @@
 import itertools
 import json
 import math
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assent.evals.axes import Scale, apart, domain, number, per_cent, root_ticks, smoothed, thinned, tick_text, ticks
+from assent.evals.axes import (
+    Scale,
+    apart,
+    domain,
+    number,
+    per_cent,
+    root_ticks,
+    smoothed,
+    thinned,
+    tick_text,
+    ticks,
+    wandered,
+)
 from assent.evals.charts import Series, line_chart
 from assent.evals.evidence import Evidence
 from assent.evals.panels import gold_charts, over_optimisation_charts, ppo_charts
@@ -59,6 +73,15 @@ def test_smoothing_keeps_a_constant_and_calms_noise():
     assert all(y == pytest.approx(3.0) for _, y in smoothed([(float(i), 3.0) for i in range(50)]))
     calm = smoothed([(float(i), (-1.0) ** i) for i in range(100)])
     assert max(abs(y) for _, y in calm) < 0.3
+
+
+def test_a_wandering_point_is_calmed_in_both_directions():
+    rng = np.random.default_rng(0)
+    way = [(i / 10 + rng.normal(0, 0.5), i / 10 + rng.normal(0, 0.5)) for i in range(96)]
+    calm = wandered(way)
+    assert len(calm) == len(way)
+    folds = [sum(b < a for (a, _), (b, _) in pairwise(points)) for points in (way, calm)]
+    assert folds[0] > 30 and folds[1] < folds[0] / 2
 
 
 def test_a_square_root_scale_puts_a_quarter_at_the_middle():

@@ -13,6 +13,7 @@ from assent.evals.reward_quality import (
     calibration_curve,
     classifier_quality,
     expected_calibration_error,
+    pooled_pairs,
     reward_quality,
 )
 
@@ -143,3 +144,15 @@ def test_calibration_bins_hold_every_prediction_once():
 def test_scores_that_do_not_fit_are_refused(bad):
     with pytest.raises(DataError):
         reward_quality(ScoredPairs(**{"chosen": [1.0], "rejected": [0.0], **bad}), seed=0)
+
+
+def test_pooled_pairs_are_all_pairs_and_keep_the_prompts_of_different_parts_apart():
+    one = ScoredPairs(
+        chosen=[1.0, 2.0], rejected=[0.0, 3.0], chosen_length=[3, 4], rejected_length=[5, 6], groups=["a", "b"]
+    )
+    other = ScoredPairs(chosen=[0.5], rejected=[0.1], chosen_length=[7], rejected_length=[8], groups=["a"])
+    both = pooled_pairs([one, other])
+    assert (both.chosen, both.rejected, both.chosen_length) == ([1.0, 2.0, 0.5], [0.0, 3.0, 0.1], [3, 4, 7])
+    assert len(set(both.groups or ())) == 3 and both.probability is None
+    assert reward_quality(both, seed=0).accuracy == 2 / 3
+    assert pooled_pairs([one, ScoredPairs(chosen=[1.0], rejected=[0.0])]).groups is None

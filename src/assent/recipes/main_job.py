@@ -70,7 +70,7 @@ class MainJobSettings(Settings):
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
-        iterations=20, batch_size=256, mini_batches=4, learning_rate=1.2e-3, max_tokens=_MAX_TOKENS, temperature=1.2,
+        iterations=16, batch_size=256, mini_batches=4, learning_rate=1.4e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
         sample_batch_size=256, kl_weight=0.0, critic="shared",
     )  # fmt: skip
 
