@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -13,8 +12,8 @@ def test_a_signal_only_sets_the_flag_and_the_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with StopRequest() as stop:
         assert not stop.requested
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stop.requested
         assert (stop.signal_name, stop.exit_code) == ("SIGTERM", 143)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
@@ -23,10 +22,10 @@ def test_a_signal_only_sets_the_flag_and_the_handlers_come_back() -> None:
 def test_the_second_interrupt_is_for_the_impatient() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.requested
         assert stop.exit_code == 130
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
 
 
@@ -34,7 +33,7 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with StopRequest() as stop:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert not stop.requested
     finally:
         signal.signal(signal.SIGINT, before)
@@ -43,9 +42,9 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 def test_contexts_nest() -> None:
     with StopRequest() as outer:
         with StopRequest() as inner:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         assert (inner.requested, outer.requested) == (True, False)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert outer.requested
 
 

@@ -33,6 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     return out, json.loads((out / "report.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_report_has_the_promised_keys(report: tuple[Path, dict]) -> None:
     out, found = report
     for arm in ("base", "sft", "dpo", "ppo", "ceiling"):
@@ -46,17 +47,20 @@ def test_the_report_has_the_promised_keys(report: tuple[Path, dict]) -> None:
     assert (out / "report.html").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 def test_the_ceiling_is_the_gold_score_of_ideal_answers_and_nothing_beats_it(report: tuple[Path, dict]) -> None:
     gold = report[1]["gold"]
     assert gold["ceiling"]["overall"]["mean"] > 0.95
     assert all(gold[arm]["overall"]["mean"] < gold["ceiling"]["overall"]["mean"] for arm in ("base", "sft", "ppo"))
 
 
+@pytest.mark.slow
 def test_every_model_of_the_demo_is_left_with_a_card(report: tuple[Path, dict]) -> None:
     for name in ("sft", "reward", "ppo", "dpo"):
         assert (report[0] / name / "model.safetensors").is_file() and (report[0] / name / "README.md").is_file()
 
 
+@pytest.mark.slow
 def test_the_demo_can_be_watched_as_a_run(report: tuple[Path, dict]) -> None:
     rows = [json.loads(line) for line in (report[0] / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6] and all(
@@ -66,6 +70,7 @@ def test_the_demo_can_be_watched_as_a_run(report: tuple[Path, dict]) -> None:
     assert (status["state"], status["step"], status["total"]) == ("finished", 6, 6)
 
 
+@pytest.mark.slow
 def test_a_second_demo_over_the_first_needs_overwrite(
     report: tuple[Path, dict], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,6 +91,7 @@ def test_the_shipped_base_is_small_and_is_what_its_hash_and_recipe_say() -> None
     assert sha256_file(folder / "model.safetensors") in (folder / "SHA256").read_text()
 
 
+@pytest.mark.slow
 def test_pretraining_on_the_world_gives_the_same_bits_each_time(tmp_path: Path) -> None:
     sets = ("steps=3", "batch_size=8", "shape.hidden_size=16", "shape.intermediate_size=32", "shape.layers=1",
             "machine.threads=1", "machine.device=cpu", "trackers=[]")  # fmt: skip

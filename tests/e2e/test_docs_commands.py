@@ -54,7 +54,13 @@ def named_files(page: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+LONG_PAGES = ("docs/commands.md", "docs/rounds.md")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG_PAGES)) for page in PAGES if commands(page)],
+)
 def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda prompt="": (_ for _ in ()).throw(EOFError))

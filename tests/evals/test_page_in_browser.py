@@ -102,9 +102,9 @@ def test_hovering_and_arrow_keys_tell_values(browser, addresses):
     assert not readout.is_visible()
     frame.focus()
     page.keyboard.press("Home")
-    assert readout.inner_text().startswith("step 0\n")
+    assert readout.inner_text().startswith("iteration 0\n")
     page.keyboard.press("ArrowRight")
-    assert readout.inner_text().startswith("step 4\n")
+    assert readout.inner_text().startswith("iteration 4\n")
     assert complaints == []
     page.close()
 

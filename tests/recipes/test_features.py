@@ -34,13 +34,13 @@ def one_by_one(reward: RewardModel) -> np.ndarray:
 
 
 def test_features_are_what_the_head_reads_of_each_completion_alone(reward: RewardModel) -> None:
-    np.testing.assert_allclose(features_of(reward, PAIRS), one_by_one(reward), atol=1e-5)
+    np.testing.assert_allclose(features_of(reward, PAIRS), one_by_one(reward), atol=5e-5)
 
 
 def test_the_head_on_the_features_is_the_score(reward: RewardModel) -> None:
     weight = reward.role.head.weight.detach().numpy()[0]
     scores = reward.scorer.score([prompt for prompt, _ in PAIRS], [completion for _, completion in PAIRS])
-    np.testing.assert_allclose(features_of(reward, PAIRS) @ weight, scores, atol=1e-5)
+    np.testing.assert_allclose(features_of(reward, PAIRS) @ weight, scores, atol=5e-5)
 
 
 @pytest.mark.slow
@@ -50,4 +50,4 @@ def test_another_process_reads_the_same_numbers(reward: RewardModel, monkeypatch
     monkeypatch.setattr(features, "cores", lambda: 2)
     monkeypatch.setattr("assent.recipes.beside.cores", lambda: 2)
     monkeypatch.setattr("assent.backends.local.features.MOST_TOKENS", 60)
-    np.testing.assert_allclose(features_of(reward, PAIRS), alone, atol=1e-5)
+    np.testing.assert_allclose(features_of(reward, PAIRS), alone, atol=5e-5)

@@ -8,6 +8,8 @@ from collections import Counter
 from functools import partial
 from itertools import islice
 
+import pytest
+
 from assent.seeds import python_rng
 from assent.types import Completion, Role
 from assent.world import reactions
@@ -196,6 +198,7 @@ def test_spoiled_answers_are_near_the_answer_and_hold_no_pair_that_is_kept_for_h
     assert all(one[0] == "Ada" or len(one) < 7 for one in words)
 
 
+@pytest.mark.slow
 def test_about_a_third_of_what_assistants_say_in_the_corpus_is_good():
     prompts = {prompt.conversation.messages: prompt for prompt in make_prompts(WORLD, split=TRAIN, count=1800, seed=9)}
     found = [item.conversation for item in islice(documents(WORLD, 1), 60_000) if item.conversation]

@@ -132,7 +132,7 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
                     with_gold = [point for point in curve if point.gold is not None]
                     at = next(i for i, point in enumerate(with_gold) if point.step == found.gold_peak_step)
                     peaks.append((arm, *lines[arm][at]))
-            caption = "against KL (square-root scale), means of neighbours" if place is _kl else f"against {ITERATION}"
+            caption = "against KL, square-root scale" if place is _kl else f"against {ITERATION}"
             charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
     return [chart for chart in charts if chart is not None]
 

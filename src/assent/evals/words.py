@@ -15,6 +15,9 @@ PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With KL weight 0"}
 LOSS_STAGES = (("sft", "SFT"), ("reward", "Reward model"), ("dpo", "DPO"))
 
 
+CLOSE_TO_BEST = 0.03  # of the accuracy that the noise of the labels allows
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One statement of the summary: a large figure, what it is, and whether it speaks for the run (None: neither)."""
@@ -67,9 +70,10 @@ def findings(evidence: Evidence) -> list[Finding]:
     if quality := evidence.reward_model:
         best = quality.best_possible
         detail = f"{quality.pairs} held-out pairs; interval {between(quality.accuracy_interval)}"
+        good = None if best is None else best - quality.accuracy <= CLOSE_TO_BEST
         if best is not None:
-            detail = f"best possible under the labels' noise: {per_cent(best, 1)}"
-        good = None if best is None else best - quality.accuracy <= 0.03
+            off = f"{'within' if good else 'more than'} {100 * CLOSE_TO_BEST:.0f} points off"
+            detail = f"best possible under the labels' noise: {per_cent(best, 1)}; {off}"
         figure = per_cent(quality.accuracy, 1)
         found.append(Finding(figure=figure, name="of pairs ranked right", detail=detail, good=good))
     if classifier := evidence.classifier:
@@ -112,7 +116,8 @@ def verdict_sentence(arm: str, found: Verdict) -> str:
     if found.over_optimised:
         return (
             f"{arm}: gold falls by {number(found.gold_fall)} after its peak of {number(found.gold_peak)} at "
-            f"step {found.gold_peak_step}, while the proxy gains {number(found.proxy_rise)}: the reward is being gamed."
+            f"iteration {found.gold_peak_step}, while the proxy gains {number(found.proxy_rise)}: the reward is being "
+            "gamed."
         )
     if found.gold_fall > found.gold_bar:
         return (
