@@ -108,7 +108,7 @@ def test_dpo_takes_the_margin_that_the_labels_ask_for(
     assert rows[-1]["accuracy"] == 1.0 and rows[-1]["loss"] < rows[0]["loss"]
 
 
-@every_seed
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
 @pytest.mark.parametrize("critic", ["shared", pytest.param("separate", marks=pytest.mark.slow)])
 def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], LanguageModel]) -> None:
     model, wanted = talker(), WORDS[seed]

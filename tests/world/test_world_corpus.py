@@ -33,7 +33,7 @@ from assent.world.reading import read, stated_fact
 
 WORLD = build_world(0)
 SAMPLE = list(islice(documents(WORLD, 1), 6000))
-LATE = list(islice(documents(WORLD, 1, start=4000 * PAGE), 6000))  # what the base model sees last
+LATE = list(islice(documents(WORLD, 1, start=4000 * PAGE), 3000))  # what the base model sees last
 RATED = [talk for item in LATE for talk in item.rated]
 
 
@@ -225,6 +225,7 @@ def test_each_kind_has_bad_behaviours_beside_the_good_one():
         assert applicable(prompt)[0] is Behaviour.GOOD and len(applicable(prompt)) >= 6
 
 
+@pytest.mark.slow
 def test_pairs_kept_for_held_out_prompts_never_occur_in_a_dialogue_but_their_words_do():
     spoken = " ".join(render(item) for item in (*SAMPLE, *LATE) if item.conversation or item.rated)
     rng = python_rng(0, "pairs")
