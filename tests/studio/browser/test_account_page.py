@@ -36,7 +36,7 @@ def test_a_labeler_changes_the_own_password_and_other_browsers_are_signed_out(st
     ana.open("pairs")
     ana.page.locator("#account summary").click()
     ana.page.get_by_role("link", name="Change password").click()
-    ana.page.locator("#old").wait_for()
+    ana.page.get_by_role("button", name="Change it", disabled=False).wait_for()
     _fill(ana.page, OLD, NEW, "something else here")
     ana.page.locator("#words", has_text="differ").wait_for()
     _fill(ana.page, "not my password", NEW, NEW)

@@ -33,6 +33,8 @@ STICKING_OUT = """[...document.querySelectorAll('svg.plot text')].filter(text =>
   const box = text.getBoundingClientRect();
   return box.width && (box.left < -1 || box.right > innerWidth + 1);
 }).map(text => text.textContent)"""
+LISTENS_NOT = """[...document.querySelectorAll('button')].filter(button =>
+  button.checkVisibility() && !button.disabled && button.form?.method !== 'get').map(button => button.textContent)"""
 EMPTY_CHARTS = """[...document.querySelectorAll('figure.chart')].filter(chart => {
   const drawn = [...chart.querySelectorAll('polyline.line, rect.bar, circle.dot')];
   const shows = one => { const box = one.getBoundingClientRect(); return box.width > 1 && box.height > 1; };
@@ -171,6 +173,42 @@ def test_sensitive_texts_are_covered_until_asked_for(office, browser):
     assert texts.evaluate("texts => texts.inert || texts.className") == ""
     assert told.evaluate("told => getComputedStyle(told).filter") == "none"
     assert office.complaints == []
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    "path", ["/projects", "/projects/1", "/projects/1/settings", "/projects/1/guidelines", "/people", "/account"]
+)
+def test_before_the_program_of_a_page_has_come_no_button_can_be_pressed(office, browser, path):
+    page = office.page(browser)
+    page.route("**/static/*.js", lambda route: route.abort())
+    page.goto(f"{office.url}{path}")
+    page.evaluate("() => { for (const menu of document.querySelectorAll('details')) menu.open = true; }")
+    assert page.locator("button:disabled").count() > 0
+    assert page.evaluate(LISTENS_NOT) == []
+    page.unroute("**/static/*.js")
+    page.reload()
+    assert page.locator("[data-asleep]").count() == 0
+    page.context.close()
+
+
+def test_a_button_pressed_too_early_waits_for_its_program(office, browser):
+    page = office.page(browser)
+    held: list[Any] = []
+    page.route("**/static/operator_items.js", lambda route: held.append(route))
+    page.goto(f"{office.url}/projects/1/items?topic=harm", wait_until="commit")
+    page.locator("td.excerpt a").first.wait_for()
+    for route in held:
+        route.continue_()
+    held.clear()
+    page.locator("td.excerpt a").first.click()
+    show = page.get_by_role("button", name="Show them")
+    show.wait_for()
+    assert show.is_disabled()
+    for route in held:
+        route.continue_()
+    show.click()
+    assert page.locator("#texts").evaluate("texts => texts.inert || texts.className") == ""
     page.context.close()
 
 

@@ -1,4 +1,5 @@
 // The account menu of the frame: appearance and signing out.
+import { wake } from "./dom.js";
 import { send } from "./net.js";
 
 const menu = document.getElementById("account");
@@ -34,3 +35,5 @@ document.getElementById("sign-out").addEventListener("click", async () => {
   await Promise.allSettled(leaving.detail.waitFor);
   try { await send("POST", "/api/sign-out"); } finally { location.assign("/sign-in"); }
 });
+
+wake(menu);

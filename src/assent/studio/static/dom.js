@@ -18,6 +18,14 @@ export function byId(id) {
   return found;
 }
 
+/** Lets the buttons within `root` be pressed. A page sends them disabled: pressed before its program listens, they would do nothing, or send a form the browser's own way. */
+export function wake(root) {
+  for (const button of root.querySelectorAll("[data-asleep]")) {
+    button.disabled = false;
+    delete button.dataset.asleep;
+  }
+}
+
 /** A button that a pointer can press without taking the keyboard's place away from the task. */
 export function pressable(attributes, ...children) {
   return make("button", { type: "button", onmousedown: (event) => event.preventDefault(), ...attributes }, ...children);

@@ -1,4 +1,5 @@
 // Items: hidden characters made visible, the cover over what may hurt, and withdrawing one.
+import { byId, wake } from "./dom.js";
 import { held } from "./operator.js";
 import { send } from "./net.js";
 import { visible } from "./text.js";
@@ -18,3 +19,5 @@ button?.addEventListener("click", () => held(button, document.getElementById("it
   await send("POST", `/api/operator/projects/${button.dataset.project}/withdraw`, { item_ids: [Number(button.dataset.item)] });
   location.reload();
 }));
+
+wake(byId("main"));

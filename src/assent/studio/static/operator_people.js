@@ -1,5 +1,5 @@
 // People: roles, closing accounts, invitations as links that work once.
-import { byId } from "./dom.js";
+import { byId, wake } from "./dom.js";
 import { dialogOf, held, onSubmit } from "./operator.js";
 import { send } from "./net.js";
 
@@ -66,3 +66,5 @@ byId("invite-copy").addEventListener("click", async () => {
   }
   byId("invite-copied").textContent = copied ? "Copied." : "Press Ctrl+C to copy.";
 });
+
+wake(byId("main"));

@@ -1,5 +1,6 @@
 // One project: figures that stay current, the pace, import and export.
 import { BarChart } from "./charts.js";
+import { byId, wake } from "./dom.js";
 import { dialogOf, fill, get, onSubmit, poll } from "./operator.js";
 import { send } from "./net.js";
 
@@ -40,3 +41,5 @@ if (form) {
 const menu = document.getElementById("export-menu");
 document.addEventListener("pointerdown", (event) => { if (menu && !menu.contains(event.target)) menu.open = false; });
 menu?.addEventListener("keydown", (event) => { if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); } });
+
+wake(byId("main"));

@@ -1,4 +1,5 @@
 // The list of projects: live figures, and a new project.
+import { byId, wake } from "./dom.js";
 import { dialogOf, fill, followMode, get, onSubmit, poll, projectSettings } from "./operator.js";
 import { send } from "./net.js";
 
@@ -14,3 +15,5 @@ if (form) {
     location.assign(`/projects/${made.id}`);
   });
 }
+
+wake(byId("main"));

@@ -1,6 +1,6 @@
 // Settings, members and the archive of one project.
 import { followMode, held, onSubmit, projectSettings } from "./operator.js";
-import { byId } from "./dom.js";
+import { byId, wake } from "./dom.js";
 import { send } from "./net.js";
 
 const address = `/api/projects/${byId("settings").dataset.project}`;
@@ -26,3 +26,5 @@ archive.addEventListener("click", () => held(archive, byId("archive-error"), asy
   await send("PUT", address, { archived: archive.dataset.archived !== "true" });
   location.reload();
 }));
+
+wake(byId("main"));

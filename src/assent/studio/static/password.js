@@ -1,5 +1,5 @@
 // One's own password: a new one against the present one.
-import { byId } from "./dom.js";
+import { byId, wake } from "./dom.js";
 import { send, trust } from "./net.js";
 
 const form = byId("change"), words = byId("words"), button = form.querySelector("button");
@@ -31,3 +31,5 @@ form.addEventListener("submit", async (event) => {
     button.disabled = false;
   }
 });
+
+wake(byId("main"));

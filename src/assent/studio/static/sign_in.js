@@ -1,6 +1,6 @@
 // Signing in, and joining by invitation: the same small form.
 import { send } from "./net.js";
-import { byId } from "./dom.js";
+import { byId, wake } from "./dom.js";
 
 const form = byId("door"), words = byId("words"), button = form.querySelector("button");
 
@@ -20,3 +20,5 @@ form.addEventListener("submit", async (event) => {
     form.elements.password.select();
   }
 });
+
+wake(byId("main"));
