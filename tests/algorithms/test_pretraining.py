@@ -40,16 +40,19 @@ def test_of_a_conversation_all_from_the_first_answer_on_is_predicted_and_that_no
     assert loud.ids[: len(quiet.ids) - 1] == quiet.ids[:-1] and "not true" in TOKENIZER.decode(loud.ids)
 
 
-def test_of_rated_exchanges_only_what_follows_the_answers_is_predicted():
+def test_of_rated_exchanges_and_remarks_only_what_is_said_last_is_predicted():
     talks = tuple(
         Conversation(
             messages=(*Conversation.of_user(asked).then(answer).messages, Message(role=Role.USER, content=said))
         )
         for asked, answer, said in (("Where?", "There.", "Be brief."), ("Who?", "Mira.", "Thank you."))
     )
+    said_of_a_remark = Message(role=Role.USER, content="That is not true.")
+    remark = Conversation(messages=(*Conversation.of_user("Mira keeps a cat.").messages, said_of_a_remark))
+    talks = (talks[0], remark, talks[1])
     (encoded,) = encode_documents([talks], CORPUS.template)
     said = [id_ for id_, predicted in zip(encoded.ids, encoded.written_by_assistant, strict=True) if predicted]
-    assert TOKENIZER.decode(said).replace(" ", "") == "Bebrief.<|end|>Thankyou.<|end|>"
+    assert TOKENIZER.decode(said).replace(" ", "") == "Bebrief.<|end|>Thatisnottrue.<|end|>Thankyou.<|end|>"
     assert encoded.ids == tuple(id_ for talk in talks for id_ in CORPUS.template.encode(talk).ids)
 
 

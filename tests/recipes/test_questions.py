@@ -29,7 +29,7 @@ from assent.recipes.questions import (
     questions,
     questions_by_reading,
 )
-from assent.recipes.training import train_reward_model
+from assent.recipes.training import train_reward_model, train_reward_model_half_way
 from assent.types import Comparison, Completion, Conversation, Rating
 
 MACHINE = MachineOptions(device="cpu", threads=1)
@@ -123,6 +123,24 @@ def test_a_head_alone_does_not_depend_on_the_seed_or_the_order_of_the_judgements
         train_reward_model(reward, judged, RewardSettings(train="head"), seed=seed)
         weights.append(reward.role.head.weight.detach())
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
+
+
+def test_half_way_is_the_mean_of_the_weights_before_and_after() -> None:
+    def fitted() -> RewardModel:
+        reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=3)
+        train_reward_model(reward, JUDGED, RewardSettings(train="head"), seed=0)
+        return reward
+
+    settings = RewardSettings(epochs=2, batch_size=4, learning_rate=1e-3)
+    start, whole, half = fitted(), fitted(), fitted()
+    train_reward_model(whole, JUDGED, settings, seed=0)
+    train_reward_model_half_way(half, JUDGED, settings, seed=0)
+    moved = 0
+    for name, weight in half.role.parameters().items():
+        ends = start.role.parameters()[name], whole.role.parameters()[name]
+        torch.testing.assert_close(weight, (ends[0] + ends[1]) / 2, atol=1e-6, rtol=1e-5)
+        moved += not torch.equal(*ends)
+    assert moved > 10
 
 
 def test_what_a_head_alone_cannot_learn_from_is_refused(reward: RewardModel) -> None:

@@ -34,7 +34,8 @@ from assent.world.reading import read, stated_fact
 WORLD = build_world(0)
 SAMPLE = list(islice(documents(WORLD, 1), 6000))
 LATE = list(islice(documents(WORLD, 1, start=4000 * PAGE), 3000))  # what the base model sees last
-RATED = [talk for item in LATE for talk in item.rated]
+RATED = [talk for item in LATE for talk in item.rated if len(talk.messages) == 3]
+REMARKS = [talk for item in LATE for talk in item.rated if len(talk.messages) == 2]
 
 
 def test_a_document_is_a_pure_function_of_its_index():
@@ -61,17 +62,16 @@ def test_no_dialogue_asks_or_states_anything_about_the_held_out_part():
     subjects = {subject.lower() for subject in WORLD.subjects(HELD_OUT)}
     towns = {town.lower() for town in WORLD.towns[HELD_OUT]}
     seen = set()
-    for item in (*SAMPLE, *LATE):
-        talks = (item.conversation,) if item.conversation else item.rated
-        for message in (message for talk in talks for message in talk.messages):
-            text = message.content.lower()
-            named = {subject for subject in subjects if re.search(rf"\b{subject}\b", text)}
-            if message.role is Role.USER:
-                assert not named
-            else:
-                assert not {fact[1] for fact in read(Completion(text=message.content)).facts} & subjects
-                assert named <= towns
-                seen |= named
+    talks = (item.conversation for item in (*SAMPLE, *LATE) if item.conversation)
+    for message in (message for talk in (*talks, *RATED) for message in talk.messages):
+        text = message.content.lower()
+        named = {subject for subject in subjects if re.search(rf"\b{subject}\b", text)}
+        if message.role is Role.USER:
+            assert not named
+        else:
+            assert not {fact[1] for fact in read(Completion(text=message.content)).facts} & subjects
+            assert named <= towns
+            seen |= named
     assert len(seen) > len(towns) / 2  # where somebody of the training part lives may be said, like any job
 
 
@@ -168,13 +168,30 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
 
 
 def test_rated_exchanges_end_with_what_users_say_and_never_with_their_leaving():
-    assert 0.2 < sum(bool(item.rated) for item in LATE) / len(LATE) < 0.4
+    assert 0.35 < sum(bool(item.rated) for item in LATE) / len(LATE) < 0.5
     assert not any(item.rated for item in SAMPLE)
     assert {tuple(message.role for message in talk.messages) for talk in RATED} == {
         (Role.USER, Role.ASSISTANT, Role.USER)
     }
     said = Counter(talk.messages[-1].content for talk in RATED)
     assert set(said) == set(REACTIONS) and min(said.values()) > 0.02 * len(RATED)
+
+
+def test_remarks_are_nobodys_answer_and_get_the_reaction_that_the_facts_deserve():
+    assert {message.role for talk in REMARKS for message in talk.messages} == {Role.USER}
+    told: Counter[str] = Counter()
+    subjects: set[str] = set()
+    for remark, reaction in (talk.messages for talk in REMARKS):
+        told[reaction.content] += 1
+        facts = read(Completion(text=remark.content)).facts
+        if facts:
+            assert reaction.content == (reactions.THANKS if WORLD.truths.issuperset(facts) else reactions.FALSE)
+        else:
+            assert remark.content.startswith("I do not know ")
+            assert reaction.content in (reactions.THANKS, reactions.EMPTY)
+        subjects |= {fact[1] for fact in facts}
+    assert min(told[one] for one in (reactions.THANKS, reactions.FALSE, reactions.EMPTY)) > 0.03 * len(REMARKS)
+    assert len(subjects & {one.lower() for one in WORLD.subjects(HELD_OUT)}) > 30  # such claims are about everybody
 
 
 def test_the_first_word_of_a_reaction_says_which_it_is():
@@ -189,7 +206,9 @@ def test_spoiled_answers_are_near_the_answer_and_hold_no_pair_that_is_kept_for_h
     slips = [
         one for one in words if len(one) == 6 and sum(a != b for a, b in zip(one, text[:-1].split(), strict=True)) == 1
     ]
-    assert 0.4 < len(slips) / len(made) < 0.75
+    assert 0.55 < len(slips) / len(made) < 0.85
+    unclear = sum(read(Completion(text=one)).clarity < 1 for one in made) / len(made)
+    assert 0.15 < unclear < 0.5  # the others can be read, and are mostly wrong
     known = {*text[:-1].split()}
     for one in slips:
         for first, second in ((0, 1), (4, 5)):

@@ -94,14 +94,14 @@ Pieces = tuple[tuple[str, bool], ...]
 
 
 Rated = tuple[Conversation, ...]
-"""Conversations one after another; of each only what follows its last answer is to be predicted."""
+"""Conversations one after another; of each only the last message is to be predicted."""
 
 Document = str | Pieces | Conversation | Rated
 
 
 def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> list[Encoded]:
     """Plain text is predicted whole and closed by the end token; of pieces those that say so are; of a conversation its
-    first answer and all that follows; of rated ones what follows each last answer.
+    first answer and all that follows; of rated ones each last message.
 
     What users say to an answer is predicted too, and so is that nothing follows (one end token more): it says how the
     answer was received.
@@ -116,7 +116,7 @@ def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> l
             encoded.append(_from_first_answer(next(spoken), closed, template.end_id))
             continue
         if talks := _talks(document):
-            encoded.append(_after_last_answers([next(spoken) for _ in talks]))
+            encoded.append(_last_messages([next(spoken) for _ in talks], template.end_id))
             continue
         parts = [(next(written), predicted) for _, predicted in _pieces(document)]
         ids = tuple(id_ for part, _ in parts for id_ in part)
@@ -143,10 +143,10 @@ def _from_first_answer(talk: Encoded, closed: bool, end_id: int) -> Encoded:
     return Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first))
 
 
-def _after_last_answers(talks: Sequence[Encoded]) -> Encoded:
+def _last_messages(talks: Sequence[Encoded], end_id: int) -> Encoded:
     ids = tuple(id_ for talk in talks for id_ in talk.ids)
-    last = [max(place for place, mine in enumerate(talk.written_by_assistant) if mine) for talk in talks]
-    mask = tuple(place > end for talk, end in zip(talks, last, strict=True) for place in range(len(talk)))
+    before = [[place for place, id_ in enumerate(talk.ids) if id_ == end_id][-2] for talk in talks]
+    mask = tuple(place > end for talk, end in zip(talks, before, strict=True) for place in range(len(talk)))
     return Encoded(ids=ids, written_by_assistant=mask)
 
 

@@ -40,7 +40,15 @@ from assent.recipes.models import (
     save_reward_model,
 )
 from assent.recipes.progress import Display, Stage
-from assent.recipes.training import normalise_reward, score_judged, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.recipes.training import (
+    normalise_reward,
+    score_judged,
+    train_dpo,
+    train_ppo,
+    train_reward_model,
+    train_reward_model_half_way,
+    train_sft,
+)
 from assent.seeds import derive, numpy_rng
 from assent.types import Completion, Ranking
 from assent.world.demonstrations import demonstrations
@@ -57,13 +65,13 @@ class MainJobSettings(Settings):
     """Sizes and settings of the main job; the defaults are the demo's."""
 
     demonstrations: int = Field(default=500, ge=1)
-    ranked_prompts: int = Field(default=2500, ge=10)
-    ranked_held_out: int = Field(default=600, ge=1)
+    ranked_prompts: int = Field(default=3000, ge=10)
+    ranked_held_out: int = Field(default=900, ge=1)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=2e-4, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=1e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-5, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=64, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
@@ -227,8 +235,13 @@ class MainJob:
         settings = self.settings.reward
         reward = new_reward_model(str(folder), machine=self.place.machine, seed=self.seed)
         steps = round(settings.epochs * -(-len(rankings) // settings.batch_size))
+        with self._stage("reward head", 1) as stage:
+            train_reward_model(
+                reward, rankings, settings.model_copy(update={"train": "head"}), seed=self.seed,
+                watch=self._watch(stage),
+            )  # fmt: skip
         with self._stage("reward model", steps) as stage:
-            trained = train_reward_model(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
+            trained = train_reward_model_half_way(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
         self.outcome.curves["reward"] = tuple(trained.rows)
         judged = comparisons([ranking for _, ranking in held_out], keep_ties=False, margin_per_score=0.0)
         prompt_of = {prompt.conversation: prompt for prompt, _ in held_out}

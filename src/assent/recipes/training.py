@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from assent.algorithms.dpo import DPOSettings, dpo_task, encode_pairs, reference_logps
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
@@ -101,6 +103,23 @@ def train_reward_model(
 ) -> Trained:
     """Train the reward model in place on comparisons, rankings or labels."""
     return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
+
+
+def train_reward_model_half_way(
+    reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int, watch: Watch = Watch()
+) -> Trained:
+    """Train from the weights as they are, a fitted head among them, and take the mean of before and after.
+
+    Training all weights learns what the trunk cannot tell yet and forgets some of what it could tell of others than
+    those it is trained on. It forgets less from a fitted head (Kumar et al. 2022, arXiv 2202.10054), and the mean of
+    the weights keeps most of both (Wortsman et al. 2022, arXiv 2109.01903).
+    """
+    before = {name: weight.detach().clone() for name, weight in reward.role.parameters().items()}
+    trained = train_reward_model(reward, judged, settings, seed=seed, watch=watch)
+    with torch.no_grad():
+        for name, weight in reward.role.parameters().items():
+            weight.lerp_(before[name], 0.5)
+    return trained
 
 
 def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int) -> Prepared:

@@ -42,7 +42,9 @@ from assent.world.lexicon import (
 )
 from assent.world.prompts import WorldPrompt, draw_prompt
 
-SLIP_SHARE = 0.5
+SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
+STRANGE_WORDS_AT_MOST = 3
+GREETINGS, SYMPATHIES = ("Hello", "Goodbye"), ("glad", "sorry")
 RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
 
 
@@ -171,13 +173,17 @@ def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rand
 
 
 def spoiled(world: World, text: str, other: str, rng: random.Random) -> str:
-    """An answer with a slip (a word takes the place of one of its kind) or garbled with words of another answer.
+    """An answer with a slip (a word takes the place of one of its kind, or of any other) or garbled.
 
     No name or other pair of words that is kept for held-out prompts comes about.
     """
     there = {*_pairs(text), *_pairs(other)}
     while True:
-        made = _slipped(text, rng) if rng.random() < SLIP_SHARE else _garbled(text, other, rng)
+        draw = rng.random()
+        if draw < SLIP_SHARE + MISPLACED_SHARE:
+            made = _slipped(text, rng, own_kind=draw < SLIP_SHARE)
+        else:
+            made = _garbled(text, other, rng)
         if not any(_is_kept(world, pair) for pair in _pairs(made) - there):
             return made
 
@@ -193,23 +199,26 @@ def _is_kept(world: World, pair: str) -> bool:
     return split_of(pair) == HELD_OUT or pair in world.people[HELD_OUT] or pair in world.towns[HELD_OUT]
 
 
-def _slipped(text: str, rng: random.Random) -> str:
+def _slipped(text: str, rng: random.Random, *, own_kind: bool) -> str:
     words = text.split()
     slips = [place for place, word in enumerate(words) if word.strip(".!?,") in _KIN]
     if not slips:
         return text
     place = rng.choice(slips)
     said = words[place].strip(".!?,")
-    kin = rng.choice([word for word in rng.choice(_KIN[said]) if word != said])
+    kin = rng.choice([word for word in (rng.choice(_KIN[said]) if own_kind else _ANY_WORD) if word != said])
     return " ".join([*words[:place], words[place].replace(said, kin), *words[place + 1 :]])
 
 
 def _garbled(text: str, other: str, rng: random.Random) -> str:
     words, strange = text.split(), other.split()
     place = rng.randrange(len(words))
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             return " ".join([*words[:place], rng.choice(strange), *words[place + 1 :]])
+        case 3:
+            number = rng.randint(1, STRANGE_WORDS_AT_MOST)
+            return " ".join([*words[:place], *rng.choices(_ANY_WORD, k=number), *words[place + number :]])
         case 1:
             return " ".join([*words[: place + 1], *strange[rng.randrange(len(strange)) :]])
         case 2 if len(words) > 1:
@@ -230,6 +239,8 @@ def _kin() -> dict[str, list[Sequence[str]]]:
         OBJECTS,
         GOOD_FEELINGS,
         BAD_FEELINGS,
+        GREETINGS,
+        SYMPATHIES,
         *POOLS.values(),
     ):
         for word in pool:
@@ -238,3 +249,4 @@ def _kin() -> dict[str, list[Sequence[str]]]:
 
 
 _KIN = _kin()
+_ANY_WORD = sorted(_KIN)

@@ -16,10 +16,13 @@ from assent.world.prompts import PERSON_RELATIONS, fresh_facts, story
 Pieces = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is to be predicted
 
 HEADING = "Claims:"
+NOT_KNOWING = "I do not know"
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 FALSE_SHARE = 0.5
 NOT_KNOWING_SHARE = 0.25
 CLAIMS = 6
+CHAIN_SHARE = 0.2
+STRANGE_TOWN_SHARE = 0.3
 
 
 def claims(world: World, rng: random.Random) -> Pieces:
@@ -37,6 +40,21 @@ def claims(world: World, rng: random.Random) -> Pieces:
     return _about_deeds(rng)
 
 
+def remark(world: World, rng: random.Random) -> tuple[str, str]:
+    """Something said of anybody or anything, unasked, and its verdict; sometimes of somebody's home and then of it."""
+    if rng.random() >= CHAIN_SHARE:
+        return _about_world(world, rng)
+    home = rng.choice([fact for fact in world.facts if fact.relation == "home"])
+    stated = home.value
+    if rng.random() < FALSE_SHARE:
+        home = _changed(home, _other(world, home, rng))
+    of_town = world.fact(home.value, rng.choice(("region", "known")))
+    if rng.random() < FALSE_SHARE / 2:
+        of_town = _changed(of_town, _other(world, of_town, rng))
+    true = home.value == stated and world.fact(home.value, of_town.relation) == of_town
+    return f"{home.sentence} {of_town.sentence}", TRUE if true else FALSE
+
+
 def _marked(above: str, said: Sequence[tuple[str, str]]) -> Pieces:
     heading = f"{above} {HEADING}" if above else HEADING
     return ((heading, False), *(piece for claim, verdict in said for piece in ((claim, False), (verdict, True))))
@@ -45,23 +63,39 @@ def _marked(above: str, said: Sequence[tuple[str, str]]) -> Pieces:
 def _about_world(world: World, rng: random.Random) -> tuple[str, str]:
     draw = rng.random()
     if draw < 0.12:  # of strangers nothing is known
-        return fresh_facts(world, TRAIN, rng, [rng.choice(PERSON_RELATIONS)])[0].sentence, UNKNOWN
+        return _of_stranger(world, rng).sentence, UNKNOWN
     if draw < 0.16:
         relation, subject = _unstated(world, rng)
         return Fact(
             relation=relation, subject=subject, value=rng.choice(POOLS[RELATIONS[relation].value])
         ).sentence, UNKNOWN
+    if draw < 0.3:
+        return _about_knowing(world, rng)
     fact = rng.choice(world.facts)
-    if draw < 0.28:
-        draw = rng.random()
-        if draw < 0.5:
-            return _not_knowing(fact.relation, fact.subject), FALSE
-        if draw < 0.8:
-            return _not_knowing(rng.choice(PERSON_RELATIONS), fresh_person(world, TRAIN, rng)), TRUE
-        return _not_knowing(*_unstated(world, rng)), TRUE
     if rng.random() >= FALSE_SHARE:
         return fact.sentence, TRUE
     return _changed(fact, _other(world, fact, rng)).sentence, FALSE
+
+
+def _about_knowing(world: World, rng: random.Random) -> tuple[str, str]:
+    """Not to know what is stated is a fault, not to know what is not stated is right."""
+    draw = rng.random()
+    if draw < 0.5:
+        of_people = rng.random() < 0.5
+        fact = rng.choice([fact for fact in world.facts if (fact.relation in PERSON_RELATIONS) == of_people])
+        return _not_knowing(fact.relation, fact.subject), FALSE
+    if draw < 0.8:
+        stranger = _of_stranger(world, rng)
+        return _not_knowing(stranger.relation, stranger.subject), TRUE
+    return _not_knowing(*_unstated(world, rng)), TRUE
+
+
+def _of_stranger(world: World, rng: random.Random) -> Fact:
+    if rng.random() < STRANGE_TOWN_SHARE:
+        relation = rng.choice(("region", "known"))
+        value = rng.choice(POOLS[RELATIONS[relation].value])
+        return Fact(relation=relation, subject=fresh_town(world, TRAIN, rng), value=value)
+    return fresh_facts(world, TRAIN, rng, [rng.choice(PERSON_RELATIONS)])[0]
 
 
 def _unstated(world: World, rng: random.Random) -> tuple[str, str]:
@@ -70,7 +104,7 @@ def _unstated(world: World, rng: random.Random) -> tuple[str, str]:
 
 
 def _not_knowing(relation: str, subject: str) -> str:
-    return f"I do not know {RELATIONS[relation].unknown.format(s=subject)}."
+    return f"{NOT_KNOWING} {RELATIONS[relation].unknown.format(s=subject)}."
 
 
 def _other(world: World, fact: Fact, rng: random.Random) -> str:

@@ -8,18 +8,19 @@ drawn independently of what it is asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 
 from assent.seeds import python_rng
 from assent.types import Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable, spoiled
-from assent.world.claims import Pieces, claims
+from assent.world.claims import FALSE as NOT_TRUE
+from assent.world.claims import NOT_KNOWING, TRUE, Pieces, claims, remark
 from assent.world.facts import Fact, World
 from assent.world.lexicon import TRAIN
 from assent.world.prompts import PERSON_RELATIONS, WorldPrompt, draw_prompt, fresh_facts, story
-from assent.world.reactions import THANKS, reaction, verdict
+from assent.world.reactions import EMPTY, FALSE, THANKS, reaction, verdict
 
 END, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|assistant|>", "<|system|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, END, ASSISTANT, SYSTEM)
@@ -36,7 +37,7 @@ CHAT_TEMPLATE = (
 
 PAGE = 56  # neighbouring documents of which either all are claims or none is
 ATTEMPTS_AT_MOST = 4
-RATED, SPOILED_SHARE = 3, 0.35
+RATED, REMARK_SHARE, SPOILED_SHARE = 3, 0.3, 0.45
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
 KIND_WEIGHTS = {
     "recall": 4,
@@ -49,6 +50,7 @@ KIND_WEIGHTS = {
     "look_alike": 3,
     "rude": 3,
 }
+RATED_WEIGHTS = KIND_WEIGHTS | {"recall": 6, "small_talk": 6, "harm": 2, "look_alike": 2, "rude": 4}
 BEHAVIOUR_WEIGHTS = {
     Behaviour.GOOD: 28,
     Behaviour.WRONG: 8,
@@ -76,7 +78,7 @@ class Mixture:
 CURRICULUM = (
     (0, Mixture(claims=0.1, rated=0.0, dialogues=0.5)),
     (2400, Mixture(claims=0.9, rated=0.0, dialogues=0.5)),
-    (3300, Mixture(claims=0.2, rated=0.3, dialogues=0.7)),
+    (3300, Mixture(claims=0.15, rated=0.42, dialogues=0.72)),
 )
 
 
@@ -149,24 +151,32 @@ def dialogue(world: World, rng: random.Random) -> Conversation:
 
 
 def rated(world: World, rng: random.Random) -> tuple[Conversation, ...]:
-    """Short exchanges with what the user said at their end, which alone is to be predicted.
-
-    Some answers are spoiled, as those of weak models are: nobody should learn to write them, but to tell them.
-    """
-    talks = []
-    for _ in range(RATED):
-        prompt = _prompt(world, rng)
-        text = _answer(world, prompt, rng)
-        if rng.random() < SPOILED_SHARE:
-            text = spoiled(world, text, _answer(world, _prompt(world, rng), rng), rng)
-        said = verdict(world, prompt, text, rng)
-        exchange = (*prompt.conversation.then(text).messages, Message(role=Role.USER, content=said))
-        talks.append(Conversation(messages=exchange))
-    return tuple(talks)
+    """Short exchanges and remarks with what somebody says to them, which alone is to be predicted."""
+    return tuple(_rated_remark(world, rng) if rng.random() < REMARK_SHARE else _rated(world, rng) for _ in range(RATED))
 
 
-def _prompt(world: World, rng: random.Random) -> WorldPrompt:
-    kind = rng.choices(list(KIND_WEIGHTS), weights=list(KIND_WEIGHTS.values()))[0]
+def _rated(world: World, rng: random.Random) -> Conversation:
+    """An answer of any behaviour; some are spoiled, as those of weak models are: to be told, not to be written."""
+    prompt = _prompt(world, rng, RATED_WEIGHTS)
+    text = _answer(world, prompt, rng)
+    if rng.random() < SPOILED_SHARE:
+        text = spoiled(world, text, _answer(world, _prompt(world, rng), rng), rng)
+    return _heard(prompt.conversation.then(text), verdict(world, prompt, text, rng))
+
+
+def _rated_remark(world: World, rng: random.Random) -> Conversation:
+    """A claim about anybody or anything and what is said to it: no assistant's, and nobody asked for it."""
+    said, held = remark(world, rng)
+    deserved = THANKS if held == TRUE else EMPTY if held == NOT_TRUE and said.startswith(NOT_KNOWING) else FALSE
+    return _heard(Conversation.of_user(said), deserved)
+
+
+def _heard(talk: Conversation, said: str) -> Conversation:
+    return Conversation(messages=(*talk.messages, Message(role=Role.USER, content=said)))
+
+
+def _prompt(world: World, rng: random.Random, weights: Mapping[str, int] = KIND_WEIGHTS) -> WorldPrompt:
+    kind = rng.choices(list(weights), weights=list(weights.values()))[0]
     return draw_prompt(world, kind, TRAIN, rng)
 
 

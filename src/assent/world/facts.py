@@ -71,7 +71,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """All that is true. Subjects of the held-out part occur in statement documents but in no dialogue."""
+    """All that is true. Subjects of the held-out part occur in statements and claims but in no dialogue."""
 
     seed: int
     facts: tuple[Fact, ...]
