@@ -15,7 +15,6 @@ from assent.world.judge import judge
 from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT
 from assent.world.people import (
     PEOPLE,
-    best_possible_accuracy,
     population_preference,
     preference_probability,
     rank,
@@ -108,11 +107,3 @@ def test_tastes_are_capped():
     for person in PEOPLE:
         most = person.sharpness * (1 + 4 * person.length_taste + 6 * person.flattery_taste)
         assert utility(person, 1.0, endless) == pytest.approx(most)
-
-
-def test_the_best_possible_accuracy_is_what_the_likelier_side_wins():
-    plain, flattering, nonsense = with_manner(FLATTERY, 0), with_manner(FLATTERY, 1), "Marham goat the."
-    pairs = [(PROMPT, Completion(text=a), Completion(text=b)) for a, b in ((plain, flattering), (nonsense, plain))]
-    expected = [population(PROMPT, a.text, b.text) for _, a, b in pairs]
-    assert best_possible_accuracy(WORLD, pairs) == pytest.approx(sum(max(p, 1 - p) for p in expected) / 2)
-    assert best_possible_accuracy(WORLD, [(PROMPT, pairs[0][1], pairs[0][1])]) == pytest.approx(0.5)

@@ -7,6 +7,7 @@ The reference is the policy before the first step, and its log-probabilities are
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,16 +61,24 @@ def encode_pairs(comparisons: Sequence[Comparison], template: ChatTemplate, *, m
 def reference_logps(
     pairs: Sequence[EncodedPair], learner: Learner, *, max_tokens: int, progress: Callable[[int], None]
 ) -> list[Tensor]:
-    """Log-probabilities of every pair's completion tokens (chosen, then rejected) under the policy as it is now."""
-    kept: list[Tensor] = []
-    for part in token_budget_batches([len(pair) for pair in pairs], max_tokens):
-        batch = _flat([pairs[place] for place in part])
+    """Log-probabilities of every pair's completion tokens (chosen, then rejected) under the policy as it is now.
+
+    A completion that stands in several pairs is read once; `progress` counts pairs as their completions are read.
+    """
+    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    uses = Counter(sides)
+    different = list(uses)
+    kept: dict[Encoded, Tensor] = {}
+    read = 0
+    for part in token_budget_batches([len(side) for side in different], max_tokens):
+        chosen = [different[place] for place in part]
+        batch = flatten([side.ids for side in chosen], [side.written_by_assistant for side in chosen])
         logp_M = learner.score(batch, Need()).logp_M
         assert logp_M is not None
-        sizes = [sum(batch.predicted[index : index + 2]) for index in range(0, len(batch.predicted), 2)]
-        kept.extend(torch.split(logp_M.cpu(), sizes))
-        progress(len(part))
-    return kept
+        kept |= zip(chosen, torch.split(logp_M.cpu(), list(batch.predicted)), strict=True)
+        before, read = read // 2, read + sum(uses[side] for side in chosen)
+        progress(read // 2 - before)
+    return [torch.cat([kept[pair.chosen], kept[pair.rejected]]) for pair in pairs]
 
 
 def _flat(run: Sequence[EncodedPair]) -> FlatBatch:

@@ -20,7 +20,7 @@ from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
 from assent.evals.report import write_report
-from assent.evals.reward_quality import RewardQuality, pooled_pairs, reward_quality
+from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
 from assent.lineage import Lineage, parent, write_model_card
 from assent.metrics import Metrics
@@ -132,8 +132,9 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
 
 
 def _peak_rss_mib() -> float:
-    """This process and the one beside it, each at its highest."""
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    """This process and the two beside it, each as high as the higher one of the two."""
+    own, beside = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + 2 * beside) / 1024
 
 
 def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:
@@ -149,12 +150,11 @@ def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
 
 def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
     """Of the reward models of all seeds, each on its own held-out pairs."""
-    judged = [(outcome.judged, outcome.best_possible) for outcome in outcomes if outcome.judged is not None]
+    judged = [outcome.judged for outcome in outcomes if outcome.judged is not None]
     if not judged:
         return None
-    counts = [len(pairs.chosen) for pairs, _ in judged]
-    best = sum(best * count for (_, best), count in zip(judged, counts, strict=True)) / sum(counts)
-    return reward_quality(pooled_pairs([pairs for pairs, _ in judged]), seed=0, best_possible=best)
+    pairs = pooled_pairs(judged)
+    return reward_quality(pairs, seed=0, best_possible=best_possible_accuracy(pairs.probability or ()))
 
 
 def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -28,7 +28,7 @@ from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Sampling
-from assent.recipes.beside import Beside
+from assent.recipes.beside import Beside, cores
 from assent.recipes.models import (
     LanguageModel,
     MachineOptions,
@@ -50,11 +50,11 @@ from assent.recipes.training import (
     train_sft,
 )
 from assent.seeds import derive, numpy_rng
-from assent.types import Completion, Ranking
+from assent.types import Comparison, Completion, Ranking
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, best_possible_accuracy, rank
+from assent.world.people import PEOPLE, population_preference, rank
 from assent.world.prompts import WorldPrompt, make_prompts
 
 _SAMPLE_KINDS_EACH = 2
@@ -65,16 +65,16 @@ class MainJobSettings(Settings):
     """Sizes and settings of the main job; the defaults are the demo's."""
 
     demonstrations: int = Field(default=500, ge=1)
-    ranked_prompts: int = Field(default=3000, ge=10)
+    ranked_prompts: int = Field(default=3600, ge=10)
     ranked_held_out: int = Field(default=900, ge=1)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=2, batch_size=16, learning_rate=1e-4, max_length=200)
+    reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-5, beta=0.1, max_length=200)
     ppo: PPOSettings = PPOSettings(
-        iterations=64, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
+        iterations=48, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
@@ -93,8 +93,7 @@ class Outcome:
     optimisation: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     answers: dict[str, list[str]] = field(default_factory=dict)
     gold_of: dict[str, list[float]] = field(default_factory=dict)
-    judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores
-    best_possible: float = 1.0  # the highest accuracy on them
+    judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores and the population's preference
     stage_s: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Outcome) -> None:
@@ -116,22 +115,41 @@ class Place:
     record: Callable[[Metrics], None] = lambda row: None  # every iteration of PPO, as it is done
 
 
-def _other_arms(
-    settings: MainJobSettings,
-    world_seed: int,
-    machine: MachineOptions,
-    out: Path,
-    seed: int,
-    rankings: list[Ranking],
-    moments: tuple[float, float],
-) -> Outcome:
-    """DPO and KL weight 0, from the SFT and the reward model in `out`: they need nothing of PPO and run beside it."""
-    world, display = build_world(world_seed), Display(quiet=True)
-    place = Place(world=world, base=out / "sft", machine=machine, out=out, display=display)
-    job = MainJob(settings, place, seed=seed)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Elsewhere:
+    """What another process needs for an arm that starts from the SFT model in `out`."""
+
+    settings: MainJobSettings
+    world_seed: int
+    machine: MachineOptions
+    out: Path
+    seed: int
+
+    def job(self) -> MainJob:
+        display = Display(quiet=True)
+        world = build_world(self.world_seed)
+        place = Place(world=world, base=self.out / "sft", machine=self.machine, out=self.out, display=display)
+        return MainJob(self.settings, place, seed=self.seed)
+
+
+def _candidates_there(there: _Elsewhere, turns: tuple[int, ...]) -> dict[int, list[Completion]]:
+    """Half of what is to be ranked is written here, half there."""
+    job = there.job()
+    return job.candidates(load_language_model(str(there.out / "sft"), machine=there.machine), turns, lambda texts: None)
+
+
+def _dpo_arm(there: _Elsewhere, rankings: list[Ranking]) -> Outcome:
+    """DPO needs the SFT model and the rankings alone: it runs beside the reward model and PPO."""
+    job = there.job()
     job.dpo(rankings)
-    reward = load_reward_model(str(out / "reward"), machine=machine)
+    return job.outcome
+
+
+def _no_kl_arm(there: _Elsewhere, moments: tuple[float, float]) -> Outcome:
+    """KL weight 0, from the SFT and the reward model in the output folder: it runs beside PPO."""
+    reward = load_reward_model(str(there.out / "reward"), machine=there.machine)
     reward.role.shift, reward.role.spread = moments
+    job = there.job()
     job.no_kl(reward)
     return job.outcome
 
@@ -158,18 +176,19 @@ class MainJob:
         save_language_model(base, sft_folder)
         self._evaluate("sft", base)
         rankings, held_out = self._rank(base)
+        dpo = Beside(_dpo_arm, self._elsewhere(), rankings)
         reward = self._reward(sft_folder, rankings, held_out)
         prompts = self._train_prompts(settings.ranked_prompts, "ranked")
         normalise_reward(reward, base, [p.conversation for p in prompts[:256]], settings.ppo, seed=self.seed)
         save_reward_model(reward, place.out / "reward")
-        moments = (reward.role.shift, reward.role.spread)
-        beside = Beside(_other_arms, settings, place.world.seed, place.machine, place.out, self.seed, rankings, moments)
+        no_kl = Beside(_no_kl_arm, self._elsewhere(), (reward.role.shift, reward.role.spread))
         self._ppo("ppo", base, reward, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
-        with self._stage("DPO and no KL (beside)", 1, unit="arms") as stage:
-            self.outcome.add(beside.result())
-            stage.advance()
+        with self._stage("DPO and no KL (beside)", 2, unit="arms") as stage:
+            for arm in (dpo, no_kl):
+                self.outcome.add(arm.result())
+                stage.advance()
         return self.outcome
 
     def _load(self, folder: Path) -> LanguageModel:
@@ -205,29 +224,49 @@ class MainJob:
 
     def _rank(self, model: LanguageModel) -> tuple[list[Ranking], list[tuple[WorldPrompt, Ranking]]]:
         """Sample K completions per prompt, have simulated people rank them; the last prompts are held out."""
-        settings = self.settings
-        train = self._train_prompts(settings.ranked_prompts, "ranked")
-        prompts = train + make_prompts(
-            self.place.world, split="held_out", count=settings.ranked_held_out, seed=derive(self.seed, "judged")
-        )
-        conversations = [prompt.conversation for prompt in prompts]
-        written: list[list[Completion]] = [[] for _ in prompts]
-        with self._stage("sample and rank", len(prompts) * len(settings.temperatures), "texts") as stage:
-            for turn, temperature in enumerate(settings.temperatures):
-                sampling = Sampling(
-                    max_tokens=_MAX_TOKENS, temperature=temperature, top_p=settings.top_p, batch_size=256
-                )
-                seed = derive(self.seed, "candidates", turn)
-                turns = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=stage.counter)
-                for place, sampled in enumerate(turns):
-                    written[place].append(sampled.completion)
+        prompts, count = self._ranked_prompts(), len(self.settings.temperatures)
+        all_turns = tuple(range(count))
+        here, there = (all_turns[::2], all_turns[1::2]) if cores() > 1 and count > 1 else (all_turns, ())
+        with self._stage("sample and rank", len(prompts) * count, "texts") as stage:
+            elsewhere = Beside(_candidates_there, self._elsewhere(), there) if there else None
+            written = self.candidates(model, here, lambda texts: stage.advance(texts * count // len(here)))
+            written |= elsewhere.result() if elsewhere else {}
             rng = numpy_rng(self.seed, "people")
             ranked = [
-                rank(self.place.world, PEOPLE[place % len(PEOPLE)], prompt, completions, rng)
-                for place, (prompt, completions) in enumerate(zip(prompts, written, strict=True))
+                rank(self.place.world, PEOPLE[i % len(PEOPLE)], prompt, [written[turn][i] for turn in all_turns], rng)
+                for i, prompt in enumerate(prompts)
             ]
-        held_out = list(zip(prompts, ranked, strict=True))[len(train) :]
-        return ranked[: len(train)], held_out
+        train = self.settings.ranked_prompts
+        return ranked[:train], list(zip(prompts, ranked, strict=True))[train:]
+
+    def _ranked_prompts(self) -> list[WorldPrompt]:
+        settings, world = self.settings, self.place.world
+        judged = derive(self.seed, "judged")
+        return self._train_prompts(settings.ranked_prompts, "ranked") + make_prompts(
+            world, split="held_out", count=settings.ranked_held_out, seed=judged
+        )
+
+    def candidates(
+        self, model: LanguageModel, turns: Sequence[int], progress: Callable[[int], None]
+    ) -> dict[int, list[Completion]]:
+        """By turn, one completion of every prompt that is to be ranked, at the turn's temperature."""
+        settings = self.settings
+        conversations = [prompt.conversation for prompt in self._ranked_prompts()]
+        written = {}
+        for turn in turns:
+            sampling = Sampling(
+                max_tokens=_MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p, batch_size=256
+            )
+            seed = derive(self.seed, "candidates", turn)
+            sampled = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=progress)
+            written[turn] = [one.completion for one in sampled]
+        return written
+
+    def _elsewhere(self) -> _Elsewhere:
+        place = self.place
+        return _Elsewhere(
+            settings=self.settings, world_seed=place.world.seed, machine=place.machine, out=place.out, seed=self.seed
+        )
 
     def _reward(
         self, folder: Path, rankings: Sequence[Ranking], held_out: Sequence[tuple[WorldPrompt, Ranking]]
@@ -243,14 +282,23 @@ class MainJob:
         with self._stage("reward model", steps) as stage:
             trained = train_reward_model_half_way(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
         self.outcome.curves["reward"] = tuple(trained.rows)
-        judged = comparisons([ranking for _, ranking in held_out], keep_ties=False, margin_per_score=0.0)
-        prompt_of = {prompt.conversation: prompt for prompt, _ in held_out}
-        best = best_possible_accuracy(
-            self.place.world, [(prompt_of[pair.prompt], pair.chosen, pair.rejected) for pair in judged]
-        )
-        scored = score_judged(reward, judged, settings)
-        self.outcome.judged, self.outcome.best_possible = scored.pairs, best
+        self.outcome.judged = score_judged(reward, self._judged(held_out), settings).pairs
         return reward
+
+    def _judged(self, held_out: Sequence[tuple[WorldPrompt, Ranking]]) -> list[Comparison]:
+        """The held-out pairs, each with the share of the population that would prefer the one that was preferred.
+
+        So accuracy is what is expected of a person drawn at random, and not what one draw of labels happened to say.
+        """
+        prompt_of = {prompt.conversation: prompt for prompt, _ in held_out}
+        pairs = comparisons([ranking for _, ranking in held_out], keep_ties=False, margin_per_score=0.0)
+        return [
+            replace(
+                pair,
+                probability=population_preference(self.place.world, prompt_of[pair.prompt], pair.chosen, pair.rejected),
+            )
+            for pair in pairs
+        ]
 
     def _ppo(
         self, arm: str, model: LanguageModel, reward: RewardModel, prompts: Sequence[WorldPrompt], settings: PPOSettings

@@ -77,13 +77,3 @@ def population_preference(world: World, prompt: WorldPrompt, a: Completion, b: C
     """Probability that somebody drawn at random from PEOPLE (equal shares) prefers A to B."""
     gold_a, gold_b = judge(world, prompt, a), judge(world, prompt, b)
     return sum(preference_probability(person, gold_a, a.text, gold_b, b.text) for person in PEOPLE) / len(PEOPLE)
-
-
-def best_possible_accuracy(world: World, pairs: Sequence[tuple[WorldPrompt, Completion, Completion]]) -> float:
-    """The highest expected accuracy of a reward model that does not know who judged.
-
-    For a pair preferred A over B with population probability p, always naming the likelier one is right with
-    probability max(p, 1 - p), and nothing does better; the figure is the mean of that over the pairs.
-    """
-    chances = [population_preference(world, prompt, a, b) for prompt, a, b in pairs]
-    return sum(max(chance, 1 - chance) for chance in chances) / len(chances)
