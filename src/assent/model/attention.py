@@ -2,7 +2,8 @@
 
 A model loaded with `attn_implementation=FLAT` gets a `FlatLayout` (training, scoring, the first pass of generation:
 one row of tokens, sequences never see each other) or a `DecodeCache` (one new token per sequence) as the keyword
-argument `flat`. One scaled-dot-product call serves each run of neighbouring sequences of equal length.
+argument `flat`. One scaled-dot-product call serves each run of neighbouring sequences of equal length; on a CUDA
+device one variable-length kernel serves all sequences (`varlen.py`), where it takes them.
 
 Legend: H heads, G key/value heads, D head dimension, N tokens, B sequences, C cache columns.
 """
@@ -20,6 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from assent.errors import ConfigError
+from assent.model import varlen
 
 FLAT = "assent_flat"
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -56,6 +58,13 @@ class FlatLayout:
     runs: tuple[Run, ...]
     cache: DecodeCache | None = None
     trees: TreeMasks | None = None
+    made: dict[torch.device, varlen.Bounds] = field(default_factory=dict, compare=False, repr=False)
+
+    def bounds(self, device: torch.device) -> varlen.Bounds:
+        """Where the sequences lie, made once for all layers."""
+        if device not in self.made:
+            self.made[device] = varlen.Bounds.of(self.lengths, device)
+        return self.made[device]
 
     @staticmethod
     def of(lengths: tuple[int, ...], cache: DecodeCache | None = None, trees: TreeMasks | None = None) -> FlatLayout:
@@ -80,6 +89,7 @@ class DecodeCache:
     values: dict[int, Tensor] = field(default_factory=dict)
     used: int = 0
     visible_BC: Tensor | None = None
+    places: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         self.used = max(self.lengths)
@@ -96,12 +106,26 @@ class DecodeCache:
         longest, rows = max(self.lengths), len(self.lengths)
         shape = (rows, heads, longest + self.new_tokens, width)
         keys, values = key_GND.new_zeros(shape), value_GND.new_zeros((*shape[:3], value_GND.shape[-1]))
+        self.keys[layer], self.values[layer] = keys, values
+        if keys.device.type != "cpu":  # one launch, not one per row
+            row_N, column_N = self._prompt_places(keys.device)
+            keys[row_N, :, column_N] = key_GND.transpose(0, 1)
+            values[row_N, :, column_N] = value_GND.transpose(0, 1)
+            return
         start = 0
         for row, length in enumerate(self.lengths):
             keys[row, :, longest - length : longest] = key_GND[:, start : start + length]
             values[row, :, longest - length : longest] = value_GND[:, start : start + length]
             start += length
-        self.keys[layer], self.values[layer] = keys, values
+
+    def _prompt_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Row and column of every prompt token, made once for all layers."""
+        if self.places is None:
+            longest = max(self.lengths)
+            rows = [row for row, length in enumerate(self.lengths) for _ in range(length)]
+            columns = [column for length in self.lengths for column in range(longest - length, longest)]
+            self.places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
+        return self.places
 
     def keep(self, rows_K: Tensor) -> None:
         """Drop all rows but `rows_K` (finished sequences leave the batch)."""
@@ -176,7 +200,7 @@ class _FlatRuns(torch.autograd.Function):
 def _attend_flat(
     query_HND: Tensor, key_GND: Tensor, value_GND: Tensor, layout: FlatLayout, options: dict[str, Any]
 ) -> Tensor:
-    """One call per run of equal lengths; returns (N, H, D)."""
+    """One call for all sequences on a CUDA device, else one per run of equal lengths; returns (N, H, D)."""
     causal, window = options["causal"], options["window"]
     grouped = query_HND.shape[0] != key_GND.shape[0]
     tensors = _autocast(query_HND, key_GND, value_GND)
@@ -186,6 +210,13 @@ def _attend_flat(
     if plain and query_HND.device.type == "cpu":
         rows = (tensor.transpose(0, 1) for tensor in tensors)
         return _FlatRuns.apply(*rows, layout.runs, causal, options["scale"])  # type: ignore[no-any-return, no-untyped-call]
+    if query_HND.device.type == "cuda" and layout.trees is None and not options["dropout"]:
+        query_NHD, key_NGD, value_NGD = (tensor.transpose(0, 1) for tensor in tensors)
+        bounds = layout.bounds(query_HND.device)
+        if varlen.takes(query_NHD, value_NGD, longest=bounds.longest, window=window):
+            return varlen.attend(
+                query_NHD, key_NGD, value_NGD, bounds, causal=causal, window=window, scale=options["scale"]
+            )
     pieces = []
     sizes = [run.stop - run.start for run in layout.runs]
     for run, *parts in zip(layout.runs, *(torch.split(tensor, sizes, dim=1) for tensor in tensors), strict=True):
@@ -260,7 +291,8 @@ def flat_attention(
         flat.values[layer][:, :, flat.used] = value[:, :, 0]
         return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
     if flat.cache is not None:
-        flat.cache.file_prompts(_layer(module), key[0], value[0])
+        filed = (key, value) if key.device.type == "cpu" else _autocast(key, value)  # cast once, not at every step
+        flat.cache.file_prompts(_layer(module), filed[0][0], filed[1][0])
     return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
 
 

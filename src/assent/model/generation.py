@@ -60,7 +60,6 @@ def generate(
     and top-p included).
     """
     order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-    ends = torch.tensor(sorted(end_ids), device=role.body.device)
     role.body.model.eval()
     for start in range(0, len(order), sampling.batch_size):
         chosen = order[start : start + sampling.batch_size]
@@ -68,14 +67,14 @@ def generate(
             _Row(index, len(prompts[index]), numpy_rng(seeds[index], "tokens").random(sampling.max_tokens))
             for index in chosen
         ]
-        with role.body.wearing(role.adapter):
-            _write(role, rows, [prompts[index] for index in chosen], sampling, ends)
+        with role.body.wearing(role.adapter), role.body.autocast():  # around all steps: weights are cast once
+            _write(role, rows, [prompts[index] for index in chosen], sampling, end_ids)
         for row in rows:
             yield row.index, Sampled(ids=tuple(row.ids), logps=tuple(row.logps), ended=row.ended)
 
 
 def _write(
-    role: LanguageRole, rows: list[_Row], prompts: list[Sequence[int]], sampling: Sampling, ends: Tensor
+    role: LanguageRole, rows: list[_Row], prompts: list[Sequence[int]], sampling: Sampling, end_ids: frozenset[int]
 ) -> None:
     head, device = role.head, role.body.device
     batch = flatten(prompts).to(device)
@@ -85,32 +84,25 @@ def _write(
     uniform_BT = torch.from_numpy(np.stack([row.uniforms for row in rows])).to(device, torch.float32)
     position_B = torch.tensor(batch.lengths, device=device)
     live = list(rows)
-    done_B = torch.zeros(len(rows), dtype=torch.bool, device=device)
     for step in range(sampling.max_tokens):
-        ids_B, logp_B = draw(head.logits(hidden_BH), uniform_BT[:, step], sampling)
-        ended_B = torch.isin(ids_B, ends)
-        _file(live, done_B.tolist(), ids_B.tolist(), logp_B.tolist(), ended_B.tolist())
-        done_B = done_B | ended_B
-        left = len(live) - int(done_B.sum())
-        if left == 0 or step + 1 == sampling.max_tokens:
+        with torch.autocast(device.type, enabled=False):
+            ids_B, logp_B = draw(head.logits(hidden_BH), uniform_BT[:, step], sampling)
+        for row, token, logp in zip(live, ids_B.tolist(), logp_B.tolist(), strict=True):
+            if not row.ended:
+                row.ids.append(token)
+                row.logps.append(logp)
+                row.ended = token in end_ids
+        kept = [place for place, row in enumerate(live) if not row.ended]
+        if not kept or step + 1 == sampling.max_tokens:
             return
-        if left < _COMPACT_BELOW * len(live):
-            keep_K = (~done_B).nonzero()[:, 0]
+        if len(kept) < _COMPACT_BELOW * len(live):
+            keep_K = torch.tensor(kept, device=device)
             cache.keep(keep_K)
-            live = [live[row] for row in keep_K.tolist()]
+            live = [live[place] for place in kept]
             ids_B, position_B, uniform_BT = ids_B[keep_K], position_B[keep_K], uniform_BT[keep_K]
-            done_B = done_B[keep_K]
         hidden_BH = role.body.next_hidden(ids_B, position_B, cache)
         cache.used += 1
         position_B = position_B + 1
-
-
-def _file(rows: list[_Row], done: list[bool], ids: list[int], logps: list[float], ended: list[bool]) -> None:
-    for row, finished, token, logp, end in zip(rows, done, ids, logps, ended, strict=True):
-        if not finished:
-            row.ids.append(token)
-            row.logps.append(logp)
-            row.ended = end
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
