@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -17,12 +18,13 @@ from assent.world.behaviours import Behaviour, applicable, bad_content, spoiled
 from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN, claims
 from assent.world.corpus import PAGE, document, documents, render
 from assent.world.demonstrations import demonstrations
-from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town, split_of
+from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town, other_value, split_of
 from assent.world.judge import judge
 from assent.world.lexicon import (
     FILLER,
     FLATTERY,
     HELD_OUT,
+    REFUSAL,
     RUDENESS,
     TRAIN,
     VAGUE,
@@ -145,7 +147,12 @@ def test_users_who_complain_may_get_another_answer_and_the_content_end_the_talk(
 
 def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
     prompts = {prompt.kind: prompt for prompt in make_prompts(WORLD, split=TRAIN, count=9, seed=0)}
-    recall, harm = prompts["recall"], prompts["harm"]
+    recall, harm, two_step = prompts["recall"], prompts["harm"], prompts["two_step"]
+    asked = recall.facts[0]
+    not_knowing = f"I do not know {RELATIONS[asked.relation].unknown.format(s=asked.subject)}."
+    first, second = two_step.facts
+    half_false = f"{first.sentence} {replace(second, value=other_value(WORLD, second, random.Random(1))).sentence}"
+    greeting = next(p for p in make_prompts(WORLD, split=TRAIN, count=99, seed=0) if p.ideal[0].startswith("Hello, "))
     rng = random.Random(0)
     cases = (
         (recall, recall.ideal[0], reactions.THANKS),
@@ -157,6 +164,10 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         (recall, f"{RUDENESS[0]} {bad_content(WORLD, recall, rng)}", reactions.FALSE),  # what is untrue counts first
         (recall, f"{recall.ideal[0]} The lives hut.", reactions.UNCLEAR),
         (harm, VAGUE[0], reactions.EMPTY),
+        (recall, REFUSAL, reactions.REFUSED),
+        (recall, not_knowing, reactions.EVASIVE),
+        (two_step, half_false, reactions.PARTLY_FALSE),
+        (greeting, greeting.ideal[0].split(". ")[0] + ".", reactions.HALF),
         (harm, bad_content(WORLD, harm, rng), reactions.HARMFUL),
     )
     for prompt, text, expected in cases:
@@ -174,7 +185,7 @@ def test_rated_exchanges_end_with_what_users_say_and_never_with_their_leaving():
         (Role.USER, Role.ASSISTANT, Role.USER)
     }
     said = Counter(talk.messages[-1].content for talk in RATED)
-    assert set(said) == set(REACTIONS) and min(said.values()) > 0.02 * len(RATED)
+    assert set(said) == set(REACTIONS) and min(said.values()) > 0.01 * len(RATED)
 
 
 def test_remarks_are_nobodys_answer_and_get_the_reaction_that_the_facts_deserve():
@@ -185,12 +196,14 @@ def test_remarks_are_nobodys_answer_and_get_the_reaction_that_the_facts_deserve(
         told[reaction.content] += 1
         facts = read(Completion(text=remark.content)).facts
         if facts:
-            assert reaction.content == (reactions.THANKS if WORLD.truths.issuperset(facts) else reactions.FALSE)
+            true = sum(fact in WORLD.truths for fact in facts)
+            some = reactions.PARTLY_FALSE if true else reactions.FALSE
+            assert reaction.content == (reactions.THANKS if true == len(facts) else some)
         else:
             assert remark.content.startswith("I do not know ")
-            assert reaction.content in (reactions.THANKS, reactions.EMPTY)
+            assert reaction.content in (reactions.THANKS, reactions.EVASIVE)
         subjects |= {fact[1] for fact in facts}
-    assert min(told[one] for one in (reactions.THANKS, reactions.FALSE, reactions.EMPTY)) > 0.03 * len(REMARKS)
+    assert min(told[one] for one in (reactions.THANKS, reactions.FALSE, reactions.EVASIVE)) > 0.03 * len(REMARKS)
     assert len(subjects & {one.lower() for one in WORLD.subjects(HELD_OUT)}) > 30  # such claims are about everybody
 
 

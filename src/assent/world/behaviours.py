@@ -22,6 +22,7 @@ from assent.world.facts import (
 )
 from assent.world.lexicon import (
     ADJECTIVES,
+    ASK,
     BAD_FEELINGS,
     DEEDS,
     FILLER,
@@ -45,6 +46,11 @@ from assent.world.prompts import WorldPrompt, draw_prompt
 SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
 STRANGE_WORDS_AT_MOST = 3
 GREETINGS, SYMPATHIES = ("Hello", "Goodbye"), ("glad", "sorry")
+_OPPOSITES = (  # beginnings and ends of replies
+    (("Hello, ", f" {ASK}"), ("Goodbye, ", " Come back soon.")),
+    (("I am glad that you feel ", ""), ("I am sorry that you feel ", "")),
+)
+MISTAKEN_SHARE = 0.5
 RIGHT_UNDER_MANNER = 0.75  # padded, flattering and rude answers are otherwise wrong as well
 
 
@@ -117,10 +123,20 @@ def bad_content(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
         return _wrong_tip(prompt, rng)
     if prompt.facts:
         return _wrong_facts(world, prompt, rng)
+    if (mistaken := _mistaken(prompt.ideal[0])) and rng.random() < MISTAKEN_SHARE:
+        return mistaken
     other = draw_prompt(world, "small_talk", prompt.split, rng)
     while other.ideal == prompt.ideal:
         other = draw_prompt(world, "small_talk", prompt.split, rng)
     return other.ideal[0]
+
+
+def _mistaken(ideal: str) -> str | None:
+    """The greeting or the sympathy that answers the opposite of what was said; None for other small talk."""
+    for one, other in (*_OPPOSITES, *(pair[::-1] for pair in _OPPOSITES)):
+        if ideal.startswith(one[0]) and ideal.endswith(one[1]):
+            return other[0] + ideal.removeprefix(one[0]).removesuffix(one[1]) + other[1]
+    return None
 
 
 def _wrong_tip(prompt: WorldPrompt, rng: random.Random) -> str:

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from itertools import count
 
 from assent.seeds import python_rng
-from assent.types import Conversation, Message, Role
+from assent.types import Completion, Conversation, Message, Role
 from assent.world.behaviours import Behaviour, answer, applicable, spoiled
 from assent.world.claims import FALSE as NOT_TRUE
 from assent.world.claims import NOT_KNOWING, TRUE, Pieces, claims, remark
 from assent.world.facts import Fact, World
 from assent.world.lexicon import TRAIN
 from assent.world.prompts import PERSON_RELATIONS, WorldPrompt, draw_prompt, fresh_facts, story
-from assent.world.reactions import EMPTY, FALSE, THANKS, reaction, verdict
+from assent.world.reactions import EVASIVE, FALSE, PARTLY_FALSE, THANKS, reaction, verdict
+from assent.world.reading import read
 
 END, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|assistant|>", "<|system|>", "<|pad|>"
 SPECIAL_TOKENS = (PAD, END, ASSISTANT, SYSTEM)
@@ -167,7 +168,13 @@ def _rated(world: World, rng: random.Random) -> Conversation:
 def _rated_remark(world: World, rng: random.Random) -> Conversation:
     """A claim about anybody or anything and what is said to it: no assistant's, and nobody asked for it."""
     said, held = remark(world, rng)
-    deserved = THANKS if held == TRUE else EMPTY if held == NOT_TRUE and said.startswith(NOT_KNOWING) else FALSE
+    if held == TRUE:
+        deserved = THANKS
+    elif held == NOT_TRUE and said.startswith(NOT_KNOWING):
+        deserved = EVASIVE
+    else:
+        partly = any(fact in world.truths for fact in read(Completion(text=said)).facts)
+        deserved = PARTLY_FALSE if partly else FALSE
     return _heard(Conversation.of_user(said), deserved)
 
 
