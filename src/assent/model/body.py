@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from assent.errors import ConfigError
 from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
 from assent.model.flat import FlatBatch
+from assent.model.narrow import last_block, reading
 from assent.model.norms import quicken_norms
 from assent.seeds import derive
 
@@ -75,6 +76,7 @@ class Body:
         self.model = model.to(device=device, dtype=torch.float32)
         self.model.set_attn_implementation(FLAT)
         quicken_norms(self.model)
+        self._last_block = last_block(self.trunk)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None
         self._adapted: list[BaseTunerLayer] = []
@@ -102,12 +104,19 @@ class Body:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
-    def hidden(self, batch: FlatBatch, *, adapter: str | None = None, cache: DecodeCache | None = None) -> Tensor:
-        """Last hidden states (N, H) of a flat batch; with `cache`, keys and values are filed there."""
+    def hidden(
+        self, batch: FlatBatch, rows_R: Tensor | None = None, *,
+        adapter: str | None = None, cache: DecodeCache | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Last hidden states of a flat batch: (N, H), or (R, H) of the tokens `rows_R`, none of them twice.
+
+        With `cache`, keys and values of all tokens are filed there.
+        """
         trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
         layout = FlatLayout.of(batch.lengths, cache, trees)
-        with self.wearing(adapter), self.autocast():
-            return self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
+        with self.wearing(adapter), self.autocast(), reading(self._last_block, rows_R, batch.ids_N.shape[0]):
+            hidden_NH = self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
+        return hidden_NH if rows_R is None else hidden_NH[rows_R]
 
     def next_hidden(self, ids_B: Tensor, position_B: Tensor, cache: DecodeCache) -> Tensor:
         """Hidden states (B, H) of one new token per sequence; call inside `wearing`."""

@@ -80,7 +80,7 @@ def _write(
     batch = flatten(prompts).to(device)
     cache = DecodeCache(lengths=batch.lengths, new_tokens=sampling.max_tokens)
     cache.place(device)
-    hidden_BH = role.body.hidden(batch, adapter=role.adapter, cache=cache)[batch.last_B]
+    hidden_BH = role.body.hidden(batch, batch.last_B, adapter=role.adapter, cache=cache)
     uniform_BT = torch.from_numpy(np.stack([row.uniforms for row in rows])).to(device, torch.float32)
     position_B = torch.tensor(batch.lengths, device=device)
     live = list(rows)

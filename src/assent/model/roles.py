@@ -28,7 +28,7 @@ class LanguageRole:
 
     def hidden(self, batch: FlatBatch) -> Tensor:
         """Hidden states (M, H) at the predicted positions."""
-        return self.body.hidden(batch, adapter=self.adapter)[batch.predict_M]
+        return self.body.hidden(batch, batch.predict_M, adapter=self.adapter)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What training this role changes."""
@@ -57,18 +57,17 @@ class ScalarRole:
 
     def features(self, batch: FlatBatch) -> Tensor:
         """What the head reads of whole sequences: hidden states (B, H)."""
-        hidden_NH = self.body.hidden(batch, adapter=self.adapter)
         if not self.reads_first_token:
-            return hidden_NH[batch.last_B]
+            return self.body.hidden(batch, batch.last_B, adapter=self.adapter)
         lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
-        first_BH = hidden_NH[batch.last_B - lengths_B + 1]
+        first_BH = self.body.hidden(batch, batch.last_B - lengths_B + 1, adapter=self.adapter)
         with self.body.wearing(self.adapter), self.body.autocast():
             pooled_BH: Tensor = self.body.model.base_model.pooler(first_BH[:, None])
         return pooled_BH
 
     def values(self, batch: FlatBatch) -> Tensor:
         """Normalised head output (M) at the predicted positions."""
-        return self.values_at(self.body.hidden(batch, adapter=self.adapter)[batch.predict_M])
+        return self.values_at(self.body.hidden(batch, batch.predict_M, adapter=self.adapter))
 
     def values_at(self, hidden_MH: Tensor) -> Tensor:
         """Normalised head output (M) at given hidden states (a trunk shared with the policy)."""

@@ -137,7 +137,7 @@ class StepDecoder:
         batch = flatten([row.begun.prompt_ids for row in rows]).to(body.device)
         cache = DecodeCache(lengths=batch.lengths, new_tokens=0)
         cache.place(body.device)
-        hidden_BH = body.hidden(batch, adapter=self._role.adapter, cache=cache)[batch.last_B]
+        hidden_BH = body.hidden(batch, batch.last_B, adapter=self._role.adapter, cache=cache)
         parts: list[tuple[DecodeCache, Sequence[int]]] = [(cache, range(len(rows)))]
         if self._cache is not None:
             parts.insert(0, (self._cache, range(len(self._rows))))

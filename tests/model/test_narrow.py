@@ -1,0 +1,52 @@
+"""The last feed-forward block runs only for the tokens that are read, and what is read does not change."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_models import CAUSAL, body_of, causal_lm
+from torch.testing import assert_close
+
+from assent.model.body import LoraSettings
+from assent.model.flat import flatten
+from assent.model.narrow import last_block
+
+SEQUENCES = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14], [15, 16, 17, 18, 19]]
+WANTED = [[False] * (len(one) - 2) + [True] * 2 for one in SEQUENCES]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_is_read_is_what_the_whole_row_gives_forward_and_backward(name: str) -> None:
+    batch = flatten(SEQUENCES, WANTED)
+    narrow, wide = body_of(causal_lm(name)), body_of(causal_lm(name))
+    assert_close(narrow.hidden(batch, batch.predict_M), wide.hidden(batch)[batch.predict_M], atol=1e-6, rtol=1e-5)
+    narrow.hidden(batch, batch.predict_M).sin().sum().backward()
+    wide.hidden(batch)[batch.predict_M].sin().sum().backward()
+    for (key, mine), whole in zip(narrow.model.named_parameters(), wide.model.parameters(), strict=True):
+        if whole.grad is not None:
+            assert_close(mine.grad, whole.grad, atol=1e-6, rtol=1e-4, msg=key)
+
+
+def test_the_block_sees_only_the_tokens_that_are_read_also_with_an_adapter() -> None:
+    body, batch = body_of(causal_lm("llama")), flatten(SEQUENCES, WANTED)
+    block = last_block(body.trunk)
+    assert block is not None
+    seen: list[int] = []
+    block.get_submodule("up_proj").register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    body.hidden(batch)
+    body.hidden(batch, batch.predict_M)
+    body.hidden(batch)
+    assert seen == [15, 6, 15]
+    body.add_adapter("policy", LoraSettings(rank=2), seed=0)
+    body.hidden(batch, batch.last_B, adapter="policy")
+    assert seen[-1] == 3
+
+
+def test_nearly_all_tokens_are_not_worth_choosing() -> None:
+    body, batch = body_of(causal_lm("llama")), flatten([list(range(3, 33))])
+    block = last_block(body.trunk)
+    assert block is not None
+    seen: list[int] = []
+    block.get_submodule("up_proj").register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
+    assert torch.equal(body.hidden(batch, batch.predict_M), body.hidden(batch)[batch.predict_M])
+    assert seen == [30, 30]
