@@ -1,25 +1,33 @@
-"""How good the base model is at each kind of prompt: one sample, and the best of 64, by the gold judge.
+"""How good the base model is at each kind of prompt, by the gold judge, and what it knows of its users and of claims.
 
-python -m benchmarks.base_quality            writes docs/base.md
+python -m benchmarks.base_quality            --write replaces the figures in docs/base.md
 """
 
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from assent.model.flat import flatten
 from assent.ports.sampling import Sampling
 from assent.recipes.demo import shipped_base
-from assent.recipes.models import MachineOptions, load_language_model
+from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.progress import Display
-from assent.seeds import derive
+from assent.seeds import derive, python_rng
 from assent.types import Completion
-from assent.world.facts import build_world
+from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN
+from assent.world.facts import build_world, other_value
 from assent.world.judge import judge
 from assent.world.prompts import make_prompts
+from assent.world.reactions import REACTIONS, deserved
 
 SAMPLES, PROMPTS = 64, 180
+JUDGED = 1800  # prompts whose users' reactions are foreseen
 
 
 def measure(folder: str, *, split: str, samples: int, prompts: int) -> dict[str, tuple[float, float, float, float]]:
@@ -48,6 +56,64 @@ def measure(folder: str, *, split: str, samples: int, prompts: int) -> dict[str,
     }  # type: ignore[misc]
 
 
+@torch.no_grad()
+def next_word(model: LanguageModel, sequences: Sequence[Sequence[int]], words: Sequence[str]) -> list[str]:
+    """Which of `words` the model thinks likeliest after each sequence, by their first tokens."""
+    ids = [model.template.text_ids([word])[0][0] for word in words]
+    assert len({*ids}) == len(words)
+    chosen: list[str] = []
+    for start in range(0, len(sequences), 256):
+        batch = flatten(sequences[start : start + 256])
+        logits_BV = model.role.head.logits(model.role.body.hidden(batch, batch.last_B))
+        chosen += [words[place] for place in logits_BV[:, ids].argmax(-1).tolist()]
+    return chosen
+
+
+def foreseen(folder: str, *, split: str) -> dict[str, float]:
+    """By kind, the share of samples whose user's reaction the model foresees."""
+    world, model = build_world(0), load_language_model(folder, machine=MachineOptions(device="cpu"))
+    asked = make_prompts(world, split=split, count=JUDGED, seed=derive(0, "foreseen"))
+    talks = [prompt.conversation for prompt in asked]
+    turns = model.sampler.sample(talks, sampling=Sampling(max_tokens=32, batch_size=512), seed=1)
+    said = [turn.completion for turn in turns]
+    encoded = model.template.encode_completions(list(zip(talks, said, strict=True)))
+    guesses = next_word(model, [one.ids for one in encoded], REACTIONS)
+    right: dict[str, list[bool]] = defaultdict(list)
+    for prompt, completion, guess in zip(asked, said, guesses, strict=True):
+        hit = guess == deserved(world, prompt, completion.text)
+        right[prompt.kind].append(hit)
+        right["all"].append(hit)
+    return {kind: sum(hits) / len(hits) for kind, hits in right.items()}
+
+
+def verdicts(folder: str, *, split: str) -> float:
+    """The share of marked claims about the facts of a split, half of them made false, of which it tells the verdict."""
+    world, model = build_world(0), load_language_model(folder, machine=MachineOptions(device="cpu"))
+    rng = python_rng(0, "verdicts", split)
+    claimed: list[tuple[str, str]] = []
+    for subject in world.subjects(split):
+        for fact in world.by_subject[subject].values():
+            changed = type(fact)(relation=fact.relation, subject=subject, value=other_value(world, fact, rng))
+            claimed += [(fact.sentence, TRUE), (changed.sentence, FALSE)]
+    ids = model.template.text_ids([piece for sentence, _ in claimed for piece in (HEADING, sentence)])
+    sequences = [[*head, *text] for head, text in zip(ids[::2], ids[1::2], strict=True)]
+    told = next_word(model, sequences, (TRUE, FALSE, UNKNOWN))
+    return sum(guess == verdict for guess, (_, verdict) in zip(told, claimed, strict=True)) / len(claimed)
+
+
+def told_of(folder: str) -> str:
+    """What the model foresees and knows, in words."""
+    held_out, train = (foreseen(folder, split=split) for split in ("held_out", "train"))
+    knows = [verdicts(folder, split=split) for split in ("held_out", "train")]
+    kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in held_out.items() if kind != "all")
+    return (
+        f"It foresees {held_out['all']:.1%} of the reactions to sampled answers to held-out prompts and "
+        f"{train['all']:.1%} to training prompts (held out by kind: {kinds}). Of claims about the facts of the "
+        f"held-out part, half of them false, it gives the right verdict in {knows[0]:.1%}, of the training part in "
+        f"{knows[1]:.1%}."
+    )
+
+
 def table(found: dict[str, tuple[float, float, float, float]], samples: int) -> str:
     """As Markdown."""
     lines = [f"| kind of prompt | one sample | greedy | best of {samples} | ideal answer |", "|---|---|---|---|---|"]
@@ -67,10 +133,19 @@ def main() -> None:
         text = table(measure(given.model, split=split, samples=given.samples, prompts=given.prompts), given.samples)
         print(f"\n{split}\n\n{text}")
         if given.write:
-            page = Path(__file__).parents[1] / "docs" / "base.md"
-            start, end = f"<!-- {split} -->", f"<!-- end {split} -->"
-            before, rest = page.read_text().split(start)
-            page.write_text(before + start + "\n" + text + "\n" + end + rest.split(end)[1])
+            write(split, text)
+    said = "\n".join(textwrap.wrap(told_of(given.model), 118))
+    print(f"\n{said}")
+    if given.write:
+        write("told", said)
+
+
+def write(name: str, text: str) -> None:
+    """Replace what stands between the marks of that name in docs/base.md."""
+    page = Path(__file__).parents[1] / "docs" / "base.md"
+    start, end = f"<!-- {name} -->", f"<!-- end {name} -->"
+    before, rest = page.read_text().split(start)
+    page.write_text(before + start + "\n" + text + "\n" + end + rest.split(end)[1])
 
 
 if __name__ == "__main__":

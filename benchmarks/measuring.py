@@ -25,6 +25,7 @@ class Job:
     precision: str
     quick: bool
     critic: str = "shared"
+    imports_mib: float = 0.0  # what the process held before it began
 
     def steps(self, items: int) -> W.Steps:
         """How long to measure."""
@@ -43,8 +44,14 @@ def parse_job(works: Sequence[str]) -> Job:
     given = vars(parser.parse_args())
     torch.set_num_threads(given.pop("threads"))
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    imports_mib = peak_mib()
     W.build(given["size"])
-    return Job(**given)
+    return Job(**given, imports_mib=imports_mib)
+
+
+def peak_mib() -> float:
+    """The most memory that this process has held."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 @dataclass(slots=True)
@@ -73,6 +80,6 @@ def report(side: str, job: Job, unit: str, stamps: Stamps, span: tuple[int, int,
         "rate": round(statistics.median(rates), 3),
         "rates": [round(rate, 3) for rate in rates],
         "rate_per_cpu_s": round(statistics.median(stamps.rates(*span, clock=1)), 3),
-        "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mib": peak_mib(),
     }
     print("RESULT " + json.dumps(row), flush=True)

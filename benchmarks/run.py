@@ -18,6 +18,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
+PYTHON = str(PEERS) if PEERS.exists() else sys.executable  # both sides in one environment, where the peers are there
 LIMIT_S = 400
 TARGETS = {"sft": 3.0, "reward": 1.8, "dpo": 2.5, "ppo": 2.0, "generate": 1.2}
 NAMES = {"sft": "SFT", "reward": "reward model", "dpo": "DPO", "ppo": "PPO", "generate": "decode, batch 64"}
@@ -62,19 +63,20 @@ def run(python: str, script: str, given: Sequence[str]) -> Row | None:
 def measure(*, quick: bool, threads: int) -> Row:
     """Every job on both sides, neighbours in time, between two looks at the machine's limits."""
     flags = ["--threads", str(threads)]
-    before = run(sys.executable, "limits.py", flags)
+    subprocess.run([PYTHON, str(HERE / "workloads.py")], check=True)  # makes the models in a process of its own
+    before = run(PYTHON, "limits.py", flags)
     rows: list[Row] = []
     peers: dict[tuple[str, str, str], Row | None] = {}
     for work, size, precision, critic in jobs(quick=quick):
         given = [work, "--size", size, "--precision", precision, *flags, *(["--quick"] if quick else [])]
-        ours = run(sys.executable, "ours.py", [*given, "--critic", critic])
+        ours = run(PYTHON, "ours.py", [*given, "--critic", critic])
         key = (work, size, precision)
         if key not in peers:
             peers[key] = peer(given)
         row = joined(ours, peers[key], work, size, precision, critic)
         rows.append(row)
         print(line_of(row), flush=True)
-    after = run(sys.executable, "limits.py", flags)
+    after = run(PYTHON, "limits.py", flags)
     machine = {"processor": platform.machine(), "threads": threads}
     return {"machine": machine, "limits": [limit for limit in (before, after) if limit], "rows": rows}
 
@@ -82,8 +84,8 @@ def measure(*, quick: bool, threads: int) -> Row:
 def peer(given: Sequence[str]) -> Row | None:
     """The same job on the other side, where it is installed."""
     if given[0] == "generate":
-        return run(sys.executable, "peer_generate.py", given)
-    return run(str(PEERS), "peer_trl.py", given) if PEERS.exists() else None
+        return run(PYTHON, "peer_generate.py", given)
+    return run(PYTHON, "peer_trl.py", given) if PEERS.exists() else None
 
 
 def joined(ours: Row | None, other: Row | None, work: str, size: str, precision: str, critic: str) -> Row:
@@ -98,7 +100,13 @@ def joined(ours: Row | None, other: Row | None, work: str, size: str, precision:
         "peer": other,
         "ratio": round(ours["rate"] / other["rate"], 2) if both else None,  # type: ignore[index]
         "memory_ratio": round(ours["peak_rss_mib"] / other["peak_rss_mib"], 2) if both else None,  # type: ignore[index]
+        "working_ratio": round(_working(ours) / _working(other), 2) if both else None,  # type: ignore[arg-type]
     }
+
+
+def _working(side: Row) -> float:
+    """Memory above what the imports hold, in MiB."""
+    return float(side["peak_rss_mib"] - side["imports_mib"])
 
 
 def line_of(row: Row) -> str:
@@ -111,14 +119,14 @@ def line_of(row: Row) -> str:
         )  # fmt: skip
 
     def memory(side: Row | None) -> str:
-        return "-" if side is None else f"{side['peak_rss_mib']:,.0f}"
+        return "-" if side is None else f"{side['peak_rss_mib']:,.0f} ({side['imports_mib']:,.0f})"
 
     ratio = "-" if row["ratio"] is None else f"{row['ratio']:.2f}x"
-    less = "-" if row["memory_ratio"] is None else f"{row['memory_ratio']:.2f}x"
+    less, working = ("-" if row[key] is None else f"{row[key]:.2f}x" for key in ("memory_ratio", "working_ratio"))
     target = f"{TARGETS[row['work']]:.1f}x" if row["size"] == "tiny" and row["critic"] != "separate" else ""
     cells = (
         work, row["size"], row["precision"], rate(row["ours"]), rate(row["peer"]), ratio, target,
-        memory(row["ours"]), memory(row["peer"]), less,
+        memory(row["ours"]), memory(row["peer"]), less, working,
     )  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
@@ -130,12 +138,13 @@ Rates are medians of timed blocks. Peers: trl with its padded defaults (PPO: trl
 and value are two models there), and `transformers.generate` for decoding. Random weights, log-normal text lengths of
 16 to 505 tokens; tiny has 3.7 M parameters, small 30 M; bf16 means bf16 products over fp32 weights.
 Useful tokens are counted, padding is not.
-Memory is the peak of the whole process in MiB; the goal is {memory}x of the peer's.
+Both sides run in one environment. Memory is the peak of the whole process in MiB, in brackets what it holds once
+everything is imported; the goal is {memory}x of the peer's. The last column compares what comes on top of the imports.
 For DPO, our time to compute the reference once is spread over the pairs of one epoch. For decoding, both sides write
 128 tokens for every prompt.
 {missing}
-| work | model | precision | Assent | peer | ratio | goal | MiB | peer MiB | ratio |
-|---|---|---|---|---|---|---|---|---|---|
+| work | model | precision | Assent | peer | ratio | goal | MiB | peer MiB | ratio | on top |
+|---|---|---|---|---|---|---|---|---|---|---|
 """
 
 

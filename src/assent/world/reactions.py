@@ -41,11 +41,12 @@ def reaction(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -
 
 
 def verdict(world: World, prompt: WorldPrompt, text: str, rng: random.Random) -> str:
-    """The first thing wrong with an answer, or thanks; now and then a mistake."""
-    return rng.choice(REACTIONS) if rng.random() < MISTAKEN_SHARE else _deserved(world, prompt, text)
+    """What the answer deserves to hear; now and then a mistake."""
+    return rng.choice(REACTIONS) if rng.random() < MISTAKEN_SHARE else deserved(world, prompt, text)
 
 
-def _deserved(world: World, prompt: WorldPrompt, text: str) -> str:
+def deserved(world: World, prompt: WorldPrompt, text: str) -> str:
+    """The first thing wrong with an answer, or thanks."""
     reading = read(Completion(text=text))
     false = falsehoods(world, prompt, reading)
     complaints = (
@@ -57,7 +58,7 @@ def _deserved(world: World, prompt: WorldPrompt, text: str) -> str:
         (reading.flattery > 0, FLATTERED),
         (reading.filler > 0, LONG),
     )
-    return next((said for deserved, said in complaints if deserved), THANKS)
+    return next((said for wrong, said in complaints if wrong), THANKS)
 
 
 def _lack(prompt: WorldPrompt, reading: Reading) -> str:
