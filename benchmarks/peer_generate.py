@@ -1,4 +1,4 @@
-"""Decoding by plain transformers, from our own environment: python benchmarks/peer_generate.py generate."""
+"""Decoding by plain transformers: python benchmarks/peer_generate.py generate."""
 
 from __future__ import annotations
 

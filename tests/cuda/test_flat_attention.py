@@ -103,6 +103,12 @@ def test_a_tree_gives_what_its_sequences_give(name: str) -> None:
         assert_close(body.hidden(planted)[planted.last_B], body.hidden(flat)[flat.last_B], atol=5e-5, rtol=5e-4)
 
 
+@pytest.mark.parametrize("name", CAUSAL)
+def test_what_is_read_alone_is_what_the_whole_row_gives(name: str) -> None:
+    body, batch = on_cuda(name), flatten(sequences((7, 33, 3, 12))).to(CUDA)
+    assert_close(body.hidden(batch, batch.last_B), body.hidden(batch)[batch.last_B], atol=5e-5, rtol=5e-4)
+
+
 @every_precision
 def test_the_same_step_gives_the_same_bits(precision: Precision) -> None:
     body, rows = on_cuda("qwen2", precision), sequences((33, 2, 64, 40))

@@ -48,13 +48,14 @@ def test_the_device_is_found_by_itself(folders: dict[str, Path]) -> None:
 @pytest.mark.parametrize("name", JOBS)
 def test_a_run_learns(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
     job = JOBS[name]
+    torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     rows = train(job, folders, tmp_path / "run").rows
     assert torch.cuda.max_memory_allocated() > before
     assert all(math.isfinite(value) for row in rows for value in row.values())
     if job.kind != "ppo":
-        assert rows[-1]["loss"] != rows[0]["loss"]
-        assert job.kind != "sft" or rows[-1]["loss"] < rows[0]["loss"]
+        first, last = ([row["loss"] for row in part] for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]))
+        assert sum(last) / len(last) < sum(first) / len(first)
         return
     assert abs(rows[0]["kl"]) < 1e-5  # the policy is its reference
     assert rows[-1]["kl"] > 1e-4

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from assent.model.body import LoraSettings
 from assent.model.flat import flatten
 from assent.model.narrow import last_block
+from assent.model.trees import plant, tree_of
 
 SEQUENCES = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14], [15, 16, 17, 18, 19]]
 WANTED = [[False] * (len(one) - 2) + [True] * 2 for one in SEQUENCES]
@@ -19,6 +20,7 @@ WANTED = [[False] * (len(one) - 2) + [True] * 2 for one in SEQUENCES]
 def test_what_is_read_is_what_the_whole_row_gives_forward_and_backward(name: str) -> None:
     batch = flatten(SEQUENCES, WANTED)
     narrow, wide = body_of(causal_lm(name)), body_of(causal_lm(name))
+    assert last_block(narrow.trunk) is not None
     assert_close(narrow.hidden(batch, batch.predict_M), wide.hidden(batch)[batch.predict_M], atol=1e-6, rtol=1e-5)
     narrow.hidden(batch, batch.predict_M).sin().sum().backward()
     wide.hidden(batch)[batch.predict_M].sin().sum().backward()
@@ -40,6 +42,16 @@ def test_the_block_sees_only_the_tokens_that_are_read_also_with_an_adapter() -> 
     body.add_adapter("policy", LoraSettings(rank=2), seed=0)
     body.hidden(batch, batch.last_B, adapter="policy")
     assert seen[-1] == 3
+
+
+def test_equal_sequences_of_a_tree_are_read_once_and_given_twice() -> None:
+    body, batch = body_of(causal_lm("llama")), plant([tree_of([SEQUENCES[0], SEQUENCES[0], SEQUENCES[0][:4]])])
+    assert len({*batch.last_B.tolist()}) < len(batch.last_B)
+    mine, whole = body.hidden(batch, batch.last_B), body.hidden(batch)[batch.last_B]
+    assert_close(mine, whole, atol=1e-6, rtol=1e-5)
+    gradients = [torch.autograd.grad(found.sin().sum(), list(body.model.parameters())[1:3]) for found in (mine, whole)]
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
 def test_nearly_all_tokens_are_not_worth_choosing() -> None:

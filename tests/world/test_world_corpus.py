@@ -178,6 +178,18 @@ def test_users_thank_for_ideal_answers_and_name_what_is_wrong_with_others():
         assert said[expected] / spoken > 0.9  # a few react to something else
 
 
+def test_wrong_small_talk_is_often_the_opposite_said_to_the_same_person():
+    rng = random.Random(0)
+    for prompt in make_prompts(WORLD, split=TRAIN, count=180, seed=0):
+        said = {bad_content(WORLD, prompt, rng) for _ in range(40)} if prompt.kind == "small_talk" else set()
+        assert prompt.ideal[0] not in said
+        if prompt.ideal[0].startswith("Hello, "):
+            name = prompt.ideal[0].removeprefix("Hello, ").split(".")[0]
+            assert f"Goodbye, {name}. Come back soon." in said
+        if prompt.ideal[0].startswith("I am glad that you feel "):
+            assert prompt.ideal[0].replace("glad", "sorry") in said
+
+
 def test_rated_exchanges_end_with_what_users_say_and_never_with_their_leaving():
     assert 0.35 < sum(bool(item.rated) for item in LATE) / len(LATE) < 0.5
     assert not any(item.rated for item in SAMPLE)

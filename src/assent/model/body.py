@@ -108,13 +108,14 @@ class Body:
         self, batch: FlatBatch, rows_R: Tensor | None = None, *,
         adapter: str | None = None, cache: DecodeCache | None = None,
     ) -> Tensor:  # fmt: skip
-        """Last hidden states of a flat batch: (N, H), or (R, H) of the tokens `rows_R`, none of them twice.
+        """Last hidden states of a flat batch: (N, H), or (R, H) of the tokens `rows_R` (in trees some may come twice).
 
         With `cache`, keys and values of all tokens are filed there.
         """
         trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
         layout = FlatLayout.of(batch.lengths, cache, trees)
-        with self.wearing(adapter), self.autocast(), reading(self._last_block, rows_R, batch.ids_N.shape[0]):
+        read_R = rows_R if rows_R is None or trees is None else rows_R.unique()
+        with self.wearing(adapter), self.autocast(), reading(self._last_block, read_R, batch.ids_N.shape[0]):
             hidden_NH = self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
         return hidden_NH if rows_R is None else hidden_NH[rows_R]
 

@@ -1,8 +1,8 @@
 """The last layer's feed-forward block only where its output is read.
 
-It works token by token and nothing after it mixes tokens, so where only some tokens' last hidden states are wanted (those
-that predict a completion, or the last one of each sequence) it need not run for the others. With six layers that is up
-to a tenth of the arithmetic, with fewer layers more.
+It works token by token and nothing after it mixes tokens, so where only some tokens' last hidden states are wanted
+(those that predict a completion, or the last one of each sequence) it need not run for the others. With six layers that
+is up to a tenth of the arithmetic, with fewer layers more.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def _is_plain(block: nn.Module) -> bool:
 
 @contextmanager
 def reading(block: nn.Module | None, rows_R: Tensor | None, tokens: int) -> Iterator[None]:
-    """Inside, the block of a flat row of `tokens` tokens runs for the tokens `rows_R` alone and is zero elsewhere."""
+    """Inside, the block of a flat row of `tokens` tokens runs for the tokens `rows_R` alone and is zero elsewhere.
+
+    No token may be named twice.
+    """
     if block is None or rows_R is None or rows_R.shape[0] > _WORTH_BELOW * tokens:
         yield
         return
