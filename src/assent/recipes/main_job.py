@@ -72,7 +72,7 @@ class MainJobSettings(Settings):
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.1, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=48, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
