@@ -114,7 +114,7 @@ class Body:
         """
         trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
         layout = FlatLayout.of(batch.lengths, cache, trees)
-        read_R = rows_R if rows_R is None or trees is None else rows_R.unique()
+        read_R = rows_R if rows_R is None or trees is None else rows_R.unique()  # type: ignore[no-untyped-call]
         with self.wearing(adapter), self.autocast(), reading(self._last_block, read_R, batch.ids_N.shape[0]):
             hidden_NH = self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
         return hidden_NH if rows_R is None else hidden_NH[rows_R]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 _WORTH_BELOW = 0.9  # share of tokens that are read; above it, choosing costs more than it saves
+_FEWEST = 4  # the bits of a product of fewer rows depend, on a CPU, on where in memory the weights lie
 _NAMES = ("mlp", "feed_forward")
 
 
@@ -27,7 +28,7 @@ def last_block(trunk: nn.Module) -> nn.Module | None:
     if not isinstance(block, nn.Module) or not _is_plain(block):
         return None
     block.forward = MethodType(_forward, block)
-    block.rows_R = None
+    block.rows_R = None  # type: ignore[assignment]
     return block
 
 
@@ -43,10 +44,10 @@ def reading(block: nn.Module | None, rows_R: Tensor | None, tokens: int) -> Iter
 
     No token may be named twice.
     """
-    if block is None or rows_R is None or rows_R.shape[0] > _WORTH_BELOW * tokens:
+    if block is None or rows_R is None or not _FEWEST <= rows_R.shape[0] <= _WORTH_BELOW * tokens:
         yield
         return
-    block.rows_R = rows_R  # type: ignore[assignment]
+    block.rows_R = rows_R
     try:
         yield
     finally:
