@@ -10,6 +10,7 @@ Legend: H heads, G key/value heads, D head dimension, N tokens, B sequences, C c
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -203,7 +204,7 @@ def _attend_flat(
     """One call for all sequences on a CUDA device, else one per run of equal lengths; returns (N, H, D)."""
     causal, window = options["causal"], options["window"]
     grouped = query_HND.shape[0] != key_GND.shape[0]
-    tensors = _autocast(query_HND, key_GND, value_GND)
+    tensors = query_HND, key_GND, value_GND
     wide = window is None or max(layout.lengths) <= window
     plain = wide and not grouped and not options["dropout"] and query_HND.shape == value_GND.shape
     plain = plain and layout.trees is None
@@ -233,12 +234,21 @@ def _attend_flat(
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def _autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """The tensors in autocast's type, where it is on."""
+def _working(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the type that attention works in: autocast's where it is on, but float32 on a CPU.
+
+    There oneDNN would prepare a bf16 product for every length and keep it: slower, and hundreds of MiB.
+    """
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
-    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
+    dtype = torch.float32 if device == "cpu" else torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) for tensor in tensors)
+
+
+def _products(device: str) -> torch.autocast | nullcontext[None]:
+    """The context of attention's products: without autocast on a CPU."""
+    return torch.autocast("cpu", enabled=False) if device == "cpu" else nullcontext()
 
 
 def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]) -> Tensor:
@@ -285,15 +295,16 @@ def flat_attention(
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     causal = bool(rest["is_causal"]) if rest.get("is_causal") is not None else bool(getattr(module, "is_causal", True))
     options = {"scale": scale, "dropout": dropout, "window": sliding_window, "causal": causal}
-    if isinstance(flat, DecodeCache):
-        layer = _layer(module)
-        flat.keys[layer][:, :, flat.used] = key[:, :, 0]
-        flat.values[layer][:, :, flat.used] = value[:, :, 0]
-        return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
-    if flat.cache is not None:
-        filed = (key, value) if key.device.type == "cpu" else _autocast(key, value)  # cast once, not at every step
-        flat.cache.file_prompts(_layer(module), filed[0][0], filed[1][0])
-    return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
+    query, key, value = _working(query, key, value)
+    with _products(query.device.type):
+        if isinstance(flat, DecodeCache):
+            layer = _layer(module)
+            flat.keys[layer][:, :, flat.used] = key[:, :, 0]
+            flat.values[layer][:, :, flat.used] = value[:, :, 0]
+            return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
+        if flat.cache is not None:
+            flat.cache.file_prompts(_layer(module), key[0], value[0])
+        return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -112,12 +112,17 @@ class Body:
 
         With `cache`, keys and values of all tokens are filed there.
         """
+        tokens, evened = batch.ids_N.shape[0], self.precision == "bf16" and self.device.type == "cpu"
+        batch = batch.evened() if evened else batch
         trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
         layout = FlatLayout.of(batch.lengths, cache, trees)
         read_R = rows_R if rows_R is None or trees is None else rows_R.unique()  # type: ignore[no-untyped-call]
-        with self.wearing(adapter), self.autocast(), reading(self._last_block, read_R, batch.ids_N.shape[0]):
+        some = reading(self._last_block, read_R, batch.ids_N.shape[0], evened=evened)
+        with self.wearing(adapter), self.autocast(), some:
             hidden_NH = self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
-        return hidden_NH if rows_R is None else hidden_NH[rows_R]
+        if rows_R is not None:
+            return hidden_NH[rows_R]
+        return hidden_NH[:tokens] if evened else hidden_NH
 
     def next_hidden(self, ids_B: Tensor, position_B: Tensor, cache: DecodeCache) -> Tensor:
         """Hidden states (B, H) of one new token per sequence; call inside `wearing`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,29 @@ class FlatBatch:
         """The same batch on another device."""
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, **moved, ends_N=None if self.ends_N is None else self.ends_N.to(device))
+
+    def evened(self) -> FlatBatch:
+        """The same batch with sequences of one token behind it that nobody reads, up to an even number of tokens."""
+        tokens = self.ids_N.shape[0]
+        spare = even(tokens) - tokens
+        if not spare:
+            return self
+        return replace(
+            self,
+            ids_N=pad(self.ids_N, (0, spare)),
+            position_N=pad(self.position_N, (0, spare)),
+            lengths=(*self.lengths, *(1,) * spare),
+            ends_N=None if self.ends_N is None else pad(self.ends_N, (0, spare), value=1),
+        )
+
+
+def even(count: int) -> int:
+    """The next of the few numbers of rows, 16 in every doubling, that bf16 products on a CPU are made for.
+
+    oneDNN prepares a product for every number of rows and keeps it (0.7 MiB, measured).
+    """
+    step = 1 << max(0, count.bit_length() - 5)
+    return -(-count // step) * step
 
 
 _TENSORS = ("ids_N", "position_N", "predict_M", "target_M", "last_B")

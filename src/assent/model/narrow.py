@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assent.model.flat import even
+
 _WORTH_BELOW = 0.9  # share of tokens that are read; above it, choosing costs more than it saves
 _FEWEST = 4  # the bits of a product of fewer rows depend, on a CPU, on where in memory the weights lie
 _NAMES = ("mlp", "feed_forward")
@@ -39,19 +41,25 @@ def _is_plain(block: nn.Module) -> bool:
 
 
 @contextmanager
-def reading(block: nn.Module | None, rows_R: Tensor | None, tokens: int) -> Iterator[None]:
+def reading(block: nn.Module | None, rows_R: Tensor | None, tokens: int, *, evened: bool = False) -> Iterator[None]:
     """Inside, the block of a flat row of `tokens` tokens runs for the tokens `rows_R` alone and is zero elsewhere.
 
-    No token may be named twice.
+    No token may be named twice. With `evened` it runs for a few more, up to an even number (`flat.even`).
     """
     if block is None or rows_R is None or not _FEWEST <= rows_R.shape[0] <= _WORTH_BELOW * tokens:
         yield
         return
-    block.rows_R = rows_R
+    block.rows_R = _with_others(rows_R, tokens, even(rows_R.shape[0])) if evened else rows_R
     try:
         yield
     finally:
         block.rows_R = None  # type: ignore[assignment]
+
+
+def _with_others(rows_R: Tensor, tokens: int, wanted: int) -> Tensor:
+    """`rows_R` and the first other rows of the `tokens`, `wanted` in all or all there are."""
+    others_N = torch.ones(tokens, dtype=torch.bool, device=rows_R.device).index_fill_(0, rows_R, False)
+    return torch.cat([rows_R, others_N.nonzero()[: wanted - rows_R.shape[0], 0]])
 
 
 def _forward(module: Any, hidden_states: Tensor) -> Tensor:

@@ -74,8 +74,9 @@ class ScalarRole:
         return (self._apply(hidden_MH)[:, 0] - self.shift) / self.spread
 
     def _apply(self, hidden: Tensor) -> Tensor:
-        with self.body.autocast():
-            said: Tensor = self.head(hidden)
+        """What the head says, in float32 also where the trunk runs in bf16, so that a score keeps its digits."""
+        with torch.autocast(self.body.device.type, enabled=False):
+            said: Tensor = self.head(hidden.to(self.head.weight.dtype))
         return said.float()
 
     def parameters(self, *, trunk: bool = True) -> dict[str, nn.Parameter]:
