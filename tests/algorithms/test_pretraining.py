@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from assent.algorithms.pretrain import PretrainTask, encode_documents
@@ -66,6 +67,7 @@ def _task(corpus: Corpus) -> tuple[PretrainTask, LocalLearner]:
     return PretrainTask(corpus.stream, learner, settings=SETTINGS, held_out=corpus.held_out[:8]), learner
 
 
+@pytest.mark.slow
 def test_a_cut_task_goes_on_bit_for_bit():
     whole, _ = _task(CORPUS)
     rows = [whole.tick(index) for index in range(6)]

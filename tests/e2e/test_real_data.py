@@ -25,7 +25,10 @@ PPO = (
     "normalise_prompts=8",
 )
 
-pytestmark = pytest.mark.skipif(not PAIRS.is_file(), reason="shared data folder is absent")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PAIRS.is_file(), reason="shared data folder is absent"),
+]
 
 
 @pytest.fixture(scope="module")

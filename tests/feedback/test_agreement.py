@@ -61,6 +61,7 @@ def test_alpha_equals_the_published_implementation_on_a_thousand_tables(level: s
     assert 10 < undefined < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weights", "theirs"), [("plain", None), ("linear", "linear"), ("quadratic", "quadratic")])
 def test_cohen_kappa_equals_scikit_learn_on_a_thousand_tables(weights: str, theirs: str | None) -> None:
     for seed in range(TABLES):

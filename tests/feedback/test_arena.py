@@ -114,6 +114,7 @@ def test_many_tables_at_once_give_what_each_gives_alone() -> None:
         assert alone_nu[0] == pytest.approx(nu[row], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     strengths = {"a": 0.8, "b": 0.2, "c": -0.3, "d": -0.7}
     truth = {name: MEAN_RATING + PER_NAT * strength for name, strength in strengths.items()}

@@ -99,6 +99,7 @@ def test_the_one_who_always_takes_the_first_is_named_and_nobody_else() -> None:
     assert found[0].adjusted == pytest.approx(20 * found[0].p_value)
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_below_the_stated_rate() -> None:
     rng = np.random.default_rng(5)
     alarms = 0

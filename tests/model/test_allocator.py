@@ -23,6 +23,7 @@ print(before - resident_mib())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_stays_in_the_process():
     returned = {

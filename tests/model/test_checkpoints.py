@@ -187,6 +187,7 @@ def saver() -> Iterator[Saver]:
     process.close()
 
 
+@pytest.mark.slow
 def test_kill_nine_at_any_moment_leaves_a_whole_checkpoint_and_never_an_older_one(tmp_path: Path, saver: Saver) -> None:
     moments = random.Random(0)
     latest = 0
@@ -207,6 +208,7 @@ def test_kill_nine_at_any_moment_leaves_a_whole_checkpoint_and_never_an_older_on
     assert latest > KILLS // 2, "the kills must fall into running saves"
 
 
+@pytest.mark.slow
 def test_death_at_every_line_of_a_save_leaves_a_whole_checkpoint(tmp_path: Path, saver: Saver) -> None:
     seen: list[int] = []
     for lines in range(1, 100_000, 5):
