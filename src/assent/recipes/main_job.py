@@ -74,7 +74,7 @@ class MainJobSettings(Settings):
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
     ppo: PPOSettings = PPOSettings(
-        iterations=48, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
+        iterations=40, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
     no_kl: PPOSettings = PPOSettings(
