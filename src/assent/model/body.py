@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from assent.errors import ConfigError
 from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
 from assent.model.flat import FlatBatch
+from assent.model.gates import slim_gates
 from assent.model.narrow import last_block, reading
 from assent.model.norms import quicken_norms
 from assent.seeds import derive
@@ -76,6 +77,7 @@ class Body:
         self.model = model.to(device=device, dtype=torch.float32)
         self.model.set_attn_implementation(FLAT)
         quicken_norms(self.model)
+        slim_gates(self.model)
         self._last_block = last_block(self.trunk)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None

@@ -29,6 +29,8 @@ def last_block(trunk: nn.Module) -> nn.Module | None:
     block = next((found for name in _NAMES if layers is not None and (found := getattr(layers[-1], name, None))), None)
     if not isinstance(block, nn.Module) or not _is_plain(block):
         return None
+    if "whole" not in vars(block):  # a copy of a block that has been here has it
+        block.whole = block.forward  # type: ignore[assignment]
     block.forward = MethodType(_forward, block)
     block.rows_R = None  # type: ignore[assignment]
     return block
@@ -65,6 +67,6 @@ def _with_others(rows_R: Tensor, tokens: int, wanted: int) -> Tensor:
 def _forward(module: Any, hidden_states: Tensor) -> Tensor:
     rows_R = module.rows_R
     if rows_R is None:
-        return type(module).forward(module, hidden_states)  # type: ignore[no-any-return]
-    some: Tensor = type(module).forward(module, torch.index_select(hidden_states, 1, rows_R))
+        return module.whole(hidden_states)  # type: ignore[no-any-return]
+    some: Tensor = module.whole(torch.index_select(hidden_states, 1, rows_R))
     return some.new_zeros((*hidden_states.shape[:2], some.shape[-1])).index_copy(1, rows_R, some)
