@@ -106,10 +106,10 @@ class ChunkedHead:
         for start in range(0, self.hidden_NH.shape[0], self.chunk_tokens):
             yield slice(start, min(start + self.chunk_tokens, self.hidden_NH.shape[0]))
 
-    def logits(self, rows: slice) -> Tensor:
-        """Logits of a chunk in this head's own buffer, valid until the next call."""
+    def logits(self, rows: slice, buffer_CV: Tensor | None = None) -> Tensor:
+        """Logits of a chunk in `buffer_CV`, or in this head's own buffer, valid until the next call."""
         hidden_CH = self.hidden_NH[rows]
-        out_CV = self.buffer_CV[: hidden_CH.shape[0]]
+        out_CV = (self.buffer_CV if buffer_CV is None else buffer_CV)[: hidden_CH.shape[0]]
         if self.precision.mixed:
             out_CV.copy_(hidden_CH @ self.weight_VH.t())
         else:

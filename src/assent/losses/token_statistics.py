@@ -5,7 +5,8 @@
     H_n    = - sum_v p_nv log p_nv
     KL_n   = sum_v p_nv (log p_nv - log q_nv)
 
-and by hand, with upstream gradients g, so that the backward pass recomputes logits chunk by chunk:
+and by hand, with upstream gradients g, so that the backward pass recomputes logits chunk by chunk (on a CPU the first
+KEPT_ELEMENTS are kept where log-probabilities are all that is asked for: the product is a quarter of the head's work):
 
     dz_nv = g_logp (1[v = t] - p_nv) - g_H p_nv (log p_nv + H_n) + g_KL p_nv (log p_nv - log q_nv - KL_n)
 
@@ -25,6 +26,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from assent.losses.chunked_head import PLAIN_LOGITS, ChunkedHead, HeadGradients, LogitShape, Precision, log_normaliser
+
+KEPT_ELEMENTS = 1 << 22  # logits that a CPU keeps between the passes, whatever the size of the batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,10 @@ def token_statistics(
     Gradients reach hidden states, weight and bias. Under autocast the products run in its type and the statistics
     stay in float32. Give only the tokens that count: the cost is per token, masked or not.
     """
-    wanted = _Wanted(entropy=entropy, top_k=None, shape=shape, precision=Precision.of(hidden_NH, weight_VH))
+    kept = KEPT_ELEMENTS if torch.is_grad_enabled() and hidden_NH.device.type == "cpu" else 0
+    wanted = _Wanted(
+        entropy=entropy, top_k=None, shape=shape, precision=Precision.of(hidden_NH, weight_VH), kept_elements=kept
+    )
     parts: tuple[Tensor | None, ...] = (None, None, None)
     if reference is not None:
         parts = (reference.hidden_NH, reference.weight_VH, reference.bias_V)
@@ -86,6 +92,7 @@ class _Wanted:
     top_k: int | None
     shape: LogitShape
     precision: Precision
+    kept_elements: int
 
     def head(self, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None) -> ChunkedHead:
         return ChunkedHead(hidden_NH, weight_VH, bias_V, shape=self.shape, precision=self.precision)
@@ -110,7 +117,7 @@ class _TokenStatistics(torch.autograd.Function):
         with torch.autocast(tensors[0].device.type, enabled=False):
             policy = wanted.head(*tensors[:3])
             reference = None if tensors[4] is None else wanted.head(*tensors[4:])
-            *found, reference_logp_N = _forward(policy, reference, tensors[3], wanted)
+            *found, reference_logp_N, ctx.kept = _forward(policy, reference, tensors[3], wanted)
         ctx.wanted = wanted
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, *found)
@@ -130,25 +137,34 @@ class _TokenStatistics(torch.autograd.Function):
             policy = ctx.wanted.head(*tensors[:3])
             reference = None if upstream[2] is None else ctx.wanted.head(*tensors[4:])
             gradients = HeadGradients(policy, ctx.needs_input_grad)
+            kept, ctx.kept = iter(ctx.kept), ()  # they are overwritten: a second pass computes all of them again
             for rows in policy.chunks():
                 chunk = _Chunk.at(rows, tensors[3], upstream[:3], found)
-                gradients.add(rows, *_logit_gradient(policy, reference, chunk, ctx.wanted.top_k))
+                logits_CV = next(kept, None)
+                z_CV = policy.logits(rows) if logits_CV is None else logits_CV
+                gradients.add(rows, *_logit_gradient(z_CV, policy.shape, reference, chunk, ctx.wanted.top_k))
             return (*gradients.finished(*tensors[:3]), None, None, None, None, None)
 
 
 def _forward(
     policy: ChunkedHead, reference: ChunkedHead | None, target_N: Tensor, wanted: _Wanted
-) -> tuple[Tensor, ...]:
-    """logp, entropy, KL, both log-normalisers and the reference's logp; what was not asked for is empty."""
+) -> tuple[Any, ...]:
+    """logp, entropy, KL, both log-normalisers, the reference's logp (empty if not asked for), and the logits kept."""
     size, compared = target_N.shape[0], 0 if reference is None else target_N.shape[0]
     new = policy.buffer_CV.new_empty
     logp_N, normaliser_N, entropy_N = new(size), new(size), new(size if wanted.entropy else 0)
     kl_N, reference_normaliser_N, reference_logp_N = new(compared), new(compared), new(compared)
     plain = reference is None and not wanted.entropy
-    scratch = policy.buffer_CV if plain else policy.new_chunk()
+    kept: list[Tensor] = []
+    keeping = wanted.kept_elements // policy.buffer_CV.numel() if plain else 0
+    scratch = policy.buffer_CV if plain and not keeping else policy.new_chunk()
     for rows in policy.chunks():
-        z_CV, target_C1 = policy.logits(rows), target_N[rows].unsqueeze(1)
-        p_CV = scratch[: z_CV.shape[0]]
+        if len(kept) < keeping:
+            kept.append(policy.logits(rows, policy.new_chunk()))
+            z_CV = kept[-1]
+        else:
+            z_CV = policy.logits(rows)
+        target_C1, p_CV = target_N[rows].unsqueeze(1), scratch[: z_CV.shape[0]]
         target_logit_C = z_CV.gather(1, target_C1).squeeze(1)
         normaliser_N[rows] = log_normaliser(z_CV, p_CV)
         logp_N[rows] = target_logit_C - normaliser_N[rows]
@@ -168,7 +184,7 @@ def _forward(
             kl_N[rows] = log_ratio_CV.mul_(p_CV).sum(1).clamp_min_(0.0)  # below zero is rounding only
         if wanted.entropy:
             entropy_N[rows] = logp_CV.mul_(p_CV).sum(1).neg_()
-    return logp_N, entropy_N, kl_N, normaliser_N, reference_normaliser_N, reference_logp_N
+    return logp_N, entropy_N, kl_N, normaliser_N, reference_normaliser_N, reference_logp_N, kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,11 +220,10 @@ class _Chunk:
 
 
 def _logit_gradient(
-    policy: ChunkedHead, reference: ChunkedHead | None, chunk: _Chunk, top_k: int | None
+    z_CV: Tensor, shape: LogitShape, reference: ChunkedHead | None, chunk: _Chunk, top_k: int | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Gradient of the head's product in the policy's buffer, and a factor per row still to apply (None = one)."""
-    z_CV = policy.logits(chunk.rows)
-    slope_CV = policy.shape.slope(z_CV)
+    """Gradient of the head's product in the memory of the logits, and a factor per row still to apply (None = one)."""
+    slope_CV = shape.slope(z_CV)
     logp_CV = z_CV.sub_(chunk.normaliser_C1)
     row_C1 = None
     if chunk.g_logp_C1 is not None and chunk.g_entropy_C1 is None and reference is None:
