@@ -73,6 +73,7 @@ class PPOTask:
         settings: PPOSettings,
         seed: int,
         observer: Observer = lambda rollout: {},
+        score_tokens: int | None = None,
     ) -> None:
         if not prompts:
             raise ConfigError("there are no prompts to write completions for")
@@ -88,6 +89,7 @@ class PPOTask:
         self._controller = AdaptiveKL(
             coefficient=settings.kl_weight, target=settings.kl_target or 1.0, horizon=settings.kl_horizon
         )
+        self._score_tokens = min(settings.micro_batch_tokens, score_tokens or settings.micro_batch_tokens)
         self._experience: Experience | None = None
         self._row: Metrics = {}
         self._tallies: list[Metrics] = []
@@ -155,7 +157,7 @@ class PPOTask:
         order = sorted(range(len(turns)), key=lambda i: len(turns[i].prompt_ids) + len(turns[i].completion_ids))
         lengths = [len(turns[i].prompt_ids) + len(turns[i].completion_ids) for i in order]
         columns: dict[int, tuple[Tensor, ...]] = {}
-        for part in token_budget_batches(lengths, settings.micro_batch_tokens):
+        for part in token_budget_batches(lengths, self._score_tokens):
             chosen = [order[place] for place in part]
             batch = flat_turns([turns[i] for i in chosen])
             outputs = self._learner.score(batch, need)

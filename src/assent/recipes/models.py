@@ -17,7 +17,7 @@ from torch import nn
 from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
-from assent.model.allocator import keep_freed_memory
+from assent.model.allocator import keep_few_products, keep_freed_memory
 from assent.model.body import Body, LoraSettings, Precision
 from assent.model.loading import class_names, load_causal_lm, load_classifier, load_trunk, pick_device
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
@@ -50,11 +50,14 @@ class MachineOptions(Settings):
     threads: int = Field(default=0, ge=0)
 
     def pick(self) -> torch.device:
-        """The device; also sets the number of CPU threads if one was given, and keeps freed memory."""
+        """The device; also sets the number of CPU threads if one was given, and what the process keeps in memory."""
         keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
-        return pick_device(self.device)
+        device = pick_device(self.device)
+        if device.type == "cpu" and self.precision == "bf16":
+            keep_few_products()
+        return device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,8 +269,9 @@ def prepare_ppo(
         policy=model.role, critic=critic, reference=reference, shared_trunk=shared, optimizer=_optimizer(settings)
     )
     task = PPOTask(
-        prompts, learner=learner, sampler=model.sampler, scorer=chosen, settings=settings, seed=seed, observer=observer
-    )
+        prompts, learner=learner, sampler=model.sampler, scorer=chosen, settings=settings, seed=seed, observer=observer,
+        score_tokens=model.role.body.read_at_once,
+    )  # fmt: skip
     return Prepared(task=task)
 
 

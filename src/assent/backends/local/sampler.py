@@ -62,8 +62,8 @@ class LocalSampler:
 class RewardScorer:
     """A reward model or classifier as reward: text in, the logit of class `positive` out, normalised by the role."""
 
-    def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0, max_tokens: int = 8192) -> None:
-        self.role, self.template, self.positive, self.max_tokens = role, template, positive, max_tokens
+    def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0) -> None:
+        self.role, self.template, self.positive = role, template, positive
 
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One number per completion; a number that is not finite is an error that names the completion."""
@@ -92,7 +92,7 @@ class RewardScorer:
         order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
         found = [0.0] * len(encoded)
         lengths = [len(encoded[index]) for index in order]
-        for part in token_budget_batches(lengths, self.max_tokens):
+        for part in token_budget_batches(lengths, self.role.body.read_at_once):
             chosen = [order[position] for position in part]
             batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
             for index, value in zip(chosen, read(batch).tolist(), strict=True):
