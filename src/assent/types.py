@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Role(StrEnum):
@@ -74,13 +78,16 @@ class Turn:
     """One sampled completion with the tokens and the log-probabilities it was sampled with.
 
     `logps` are natural logarithms under the distribution really sampled from (temperature and truncation
-    included), one per token of `completion_ids`; the end-of-text token is part of the completion.
+    included), one per token of `completion_ids`; the end-of-text token is part of the completion. `states` (tokens,
+    width of the model) are the hidden states that the tokens were drawn from, if they were asked for and the sampler
+    has those of the learner itself, in float32.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     logps: tuple[float, ...]
     completion: Completion
+    states: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from assent.ports.sampling import Sampler, Scorer, check_finite
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
+_READ_AGAIN_EVERY = 8  # completions whose hidden states a sampler kept, of which the learner reads one itself
 _USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
 
 
@@ -144,8 +145,12 @@ class PPOTask:
         return [int(orders[epoch][place]) for epoch, place in chosen]
 
     def _score(self, turns: Sequence[Turn]) -> Scored:
-        """Statistics of every completion token under policy, reference and critic, micro-batch by micro-batch."""
-        settings, parts = self._settings, []
+        """Statistics of every completion token under policy, reference and critic, micro-batch by micro-batch.
+
+        Where the sampler kept its hidden states, the policy's trunk reads only some completions again, to see that both
+        say the same.
+        """
+        settings = self._settings
         need = Need(
             entropy=True,
             kl=settings.kl_estimator == "exact",
@@ -154,16 +159,19 @@ class PPOTask:
             value=True,
             temperature=settings.temperature,
         )
-        order = sorted(range(len(turns)), key=lambda i: len(turns[i].prompt_ids) + len(turns[i].completion_ids))
-        lengths = [len(turns[i].prompt_ids) + len(turns[i].completion_ids) for i in order]
         columns: dict[int, tuple[Tensor, ...]] = {}
-        for part in token_budget_batches(lengths, self._score_tokens):
-            chosen = [order[place] for place in part]
-            batch = flat_turns([turns[i] for i in chosen])
-            outputs = self._learner.score(batch, need)
-            parts = [torch.split(column.float().cpu(), list(batch.predicted)) for column in _columns(outputs, settings)]
-            for place, i in enumerate(chosen):
-                columns[i] = tuple(column[place] for column in parts)
+        read = [i for i, turn in enumerate(turns) if turn.states is None or i % _READ_AGAIN_EVERY == 0]
+        for group in (read, sorted(set(range(len(turns))) - set(read))):
+            lengths = {i: len(turns[i].prompt_ids) + len(turns[i].completion_ids) for i in group}
+            order = sorted(group, key=lengths.__getitem__)
+            for part in token_budget_batches([lengths[i] for i in order], self._score_tokens):
+                chosen = order[part.start : part.stop]
+                batch = flat_turns([turns[i] for i in chosen])
+                outputs = self._learner.score(batch, need, None if group is read else _states(turns, chosen))
+                parts = [
+                    torch.split(found.float().cpu(), list(batch.predicted)) for found in _columns(outputs, settings)
+                ]
+                columns |= {i: tuple(found[place] for found in parts) for place, i in enumerate(chosen)}
         joined = [torch.cat([columns[i][place] for i in range(len(turns))]) for place in range(5)]
         names = ("logp_N", "value_N", "reference_logp_N", "kl_N", "entropy_N")
         return Scored(**dict(zip(names, joined, strict=True)))
@@ -217,6 +225,11 @@ class PPOTask:
         )
         self._experience = Experience.from_tree(state["experience"]) if state["experience"] is not None else None
         self._row, self._tallies, self._stopped = state["row"], state["tallies"], state["stopped"]
+
+
+def _states(turns: Sequence[Turn], chosen: Sequence[int]) -> Tensor:
+    """The hidden states that the chosen turns' tokens were drawn from, one row a token."""
+    return torch.cat([torch.from_numpy(turns[i].states) for i in chosen])
 
 
 def _columns(outputs: Outputs, settings: PPOSettings) -> tuple[Tensor, ...]:

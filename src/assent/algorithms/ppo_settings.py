@@ -54,6 +54,7 @@ class PPOSettings(Settings):
     @property
     def sampling(self) -> Sampling:
         return Sampling(
+            states=True,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,

@@ -146,9 +146,7 @@ class _TokenStatistics(torch.autograd.Function):
             return (*gradients.finished(*tensors[:3]), None, None, None, None, None)
 
 
-def _forward(
-    policy: ChunkedHead, reference: ChunkedHead | None, target_N: Tensor, wanted: _Wanted
-) -> tuple[Any, ...]:
+def _forward(policy: ChunkedHead, reference: ChunkedHead | None, target_N: Tensor, wanted: _Wanted) -> tuple[Any, ...]:
     """logp, entropy, KL, both log-normalisers, the reference's logp (empty if not asked for), and the logits kept."""
     size, compared = target_N.shape[0], 0 if reference is None else target_N.shape[0]
     new = policy.buffer_CV.new_empty

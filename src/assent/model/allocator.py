@@ -1,7 +1,8 @@
 """What the libraries below PyTorch keep on a CPU: freed memory, for speed; few prepared products, for memory.
 
-Training frees and asks for the same sizes again at every step. glibc gives large blocks back to the system as soon as they are freed, and the system fills each page with zeros again
-when it is next touched. A training step of a small model spends a tenth to a fifth of its time so.
+Training frees and asks for the same sizes again at every step. glibc gives large blocks back to the system as soon as
+they are freed, and the system fills each page with zeros again when it is next touched: a tenth to a fifth of a training
+step of a small model.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def keep_freed_memory() -> bool:
 def keep_few_products() -> None:
     """Have oneDNN keep KEPT_PRODUCTS prepared bf16 products instead of 1,024, unless the user's environment says more.
 
-    It prepares code for every shape, up to 0.7 MiB each, and what it keeps lies between the blocks of training. It reads
-    the variables at its first product: later this does nothing. It changes no result.
+    It prepares code for every shape, up to 0.7 MiB each, and what it keeps lies between the blocks of training. It
+    reads the variables at its first product: later this does nothing. It changes no result.
     """
     for name in _CAPACITIES:
         os.environ.setdefault(name, str(KEPT_PRODUCTS))

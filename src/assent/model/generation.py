@@ -26,11 +26,15 @@ _COMPACT_BELOW = 0.75  # rebuild the cache when fewer than this share of its row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """Token ids of one completion (with its end token, if it ended) and the log-probabilities they were drawn with."""
+    """Token ids of one completion (with its end token, if it ended) and the log-probabilities they were drawn with.
+
+    `states` (tokens, H) are the hidden states they were drawn from, in float32, if they were asked for and are such.
+    """
 
     ids: tuple[int, ...]
     logps: tuple[float, ...]
     ended: bool
+    states: np.ndarray | None = None
 
 
 class _Row:
@@ -68,14 +72,16 @@ def generate(
             for index in chosen
         ]
         with role.body.wearing(role.adapter), role.body.autocast():  # around all steps: weights are cast once
-            _write(role, rows, [prompts[index] for index in chosen], sampling, end_ids)
-        for row in rows:
-            yield row.index, Sampled(ids=tuple(row.ids), logps=tuple(row.logps), ended=row.ended)
+            states_BTH = _write(role, rows, [prompts[index] for index in chosen], sampling, end_ids)
+        for place, row in enumerate(rows):
+            states = None if states_BTH is None else states_BTH[place, : len(row.ids)]
+            yield row.index, Sampled(ids=tuple(row.ids), logps=tuple(row.logps), ended=row.ended, states=states)
 
 
 def _write(
     role: LanguageRole, rows: list[_Row], prompts: list[Sequence[int]], sampling: Sampling, end_ids: frozenset[int]
-) -> None:
+) -> np.ndarray | None:
+    """Fill the rows; the hidden states (B, T, H) that were drawn from, if wanted and in float32."""
     head, device = role.head, role.body.device
     batch = flatten(prompts).to(device)
     cache = DecodeCache(lengths=batch.lengths, new_tokens=sampling.max_tokens)
@@ -83,8 +89,12 @@ def _write(
     hidden_BH = role.body.hidden(batch, batch.last_B, adapter=role.adapter, cache=cache)
     uniform_BT = torch.from_numpy(np.stack([row.uniforms for row in rows])).to(device, torch.float32)
     position_B = torch.tensor(batch.lengths, device=device)
-    live = list(rows)
+    wanted = sampling.states and role.body.precision == "fp32"
+    states_BTH = hidden_BH.new_zeros((len(rows), sampling.max_tokens, hidden_BH.shape[1])) if wanted else None
+    live, live_K = list(rows), torch.arange(len(rows), device=device)
     for step in range(sampling.max_tokens):
+        if states_BTH is not None:
+            states_BTH[live_K, step] = hidden_BH
         with torch.autocast(device.type, enabled=False):
             ids_B, logp_B = draw(head.logits(hidden_BH), uniform_BT[:, step], sampling)
         for row, token, logp in zip(live, ids_B.tolist(), logp_B.tolist(), strict=True):
@@ -94,15 +104,16 @@ def _write(
                 row.ended = token in end_ids
         kept = [place for place, row in enumerate(live) if not row.ended]
         if not kept or step + 1 == sampling.max_tokens:
-            return
+            break
         if len(kept) < _COMPACT_BELOW * len(live):
             keep_K = torch.tensor(kept, device=device)
             cache.keep(keep_K)
-            live = [live[place] for place in kept]
+            live, live_K = [live[place] for place in kept], live_K[keep_K]
             ids_B, position_B, uniform_BT = ids_B[keep_K], position_B[keep_K], uniform_BT[keep_K]
         hidden_BH = role.body.next_hidden(ids_B, position_B, cache)
         cache.used += 1
         position_B = position_B + 1
+    return None if states_BTH is None else states_BTH.cpu().numpy()
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:

@@ -64,8 +64,8 @@ class StepReport:
 class Learner(Protocol):
     """A trainable network (or several roles on one base) somewhere."""
 
-    def score(self, batch: FlatBatch, need: Need) -> Outputs:
-        """Forward without gradient."""
+    def score(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
+        """Forward without gradient; `hidden_MH` spares the policy's pass (its own hidden states, kept by a sampler)."""
         ...
 
     def forward_backward(self, batch: FlatBatch, need: Need, loss: Loss) -> LossResult:

@@ -19,13 +19,17 @@ def silent(_: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How to sample: temperature 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution."""
+    """How to sample: temperature 0 is greedy; `top_k` 0 and `top_p` 1 keep the whole distribution.
+
+    With `states`, a sampler that can also tells the hidden states it drew from (see `Turn`).
+    """
 
     max_tokens: int = 64
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     batch_size: int = 128
+    states: bool = False
 
 
 class Sampler(Protocol):

@@ -76,10 +76,10 @@ class LocalLearner:
         return named
 
     @torch.no_grad()
-    def score(self, batch: FlatBatch, need: Need) -> Outputs:
-        """Forward without gradient, dropout off."""
+    def score(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
+        """Forward without gradient, dropout off; with `hidden_MH` the policy's trunk does not run."""
         self._set_dropout(on=False)
-        return self._forward(batch.to(self.device), need)
+        return self._forward(batch.to(self.device), need, hidden_MH)
 
     def forward_backward(self, batch: FlatBatch, need: Need, loss: Loss) -> LossResult:
         """Add the gradient of `loss`; a non-finite loss adds nothing and makes the next `step` skip."""
@@ -143,12 +143,12 @@ class LocalLearner:
             if role is not None:
                 role.body.model.train(on)
 
-    def _forward(self, batch: FlatBatch, need: Need) -> Outputs:
+    def _forward(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
         if need.logits:
             assert self.scalar is not None
             return Outputs(logits_BC=self.scalar.logits(batch))
         assert self.policy is not None
-        hidden_MH = self.policy.hidden(batch)
+        hidden_MH = self.policy.hidden(batch) if hidden_MH is None else hidden_MH.to(self.device)
         value_M = None
         if need.value:
             assert self.critic is not None

@@ -47,6 +47,7 @@ class LocalSampler:
             completion_ids=sampled.ids,
             logps=sampled.logps,
             completion=Completion(text=self.template.decode(sampled.ids), stop=stop),
+            states=sampled.states,
         )
 
     def _check_room(self, prompt_ids: Sequence[Sequence[int]], max_tokens: int) -> None:
