@@ -31,8 +31,8 @@ from assent.backends.local.sampler import FunctionScorer, LocalSampler
 from assent.errors import ConfigError, DataError, RunError
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
-from assent.recipes.models import load_language_model, new_reward_model
-from assent.recipes.training import normalise_reward, train_ppo
+from assent.recipes.models import MachineOptions, critic_of, load_language_model, new_reward_model, reference_of
+from assent.recipes.training import normalise_reward, prepare_ppo, train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason, Turn
 
@@ -166,6 +166,36 @@ def test_the_kl_is_zero_at_the_start_never_negative_and_the_sampler_does_not_dri
         assert all(row["kl"] >= 0 and row["sampler_drift"] < 1e-4 for row in rows)
         assert rows[-1]["kl"] > 1e-5
         assert all(row["updates"] == 4 and row["skipped_updates"] == 0 for row in rows)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_policy_reads_again_every_eighth_completion_alone(precision: str, folders: dict[str, Path]) -> None:
+    machine = MachineOptions(device="cpu", threads=1, precision=precision)
+    model = load_language_model(str(folders["llama"]), machine=machine)
+    settings, read = settings_of(iterations=1, batch_size=20, max_tokens=3), []
+    prepared = prepare_ppo(model, PROMPTS, settings, seed=1, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]))
+    hidden = model.role.hidden
+    model.role.hidden = lambda batch: read.extend(batch.lengths) or hidden(batch)
+    prepared.task.tick(0)
+    assert len(read) == (3 if precision == "fp32" else 20)
+
+
+def test_a_sampler_with_other_weights_shows_as_drift_whatever_states_it_tells(folders: dict[str, Path]) -> None:
+    """The states are another model's: nothing but the completions read again can show it."""
+    model, other = (load_language_model(str(folders[name]), machine=CPU) for name in ("llama", "qwen2"))
+    drift = {}
+    for name, sampler in (("own", model.sampler), ("other", other.sampler)):
+        critic = critic_of(model, None, shared_trunk=True, seed=1)
+        learner = LocalLearner(policy=model.role, critic=critic, reference=reference_of(model), shared_trunk=True)
+        task = PPOTask(
+            PROMPTS, learner=learner, sampler=sampler, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
+            settings=settings_of(iterations=1, epochs=1, mini_batches=1), seed=1,
+        )  # fmt: skip
+        task.tick(0)
+        row = task.tick(1)
+        assert row is not None
+        drift[name] = row["sampler_drift"]
+    assert drift["own"] < 1e-4 and drift["other"] > 1e-2
 
 
 @pytest.mark.parametrize("more", VARIANTS)

@@ -251,6 +251,19 @@ def test_a_sampler_sees_the_weights_that_were_published(name: str, template: Cha
     assert_close(torch.tensor([logp for turn in turns for logp in turn.logps]), logp_M, atol=1e-5, rtol=1e-4)
 
 
+def test_with_hidden_states_at_hand_the_policy_is_not_read_and_says_the_same() -> None:
+    body = body_of(causal_lm("llama"))
+    learner = LocalLearner(policy=LanguageRole(body), reference=LanguageRole(body_of(causal_lm("qwen2"))))
+    need, batch, passes = Need(kl=True, entropy=True), flatten(rows()), []
+    read = learner.score(batch, need)
+    with torch.no_grad():
+        hidden_MH = LanguageRole(body).hidden(batch)
+    body.trunk.register_forward_hook(lambda *_: passes.append(1))
+    told = learner.score(batch, need, hidden_MH)
+    assert not passes
+    assert all(torch.equal(a, b) for a, b in zip(columns(read), columns(told), strict=True))
+
+
 def test_the_kl_to_the_reference_is_zero_at_the_start_and_never_negative() -> None:
     body, still = body_of(causal_lm("llama")), body_of(causal_lm("llama"))
     learner = LocalLearner(policy=LanguageRole(body), reference=LanguageRole(still))

@@ -149,6 +149,12 @@ def test_the_wrong_kind_says_what_the_file_holds_and_which_command_takes_it(writ
     assert "this one is for assent sft" in message
 
 
+@pytest.mark.parametrize("half", ["chosen", "rejected"])
+def test_pairs_without_one_side_are_told_which(write: Write, half: str) -> None:
+    message = message_of(load_comparisons, write(*({"prompt": str(place), half: "b"} for place in range(3))))
+    assert f'A pair has "chosen" and "rejected"; these rows have only "{half}".' in message
+
+
 def test_double_rows_are_kept_and_counted(write: Write) -> None:
     dataset = load_comparisons(write(PAIR, PAIR, PAIR))
     assert len(dataset) == 3 and dataset.notes == ("2 rows occur more than once (kept)",)

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from assent.losses import chunked_head
+from assent.losses import token_statistics as token_statistics_module
 from assent.losses.chunked_head import LogitShape
 from assent.losses.kl import exact_kl
 from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
@@ -64,6 +65,40 @@ def bucketed_kl(logp_NV: Tensor, log_q_NV: Tensor, top_k: int) -> Tensor:
         bucketed_q = torch.cat([log_q_V[top], log_q_V[rest].logsumexp(0, keepdim=True)])
         rows.append((bucketed_p.exp() * (bucketed_p - bucketed_q)).sum())
     return torch.stack(rows)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("elements", [4 * V, 8 * V, 1 << 22])
+def test_kept_logits_change_no_bit_and_a_second_pass_computes_them_again(
+    shape: LogitShape, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden_NH, weight_VH, bias_V, target_N, _ = problem(dtype=torch.float32)
+    inputs, found = (hidden_NH, weight_VH, bias_V), []
+    for kept in (0, elements):
+        monkeypatch.setattr(token_statistics_module, "KEPT_ELEMENTS", kept)
+        logp_N = token_statistics(hidden_NH, weight_VH, target_N, bias_V=bias_V, shape=shape).logp_N
+        passes = [torch.autograd.grad(logp_N.sin().sum(), inputs, retain_graph=True) for _ in range(2)]
+        assert all(torch.equal(first, second) for first, second in zip(*passes, strict=True))
+        found.append((logp_N, *passes[0]))
+    assert all(torch.equal(without, with_them) for without, with_them in zip(*found, strict=True))
+
+
+def test_logits_are_kept_for_log_probabilities_with_a_gradient_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: list[slice] = []
+    logits = chunked_head.ChunkedHead.logits
+
+    def counted(head: chunked_head.ChunkedHead, rows: slice, buffer_CV: Tensor | None = None) -> Tensor:
+        products.append(rows)
+        return logits(head, rows, buffer_CV)
+
+    monkeypatch.setattr(chunked_head.ChunkedHead, "logits", counted)
+    hidden_NH, weight_VH, _, target_N, _ = problem()
+    for entropy, expected in ((False, 1), (True, 2)):
+        products.clear()
+        found = token_statistics(hidden_NH, weight_VH, target_N, entropy=entropy)
+        (found.logp_N.sum() + (0.0 if found.entropy_N is None else found.entropy_N.sum())).backward()
+        assert len(products) == expected
 
 
 def weighted_sum(found: TokenStatistics) -> Tensor:

@@ -11,6 +11,7 @@ from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 from torch import Tensor
 from torch.testing import assert_close
 
+from assent.model.body import Body
 from assent.model.flat import flatten
 from assent.model.generation import Sampled, draw, generate, truncate
 from assent.model.roles import LanguageRole
@@ -122,6 +123,25 @@ def test_the_hidden_state_of_a_decoding_step_is_that_of_the_flat_row() -> None:
     with torch.no_grad():
         logp_MV = torch.log_softmax(role.head.logits(role.hidden(batch)), -1)
     assert_close(torch.tensor(sampled.logps), logp_MV.gather(1, batch.target_M[:, None])[:, 0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_the_states_of_rows_that_leave_at_different_times_are_those_of_flat_rows(name: str) -> None:
+    role, ends = role_of(name), frozenset(range(0, VOCABULARY, 12))
+    found = written(role, Sampling(max_tokens=14, batch_size=6, states=True), ends)
+    assert len({len(sampled.ids) for sampled in found.values()}) > 2
+    for place, sampled in found.items():
+        asked, said = PROMPTS[place], list(sampled.ids)
+        with torch.no_grad():
+            hidden_MH = role.hidden(flatten([[*asked, *said]], [[False] * len(asked) + [True] * len(said)]))
+        assert sampled.states is not None
+        assert_close(torch.from_numpy(sampled.states), hidden_MH, atol=1e-4, rtol=1e-4)
+
+
+def test_states_are_told_only_if_asked_for_and_never_in_bf16() -> None:
+    assert all(sampled.states is None for sampled in written(role_of("llama"), Sampling(max_tokens=2)).values())
+    low = LanguageRole(Body(causal_lm("llama"), device=torch.device("cpu"), precision="bf16"))
+    assert all(sampled.states is None for sampled in written(low, Sampling(max_tokens=2, states=True)).values())
 
 
 def test_draws_follow_the_distribution() -> None:

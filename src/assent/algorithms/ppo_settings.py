@@ -54,7 +54,6 @@ class PPOSettings(Settings):
     @property
     def sampling(self) -> Sampling:
         return Sampling(
-            states=True,
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,

@@ -114,7 +114,11 @@ def _load(
     made = conversion(examples)
     if not made:
         error = convert.cannot(format_.kind, wanted, format_.name)
-        raise DataError(error.what, where=source.path, now=error.now)
+        half = {"chosen", "rejected"} & source.rows[0].fields.keys()
+        missing = (
+            f'A pair has "chosen" and "rejected"; these rows have only "{half.pop()}".' if len(half) == 1 else None
+        )
+        raise DataError(error.what, where=source.path, now=missing or error.now)
     notes = _notes(examples, made, bad, wanted, format_)
     return Dataset(
         examples=tuple(made[: options.limit]),

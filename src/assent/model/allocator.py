@@ -1,8 +1,8 @@
 """What the libraries below PyTorch keep on a CPU: freed memory, for speed; few prepared products, for memory.
 
 Training frees and asks for the same sizes again at every step. glibc gives large blocks back to the system as soon as
-they are freed, and the system fills each page with zeros again when it is next touched: a tenth to a fifth of a training
-step of a small model.
+they are freed, and the system fills each page with zeros again when it is next touched: a tenth to a fifth of the time
+of a small model's training step.
 """
 
 from __future__ import annotations
