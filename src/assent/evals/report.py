@@ -61,7 +61,7 @@ def render(evidence: Evidence) -> str:
             headline=words.headline(evidence),
             findings=words.findings(evidence),
             checks=words.checks(evidence),
-            verdicts=[words.verdict_sentence(arm, found) for arm, found in over.verdicts.items()] if over else [],
+            verdicts=words.over_optimisation_sentences(over) if over else [],
             panels=panels,
             shown_samples=SHOWN_SAMPLES,
         )

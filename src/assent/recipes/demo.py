@@ -35,9 +35,10 @@ ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
 _KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
 
 _NOTES = (
-    "The arm with KL weight 0 also takes larger steps (see its settings), so that it gets far in a short run.",
-    "Rewards and gold scores along training are means over that iteration's own samples of training prompts, at the "
-    "temperature of the rollouts; the comparison of arms is on held-out prompts at temperature 1.",
+    "The arm with KL weight 0 has PPO's settings in everything else, and its seed.",
+    "The curves of the section on over-optimisation are on held-out prompts at temperature 1, the same ones at every "
+    "point. The small charts of training show each iteration's own samples of training prompts, at the temperature of "
+    "the rollouts.",
 )
 
 
@@ -121,7 +122,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         gap_closed=_gaps(scores),
         gold_by_kind=by_kind(scores),
         reward_model=_reward_quality(outcomes),
-        over_optimisation=over_optimisation(ppo=first.optimisation["ppo"], no_kl=first.optimisation["no_kl"]),
+        over_optimisation=over_optimisation(first.optimisation, kl_weight=job.settings.ppo.kl_weight),
         curves=first.curves,
         samples=job.samples(),
         per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),

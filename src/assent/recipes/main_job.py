@@ -23,11 +23,11 @@ from assent.config import Settings
 from assent.data.convert import comparisons
 from assent.evals.evidence import Sample
 from assent.evals.gold import ArmScores, arm_scores
-from assent.evals.over_optimisation import CurvePoint
+from assent.evals.over_optimisation import Evaluation
 from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.beside import Beside, cores
 from assent.recipes.models import (
     LanguageModel,
@@ -62,7 +62,10 @@ _MAX_TOKENS = 32
 
 
 class MainJobSettings(Settings):
-    """Sizes and settings of the main job; the defaults are the demo's."""
+    """Sizes and settings of the main job; the defaults are the demo's.
+
+    Every `judge_every` iterations PPO answers the held-out prompts, and gold judge and reward model score the answers.
+    """
 
     demonstrations: int = Field(default=500, ge=1)
     ranked_prompts: int = Field(default=3600, ge=10)
@@ -77,10 +80,12 @@ class MainJobSettings(Settings):
         iterations=40, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
-    no_kl: PPOSettings = PPOSettings(
-        iterations=16, batch_size=256, mini_batches=4, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
-        sample_batch_size=256, kl_weight=0.0, critic="shared",
-    )  # fmt: skip
+    judge_every: int = Field(default=4, ge=1)
+
+    @property
+    def no_kl(self) -> PPOSettings:
+        """PPO's settings with a KL weight of 0, and nothing else changed."""
+        return self.ppo.model_copy(update={"kl_weight": 0.0})
 
 
 @dataclass(slots=True)
@@ -90,7 +95,7 @@ class Outcome:
     seed: int
     scores: dict[str, ArmScores] = field(default_factory=dict)
     curves: dict[str, tuple[Metrics, ...]] = field(default_factory=dict)
-    optimisation: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    optimisation: dict[str, tuple[Evaluation, ...]] = field(default_factory=dict)
     answers: dict[str, list[str]] = field(default_factory=dict)
     gold_of: dict[str, list[float]] = field(default_factory=dict)
     judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores and the population's preference
@@ -305,16 +310,39 @@ class MainJob:
     ) -> None:
         ticks = settings.iterations * (settings.updates + 1)
         conversations = [prompt.conversation for prompt in prompts]
+        path = [self._judge_policy(model, reward, iteration=0, kl=0.0)]
         with self._stage("PPO" if arm == "ppo" else "PPO, KL weight 0", ticks) as stage:
+            watch = self._watch(stage)
+
+            def on_tick(done: int, total: int, row: Metrics | None) -> None:
+                watch.on_tick(done, total, row)
+                if row and (row["iteration"] % self.settings.judge_every == 0 or done == total):
+                    path.append(self._judge_policy(model, reward, iteration=int(row["iteration"]), kl=row["kl"]))
+
             trained = train_ppo(
                 model, conversations, settings, seed=self.seed, reward=reward, observer=self._gold_of_rollout,
-                watch=self._watch(stage),
+                watch=replace(watch, on_tick=on_tick),
             )  # fmt: skip
         self.outcome.curves[arm] = tuple(trained.rows)
-        self.outcome.optimisation[arm] = tuple(
-            CurvePoint(step=int(row["iteration"]), kl=row["kl"], proxy=row["reward"], gold=row["gold"])
-            for row in trained.rows
+        self.outcome.optimisation[arm] = tuple(path)
+
+    def _judge_policy(self, model: LanguageModel, reward: RewardModel, *, iteration: int, kl: float) -> Evaluation:
+        """The policy as it is, on the held-out prompts; the same random numbers each time."""
+        conversations = [prompt.conversation for prompt in self.held_out]
+        completions = self._answers(model)
+        scores = [judge(self.place.world, p, c).overall for p, c in zip(self.held_out, completions, strict=True)]
+        proxies = reward.scorer.score(conversations, completions)
+        return Evaluation(step=iteration, kl=kl, proxy_P=tuple(proxies), gold_P=tuple(scores))
+
+    def _answers(self, model: LanguageModel, progress: Progress = silent) -> list[Completion]:
+        """One sample at temperature 1 per held-out prompt."""
+        turns = model.sampler.sample(
+            [prompt.conversation for prompt in self.held_out],
+            sampling=Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256),
+            seed=derive(self.seed, "evaluate"),
+            progress=progress,
         )
+        return [turn.completion for turn in turns]
 
     def _gold_of_rollout(self, rollout: Rollout) -> Metrics:
         scores = [
@@ -340,14 +368,10 @@ class MainJob:
         self._ppo("no_kl", self._load(self.place.out / "sft"), reward, prompts, self.settings.no_kl)
 
     def _evaluate(self, arm: str, model: LanguageModel) -> None:
-        """One sample at temperature 1 per held-out prompt, scored by the gold judge."""
-        sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256)
-        conversations = [prompt.conversation for prompt in self.held_out]
-        with self._stage(f"evaluate {arm}", len(conversations), "texts") as stage:
-            turns = model.sampler.sample(
-                conversations, sampling=sampling, seed=derive(self.seed, "evaluate"), progress=stage.counter
-            )
-        self._score(arm, [turn.completion for turn in turns])
+        """Answers to the held-out prompts, scored by the gold judge."""
+        with self._stage(f"evaluate {arm}", len(self.held_out), "texts") as stage:
+            completions = self._answers(model, stage.counter)
+        self._score(arm, completions)
 
     def _evaluate_ideal(self) -> None:
         self._score("ceiling", [Completion(text=prompt.ideal[0]) for prompt in self.held_out])
