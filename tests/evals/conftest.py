@@ -183,6 +183,14 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
         for kind, means in gold_by_kind(scores, seed=0).items():
             kinds[kind][name] = means
     wins = [("ppo", "sft"), ("dpo", "sft"), ("ppo", "dpo"), ("ppo", "base")]
+    over = over_optimisation(
+        {
+            "ppo": over_curve(24, kl_end=9, hacked=False, seed=1),
+            "no_kl": over_curve(24, kl_end=60, hacked=True, seed=2),
+        },
+        kl_weight=0.05,
+    )
+    each = tuple(SeedResult(seed=s, gold=gold, gap_closed=closed, verdicts=over.verdicts) for s in seeds)
     return Evidence(
         title="Demo: the embedded world",
         seeds=seeds,
@@ -206,13 +214,7 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
             for a, b in wins
         ),
         reward_model=pairs_quality(0.749),
-        over_optimisation=over_optimisation(
-            {
-                "ppo": over_curve(24, kl_end=9, hacked=False, seed=1),
-                "no_kl": over_curve(24, kl_end=60, hacked=True, seed=2),
-            },
-            kl_weight=0.05,
-        ),
+        over_optimisation=over,
         curves={
             "sft": falling(80, start=2.6, end=0.7, eval_loss=(2.4, 0.8)),
             "reward": falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74)),
@@ -221,7 +223,7 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
             "no_kl": ppo_rows(60, hacked=True, seed=4),
         },
         samples=samples(),
-        per_seed=tuple(SeedResult(seed=s, gold=gold, gap_closed=closed) for s in seeds) if len(seeds) > 1 else (),
+        per_seed=each if len(seeds) > 1 else (),
         settings=SETTINGS,
         lineage=LINEAGE,
         notes=("Numbers of this page are invented for a test.",),

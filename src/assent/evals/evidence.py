@@ -48,11 +48,12 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
-    """The main numbers of one training seed."""
+    """The main numbers of one training seed; `verdicts` are on its own over-optimisation curves."""
 
     seed: int
     gold: Mapping[str, AxisIntervals]
     gap_closed: Mapping[str, Interval]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
+from assent.evals.over_optimisation import verdict
 from assent.evals.report import write_report
 from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
@@ -167,6 +168,7 @@ def _seed_result(outcome: Outcome) -> SeedResult:
         seed=outcome.seed,
         gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(outcome.scores),
+        verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -64,6 +65,7 @@ _MAX_TOKENS = 32
 class MainJobSettings(Settings):
     """Sizes and settings of the main job; the defaults are the demo's.
 
+    Settings are chosen with `evaluation_split` "validation", so that no held-out prompt of a report had a part in it.
     Every `judge_every` iterations PPO answers the held-out prompts, and gold judge and reward model score the answers.
     """
 
@@ -73,6 +75,7 @@ class MainJobSettings(Settings):
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
+    evaluation_split: Literal["held_out", "validation"] = "held_out"
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
@@ -166,8 +169,9 @@ class MainJob:
         self.settings, self.place, self.seed = settings, place, seed
         self.outcome = Outcome(seed=seed)
         self.held_out = make_prompts(
-            place.world, split="held_out", count=settings.evaluation_prompts, seed=derive(seed, "evaluation")
-        )
+            place.world, split=settings.evaluation_split, count=settings.evaluation_prompts,
+            seed=derive(seed, "evaluation"),
+        )  # fmt: skip
         self._prompt_of = {prompt.conversation: prompt for prompt in self.held_out}
 
     def run(self) -> Outcome:
@@ -248,7 +252,7 @@ class MainJob:
         settings, world = self.settings, self.place.world
         judged = derive(self.seed, "judged")
         return self._train_prompts(settings.ranked_prompts, "ranked") + make_prompts(
-            world, split="held_out", count=settings.ranked_held_out, seed=judged
+            world, split=settings.evaluation_split, count=settings.ranked_held_out, seed=judged
         )
 
     def candidates(
