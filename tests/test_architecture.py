@@ -60,13 +60,13 @@ LAZY_IMPORT = (  # commands, optional extras, a function that the user names
     "trackers.py",
     "recipes/terminal.py",
     "recipes/pipeline.py",
-    "recipes/rewards.py",
+    "recipes/reward_functions.py",
 )
 BROAD_EXCEPT = (
     "rollouts/sandbox.py",
     "backends/cluster/supervisor.py",
     "studio/error_page.py",
-    "recipes/rewards.py",  # code that the user wrote may raise anything
+    "recipes/reward_functions.py",  # code that the user wrote may raise anything
 )
 FILE_LINES, FUNCTION_LINES = 400, 70
 

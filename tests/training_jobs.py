@@ -20,7 +20,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
-from assent.recipes.training import Trained, normalise_reward, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.recipes.training import Trained, train_dpo, train_ppo, train_reward_model, train_sft
 from assent.rundir import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -65,7 +65,6 @@ class Job:
             return train_dpo(model, comparisons(), settings, seed=5, watch=watch, resume=resume)
         settings = PPOSettings(**{**PPO, **self.settings})
         reward = new_reward_model(path, machine=CPU, seed=5, lora=self.lora)
-        normalise_reward(reward, model, PROMPTS, settings, seed=5)
         return train_ppo(model, PROMPTS, settings, seed=5, reward=reward, watch=watch, resume=resume)
 
 

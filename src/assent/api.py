@@ -8,7 +8,7 @@ Everything the user gets wrong raises `assent.errors.AssentError` with a message
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from assent.algorithms.loop import Watch
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.backends.local.sampler import FunctionScorer
 from assent.config import parse
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
@@ -44,24 +43,17 @@ from assent.recipes.models import (
     save_reward_model,
 )
 from assent.recipes.progress import Display
-from assent.recipes.rewards import function_reward, is_function
-from assent.recipes.training import (
-    Prepared,
-    normalise_reward,
-    prepare_dpo,
-    prepare_ppo,
-    prepare_reward,
-    prepare_sft,
-    score_judged,
-)
+from assent.recipes.reward_functions import FunctionScorer, function_reward, is_function
+from assent.recipes.rewards import Rewards, name_of_folder, weighted
+from assent.recipes.training import Prepared, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft, score_judged
 from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
 
-RewardFunction = Callable[[list[str], list[str]], Sequence[float]]
-Reward = RewardModel | RewardFunction | str | Path
+RewardFunction = Callable[..., Iterable[float]]
+Reward = RewardModel | RewardFunction | Scorer | str | Path
+RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
 Prompts = Sequence[str] | Sequence[Conversation] | str | Path
 Judged = Sequence[Comparison] | Sequence[Ranking] | Sequence[Rating] | str | Path
 OnStep = Callable[[Metrics], None]
-_NORMALISE_PROMPTS = 256
 
 
 def load(model: str | Path, *, lora_rank: int = 0, device: str = "auto", precision: str = "fp32") -> LanguageModel:
@@ -126,7 +118,7 @@ def ppo(
     model: LanguageModel,
     prompts: Prompts,
     *,
-    reward: Reward,
+    reward: RewardOrSeveral,
     out: str | Path | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
@@ -134,18 +126,16 @@ def ppo(
 ) -> LanguageModel:
     """Train against a reward, held near the model as it is now by a KL penalty.
 
-    A reward model is normalised first: mean 0 and spread 1 on completions of the model as it is. A function gets two
-    lists of text (the last user messages, the completions) and gives one finite number per completion. Settings:
-    `PPOSettings`.
+    The reward is a reward model, a classifier, or a function that gives one finite number per completion; it is never
+    changed. Several, in a list or by name in a dict, are added up with `reward_weights`. PPO normalises the reward by
+    its mean and spread on completions of the starting model. Settings: `PPOSettings`.
     """
     chosen = parse(PPOSettings, base=settings)
-    asked = fitting_prompts(_prompts(prompts), model, chosen.max_tokens, Display())
-    judge = _judge(reward)
-    network = judge if isinstance(judge, RewardModel) else None
-    if network is not None:
-        normalise_reward(network, model, asked[:_NORMALISE_PROMPTS], chosen, seed=seed)
-    prepared = prepare_ppo(model, asked, chosen, seed=seed, reward=network, scorer=_scorer(judge))
-    _run("PPO", prepared, on_step)
+    display = Display()
+    asked = fitting_prompts(_prompts(prompts), model, chosen.max_tokens, display)
+    rewards = _rewards(reward, chosen.reward_weights)
+    rewards.check(asked)
+    _run("PPO", prepare_ppo(model, asked, chosen, seed=seed, reward=rewards.scorer, say=display.say), on_step)
     return _saved(model, out)
 
 
@@ -171,7 +161,15 @@ def sample(model: LanguageModel, prompts: Prompts, *, seed: int = 0, **settings:
 
 
 @overload
-def evaluate(model: LanguageModel, data: Prompts, *, reward: Reward, seed: int = 0, **settings: Any) -> Interval: ...
+def evaluate(
+    model: LanguageModel,
+    data: Prompts,
+    *,
+    reward: RewardOrSeveral,
+    reward_weights: Sequence[float] = (),
+    seed: int = 0,
+    **settings: Any,
+) -> Interval: ...
 
 
 @overload
@@ -184,11 +182,14 @@ def evaluate(
     model: LanguageModel | RewardModel,
     data: Prompts | Judged,
     *,
-    reward: Reward | None = None,
+    reward: RewardOrSeveral | None = None,
+    reward_weights: Sequence[float] = (),
     seed: int = 0,
     **settings: Any,
 ) -> Interval | RewardQuality | ClassifierQuality:
-    """A policy: its mean reward on prompts, with a 95 % interval. A reward model: its quality on held-out judgement.
+    """A policy: its mean raw reward on prompts, with a 95 % interval; of several rewards, their weighted sum.
+
+    A reward model: its quality on held-out judgement.
 
     For labels the quality is that of a classifier (AUC). Settings: those of `sample`, or `RewardSettings`.
     """
@@ -200,8 +201,9 @@ def evaluate(
         return classifier_quality([values[0] for values in scored.rewards], labels)
     if reward is None:
         raise ConfigError("a policy is evaluated by a reward", now="Give reward=...")
-    prompts, scorer = _prompts(data), _scorer(_judge(reward))  # type: ignore[arg-type]
-    return bootstrap_mean(scorer.score(prompts, _complete(model, prompts, seed, settings)), seed=seed)
+    prompts, rewards = _prompts(data), _rewards(reward, reward_weights)  # type: ignore[arg-type]
+    rewards.check(prompts)
+    return bootstrap_mean(rewards.scorer.score(prompts, _complete(model, prompts, seed, settings)), seed=seed)
 
 
 def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
@@ -244,18 +246,24 @@ def _judged(data: Judged, *, ranked: bool = False) -> Sequence[Any]:
     return found.examples
 
 
-def _judge(reward: Reward) -> RewardModel | RewardFunction | Scorer:
-    if isinstance(reward, Path):
-        return load_reward(reward)
-    if isinstance(reward, str):
-        return function_reward(reward).scorer if is_function(reward) else load_reward(reward)
-    return reward
+def _rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
+    if isinstance(reward, Mapping):
+        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
+    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
 
 
-def _scorer(judge: RewardModel | RewardFunction | Scorer) -> Scorer:
+def _scorer(reward: Reward) -> tuple[str, Scorer]:
+    """What scores, and its name."""
+    if isinstance(reward, str) and is_function(reward):
+        return reward.rpartition(":")[2], function_reward(reward).scorer
+    judge = load_reward(reward) if isinstance(reward, str | Path) else reward
     if isinstance(judge, RewardModel):
-        return judge.scorer
-    return FunctionScorer(judge) if callable(judge) else judge
+        return name_of_folder(judge.path), judge.scorer
+    if callable(judge):
+        function = FunctionScorer(judge)
+        return function.name, function
+    return type(judge).__name__, judge
 
 
 def _reward_on(model: str | Path | LanguageModel, settings: RewardSettings, lora_rank: int, seed: int) -> RewardModel:

@@ -55,7 +55,7 @@ COMMANDS = {
         help="train the policy against a reward, near its reference",
         example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
         entry="assent.recipes.commands:run_ppo",
-        flags=(*_TRAIN, "reward"),
+        flags=(*_TRAIN, "rewards"),
     ),
     "dpo": Command(
         help="train the policy on comparisons directly",
@@ -73,7 +73,7 @@ COMMANDS = {
         help="measure a policy or a reward model on held-out data",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
-        flags=(*_READ, "reward", "against"),
+        flags=(*_READ, "rewards", "against"),
     ),
     "chat": Command(
         help="talk with a model",
@@ -182,7 +182,15 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "overwrite": (("--overwrite",), {"action": "store_true", "help": "replace a run that is there"}),
     "reward": (
         ("--reward",),
-        {"metavar": "MODEL", "help": "folder of a reward model or classifier, or a function FILE.py:NAME"},
+        {"metavar": "MODEL", "help": "folder of a reward model"},
+    ),
+    "rewards": (
+        ("--reward",),
+        {
+            "action": "append",
+            "metavar": "MODEL",
+            "help": "folder of a reward model or classifier, or a function FILE.py:NAME; may be given several times",
+        },
     ),
     "against": (("--against",), {"metavar": "MODEL", "help": "a model to compare with"}),
     "store": (

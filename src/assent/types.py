@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,9 +47,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """Messages in order. A prompt is a conversation that does not end with the assistant."""
+    """Messages in order. A prompt is a conversation that does not end with the assistant.
+
+    `columns` of a prompt is what stood in its row of the data, for reward functions that ask for it (a right answer,
+    say); conversations are equal where their messages are.
+    """
 
     messages: tuple[Message, ...]
+    columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of_user(text: str) -> Conversation:

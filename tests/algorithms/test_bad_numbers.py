@@ -15,11 +15,11 @@ from training_jobs import CPU, PPO, PROMPTS, Job, train
 import assent.algorithms.sft
 from assent.algorithms.loop import SkipGuard, Watch
 from assent.algorithms.ppo_settings import PPOSettings
-from assent.backends.local.sampler import FunctionScorer
 from assent.errors import RunError
 from assent.losses.supervised import SupervisedLoss
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.models import load_language_model
+from assent.recipes.reward_functions import FunctionScorer
 from assent.recipes.training import train_ppo
 from assent.rundir import RunDir
 
@@ -107,7 +107,7 @@ def test_a_bad_reward_names_the_completion_and_updates_nothing(
         return [0.5] * (len(texts) - 1) + [bad]
 
     with pytest.raises(RunError, match=str(bad)) as caught:
-        train_ppo(model, PROMPTS, settings, seed=1, scorer=FunctionScorer(reward))
+        train_ppo(model, PROMPTS, settings, seed=1, reward=FunctionScorer(reward))
     assert repr(seen[-1][:80]) in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.role.body.model.state_dict().items())
 
@@ -119,7 +119,7 @@ def test_a_scorer_that_does_not_check_its_numbers_is_checked(folders: dict[str, 
 
     model = load_language_model(str(folders["llama"]), machine=CPU)
     with pytest.raises(RunError, match="the reward of a completion is nan"):
-        train_ppo(model, PROMPTS, PPOSettings(**{**PPO, "critic": "shared"}), seed=1, scorer=Careless())
+        train_ppo(model, PROMPTS, PPOSettings(**{**PPO, "critic": "shared"}), seed=1, reward=Careless())
 
 
 def test_a_policy_whose_weights_are_broken_stops_before_an_update(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -130,5 +130,5 @@ def test_a_policy_whose_weights_are_broken_stops_before_an_update(folders: dict[
     with run, pytest.raises(RunError, match="not finite"):
         train_ppo(
             model, PROMPTS, PPOSettings(**{**PPO, "critic": "shared"}), seed=1,
-            scorer=FunctionScorer(lambda prompts, texts: [float(len(text)) for text in texts]), watch=Watch(run=run),
+            reward=FunctionScorer(lambda prompts, texts: [float(len(text)) for text in texts]), watch=Watch(run=run),
         )  # fmt: skip

@@ -19,20 +19,20 @@ from assent.algorithms.ppo import (
     Rollout,
     Scored,
     build_experience,
-    reward_moments,
-    shaped_rewards,
 )
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings, judgements_of, reward_pieces, scored_pairs
+from assent.algorithms.reward_signal import RewardScale, shaped_rewards
 from assent.algorithms.schedule import Schedule, learning_rate
 from assent.algorithms.sft import encode_demonstrations, supervised_pieces
 from assent.backends.local.learner import LocalLearner
-from assent.backends.local.sampler import FunctionScorer, LocalSampler
+from assent.backends.local.sampler import LocalSampler
 from assent.errors import ConfigError, DataError, RunError
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
 from assent.recipes.models import MachineOptions, critic_of, load_language_model, new_reward_model, reference_of
-from assent.recipes.training import normalise_reward, prepare_ppo, train_ppo
+from assent.recipes.reward_functions import FunctionScorer
+from assent.recipes.training import prepare_ppo, train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason, Turn
 
@@ -140,7 +140,6 @@ def settings_of(**more: object) -> PPOSettings:
 def ppo_rows(folders: dict[str, Path], settings: PPOSettings, **more: object) -> list[Metrics]:
     model = load_language_model(str(folders["llama"]), machine=CPU, **{k: v for k, v in more.items() if k == "lora"})
     reward = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
-    normalise_reward(reward, model, PROMPTS, settings, seed=1)
     rest = {k: v for k, v in more.items() if k != "lora"}
     return train_ppo(model, PROMPTS, settings, seed=1, reward=reward, **rest).rows
 
@@ -173,7 +172,7 @@ def test_the_policy_reads_again_every_eighth_completion_alone(precision: str, fo
     machine = MachineOptions(device="cpu", threads=1, precision=precision)
     model = load_language_model(str(folders["llama"]), machine=machine)
     settings, read = settings_of(iterations=1, batch_size=20, max_tokens=3), []
-    prepared = prepare_ppo(model, PROMPTS, settings, seed=1, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]))
+    prepared = prepare_ppo(model, PROMPTS, settings, seed=1, reward=FunctionScorer(lambda p, t: [len(x) for x in t]))
     hidden = model.role.hidden
     model.role.hidden = lambda batch: read.extend(batch.lengths) or hidden(batch)
     prepared.task.tick(0)
@@ -189,7 +188,8 @@ def test_a_sampler_with_other_weights_shows_as_drift_whatever_states_it_tells(fo
         learner = LocalLearner(policy=model.role, critic=critic, reference=reference_of(model), shared_trunk=True)
         task = PPOTask(
             PROMPTS, learner=learner, sampler=sampler, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
-            settings=settings_of(iterations=1, epochs=1, mini_batches=1), seed=1,
+            scale=RewardScale(mean=0.0, spread=1.0), seed=1,
+            settings=settings_of(iterations=1, epochs=1, mini_batches=1),
         )  # fmt: skip
         task.tick(0)
         row = task.tick(1)
@@ -241,8 +241,6 @@ def test_only_a_completion_that_did_not_end_is_penalised() -> None:
     shaped = shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_end_penalty=0.75))
     assert shaped == [1.0, 1.25, 3.0]
     assert shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_end_penalty=0.0)) == [1.0, 2.0, 3.0]
-    white = shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_end_penalty=0.0, whiten_rewards=True))
-    assert sum(white) == pytest.approx(0.0, abs=1e-6) and white[2] == pytest.approx(math.sqrt(1.5), abs=1e-5)
 
 
 def turn(length: int) -> Turn:
@@ -283,6 +281,36 @@ def test_rewards_lie_on_last_tokens_and_the_penalty_on_every_token() -> None:
     assert made.completion_lengths == [3, 1, 2]
 
 
+def test_white_rewards_are_the_token_rewards_with_the_penalty_scaled_to_spread_one_about_their_mean() -> None:
+    """As in the code of Ziegler et al. (2019) and TRL: (r_t - mean) / std + mean over all tokens, then GAE.
+
+    The penalty of a token's own KL, which the exact estimate keeps out of the reward, is scaled with the rewards.
+    """
+    turns, found, reward_B, beta = [turn(3), turn(1), turn(2)], scored(6), [1.0, -2.0, 0.5], 0.3
+    settings = settings_of(whiten_rewards=True, whiten_advantages=False, lam=0.95, kl_estimator="exact")
+    made = build_experience(turns, found, torch.tensor(reward_B), beta, settings)
+
+    kl, value = found.kl_N.double().tolist(), found.value_N.double().tolist()
+    own = (found.logp_N - found.reference_logp_N).double().tolist()
+    rewards = [-beta * one for one in kl]
+    for last, reward in zip((2, 3, 5), reward_B, strict=True):
+        rewards[last] += reward
+    mean = sum(rewards) / 6
+    std = math.sqrt(sum((one - mean) ** 2 for one in rewards) / 6 + 1e-8)
+    white = [(one - mean) / std + mean for one in rewards]
+    advantages = [0.0] * 6
+    for first, last in ((0, 2), (3, 3), (4, 5)):
+        following, after = 0.0, 0.0
+        for t in range(last, first - 1, -1):
+            following = white[t] + after - value[t] + 0.95 * following
+            after = value[t]
+            advantages[t] = following
+    returns = [advantage + one for advantage, one in zip(advantages, value, strict=True)]
+    assert_close(made.return_N.double(), torch.tensor(returns, dtype=torch.float64), atol=1e-5, rtol=1e-5)
+    with_own = [a - beta / std * (k1 - exact) for a, k1, exact in zip(advantages, own, kl, strict=True)]
+    assert_close(made.advantage_N.double(), torch.tensor(with_own, dtype=torch.float64), atol=1e-5, rtol=1e-5)
+
+
 def test_white_advantages_have_mean_zero_and_spread_one() -> None:
     made = build_experience([turn(3), turn(4)], scored(7), torch.tensor([1.0, 3.0]), 0.1, settings_of())
     assert made.advantage_N.mean().item() == pytest.approx(0.0, abs=1e-6)
@@ -303,28 +331,6 @@ def test_an_advantage_that_is_no_number_is_an_error() -> None:
         build_experience([turn(3)], scored(3), torch.tensor([math.inf]), 0.1, settings_of())
 
 
-def test_a_reward_that_is_always_the_same_teaches_nothing_and_is_refused() -> None:
-    assert reward_moments([1.0, 3.0]) == (2.0, 1.0)
-    with pytest.raises(RunError, match="nothing to learn from"):
-        reward_moments([0.25] * 8)
-
-
-def test_normalised_rewards_have_mean_zero_and_spread_one(folders: dict[str, Path]) -> None:
-    model = load_language_model(str(folders["llama"]), machine=CPU)
-    reward = new_reward_model(str(folders["qwen2"]), machine=CPU, seed=5)
-    seen: list[float] = []
-
-    def note(rollout: Rollout) -> Metrics:
-        seen.extend(rollout.rewards)
-        return {}
-
-    normalise_reward(reward, model, PROMPTS * 20, settings_of(), seed=1)
-    train_ppo(model, PROMPTS, settings_of(iterations=1, batch_size=160), seed=2, reward=reward, observer=note)
-    mean = sum(seen) / len(seen)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in seen) / len(seen))
-    assert abs(mean) < 0.3 and 0.7 < spread < 1.3
-
-
 @pytest.mark.parametrize(
     ("prompts", "more", "match"),
     [([], {}, "no prompts"), (PROMPTS, {"mini_batches": 9}, "mini-batches"),
@@ -338,7 +344,8 @@ def test_settings_that_make_no_sense_are_refused(
     with pytest.raises(ConfigError, match=match):
         PPOTask(
             prompts, learner=one, sampler=LocalSampler(one.policy, template),
-            scorer=FunctionScorer(lambda p, t: [0.0] * len(t)), settings=settings_of(**more), seed=1,
+            scorer=FunctionScorer(lambda p, t: [0.0] * len(t)), scale=RewardScale(mean=0.0, spread=1.0),
+            settings=settings_of(**more), seed=1,
         )  # fmt: skip
 
 

@@ -13,6 +13,11 @@ from small_models import VOCABULARY, body_of, causal_lm
 from torch import Tensor
 from torch.testing import assert_close
 
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.pretrain import PretrainSettings
+from assent.algorithms.reward import RewardSettings
+from assent.algorithms.sft import SFTSettings
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
 from assent.backends.local.sampler import LocalSampler
 from assent.model.body import Body, LoraSettings
@@ -22,6 +27,7 @@ from assent.model.roles import LanguageRole, ScalarRole, fresh_head
 from assent.model.state import pack, unpack
 from assent.ports.learning import Learner, LossResult, Need, Outputs
 from assent.ports.sampling import Sampling
+from assent.recipes.training import optimizer_of
 from assent.text.template import ChatTemplate
 from assent.types import Conversation
 
@@ -280,3 +286,35 @@ def test_the_kl_to_the_reference_is_zero_at_the_start_and_never_negative() -> No
     alone = learner.score(flatten(rows()), Need(reference_logp=True))
     assert alone.reference_logp_M is not None
     assert_close(alone.reference_logp_M, first.reference_logp_M)
+
+
+def test_the_betas_of_every_method_are_torchs_for_its_steps() -> None:
+    """Three steps of the settings' optimiser and of torch.optim.AdamW on the same gradients end at the same weights."""
+    for settings in (
+        SFTSettings(adam_beta1=0.8, adam_beta2=0.7, weight_decay=0.1),
+        RewardSettings(adam_beta1=0.8, adam_beta2=0.7, weight_decay=0.1),
+        DPOSettings(adam_beta1=0.8, adam_beta2=0.7, weight_decay=0.1),
+        PPOSettings(adam_beta1=0.8, adam_beta2=0.7, weight_decay=0.1),
+        PretrainSettings(adam_beta1=0.8, adam_beta2=0.7, weight_decay=0.1),
+    ):
+        mine, other = (LanguageRole(body_of(causal_lm("llama"))) for _ in range(2))
+        learner = LocalLearner(policy=mine, optimizer=optimizer_of(settings))
+        weights = list(other.parameters().values())
+        theirs = torch.optim.AdamW(
+            [{"params": [one for one in weights if one.ndim >= 2], "weight_decay": 0.1},
+             {"params": [one for one in weights if one.ndim < 2], "weight_decay": 0.0}],
+            lr=1e-2, betas=(0.8, 0.7), eps=1e-8,
+        )  # fmt: skip
+        for step in range(3):
+            generator = torch.Generator().manual_seed(step)
+            for one, two in zip(mine.parameters().values(), weights, strict=True):
+                one.grad = torch.randn(one.shape, generator=generator) * 1e-4  # below the norm that is clipped
+                two.grad = one.grad.clone()
+            learner.step(1e-2)
+            theirs.step()
+        for one, two in zip(mine.parameters().values(), weights, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-6, rtol=1e-5)
+    assert (SFTSettings().adam_beta1, SFTSettings().adam_beta2) == (
+        OptimizerSettings().beta1,
+        OptimizerSettings().beta2,
+    )

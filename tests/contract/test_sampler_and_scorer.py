@@ -10,11 +10,12 @@ import pytest
 from fakes import LengthScorer, WordSampler
 from small_models import body_of, causal_lm
 
-from assent.backends.local.sampler import FunctionScorer, LocalSampler
+from assent.backends.local.sampler import LocalSampler
 from assent.errors import DataError, RunError
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampler, Sampling, Scorer
 from assent.recipes.models import MachineOptions, new_reward_model
+from assent.recipes.reward_functions import FunctionScorer
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason
 
@@ -92,7 +93,6 @@ def test_a_prompt_that_leaves_no_room_is_named(template: ChatTemplate) -> None:
 
 def reward_model(folders: dict[str, Path], kind: str) -> Scorer:
     reward = new_reward_model(str(folders[kind]), machine=MachineOptions(device="cpu"), seed=3)
-    reward.role.shift, reward.role.spread = 0.2, 3.0
     return reward.scorer
 
 

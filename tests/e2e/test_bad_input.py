@@ -261,7 +261,7 @@ TIRED = """
 calls = []
 def reward(prompts, completions):
     calls.append(1)
-    return [0.0 for _ in completions if len(calls) < 4]
+    return [0.0 for _ in completions if len(calls) < 5]
 """
 
 

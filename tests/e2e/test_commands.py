@@ -10,8 +10,24 @@ import pytest
 import transformers
 from running import assent, worked, write_rows
 
-SMALL_PPO = ("--set", "iterations=2", "--set", "batch_size=4", "--set", "max_tokens=4", "--set", "normalise_prompts=4")
+SMALL_PPO = ("--set", "iterations=2", "--set", "batch_size=4", "--set", "max_tokens=4", "--set", "normalise_samples=4")
 LORA = ("--set", "lora.rank=2")
+CHECKED = """
+def right(completions, street, prompts):
+    # an odd street counts, so that rewards differ whatever is written
+    assert all(isinstance(one, int) and str(one) in prompt for one, prompt in zip(street, prompts))
+    return [len(text) + one for text, one in zip(completions, street)]
+
+
+
+
+def wrong_column(completions, strete):
+    return [0.0 for _ in completions]
+
+
+def none(prompts, completions):
+    return [None for _ in completions]
+"""
 REWARD_FILE = "def short(prompts, completions):\n    return [-len(text) for text in completions]\n"
 
 
@@ -60,6 +76,72 @@ def test_ppo_takes_a_python_function_as_reward_and_remembers_which(home: Path, t
         ("prompts", "prompts.jsonl"),
         ("reward", "rules.py:short"),
     ]
+
+
+def test_before_after_and_eval_are_of_one_scale(home: Path, tmp_path: Path) -> None:
+    """The raw scale of the reward model: the same model, prompts, seed and sampling give the same number everywhere."""
+    data = home / "world"
+    worked(
+        "ppo", "--model", home / "sft", "--reward", home / "reward", "--data", data / "prompts.jsonl",
+        "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "ppo", *SMALL_PPO,
+    )  # fmt: skip
+    worked(
+        "eval", "--model", tmp_path / "ppo", "--against", home / "sft", "--reward", home / "reward",
+        "--data", data / "held-out.jsonl", "--out", tmp_path / "eval", "--set", "max_tokens=4",
+    )  # fmt: skip
+    run, later = report_of(tmp_path / "ppo"), report_of(tmp_path / "eval")
+    assert list(later["reward"].values()) == [run["reward"]["after"], run["reward"]["before"]]
+    assert "PPO maximises (reward - " in run["notes"][0]
+
+
+def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(CHECKED)
+    rows = [{"prompt": f"Where is house {number}?", "street": number, "held": True} for number in range(6)]
+    data = write_rows(tmp_path / "streets.jsonl", rows)
+    rewards = ("--reward", f"{tmp_path}/rules.py:right", "--reward", home / "reward")
+    ran = worked(
+        "ppo", "--model", home / "sft", *rewards, "--data", data, "--eval-data", data, "--out", tmp_path / "ppo",
+        "--set", "reward_weights=[2, 0.5]", *SMALL_PPO,
+    )  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert row["reward"] == pytest.approx(2 * row["reward/right"] + 0.5 * row["reward/reward"])
+        assert row["kl_penalty"] == pytest.approx(0.05 * row["kl"])
+    lineage = json.loads((tmp_path / "ppo" / "lineage.json").read_text())
+    assert [one["role"] for one in lineage["parents"]] == ["policy", "reward"]
+    assert [one["name"] for one in lineage["data"] if one["role"] == "reward"] == ["rules.py:right"]
+    report = report_of(tmp_path / "ppo")
+    assert set(report["reward_parts"]) == {"right", "reward"} and "  right: " in ran.err
+    page = (tmp_path / "ppo" / "report.html").read_text()
+    assert "Reward: right" in page and "KL penalty against reward" in page
+    worked(
+        "eval", "--model", tmp_path / "ppo", *rewards, "--data", data, "--out", tmp_path / "eval",
+        "--set", "max_tokens=4", "--set", "reward_weights=[2, 0.5]",
+    )  # fmt: skip
+    later = report_of(tmp_path / "eval")
+    assert list(later["reward"].values()) == [report["reward"]["after"]]
+    for name, means in report["reward_parts"].items():
+        assert list(later["reward_parts"][name].values()) == [means["after"]]
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        (("--reward", "rules.py:wrong_column"), 'rules.py:10: the reward function rules.py:wrong_column asks for the '
+         'column "strete", which the data does not have. Did you mean "street"?'),
+        (("--reward", "rules.py:right", "--set", "reward_weights=[1, 2]"), "there are 1 rewards and 2 weights"),
+        (("--reward", "rules.py:right", "--set", "reward_weights=[0]"), "weight 0"),
+        (("--reward", "rules.py:none"), "rules.py:14: the reward function rules.py:none gave None"),
+    ],
+)  # fmt: skip
+def test_rewards_that_cannot_be_had_are_refused_before_a_folder_is_made(
+    more: tuple[str, ...], match: str, home: Path, own: Path
+) -> None:
+    (own / "rules.py").write_text(CHECKED)
+    data = write_rows(own / "streets.jsonl", [{"prompt": "Where is house 1?", "street": 1}])
+    ran = assent("ppo", "--model", home / "sft", "--data", data, "--out", own / "ppo", *more, *SMALL_PPO)
+    assert ran.code == 2 and match in ran.err and "Traceback" not in ran.err, ran.err
+    assert not (own / "ppo").exists()
 
 
 def test_dpo_says_how_many_held_out_pairs_the_policy_has_right(home: Path, tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from assent.types import Conversation, Demonstration
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
-    "own_preferences": ("preferences.jsonl", "--iterations", "1"),
-    "own_pairs_dpo": ("preferences.jsonl",),
-    "own_reward_function": ("prompts.jsonl", "--iterations", "1"),
+    "own_preferences": ("world/preferences.jsonl", "world/held-out.jsonl", "made", "--iterations", "1"),
+    "own_pairs_dpo": ("world/preferences.jsonl", "made"),
+    "own_reward_function": ("world/prompts.jsonl", "made", "--iterations", "1"),
 }
 
 
@@ -51,8 +51,7 @@ def test_every_block_of_the_page_runs(here: Path, capsys: pytest.CaptureFixture[
 def test_examples_run(
     name: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data, *more = EXAMPLES[name]
-    monkeypatch.setattr(sys, "argv", [name, "runs/base", f"world/{data}", "made", *more])
+    monkeypatch.setattr(sys, "argv", [name, "runs/base", *EXAMPLES[name]])
     runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
     assert "after" in capsys.readouterr().out
     assert list((here / "made").rglob("model.safetensors"))
@@ -96,3 +95,39 @@ def test_same_seed_same_answers_and_settings_are_checked(here: Path) -> None:
         assent.evaluate(policy, prompts)
     with pytest.raises(AssentError, match="trackers"):
         assent.sft(policy, "world/demonstrations.jsonl", trackers=[])
+
+
+def test_ppo_leaves_a_reward_model_as_it_is_and_what_is_measured_before_and_after_compares(here: Path) -> None:
+    policy = assent.load("runs/base")
+    reward = assent.train_reward(policy, "world/preferences.jsonl")
+    prompts = "world/held-out.jsonl"
+    before = assent.evaluate(policy, prompts, reward=reward, max_tokens=8, seed=3)
+    policy = assent.ppo(
+        policy, prompts, reward=reward, iterations=2, batch_size=4, max_tokens=8, learning_rate=1e-12
+    )  # fmt: skip
+    assert assent.evaluate(policy, prompts, reward=reward, max_tokens=8, seed=3) == before
+
+
+def test_several_rewards_are_a_list_or_a_dict_and_their_sum_is_evaluated(here: Path) -> None:
+    policy, rows = assent.load("runs/base"), []
+    prompts = ["Hello!", "Where?"]
+
+    def long(completions: list[str]) -> list[int]:
+        return [len(text) for text in completions]
+
+    def words(completions: list[str]) -> list[int]:
+        return [len(text.split()) for text in completions]
+
+    sampling = {"max_tokens": 8, "seed": 4}
+    alone = [assent.evaluate(policy, prompts, reward=one, **sampling).mean for one in (long, words)]
+    both = assent.evaluate(policy, prompts, reward=[long, words], reward_weights=[2, -1], **sampling)
+    assert both.mean == pytest.approx(2 * alone[0] - alone[1])
+    assent.ppo(
+        policy, prompts, reward={"a": long, "b": words}, reward_weights=[2, -1], iterations=1, batch_size=4,
+        max_tokens=4, on_step=rows.append,
+    )  # fmt: skip
+    assert rows[0]["reward"] == pytest.approx(2 * rows[0]["reward/a"] - rows[0]["reward/b"])
+    with pytest.raises(AssentError, match="2 rewards and 1 weights"):
+        assent.ppo(policy, prompts, reward=[long, words], reward_weights=[1])
+    with pytest.raises(AssentError, match=r"test_python\.py:\d+: the reward function .* asks for the column"):
+        assent.ppo(policy, prompts, reward=lambda completions, answer: [0.0], iterations=1)

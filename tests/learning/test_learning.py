@@ -16,11 +16,11 @@ from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.backends.local.sampler import FunctionScorer
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
 from assent.recipes.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.reward_functions import FunctionScorer
 from assent.recipes.training import train_dpo, train_ppo, train_reward_model, train_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -122,9 +122,10 @@ def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], 
         kl_weight=0.02,
         critic=critic,
         schedule="constant",
+        normalise_reward=False,  # the word is rare at first: one in 128 for seed 2
     )
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
-    train_ppo(model, PROMPTS, settings, seed=seed, scorer=scorer)
+    train_ppo(model, PROMPTS, settings, seed=seed, reward=scorer)
     assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
 
 
@@ -156,10 +157,10 @@ def test_ppo_with_a_kl_penalty_ends_at_the_tilted_reference(
     settings = PPOSettings(
         iterations=40, batch_size=128, learning_rate=2e-3, schedule="linear", max_tokens=1, kl_weight=beta,
         kl_in=place, kl_estimator=estimator, whiten_advantages=False, missing_end_penalty=0.0, critic="shared",
-        epochs=2, mini_batches=1,
+        normalise_reward=False, epochs=2, mini_batches=1,
     )  # fmt: skip
     scorer = FunctionScorer(lambda prompts, texts: [utility(text) for text in texts])
-    train_ppo(model, [PROMPT], settings, seed=seed, scorer=scorer)
+    train_ppo(model, [PROMPT], settings, seed=seed, reward=scorer)
     found_V = first_token_logp(model).exp()
     far, near = (0.5 * float((p_V - ideal_V).abs().sum()) for p_V in (reference_V.exp(), found_V))
     assert far > 0.2 and near < 0.08

@@ -184,14 +184,13 @@ def test_a_critic_from_the_reward_model_gives_the_normalised_reward_at_the_last_
             new_reward_model(str(folders["llama"]), machine=CPU, seed=4),
         ),
     ):
-        reward.role.shift, reward.role.spread = 0.3, 1.7
-        critic = critic_of(model, reward, shared_trunk=False, seed=0)
+        critic = critic_of(model, reward, shared_trunk=False, seed=0, gain=1 / 1.7, offset=-0.3 / 1.7)
         prompt, answer = Conversation.of_user("what is red ?"), Completion(text="the sun")
         (expected,) = reward.scorer.score([prompt], [answer])
         ids = reward.template.encode_completion(prompt, answer).ids
         with torch.no_grad():
             value_M = critic.values(flatten([[*ids, 5]]))  # position of the last token predicts the next
-        assert_close(value_M[-1].item(), expected, atol=1e-5, rtol=1e-5)
+        assert_close(value_M[-1].item(), (expected - 0.3) / 1.7, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

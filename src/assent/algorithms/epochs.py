@@ -32,6 +32,8 @@ class TrainSettings(Settings):
     max_length: int = Field(default=1024, ge=2)
     weight_decay: float = Field(default=0.0, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     dropout: Literal["off", "model"] = "off"
     checkpoint_every: int = Field(default=200, ge=1)
     evaluate_every: int = Field(default=0, ge=0)

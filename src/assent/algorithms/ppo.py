@@ -1,7 +1,7 @@
 """Proximal policy optimisation from a reward on whole completions (Schulman et al. 2017; Stiennon et al. 2020).
 
 repeat: write completions with the policy, score them
-        r_t = -beta KL_t + [t is the last token] reward            (KL in the reward)
+        r_t = -beta KL_t + [t is the last token] reward            (KL in the reward; `reward_signal` has the scale)
         A, R = GAE(r, V)
         for some epochs, for each mini-batch:
             L = clipped policy loss + c_v clipped value loss - c_e entropy (+ beta KL, if the KL is in the loss)
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,15 +21,16 @@ from torch import Tensor
 from assent.algorithms.epochs import MicroBatch, Suspect, update
 from assent.algorithms.experience import Experience, flat_sequences, flat_turns
 from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.reward_signal import Reward, RewardScale, RewardSum, shaped_rewards
 from assent.algorithms.schedule import learning_rate
 from assent.data.order import epoch_order, token_budget_batches
 from assent.errors import ConfigError, RunError
 from assent.losses.advantages import gae, whiten
 from assent.losses.kl import AdaptiveKL, kl_k1, kl_k2, kl_k3, kl_penalty, own_token_term
 from assent.losses.policy import clipped_policy_loss, clipped_value_loss, entropy_bonus
-from assent.metrics import Metrics, Tally
+from assent.metrics import Metrics
 from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.ports.sampling import Sampler, Scorer, check_finite
+from assent.ports.sampling import Sampler, Scorer
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
@@ -39,7 +40,7 @@ _USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """What an observer sees of an iteration: prompts, completions, and normalised rewards."""
+    """What an observer sees of an iteration: prompts, completions, and their raw rewards."""
 
     iteration: int
     prompts: tuple[Conversation, ...]
@@ -71,9 +72,11 @@ class PPOTask:
         learner: Learner,
         sampler: Sampler,
         scorer: Scorer,
+        scale: RewardScale,
         settings: PPOSettings,
         seed: int,
         observer: Observer = lambda rollout: {},
+        say: Callable[[str], None] = lambda text: None,
         score_tokens: int | None = None,
     ) -> None:
         if not prompts:
@@ -85,11 +88,13 @@ class PPOTask:
             )
         if settings.mini_batches > settings.batch_size:
             raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} samples would be empty")
-        self._prompts, self._learner, self._sampler, self._scorer = prompts, learner, sampler, scorer
-        self._settings, self._seed, self._observer = settings, seed, observer
+        self._prompts, self._learner, self._sampler, self.scale = prompts, learner, sampler, scale
+        self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
+        self._settings, self._seed, self._observer, self._say = settings, seed, observer, say
         self._controller = AdaptiveKL(
             coefficient=settings.kl_weight, target=settings.kl_target or 1.0, horizon=settings.kl_horizon
         )
+        self._warned = self._warn(1.0)
         self._score_tokens = min(settings.micro_batch_tokens, score_tokens or settings.micro_batch_tokens)
         self._experience: Experience | None = None
         self._row: Metrics = {}
@@ -118,18 +123,38 @@ class PPOTask:
         seed = derive(self._seed, "rollout", iteration)
         turns = self._sampler.sample(prompts, sampling=replace(settings.sampling, states=True), seed=seed)
         completions = [turn.completion for turn in turns]
-        rewards = check_finite(self._scorer.score(prompts, completions), completions)
+        scores = self._reward.scores(prompts, completions)
+        rewards = self._reward.total(scores)
+        maximised = self.scale.maximised(rewards)
         scored = self._score(turns)
-        reward_B = torch.tensor(shaped_rewards(rewards, completions, settings))
+        reward_B = torch.tensor(shaped_rewards(maximised, completions, settings))
         self._experience = build_experience(turns, scored, reward_B, self._controller.coefficient, settings)
         self._row = rollout_metrics(turns, rewards, scored, self._experience)
-        self._row["kl_coefficient"] = self._controller.coefficient
+        self._row["reward_normalised"] = sum(maximised) / len(maximised)
+        if len(scores) > 1:
+            self._row |= {f"reward/{name}": sum(values) / len(values) for name, values in scores.items()}
+        self._row |= self._penalty(self._row["kl"])
         self._row |= self._observer(
             Rollout(iteration=iteration, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards))
         )
         self._tallies, self._stopped = [], False
         if settings.kl_target is not None:
             self._controller = self._controller.updated(self._row["kl"], len(turns))
+
+    def _penalty(self, kl: float) -> Metrics:
+        """What the KL of a completion costs, in units of the reward that is maximised and in its spreads."""
+        coefficient = self._controller.coefficient
+        self._warned = self._warned or (kl >= 1.0 and self._warn(kl))
+        share = self.scale.share(coefficient * kl)
+        found = {"kl_coefficient": coefficient, "kl_penalty": coefficient * kl}
+        return found if share is None else found | {"penalty_share": share}
+
+    def _warn(self, kl: float) -> bool:
+        """Say it if a KL of some nats costs next to nothing, or more than the reward can weigh up; once in a run."""
+        warning = self.scale.warning(kl, self._controller.coefficient)
+        if warning is not None:
+            self._say(warning)
+        return warning is not None
 
     def _prompt_indices(self, iteration: int) -> list[int]:
         """The prompts of an iteration: epochs over all prompts, each in its own order."""
@@ -205,11 +230,12 @@ class PPOTask:
         return row
 
     def state(self) -> dict[str, Any]:
-        """The learner, the KL coefficient, and the experience if an iteration is under way."""
+        """The learner, the KL coefficient, the reward's scale, and the experience if an iteration is under way."""
         experience = self._experience.tree() if self._experience is not None else None
         return {
             "learner": self._learner.state(),
             "kl_coefficient": self._controller.coefficient,
+            "scale": asdict(self.scale),
             "experience": experience,
             "row": self._row,
             "tallies": self._tallies,
@@ -223,6 +249,7 @@ class PPOTask:
         self._controller = AdaptiveKL(
             coefficient=state["kl_coefficient"], target=self._controller.target, horizon=self._controller.horizon
         )
+        self.scale = RewardScale(**state["scale"])
         self._experience = Experience.from_tree(state["experience"]) if state["experience"] is not None else None
         self._row, self._tallies, self._stopped = state["row"], state["tallies"], state["stopped"]
 
@@ -242,28 +269,20 @@ def _columns(outputs: Outputs, settings: PPOSettings) -> tuple[Tensor, ...]:
     return logp_M, value_M, outputs.reference_logp_M, kl_M, entropy_M
 
 
-def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
-    """Rewards, less `missing_end_penalty` for completions cut at the limit; optionally whitened over the batch."""
-    shaped = [
-        reward - (settings.missing_end_penalty if completion.stop is not StopReason.END else 0.0)
-        for reward, completion in zip(rewards, completions, strict=True)
-    ]
-    if settings.whiten_rewards and len(shaped) > 1:
-        values_B = torch.tensor(shaped)
-        return whiten(values_B, torch.ones_like(values_B, dtype=torch.bool)).tolist()
-    return shaped
-
-
 def build_experience(
     turns: Sequence[Turn], scored: Scored, reward_B: Tensor, coefficient: float, settings: PPOSettings
 ) -> Experience:
-    """Token rewards (KL penalty, and the reward on the last token), then GAE, then whitening."""
+    """Token rewards (KL penalty, and the reward on the last token), whitened or not; GAE; whitened advantages."""
     lengths = [len(turn.completion_ids) for turn in turns]
     last_B = torch.tensor(lengths).cumsum(0) - 1
     penalty = coefficient if settings.kl_in == "reward" else 0.0
     k1 = settings.kl_estimator == "k1"
     kl_N = kl_k1(scored.logp_N, scored.reference_logp_N) if k1 else scored.kl_N
     reward_N = (-penalty * kl_N).index_add(0, last_B, reward_B.to(kl_N.dtype))
+    every_N = torch.ones_like(reward_N, dtype=torch.bool)
+    if settings.whiten_rewards:
+        penalty *= (reward_N.var(unbiased=False) + 1e-8).rsqrt().item()  # the own-token term is of the same unit
+        reward_N = whiten(reward_N, every_N, shift_mean=False)
     advantage_N, return_N = gae(reward_N, scored.value_N, lengths, gamma=settings.gamma, lam=settings.lam)
     if settings.kl_estimator == "exact":
         advantage_N = advantage_N + own_token_term(
@@ -274,7 +293,7 @@ def build_experience(
             "an advantage is not finite", now="Nothing was updated with it; look at the rewards and the value loss."
         )
     if settings.whiten_advantages:
-        advantage_N = whiten(advantage_N, torch.ones_like(advantage_N, dtype=torch.bool))
+        advantage_N = whiten(advantage_N, every_N)
     return Experience(
         sequences=tuple(turn.prompt_ids + turn.completion_ids for turn in turns),
         prompt_lengths=tuple(len(turn.prompt_ids) for turn in turns),
@@ -367,17 +386,3 @@ def _kl_in_loss(outputs: Outputs, every_M: Tensor, settings: PPOSettings, step_t
     assert outputs.logp_M is not None and outputs.reference_logp_M is not None
     estimator = kl_k3 if settings.kl_estimator == "k3" else kl_k2
     return kl_penalty(estimator(outputs.logp_M, outputs.reference_logp_M), every_M, step_tokens=step_tokens)
-
-
-def reward_moments(rewards: Sequence[float]) -> tuple[float, float]:
-    """Mean and spread of rewards on reference completions, by which a reward model is normalised before RL."""
-    tally = Tally()
-    tally.add({"mean": sum(rewards)}, len(rewards))
-    mean = tally.means()["mean"]
-    spread = math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards))
-    if not spread > 1e-6:
-        raise RunError(
-            f"the reward is {mean:.4g} for every reference completion, so there is nothing to learn from",
-            now="Look at the reward model or function.",
-        )
-    return mean, spread

@@ -26,6 +26,8 @@ class PPOSettings(Settings):
     micro_batch_tokens: int = Field(default=8192, ge=1)
     weight_decay: float = Field(default=0.0, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     max_tokens: int = Field(default=64, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
@@ -47,6 +49,9 @@ class PPOSettings(Settings):
     stop_at_policy_kl: float | None = Field(default=None, gt=0)
     whiten_advantages: bool = True
     whiten_rewards: bool = False
+    normalise_reward: bool = True
+    normalise_samples: int = Field(default=256, ge=2)
+    reward_weights: tuple[float, ...] = ()
     missing_end_penalty: float = Field(default=1.0, ge=0)
     critic: Literal["shared", "separate"] = "separate"
     checkpoint_every: int = Field(default=50, ge=1)

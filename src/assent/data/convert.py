@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from assent.data.examples import Example, Kind, Labelled, Scored, prompt_key
 from assent.errors import DataError
@@ -87,21 +89,39 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
 
 
 def prompts(examples: Iterable[Example]) -> list[Conversation]:
-    """Prompts as they are; those of other kinds once each."""
+    """Prompts as they are; those of other kinds once each, with the columns on which their rows agree."""
     native: list[Conversation] = []
-    derived: dict[Conversation, None] = {}
+    derived: dict[Conversation, Conversation] = {}
+
+    def keep_once(prompt: Conversation) -> None:
+        known = derived.get(prompt, prompt).columns
+        agreed = {name: known[name] for name, value in prompt.columns.items() if name in known and known[name] == value}
+        derived[prompt] = replace(prompt, columns=agreed)
+
     for example in examples:
         if isinstance(example, Conversation):
             native.append(example)
         elif isinstance(example, Demonstration):
-            derived[_before_last_answer(example.conversation)] = None
+            keep_once(_before_last_answer(example.conversation))
         elif isinstance(example, str):
             native.append(Conversation.of_user(example.strip()))
         elif example.prompt.messages:
-            derived[example.prompt] = None
+            keep_once(example.prompt)
         elif isinstance(example, Rating | Labelled):
-            native.append(Conversation.of_user(example.completion.text))
-    return [*native, *derived]
+            text = Conversation.of_user(example.completion.text)
+            native.append(replace(text, columns=example.prompt.columns))
+    return [*native, *derived.values()]
+
+
+def with_columns(example: Example, columns: Mapping[str, Any]) -> Example:
+    """The example with the columns of its row at its prompt."""
+    if isinstance(example, str):
+        return replace(Conversation.of_user(example.strip()), columns=columns)
+    if isinstance(example, Conversation):
+        return replace(example, columns=columns)
+    if isinstance(example, Demonstration):
+        return replace(example, conversation=replace(example.conversation, columns=columns))
+    return replace(example, prompt=replace(example.prompt, columns=columns))
 
 
 def texts(examples: Iterable[Example]) -> list[str]:
@@ -171,4 +191,4 @@ def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
 
 def _before_last_answer(conversation: Conversation) -> Conversation:
     messages = conversation.messages
-    return Conversation(messages=messages[:-1] if messages[-1].role is Role.ASSISTANT else messages)
+    return replace(conversation, messages=messages[:-1] if messages[-1].role is Role.ASSISTANT else messages)

@@ -86,7 +86,10 @@ def load_ratings(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[R
 
 
 def load_prompts(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
-    """Prompts; from files with answers, each distinct prompt once. A .txt file has one prompt per line."""
+    """Prompts with the columns of their rows; from files with answers, each distinct prompt once.
+
+    A .txt file has one prompt per line.
+    """
     return _load(path, options, Kind.PROMPTS, convert.prompts)
 
 
@@ -143,7 +146,8 @@ def _read_rows(
         try:
             if row.problem is not None:
                 raise DataError(row.problem)
-            examples += read(row.fields)
+            found = read(row.fields)
+            examples += [convert.with_columns(one, row.fields) for one in found] if wanted is Kind.PROMPTS else found
         except DataError as error:
             reason = _explained(error, row, format_)
             if options.on_bad_row == "stop":

@@ -58,6 +58,11 @@ def read_prompt_completion(fields: Fields) -> list[Example]:
     return [Demonstration(conversation=prompt_of(fields, prompt_name).then(answer.strip()))]
 
 
+def read_prompt_of_completion(fields: Fields) -> list[Example]:
+    """The prompt alone: what stands beside it may be a number to check answers by, and no answer to imitate."""
+    return [prompt_of(fields, (_pair_name(fields) or ("prompt", ""))[0])]
+
+
 def read_messages(fields: Fields) -> list[Example]:
     """A list of messages under `messages` or `conversations`; the assistant has the last word."""
     messages, name = _messages(fields)
@@ -260,6 +265,7 @@ SINGLE_FORMATS = (
         kind=Kind.DEMONSTRATIONS,
         matches=lambda row: _pair_name(row) is not None,
         read=read_prompt_completion,
+        read_prompts=read_prompt_of_completion,
     ),
     Format(name="prompts", kind=Kind.PROMPTS, matches=lambda row: _has_any(row, _SINGLE_PROMPTS), read=read_prompt),
     Format(name="text", kind=Kind.TEXTS, matches=lambda row: "text" in row, read=read_text),

@@ -61,8 +61,9 @@ class Evidence:
     """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
 
     `curves` maps a stage (sft, reward, dpo, ppo, no_kl) to its rows of metrics, each with a "step"; `command` is what
-    makes the run again. `gold_gained` is how much more gold a policy has than the one it is compared with, prompt by
-    prompt.
+    makes the run again. `reward` is the mean raw reward by arm; where several rewards are added up, `reward_parts` is
+    the mean of each, by its name and then by arm. `gold_gained` is how much more gold a policy has than the one it is
+    compared with, prompt by prompt.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Evidence:
     gold_gained: Interval | None = None
     gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
     reward: Mapping[str, Interval] = field(default_factory=dict)
+    reward_parts: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     win_rates: tuple[WinRate, ...] = ()
     reward_model: RewardQuality | None = None
     classifier: ClassifierQuality | None = None

@@ -24,7 +24,7 @@ from assent.evals.over_optimisation import CurvePoint
 
 ITERATION = "iteration"  # the x axis of everything that PPO does: one rollout and the updates with it
 METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
-    "reward": ("Reward", "Mean reward of the rollouts, as the reward model gives it."),
+    "reward": ("Reward", "Mean raw reward of the rollouts, before any normalisation."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
     "kl": ("KL to the reference", "Nats a completion; the distance from the frozen SFT model."),
     "entropy": ("Entropy", "Nats a token. Near zero the policy always says the same."),
@@ -34,9 +34,14 @@ METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where
     "value_loss": ("Value loss", "Squared error of the critic, clipped."),
     "policy_loss": ("Policy loss", "The clipped objective, negated."),
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
+    "penalty_share": (
+        "KL penalty against reward",
+        "The penalty of a completion, in standard deviations of the starting model's reward.",
+    ),
+    "reward_normalised": ("Reward that PPO maximises", "0 is the starting model's mean, 1 its standard deviation."),
     "kl_coefficient": ("KL weight", "The coefficient in force at each step."),
 }
-FOLDED = {"policy_loss", "explained_variance", "kl_coefficient"}
+FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coefficient"}
 STAGES = {
     "sft": ("SFT", {"loss": "training", "eval_loss": "held-out"}, "Nats a token of the demonstrated answers."),
     "reward": ("Reward model", {"loss": "training", "eval_loss": "held-out"}, "Bradley-Terry loss, nats a pair."),
@@ -64,6 +69,15 @@ def reward_chart(evidence: Evidence) -> RowChart | None:
         return None
     low, high = domain([end for one in evidence.reward.values() for end in (one.low, one.high)], zero=True)
     return _arm_rows("Mean reward on held-out prompts", ordered(evidence.reward), Scale(low=low, high=high), None)
+
+
+def reward_part_charts(evidence: Evidence) -> list[RowChart]:
+    """Where several rewards are added up, the mean of each by arm."""
+    charts = []
+    for name, means in evidence.reward_parts.items():
+        low, high = domain([end for one in means.values() for end in (one.low, one.high)], zero=True)
+        charts.append(_arm_rows(f"Reward: {name}", ordered(means), Scale(low=low, high=high), None))
+    return charts
 
 
 def kind_chart(evidence: Evidence) -> RowChart | None:
@@ -140,16 +154,23 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
 def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
     """One small chart a metric; PPO and, where it ran, the arm with KL weight 0. `main` ones stand open on the page."""
     charts = []
-    for metric, (title, caption) in METRICS.items():
+    for metric, (title, caption) in (METRICS | _several_rewards(evidence)).items():
         if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
             continue
         series = [
             Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric, ITERATION), smooth=True)
             for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
         ]
-        zero = metric in {"kl", "clip_fraction", "unfinished"}
+        zero = metric in {"kl", "clip_fraction", "unfinished", "penalty_share"}
         charts.append(line_chart(title, series, caption=caption, x_name=ITERATION, zero_y=zero))
     return [chart for chart in charts if chart is not None]
+
+
+def _several_rewards(evidence: Evidence) -> dict[str, tuple[str, str]]:
+    """The curves of rewards that are added up: title and caption by metric."""
+    names = dict.fromkeys(name for row in evidence.curves.get("ppo", ()) for name in row if name.startswith("reward/"))
+    caption = "Mean raw score of this reward; `reward` is the weighted sum."
+    return {name: (f"Reward: {name.removeprefix('reward/')}", caption) for name in names}
 
 
 def stage_charts(evidence: Evidence) -> list[LineChart]:

@@ -1,4 +1,4 @@
-"""Advantages: generalised advantage estimation, whitening and running reward statistics.
+"""Advantages: generalised advantage estimation and whitening.
 
     delta_t = r_t + gamma v_{t+1} - v_t                       GAE, Schulman et al. 2016 (arXiv 1506.02438)
     A_t     = delta_t + gamma lam A_{t+1}
@@ -9,9 +9,7 @@ Shapes: N completion tokens of B sequences in one flat row, sequence after seque
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -65,53 +63,3 @@ def whiten(values_N: Tensor, mask_N: Tensor, shift_mean: bool = True) -> Tensor:
     centred_N = torch.where(mask_N, kept_N - mean, 0.0)
     white_N = centred_N * (centred_N.square().sum() / count + 1e-8).rsqrt()
     return white_N if shift_mean else torch.where(mask_N, white_N + mean, 0.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningMoments:
-    """Count, mean and sum of squared deviations of all rewards seen, as plain numbers that a checkpoint keeps.
-
-    Merging (Chan et al. 1979) equals having seen everything at once, in any grouping, up to rounding.
-    """
-
-    count: float = 0.0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def merged(self, other: RunningMoments) -> RunningMoments:
-        """The moments of both sets together."""
-        count = self.count + other.count
-        if count == 0:
-            return self
-        delta = other.mean - self.mean
-        return RunningMoments(
-            count=count,
-            mean=self.mean + delta * (other.count / count),
-            squares=self.squares + other.squares + delta * delta * (self.count * other.count / count),
-        )
-
-    def updated(self, rewards: Sequence[float]) -> RunningMoments:
-        """The moments with `rewards` seen as well."""
-        if not rewards:
-            return self
-        mean = math.fsum(rewards) / len(rewards)
-        squares = math.fsum((reward - mean) ** 2 for reward in rewards)
-        return self.merged(RunningMoments(count=float(len(rewards)), mean=mean, squares=squares))
-
-    @property
-    def spread(self) -> float:
-        """Population standard deviation; 1 while fewer than two rewards or none that differ have been seen."""
-        return math.sqrt(self.squares / self.count) if self.squares > 0 and self.count > 1 else 1.0
-
-    def normalised(self, reward: float) -> float:
-        """The reward with the mean and spread seen so far taken out."""
-        return (reward - self.mean) / self.spread
-
-    def state(self) -> dict[str, float]:
-        """Plain numbers for a checkpoint; `RunningMoments.of_state` is the way back, bit for bit."""
-        return {"count": self.count, "mean": self.mean, "squares": self.squares}
-
-    @staticmethod
-    def of_state(state: Mapping[str, float]) -> RunningMoments:
-        """The moments saved by `state`."""
-        return RunningMoments(count=state["count"], mean=state["mean"], squares=state["squares"])

@@ -39,12 +39,11 @@ class ScalarRole:
     """Reward model, classifier or critic: a body with a linear head on single hidden states.
 
     A reward model reads the last token of a sequence (an encoder its pooled first one); a critic every predicted
-    position. What the head says is shifted and scaled: (x - shift) / spread.
+    position.
     """
 
     def __init__(self, body: Body, head: nn.Linear, adapter: str | None = None) -> None:
         self.body, self.head, self.adapter = body, head.to(body.device), adapter
-        self.shift, self.spread = 0.0, 1.0
 
     @property
     def reads_first_token(self) -> bool:
@@ -52,7 +51,7 @@ class ScalarRole:
         return getattr(self.body.model.base_model, "pooler", None) is not None
 
     def logits(self, batch: FlatBatch) -> Tensor:
-        """Head outputs (B, C) of whole sequences, not normalised."""
+        """Head outputs (B, C) of whole sequences."""
         return self._apply(self.features(batch))
 
     def features(self, batch: FlatBatch) -> Tensor:
@@ -66,12 +65,12 @@ class ScalarRole:
         return pooled_BH
 
     def values(self, batch: FlatBatch) -> Tensor:
-        """Normalised head output (M) at the predicted positions."""
+        """Head output (M) at the predicted positions."""
         return self.values_at(self.body.hidden(batch, batch.predict_M, adapter=self.adapter))
 
     def values_at(self, hidden_MH: Tensor) -> Tensor:
-        """Normalised head output (M) at given hidden states (a trunk shared with the policy)."""
-        return (self._apply(hidden_MH)[:, 0] - self.shift) / self.spread
+        """Head output (M) at given hidden states (a trunk shared with the policy)."""
+        return self._apply(hidden_MH)[:, 0]
 
     def _apply(self, hidden: Tensor) -> Tensor:
         """What the head says, in float32 also where the trunk runs in bf16, so that a score keeps its digits."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from assent.algorithms.ppo import Rollout
@@ -21,28 +22,22 @@ from assent.recipes.inputs import Files, model_folder, read_all, read_judgement,
 from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
 from assent.recipes.jobs import Job, check_output, open_job
 from assent.recipes.left_out import fitting_prompts, say_left_out
-from assent.recipes.measured import measure_policy, measure_reward, said_of_pairs
+from assent.recipes.measured import measure_policy, measure_reward, reward_evidence, said_of_pairs
 from assent.recipes.models import (
     LanguageModel,
     RewardModel,
     adapter_base,
     load_language_model,
     load_reward_for,
+    load_reward_model,
     new_reward_model,
     save_language_model,
     save_reward_model,
 )
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
-from assent.recipes.rewards import function_reward, is_function
-from assent.recipes.training import (
-    HeldOutPairs,
-    normalise_reward,
-    prepare_dpo,
-    prepare_ppo,
-    prepare_reward,
-    prepare_sft,
-)
+from assent.recipes.rewards import Rewards, open_rewards
+from assent.recipes.training import HeldOutPairs, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
 from assent.types import Conversation
 
 _SHOWN_COMPLETIONS = 4
@@ -123,69 +118,48 @@ def run_ppo(request: Request, display: Display) -> Path:
     model = _policy(files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
     unseen = fitting_prompts(held.examples, model, settings.max_tokens, display) if held.examples else []
-    judge = _Judge(request.text("reward"), model, settings)
-    judge.make_ready(model, prompts, settings, display)
+    rewards = _rewards(request.texts("reward"), model, settings)
+    rewards.check([*prompts, *unseen])
+    if rewards.functions:
+        _try(rewards.scorer, model, prompts[:2], settings)
     task_log = _SampleLog(settings)
     prepared = prepare_ppo(
-        model, prompts, settings, seed=settings.seed, reward=judge.network, scorer=judge.scorer, observer=task_log
+        model, prompts, settings, seed=settings.seed, reward=rewards.scorer, observer=task_log, say=display.say
     )
-    before = _rewards_of("before", model, unseen, judge.scorer, settings, display)
-    sources = (*data.sources, *held.sources, *judge.sources)
-    with _job("ppo", files, settings, display, sources, {"policy": model.path, **judge.parents}) as job:
+    measure = partial(measure_policy, sampling=settings.sampling, display=display, seed=settings.seed)
+    before = measure("before", model, unseen, rewards.scorer) if unseen else None
+    sources = (*data.sources, *held.sources, *rewards.sources)
+    with _job("ppo", files, settings, display, sources, {"policy": model.path, **rewards.parents}) as job:
         task_log.job = job
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
-        after = _rewards_of("after", model, unseen, judge.scorer, settings, display)
-        if unseen:
-            job.evidence["reward"] = {**before, **after}
+        job.evidence["notes"] = (prepared.task.scale.told(),)
+        if before is not None:
+            after = measure("after", model, unseen, rewards.scorer)
+            job.evidence |= reward_evidence({"before": before, "after": after})
             metrics |= {f"eval_reward_{name}": mean.mean for name, mean in job.evidence["reward"].items()}
         return job.finish(metrics, title="PPO against a reward")
 
 
-class _Judge:
-    """What gives the reward: a reward model or classifier (`network`), or a function of the user's."""
+def _rewards(names: Sequence[str], model: LanguageModel, settings: PPOJob) -> Rewards:
+    """The rewards of a PPO run; the first adapter on the policy's own base shares that base."""
+    if not names:
+        raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
-    def __init__(self, name: str | None, model: LanguageModel, settings: PPOJob) -> None:
-        if name is None:
-            raise ConfigError(
-                "no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward."
-            )
-        self.network: RewardModel | None = None
-        self.parents: dict[str, str] = {}
-        self.sources: tuple[DataSource, ...] = ()
-        if is_function(name):
-            function = function_reward(name)
-            self.scorer: Scorer = function.scorer
-            self.sources = (function.source,)
-            return
-        self.parents["reward"] = model_folder(name)
-        self.network = load_reward_for(
-            model, self.parents["reward"], machine=settings.machine, positive=settings.positive
-        )
-        self.scorer = self.network.scorer
+    def load(path: str, first: bool) -> RewardModel:
+        machine, positive = settings.machine, settings.positive
+        if not first:
+            return load_reward_model(path, machine=machine, positive=positive)
+        return load_reward_for(model, path, machine=machine, positive=positive)
 
-    def make_ready(
-        self, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOJob, display: Display
-    ) -> None:
-        """Normalise a network on completions of the model as it is; try a function on two of them."""
-        if self.network is not None:
-            display.say("normalising the reward on completions of the reference")
-            chosen = prompts[: settings.normalise_prompts]
-            normalise_reward(self.network, model, chosen, settings, seed=settings.seed)
-            return
-        few = prompts[:2]
-        sampling = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
-        turns = model.sampler.sample(few, sampling=sampling, seed=settings.seed)
-        self.scorer.score(few, [turn.completion for turn in turns])
+    return open_rewards(names, settings.reward_weights, load)
 
 
-def _rewards_of(
-    name: str, model: LanguageModel, prompts: Sequence[Conversation], scorer: Scorer, settings: PPOJob, display: Display
-) -> dict:  # type: ignore[type-arg]
-    if not prompts:
-        return {}
-    written = measure_policy(name, model, prompts, scorer, settings.sampling, display, seed=settings.seed)
-    return {name: written.mean}
+def _try(scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOJob) -> None:
+    """Call functions once on short completions, so that a mistake in one shows before long work."""
+    sampling = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
+    turns = model.sampler.sample(prompts, sampling=sampling, seed=settings.seed)
+    scorer.score(prompts, [turn.completion for turn in turns])
 
 
 class _SampleLog:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.algorithms.reward import RewardSettings
+from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import encode_demonstrations, supervised_score
 from assent.backends.local.learner import LocalLearner
 from assent.config import as_dict
@@ -22,17 +23,16 @@ from assent.evals.intervals import paired_difference
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.lineage import Lineage, parent
-from assent.ports.sampling import Scorer
 from assent.recipes.demo import by_kind
 from assent.recipes.inference import sampling_of
 from assent.recipes.inputs import Files, model_folder, read_all, read_judgement, require_data
 from assent.recipes.job_settings import EvalJob
 from assent.recipes.left_out import fitting_prompts
-from assent.recipes.measured import measure_policy, measure_reward, write_answers
-from assent.recipes.models import LanguageModel, load_language_model, load_reward_model
+from assent.recipes.measured import measure_policy, measure_reward, reward_evidence, write_answers
+from assent.recipes.models import LanguageModel, RewardModel, load_language_model, load_reward_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
-from assent.recipes.rewards import function_reward, is_function
+from assent.recipes.rewards import open_rewards
 from assent.rundir import RunDir, check_place
 from assent.types import Conversation
 from assent.world.facts import build_world
@@ -108,8 +108,8 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
 
 
 def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Found:
-    files, reward, against = request.files, request.text("reward"), request.text("against")
-    if against and not reward and files.data != (WORLD,):
+    files, names, against = request.files, request.texts("reward"), request.text("against")
+    if against and not names and files.data != (WORLD,):
         raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward as well.")
     found = Found(parents={"policy": path})
     prompts = None
@@ -123,22 +123,24 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     if prompts is None:
         _gold(models, settings, display, found)
         return found
-    scorer = _scorer(reward, settings, found) if reward else None
+    reward = _reward(names, prompts.examples, settings, found) if names else None
     measured = _likelihood(models["policy"], files, settings, display)
-    if scorer is not None:
-        _rewards(models, prompts.examples, scorer, settings, display, found)
+    if reward is not None:
+        _rewards(models, prompts.examples, reward, settings, display, found)
     elif not measured:
         raise ConfigError("there is nothing to measure: the file has prompts and no answers", now="Give --reward.")
     return found
 
 
-def _scorer(reward: str, settings: EvalJob, found: Found) -> Scorer:
-    if is_function(reward):
-        function = function_reward(reward)
-        found.sources = (*found.sources, function.source)
-        return function.scorer
-    found.parents["reward"] = model_folder(reward)
-    return load_reward_model(found.parents["reward"], machine=settings.machine, positive=settings.positive).scorer
+def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> RewardSum:
+    def load(path: str, first: bool) -> RewardModel:
+        return load_reward_model(path, machine=settings.machine, positive=settings.positive)
+
+    rewards = open_rewards(names, settings.reward_weights, load)
+    rewards.check(prompts)
+    found.sources = (*found.sources, *rewards.sources)
+    found.parents |= rewards.parents
+    return rewards.scorer
 
 
 def _likelihood(model: LanguageModel, files: Files, settings: EvalJob, display: Display) -> bool:
@@ -156,15 +158,15 @@ def _likelihood(model: LanguageModel, files: Files, settings: EvalJob, display: 
 
 
 def _rewards(
-    models: dict[str, LanguageModel], data: Sequence[Conversation], scorer: Scorer, settings: EvalJob,
+    models: dict[str, LanguageModel], data: Sequence[Conversation], reward: RewardSum, settings: EvalJob,
     display: Display, found: Found,
 ) -> None:  # fmt: skip
     prompts = fitting_prompts(data, models["policy"], settings.max_tokens, display)
     written = {
-        name: measure_policy(name, model, prompts, scorer, sampling_of(settings), display, seed=settings.seed)
+        name: measure_policy(name, model, prompts, reward, sampling_of(settings), display, seed=settings.seed)
         for name, model in models.items()
     }
-    found.parts["reward"] = {name: one.mean for name, one in written.items()}
+    found.parts |= reward_evidence(written)
     if "against" in written:
         won = win_rate(
             written["policy"].scores, written["against"].scores, names=("policy", "against"), judge="reward",

@@ -78,7 +78,6 @@ class PPOJob(RunSettings, PPOSettings):
 
     lora: LoraOptions = LoraOptions()
     positive: str | None = None
-    normalise_prompts: int = Field(default=256, ge=2)
     samples_every: int = Field(default=10, ge=1)
 
 
@@ -105,5 +104,6 @@ class EvalJob(JobSettings):
     max_length: int = Field(default=1024, ge=2)
     micro_batch_tokens: int = Field(default=8192, ge=1)
     positive: str | None = None
+    reward_weights: tuple[float, ...] = ()
     reading: Reading = Reading()
     learn: Learn = "auto"

@@ -19,6 +19,7 @@ from assent.algorithms.loop import Watch
 from assent.algorithms.ppo import Rollout
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
+from assent.algorithms.reward_signal import RewardScale
 from assent.algorithms.sft import SFTSettings
 from assent.config import Settings
 from assent.data.convert import comparisons
@@ -42,7 +43,7 @@ from assent.recipes.models import (
 )
 from assent.recipes.progress import Display, Stage
 from assent.recipes.training import (
-    normalise_reward,
+    measure_scale,
     score_judged,
     train_dpo,
     train_ppo,
@@ -153,12 +154,11 @@ def _dpo_arm(there: _Elsewhere, rankings: list[Ranking]) -> Outcome:
     return job.outcome
 
 
-def _no_kl_arm(there: _Elsewhere, moments: tuple[float, float]) -> Outcome:
+def _no_kl_arm(there: _Elsewhere, scale: RewardScale) -> Outcome:
     """KL weight 0, from the SFT and the reward model in the output folder: it runs beside PPO."""
     reward = load_reward_model(str(there.out / "reward"), machine=there.machine)
-    reward.role.shift, reward.role.spread = moments
     job = there.job()
-    job.no_kl(reward)
+    job.no_kl(reward, scale)
     return job.outcome
 
 
@@ -188,10 +188,11 @@ class MainJob:
         dpo = Beside(_dpo_arm, self._elsewhere(), rankings)
         reward = self._reward(sft_folder, rankings, held_out)
         prompts = self._train_prompts(settings.ranked_prompts, "ranked")
-        normalise_reward(reward, base, [p.conversation for p in prompts[:256]], settings.ppo, seed=self.seed)
+        asked = [prompt.conversation for prompt in prompts]
+        scale = measure_scale(reward.scorer, base, asked, settings.ppo, seed=self.seed)
         save_reward_model(reward, place.out / "reward")
-        no_kl = Beside(_no_kl_arm, self._elsewhere(), (reward.role.shift, reward.role.spread))
-        self._ppo("ppo", base, reward, prompts, settings.ppo)
+        no_kl = Beside(_no_kl_arm, self._elsewhere(), scale)
+        self._ppo("ppo", base, reward, scale, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
         with self._stage("DPO and no KL (beside)", 2, unit="arms") as stage:
@@ -310,8 +311,9 @@ class MainJob:
         ]
 
     def _ppo(
-        self, arm: str, model: LanguageModel, reward: RewardModel, prompts: Sequence[WorldPrompt], settings: PPOSettings
-    ) -> None:
+        self, arm: str, model: LanguageModel, reward: RewardModel, scale: RewardScale, prompts: Sequence[WorldPrompt],
+        settings: PPOSettings,
+    ) -> None:  # fmt: skip
         ticks = settings.iterations * (settings.updates + 1)
         conversations = [prompt.conversation for prompt in prompts]
         path = [self._judge_policy(model, reward, iteration=0, kl=0.0)]
@@ -324,8 +326,8 @@ class MainJob:
                     path.append(self._judge_policy(model, reward, iteration=int(row["iteration"]), kl=row["kl"]))
 
             trained = train_ppo(
-                model, conversations, settings, seed=self.seed, reward=reward, observer=self._gold_of_rollout,
-                watch=replace(watch, on_tick=on_tick),
+                model, conversations, settings, seed=self.seed, reward=reward, scale=scale,
+                observer=self._gold_of_rollout, watch=replace(watch, on_tick=on_tick),
             )  # fmt: skip
         self.outcome.curves[arm] = tuple(trained.rows)
         self.outcome.optimisation[arm] = tuple(path)
@@ -366,10 +368,10 @@ class MainJob:
         save_language_model(model, self.place.out / "dpo")
         self._evaluate("dpo", model)
 
-    def no_kl(self, reward: RewardModel) -> None:
+    def no_kl(self, reward: RewardModel, scale: RewardScale) -> None:
         """The arm with KL weight 0, from the SFT model that is in the output folder."""
         prompts = self._train_prompts(self.settings.ranked_prompts, "ranked")
-        self._ppo("no_kl", self._load(self.place.out / "sft"), reward, prompts, self.settings.no_kl)
+        self._ppo("no_kl", self._load(self.place.out / "sft"), reward, scale, prompts, self.settings.no_kl)
 
     def _evaluate(self, arm: str, model: LanguageModel) -> None:
         """Answers to the held-out prompts, scored by the gold judge."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from assent.algorithms.reward import RewardSettings
+from assent.algorithms.reward_signal import RewardSum
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
-from assent.ports.sampling import Sampling, Scorer
+from assent.ports.sampling import Sampling
 from assent.recipes.left_out import say_left_out
 from assent.recipes.models import LanguageModel, RewardModel
 from assent.recipes.progress import Display
@@ -62,29 +63,43 @@ def _said_of_classifier(quality: ClassifierQuality, display: Display) -> Measure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What a model wrote for prompts, how a judge scored it, and the mean with its interval."""
+    """What a model wrote for prompts, its rewards, their mean with its interval, and the means of several rewards."""
 
     completions: tuple[Completion, ...]
     scores: tuple[float, ...]
     mean: Interval
+    parts: Mapping[str, Interval]
 
 
 def measure_policy(
     name: str,
     model: LanguageModel,
     prompts: Sequence[Conversation],
-    scorer: Scorer,
+    reward: RewardSum,
     sampling: Sampling,
     display: Display,
     *,
     seed: int,
 ) -> Written:
-    """Let a model answer the prompts once and score the answers."""
+    """Let a model answer the prompts once and score the answers: raw scores, whatever PPO makes of them."""
     completions = write_answers(name, model, prompts, sampling, display, seed=seed)
-    scores = scorer.score(prompts, completions)
-    mean = bootstrap_mean(scores, seed=seed)
+    scores = reward.scores(prompts, completions)
+    total = reward.total(scores)
+    mean = bootstrap_mean(total, seed=seed)
     display.say(f"reward of {name}: {mean.mean:.3f} ({_span(mean)})")
-    return Written(completions=tuple(completions), scores=tuple(scores), mean=mean)
+    parts = {one: bootstrap_mean(values, seed=seed) for one, values in scores.items()} if len(scores) > 1 else {}
+    for one, part in parts.items():
+        display.say(f"  {one}: {part.mean:.3f} ({_span(part)})")
+    return Written(completions=tuple(completions), scores=tuple(total), mean=mean, parts=parts)
+
+
+def reward_evidence(written: Mapping[str, Written]) -> dict[str, Any]:
+    """Parts of the evidence: the mean reward by model and, of several rewards, the mean of each by model."""
+    names = dict.fromkeys(name for one in written.values() for name in one.parts)
+    return {
+        "reward": {model: one.mean for model, one in written.items()},
+        "reward_parts": {name: {model: one.parts[name] for model, one in written.items()} for name in names},
+    }
 
 
 def write_answers(

@@ -265,11 +265,20 @@ def _lora_of(body: Body, adapter: str) -> LoraSettings:
     return LoraSettings(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout, targets=kept)
 
 
-def critic_of(model: LanguageModel, reward: RewardModel | None, *, shared_trunk: bool, seed: int) -> ScalarRole:
+def critic_of(
+    model: LanguageModel,
+    reward: RewardModel | RewardScorer | None,
+    *,
+    shared_trunk: bool,
+    seed: int,
+    gain: float = 1.0,
+    offset: float = 0.0,
+) -> ScalarRole:
     """The critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
 
-    A critic of its own can start from the reward model only where both read the same tokens; otherwise, and without
-    a reward model, it starts from the policy's weights with a fresh head.
+    A critic of its own can start from the reward model only where both read the same tokens, and says then
+    `gain` score + `offset`; otherwise, and without a reward model, it starts from the policy's weights with a fresh
+    head.
     """
     body = model.role.body
     head = fresh_head(body.hidden_size, seed=seed, name=CRITIC)
@@ -278,7 +287,7 @@ def critic_of(model: LanguageModel, reward: RewardModel | None, *, shared_trunk:
             head.weight.zero_()
         return ScalarRole(body, head, model.role.adapter)
     if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
-        return _critic_of_reward(model, reward)
+        return _critic_of_reward(model, reward, gain, offset)
     if model.role.adapter is not None:
         body.add_adapter(CRITIC, _lora_of(body, model.role.adapter))
         return ScalarRole(body, head, CRITIC)
@@ -286,25 +295,23 @@ def critic_of(model: LanguageModel, reward: RewardModel | None, *, shared_trunk:
     return ScalarRole(copied, head)
 
 
-def _critic_of_reward(model: LanguageModel, reward: RewardModel) -> ScalarRole:
+def _critic_of_reward(
+    model: LanguageModel, reward: RewardModel | RewardScorer, gain: float, offset: float
+) -> ScalarRole:
     source = reward.role
-    head = nn.Linear(source.head.in_features, 1, bias=source.head.bias is not None)
+    head = nn.Linear(source.head.in_features, 1)
     with torch.no_grad():
-        head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1])
-        if source.head.bias is not None:
-            head.bias.copy_(source.head.bias[reward.positive : reward.positive + 1])
+        head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1] * gain)
+        said = 0.0 if source.head.bias is None else source.head.bias[reward.positive].item()
+        head.bias.fill_(said * gain + offset)
     if source.adapter is not None and source.body is model.role.body:
         source.body.add_adapter(CRITIC, _lora_of(source.body, source.adapter))
         source.body.copy_adapter(source.adapter, CRITIC)
-        critic = ScalarRole(source.body, head, CRITIC)
-    else:
-        copied = copy.deepcopy(source.body)
-        critic = ScalarRole(copied, head, source.adapter)
-    critic.shift, critic.spread = source.shift, source.spread
-    return critic
+        return ScalarRole(source.body, head, CRITIC)
+    return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
 
 
-def _same_tokens(model: LanguageModel, reward: RewardModel) -> bool:
+def _same_tokens(model: LanguageModel, reward: RewardModel | RewardScorer) -> bool:
     return bool(model.template.tokenizer.get_vocab() == reward.template.tokenizer.get_vocab())
 
 

@@ -52,7 +52,7 @@ class Stage(Settings):
     kind: Literal["pretrain", "sft", "reward", "dpo", "ppo", "eval"]
     name: str = ""
     model: str = ""
-    reward: str = ""
+    reward: list[str] | str = ""
     against: str = ""
     data: list[str] | str = Field(default_factory=list)
     eval_data: list[str] | str = Field(default_factory=list)
@@ -66,9 +66,9 @@ class Stage(Settings):
         return self.name or self.kind
 
     def paths(self, name: str) -> list[str]:
-        """`data` or `eval_data` as a list."""
+        """A flag that may be one text or several, as a list."""
         value: list[str] | str = getattr(self, name)
-        return [value] if isinstance(value, str) else value
+        return value if isinstance(value, list) else [value] if value else []
 
 
 class Pipeline(Settings):
@@ -133,8 +133,7 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
         raise ConfigError(f'two stages are called "{stage.called}"', now="Give one of them a name.")
     if "/" in stage.called or stage.called.startswith("."):
         raise ConfigError(f'"{stage.called}" cannot be the name of a folder', now="Give the stage another name.")
-    for flag in _PATHS:
-        value = getattr(stage, flag)
+    for flag, value in [(name, value) for name in _PATHS for value in stage.paths(name)]:
         if value.startswith("@") and value[1:] not in seen:
             earlier = ", ".join(f"@{name}" for name in seen) or "none"
             raise ConfigError(f'{flag} = "{value}" names no earlier stage', now=f"Earlier stages: {earlier}.")
@@ -155,12 +154,13 @@ def _state(folder: Path) -> str:
 
 
 def _namespace(stage: Stage, folders: Mapping[str, Path], *, resume: bool, overwrite: bool) -> argparse.Namespace:
-    flags: dict[str, Any] = {
-        flag: (str(folders[value[1:]]) if value.startswith("@") else value) or None
-        for flag, value in ((flag, getattr(stage, flag)) for flag in _PATHS)
-    }
+    def found(flag: str) -> list[str]:
+        return [str(folders[one[1:]]) if one.startswith("@") else one for one in stage.paths(flag)]
+
     return argparse.Namespace(
-        **flags,
+        model=next(iter(found("model")), None),
+        against=next(iter(found("against")), None),
+        reward=found("reward"),
         data=stage.paths("data"),
         eval_data=stage.paths("eval_data"),
         out=str(folders[stage.called]),

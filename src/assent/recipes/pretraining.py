@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from assent.algorithms.pretrain import PretrainTask, Stream, encode_documents, repeated, windows
-from assent.backends.local.learner import LocalLearner, OptimizerSettings
+from assent.backends.local.learner import LocalLearner
 from assent.data.load import load_texts
 from assent.errors import DataError
 from assent.lineage import DataSource
@@ -21,6 +21,7 @@ from assent.recipes.jobs import check_output, open_job
 from assent.recipes.models import LanguageModel, save_language_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
+from assent.recipes.training import optimizer_of
 from assent.seeds import derive
 from assent.text.rendering import PLAIN_TEMPLATE
 from assent.text.template import ChatTemplate, Encoded
@@ -61,8 +62,7 @@ def run_pretrain(request: Request, display: Display) -> Path:
     body = Body(network, device=settings.machine.pick(), precision=settings.machine.precision)
     display.say(f"{sum(p.numel() for p in network.parameters()):,} parameters, {template.vocabulary_size} tokens")
     model = LanguageModel(role=LanguageRole(body), template=template, path="")
-    optimizer = OptimizerSettings(weight_decay=settings.weight_decay, max_gradient_norm=settings.max_gradient_norm)
-    learner = LocalLearner(policy=model.role, optimizer=optimizer)
+    learner = LocalLearner(policy=model.role, optimizer=optimizer_of(settings))
     task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
     with open_job("pretrain", files, settings, display, sources=corpus.sources, parents={}) as job:
         last = job.train("pretrain", task)

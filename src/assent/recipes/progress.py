@@ -12,7 +12,7 @@ from rich.text import Text
 
 from assent.metrics import Metrics
 
-_SHOWN = ("loss", "accuracy", "reward", "gold", "kl", "length")
+_SHOWN = ("loss", "accuracy", "reward", "gold", "kl", "penalty_share", "length")
 _LINE_EVERY_S = 10.0
 
 

@@ -12,7 +12,7 @@ from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.rundir import is_held, read_status
 
-_JOINED = ("stage_s", "gold", "gap_closed", "gold_by_kind", "reward", "curves")
+_JOINED = ("stage_s", "gold", "gap_closed", "gold_by_kind", "reward", "reward_parts", "curves")
 _FIRST = ("reward_model", "classifier", "over_optimisation")
 
 

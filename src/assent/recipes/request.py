@@ -45,5 +45,6 @@ class Request:
         return None if value is None else str(value)
 
     def texts(self, flag: str) -> list[str]:
-        """The values of a flag that may be given several times."""
-        return list(getattr(self._parsed, flag, None) or [])
+        """The values of a flag that may be given several times (or were given once, as text)."""
+        value = getattr(self._parsed, flag, None) or []
+        return [value] if isinstance(value, str) else [str(one) for one in value]

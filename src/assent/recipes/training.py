@@ -5,7 +5,7 @@ The same functions serve the command line, the Python API and the demo; what dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +13,9 @@ import torch
 from assent.algorithms.dpo import DPOSettings, dpo_task, encode_pairs, reference_logps
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
-from assent.algorithms.ppo import Observer, PPOTask, reward_moments
+from assent.algorithms.ppo import Observer, PPOTask
 from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import (
     Judgement,
     RewardSettings,
@@ -23,11 +24,15 @@ from assent.algorithms.reward import (
     score_judgements,
     scored_pairs,
 )
+from assent.algorithms.reward_signal import RewardScale, RewardSum
 from assent.algorithms.sft import SFTSettings, encode_demonstrations, sft_task
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
+from assent.backends.local.sampler import RewardScorer
+from assent.data.order import epoch_order
+from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
-from assent.ports.sampling import Progress, Scorer, silent
+from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.head_training import HeadTask
 from assent.recipes.models import LanguageModel, RewardModel, critic_of, reference_of
 from assent.seeds import derive
@@ -56,8 +61,12 @@ class Prepared:
         return Trained(rows=run_task(self.task, watch, resume=resume), left_out=self.left_out)
 
 
-def _optimizer(settings: TrainSettings | PPOSettings) -> OptimizerSettings:
-    return OptimizerSettings(weight_decay=settings.weight_decay, max_gradient_norm=settings.max_gradient_norm)
+def optimizer_of(settings: TrainSettings | PPOSettings | PretrainSettings) -> OptimizerSettings:
+    """The optimiser's part of the settings."""
+    return OptimizerSettings(
+        beta1=settings.adam_beta1, beta2=settings.adam_beta2, weight_decay=settings.weight_decay,
+        max_gradient_norm=settings.max_gradient_norm,
+    )  # fmt: skip
 
 
 def train_sft(
@@ -86,7 +95,7 @@ def prepare_sft(
     encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
     unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
     learner = LocalLearner(
-        policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+        policy=model.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
     return Prepared(task=task, left_out=encoded.left_out)
@@ -128,7 +137,7 @@ def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: Rewa
     if settings.train == "head":
         return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out)
     learner = LocalLearner(
-        scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+        scalar=reward.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
     task = reward_task(items.items, learner, settings=settings, seed=seed)
     return Prepared(task=task, left_out=items.left_out)
@@ -179,7 +188,7 @@ def prepare_dpo(
     """The task of `train_dpo`, with the reference's log-probabilities computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
     learner = LocalLearner(
-        policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
+        policy=model.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
     budget = settings.micro_batch_tokens
     references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
@@ -222,14 +231,19 @@ class HeldOutPairs:
         )
 
 
-def normalise_reward(
-    reward: RewardModel, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int
-) -> None:
-    """Set the reward's shift and spread so that completions of the model as it is have mean 0 and spread 1."""
-    reward.role.shift, reward.role.spread = 0.0, 1.0
-    turns = model.sampler.sample(prompts, sampling=settings.sampling, seed=derive(seed, "normalise"))
-    scores = reward.scorer.score(prompts, [turn.completion for turn in turns])
-    reward.role.shift, reward.role.spread = reward_moments(scores)
+def measure_scale(
+    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int
+) -> RewardScale:
+    """The scale of a reward on `normalise_samples` completions of the model as it is.
+
+    Their prompts are drawn by lot; fewer prompts are answered several times.
+    """
+    drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
+    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_samples)]
+    turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"))
+    completions = [turn.completion for turn in turns]
+    scores = check_finite(scorer.score(asked, completions), completions)
+    return RewardScale.of(scores, applied=settings.normalise_reward)
 
 
 def train_ppo(
@@ -238,15 +252,22 @@ def train_ppo(
     settings: PPOSettings,
     *,
     seed: int,
-    reward: RewardModel | None = None,
-    scorer: Scorer | None = None,
+    reward: RewardModel | Scorer,
+    scale: RewardScale | None = None,
     observer: Observer = lambda rollout: {},
     watch: Watch = Watch(),
     resume: bool = False,
 ) -> Trained:
-    """Train the policy in place against a reward model (normalised before) or any other scorer."""
-    prepared = prepare_ppo(model, prompts, settings, seed=seed, reward=reward, scorer=scorer, observer=observer)
+    """Train the policy in place against a reward model or any other scorer, which stays as it is."""
+    prepared = prepare_ppo(model, prompts, settings, seed=seed, reward=reward, scale=scale, observer=observer)
     return prepared.run(watch, resume=resume)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedPPO(Prepared):
+    """A PPO task; its `task.scale` is the reward's scale at the start, of a resumed run the one that it began with."""
+
+    task: PPOTask
 
 
 def prepare_ppo(
@@ -255,24 +276,47 @@ def prepare_ppo(
     settings: PPOSettings,
     *,
     seed: int,
-    reward: RewardModel | None = None,
-    scorer: Scorer | None = None,
+    reward: RewardModel | Scorer,
+    scale: RewardScale | None = None,
     observer: Observer = lambda rollout: {},
-) -> Prepared:
-    """The task of `train_ppo`: reference and critic made, nothing written yet."""
-    chosen = scorer if scorer is not None else reward.scorer if reward is not None else None
-    assert chosen is not None, "PPO needs a reward"
+    say: Callable[[str], None] = lambda text: None,
+) -> PreparedPPO:
+    """The task of `train_ppo`: reward measured (if no `scale` is given), reference and critic made, nothing written.
+
+    What is worth knowing of reward and penalty before the first step goes to `say`. Raises RunError for a reward model
+    that scores every completion the same.
+    """
+    if not prompts:
+        raise ConfigError("there are no prompts to write completions for")
+    scorer = reward.scorer if isinstance(reward, RewardModel) else reward
+    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
+    network, weight = _network(scorer)
+    if network is not None and not scale.spread:
+        raise RunError(
+            f"the reward is {scale.mean:.4g} for every completion of the starting model, so there is nothing to learn",
+            now="Look at the reward model: is it trained, and does it see the answer?",
+        )
+    say(scale.told())
     reference = reference_of(model)
     shared = settings.critic == "shared"
-    critic = critic_of(model, reward, shared_trunk=shared, seed=seed)
+    critic = critic_of(
+        model, network, shared_trunk=shared, seed=seed, gain=scale.gain * weight, offset=scale.offset
+    )  # fmt: skip
     learner = LocalLearner(
-        policy=model.role, critic=critic, reference=reference, shared_trunk=shared, optimizer=_optimizer(settings)
+        policy=model.role, critic=critic, reference=reference, shared_trunk=shared, optimizer=optimizer_of(settings)
     )
     task = PPOTask(
-        prompts, learner=learner, sampler=model.sampler, scorer=chosen, settings=settings, seed=seed, observer=observer,
-        score_tokens=model.role.body.read_at_once,
+        prompts, learner=learner, sampler=model.sampler, scorer=scorer, scale=scale, settings=settings, seed=seed,
+        observer=observer, say=say, score_tokens=model.role.body.read_at_once,
     )  # fmt: skip
-    return Prepared(task=task)
+    return PreparedPPO(task=task)
+
+
+def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:
+    """The reward model that is the whole reward, for the critic to start from, and its weight."""
+    alone = scorer.rewards[0] if isinstance(scorer, RewardSum) and len(scorer.rewards) == 1 else None
+    scorer, weight = (alone.scorer, alone.weight) if alone else (scorer, 1.0)
+    return (scorer if isinstance(scorer, RewardScorer) else None), weight
 
 
 def _room(model: LanguageModel, max_length: int) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
-from assent.errors import DataError, RunError
+from assent.errors import DataError
 from assent.model.flat import FlatBatch, flatten
 from assent.model.generation import Sampled, generate
 from assent.model.roles import LanguageRole, ScalarRole
@@ -61,7 +61,7 @@ class LocalSampler:
 
 
 class RewardScorer:
-    """A reward model or classifier as reward: text in, the logit of class `positive` out, normalised by the role."""
+    """A reward model or classifier as reward: text in, the logit of class `positive` out."""
 
     def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0) -> None:
         self.role, self.template, self.positive = role, template, positive
@@ -70,7 +70,7 @@ class RewardScorer:
         """One number per completion; a number that is not finite is an error that names the completion."""
 
         def read(batch: FlatBatch) -> Tensor:
-            return (self.role.logits(batch)[:, self.positive] - self.role.shift) / self.role.spread
+            return self.role.logits(batch)[:, self.positive]
 
         return check_finite(self._read(prompts, completions, read), completions)
 
@@ -99,18 +99,3 @@ class RewardScorer:
             for index, value in zip(chosen, read(batch).tolist(), strict=True):
                 found[index] = value
         return found
-
-
-class FunctionScorer:
-    """Any Python function of prompts and completions (texts of the last user message and of the answer) as reward."""
-
-    def __init__(self, function: Callable[[list[str], list[str]], Sequence[float]]) -> None:
-        self.function = function
-
-    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
-        """Call the function once; it must give one finite number per completion."""
-        texts = [completion.text for completion in completions]
-        rewards = [float(value) for value in self.function([prompt.last_user_text for prompt in prompts], texts)]
-        if len(rewards) != len(completions):
-            raise RunError(f"the reward function gave {len(rewards)} numbers for {len(completions)} completions")
-        return check_finite(rewards, completions)

@@ -1,0 +1,125 @@
+"""What PPO maximises: a weighted sum of rewards on the scale of the starting model, against a KL penalty.
+
+r_B     = sum_i w_i r_iB                         the raw reward: what people are shown, always on one scale
+r_hat_B = (r_B - mean) / spread                  over completions of the starting model (Ziegler et al. 2019)
+r_B'    = r_hat_B - [no end token] missing_end_penalty
+share   = beta KL / spread of r_hat_B            the penalty of a completion in spreads of the reward
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from assent.algorithms.ppo_settings import PPOSettings
+from assent.errors import ConfigError
+from assent.ports.sampling import Scorer, check_finite
+from assent.types import Completion, Conversation, StopReason
+
+FAINT, CRUSHING = 0.01, 10.0  # shares of the penalty outside which it decides nothing, or everything
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reward:
+    """One of several rewards: what people call it, what scores, and how much it counts (0 only watches it)."""
+
+    name: str
+    scorer: Scorer
+    weight: float = 1.0
+
+
+class RewardSum:
+    """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names."""
+
+    def __init__(self, rewards: Sequence[Reward]) -> None:
+        if not any(reward.weight for reward in rewards):
+            raise ConfigError("every reward has the weight 0, so there is nothing to maximise", where="reward_weights")
+        self.rewards = tuple(rewards)
+
+    def scores(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> dict[str, list[float]]:
+        """The raw scores of every reward, by its name."""
+        return {one.name: check_finite(one.scorer.score(prompts, completions), completions) for one in self.rewards}
+
+    def total(self, scores: Mapping[str, Sequence[float]]) -> list[float]:
+        """The weighted sum of what `scores` gave."""
+        weights = [one.weight for one in self.rewards]
+        return [
+            sum(weight * score for weight, score in zip(weights, row, strict=True))
+            for row in zip(*(scores[one.name] for one in self.rewards), strict=True)
+        ]
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """The weighted sum for each completion."""
+        return self.total(self.scores(prompts, completions))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardScale:
+    """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
+
+    PPO maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not.
+    """
+
+    mean: float
+    spread: float
+    applied: bool = True
+
+    @staticmethod
+    def of(rewards: Sequence[float], *, applied: bool = True) -> RewardScale:
+        """The scale of some rewards. Those that differ by rounding alone have the spread 0, and none is applied."""
+        mean = math.fsum(rewards) / len(rewards)
+        spread = math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards))
+        real = spread > 1e-6 * max(abs(reward) for reward in rewards)
+        return RewardScale(mean=mean, spread=spread if real else 0.0, applied=applied and real)
+
+    @property
+    def gain(self) -> float:
+        """What PPO maximises is gain * reward + offset."""
+        return 1.0 / self.spread if self.applied else 1.0
+
+    @property
+    def offset(self) -> float:
+        """See `gain`."""
+        return -self.mean / self.spread if self.applied else 0.0
+
+    def maximised(self, rewards: Sequence[float]) -> list[float]:
+        """Raw rewards as PPO takes them."""
+        return [(reward - self.mean) / self.spread for reward in rewards] if self.applied else list(rewards)
+
+    def told(self) -> str:
+        """The scale in a sentence."""
+        start = f"the starting model's answers have the mean {self.mean:.4g} and the spread {self.spread:.4g}"
+        if not self.applied:
+            return f"Rewards are raw scores, and PPO maximises them as they are; {start}."
+        return f"Rewards are raw scores: {start}. PPO maximises (reward - {self.mean:.4g}) / {self.spread:.4g}."
+
+    def share(self, penalty: float) -> float | None:
+        """A KL penalty in spreads of the starting model's reward; None where the reward has none."""
+        return penalty if self.applied else penalty / self.spread if self.spread else None
+
+    def warning(self, kl: float, coefficient: float) -> str | None:
+        """What is to be said of the penalty that a KL of `kl` nats costs, if it is far too small or too large."""
+        share = self.share(coefficient * kl)
+        if share is None:
+            return (
+                f"warning: the reward is {self.mean:.4g} for every completion of the starting model looked at: "
+                "it cannot be normalised, and nothing is learned until completions differ in it"
+            )
+        if not coefficient or FAINT <= share <= CRUSHING:
+            return None
+        faint = share < FAINT
+        effect = "hardly holds the policy" if faint else "outweighs the reward"
+        remedy = f"{'Raise' if faint else 'Lower'} kl_weight{'' if self.applied else ', or set normalise_reward=true'}."
+        return (
+            f"warning: a KL of {kl:.3g} nats to the reference costs {share:.2g} standard deviations of the reward "
+            f"(kl_weight {coefficient:.3g}): the penalty {effect}. {remedy}"
+        )
+
+
+def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
+    """Rewards, less `missing_end_penalty` for completions that were cut at the limit."""
+    return [
+        reward - (settings.missing_end_penalty if completion.stop is not StopReason.END else 0.0)
+        for reward, completion in zip(rewards, completions, strict=True)
+    ]
