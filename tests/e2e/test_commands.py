@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import peft
@@ -41,12 +42,21 @@ def test_ppo_trains_against_a_reward_model_and_measures_before_and_after(home: P
         "ppo", "--model", home / "sft", "--reward", home / "reward", "--data", data / "prompts.jsonl",
         "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "ppo", *SMALL_PPO,
     )  # fmt: skip
-    assert "reward of before" in ran.err and "reward of after" in ran.err
+    assert re.search(
+        r"held-out reward: \S+ before, \S+ after, raw score; change \S+ \(\S+ to \S+, n = 8 prompts\)", ran.err
+    )
     rows = [json.loads(line) for line in (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [1, 2]
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6), "the policy starts as its own reference"
-    assert set(report_of(tmp_path / "ppo")["reward"]) == {"before", "after"}
-    assert (tmp_path / "ppo" / "samples.jsonl").read_text().count("\n") == 4
+    report = report_of(tmp_path / "ppo")
+    (measured,) = report["measured"]
+    assert set(measured["values"]) == {"before", "after"} and measured["judge"].startswith("reward model reward (")
+    assert [set(one["answers"]) for one in report["samples"]] == [{"before", "after"}] * 8 + [{"ppo"}] * 8
+    assert {one["kind"] for one in report["samples"][8:]} == {"rollout of iteration 1", "rollout of iteration 2"}
+    status = json.loads((tmp_path / "ppo" / "status.json").read_text())
+    assert (status["step"], status["total"], status["unit"]) == (2, 2, "iterations")
+    assert "PPO: 2/2 iterations" in ran.err
+    assert f"next: assent eval --model {tmp_path}/ppo --against {home}/sft --reward {home}/reward" in ran.err
 
 
 def test_ppo_takes_a_python_function_as_reward_and_remembers_which(home: Path, tmp_path: Path) -> None:
@@ -164,14 +174,22 @@ def test_chat_answers_every_line_and_forgets_on_demand(home: Path, monkeypatch: 
 
 
 def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path: Path) -> None:
-    worked(
+    ran = worked(
         "eval", "--model", home / "sft", "--against", home / "base", "--reward", home / "reward",
         "--data", home / "world" / "held-out.jsonl", "--out", tmp_path / "eval", "--set", "max_tokens=4",
     )  # fmt: skip
-    assert set(report_of(tmp_path / "eval")["reward"]) == {"policy", "against"}
+    assert f"reward of {home}/sft: " in ran.err and f"{home}/sft wins " in ran.err and "policy" not in ran.err
+    report = report_of(tmp_path / "eval")
+    assert list(report["measured"][0]["values"]) == ["base", "sft"]
+    assert (report["win_rates"][0]["arm"], report["win_rates"][0]["against"]) == ("sft", "base")
+    assert report["win_rates"][0]["judge"].startswith("reward model reward (")
+    page = (tmp_path / "eval" / "report.html").read_text()
+    assert re.search(r"<h1>SFT wins \d+\u00a0% against Base</h1>", page)
     worked("report", home / "sft", home / "reward", tmp_path / "eval", "--out", tmp_path / "all")
-    joined = report_of(tmp_path / "all")
-    assert set(joined["settings"]) == {"sft", "reward", "eval"} and set(joined["curves"]) == {"sft", "reward"}
+    assert list(report_of(tmp_path / "all")["parts"]) == ["sft", "reward", "eval"]
+    ran = worked("report", home, "--out", tmp_path / "whole")
+    assert list(report_of(tmp_path / "whole")["parts"]) == ["base", "sft", "reward"], "in the order of their start"
+    assert "3 runs: base, sft, reward" in ran.err
 
 
 def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None:
@@ -179,8 +197,8 @@ def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None
         "eval", "--model", home / "sft", "--against", home / "base", "--data", "world", "--out", tmp_path / "eval",
         "--set", "limit=18", "--set", "max_tokens=4",
     )  # fmt: skip
-    assert "gold score of policy" in ran.err
-    assert set(report_of(tmp_path / "eval")["gold"]) >= {"policy", "against"}
+    assert f"gold score of {home}/sft: " in ran.err and "n = 18 prompts" in ran.err
+    assert list(report_of(tmp_path / "eval")["gold"]) == ["base", "sft"]
 
 
 PIPELINE = """

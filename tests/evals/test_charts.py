@@ -22,8 +22,9 @@ from assent.evals.axes import (
     wandered,
 )
 from assent.evals.charts import Series, line_chart
+from assent.evals.curves import ppo_charts
 from assent.evals.evidence import Evidence
-from assent.evals.panels import gold_charts, over_optimisation_charts, ppo_charts
+from assent.evals.panels import gold_charts, over_optimisation_charts
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 

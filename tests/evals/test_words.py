@@ -1,8 +1,9 @@
 import dataclasses
 
 from assent.evals.evidence import Evidence
+from assent.evals.headline import duration, headline
 from assent.evals.over_optimisation import CurvePoint, verdict
-from assent.evals.words import checks, duration, findings, headline, verdict_sentence
+from assent.evals.words import checks, findings, verdict_sentence
 
 
 def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):

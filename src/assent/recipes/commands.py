@@ -13,6 +13,7 @@ from pathlib import Path
 from assent.algorithms.ppo import Rollout
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
+from assent.evals.arms import judge_name
 from assent.evals.reward_quality import reward_quality
 from assent.lineage import DataSource
 from assent.metrics import Metrics
@@ -21,7 +22,22 @@ from assent.recipes.inputs import Files, model_folder, read_all, read_judgement,
 from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
 from assent.recipes.jobs import Job, check_output, open_job
 from assent.recipes.left_out import fitting_prompts, say_left_out
-from assent.recipes.measured import measure_policy, measure_reward, said_of_pairs
+from assent.recipes.measured import (
+    AFTER,
+    BEFORE,
+    RAW,
+    HeldOutAnswers,
+    Written,
+    change,
+    compared_samples,
+    judge_of,
+    measure_policy,
+    measure_reward,
+    reward_measurement,
+    rollout_samples,
+    said_of_pairs,
+    sampled_from,
+)
 from assent.recipes.models import (
     LanguageModel,
     RewardModel,
@@ -59,9 +75,16 @@ def run_sft(request: Request, display: Display) -> Path:
     model = _policy(files, settings, display)
     prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
     say_left_out(display, prepared.left_out)
+    unseen = HeldOutAnswers(model, held.examples, settings, display) if held.examples else None
     with _job("sft", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         last = job.train("fine-tune (SFT)", prepared.task)
         save_language_model(model, job.model_folder)
+        if unseen is not None:
+            measured = unseen.measurement(held.sources, seed=settings.seed)
+            display.say(change(measured))
+            job.evidence["measured"] = (measured,)
+            job.first_rows = ({"step": 0, "eval_loss": measured.values[BEFORE].mean},)
         return job.finish(_chosen(last, "loss", "eval_loss"), title="Supervised fine-tuning")
 
 
@@ -78,9 +101,10 @@ def run_reward(request: Request, display: Display) -> Path:
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
         classes=settings.classes,
     )  # fmt: skip
-    prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed)
+    prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples)
     say_left_out(display, prepared.left_out)
     with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
         save_reward_model(reward, job.model_folder)
         if held.examples:
@@ -101,9 +125,12 @@ def run_dpo(request: Request, display: Display) -> Path:
     model = _policy(files, settings, display)
     unseen = HeldOutPairs(model, held.examples, settings) if held.examples else None
     with display.stage("reference", len(data.examples), unit="pairs") as stage:
-        prepared = prepare_dpo(model, data.examples, settings, seed=settings.seed, progress=stage.counter)
+        prepared = prepare_dpo(
+            model, data.examples, settings, seed=settings.seed, progress=stage.counter, held_out=unseen
+        )
     say_left_out(display, prepared.left_out)
     with _job("dpo", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")
         save_language_model(model, job.model_folder)
         if unseen is not None:
@@ -129,17 +156,24 @@ def run_ppo(request: Request, display: Display) -> Path:
     prepared = prepare_ppo(
         model, prompts, settings, seed=settings.seed, reward=judge.network, scorer=judge.scorer, observer=task_log
     )
-    before = _rewards_of("before", model, unseen, judge.scorer, settings, display)
+    before = _rewards_of(BEFORE, model, unseen, judge.scorer, settings, display)
     sources = (*data.sources, *held.sources, *judge.sources)
     with _job("ppo", files, settings, display, sources, {"policy": model.path, **judge.parents}) as job:
         task_log.job = job
+        job.note_prompts(data.examples, held.examples)
+        judged_by = judge_of(job.lineage.parents, job.lineage.data)
+        job.evidence["reward_unit"] = f"{RAW} of {judge_name(judged_by)}"
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
-        after = _rewards_of("after", model, unseen, judge.scorer, settings, display)
-        if unseen:
-            job.evidence["reward"] = {**before, **after}
-            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in job.evidence["reward"].items()}
-        return job.finish(metrics, title="PPO against a reward")
+        written = before | _rewards_of(AFTER, model, unseen, judge.scorer, settings, display)
+        job.evidence["samples"] = (*compared_samples(written), *rollout_samples(job.run.path))
+        if written:
+            items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
+            measured = reward_measurement(written, judge=judged_by, items=items, seed=settings.seed)
+            display.say(change(measured))
+            job.evidence["measured"] = (measured,)
+            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measured.values.items()}
+        return job.finish(metrics, title="PPO against a reward", reward=request.text("reward"))
 
 
 class _Judge:
@@ -181,11 +215,11 @@ class _Judge:
 
 def _rewards_of(
     name: str, model: LanguageModel, prompts: Sequence[Conversation], scorer: Scorer, settings: PPOJob, display: Display
-) -> dict:  # type: ignore[type-arg]
+) -> dict[str, Written]:
     if not prompts:
         return {}
     written = measure_policy(name, model, prompts, scorer, settings.sampling, display, seed=settings.seed)
-    return {name: written.mean}
+    return {name: written}
 
 
 class _SampleLog:
@@ -197,13 +231,15 @@ class _SampleLog:
         self._settings = settings
 
     def __call__(self, rollout: Rollout) -> Metrics:
-        if rollout.iteration % self._settings.samples_every == 0:
+        last = rollout.iteration + 1 == self._settings.iterations
+        if rollout.iteration % self._settings.samples_every == 0 or last:
             for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
                 row = {
                     "prompt": rollout.prompts[place].last_user_text,
                     "completion": rollout.completions[place].text,
                     "stop": str(rollout.completions[place].stop),
                     "reward": rollout.rewards[place],
+                    "iteration": rollout.iteration + 1,
                 }
                 self.job.run.samples.append(rollout.iteration * (self._settings.updates + 1) + 1, row)
         return {}

@@ -1,0 +1,45 @@
+"""How a run ends on the terminal: the result with its interval, time and memory, and what to do next."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+from pathlib import Path
+
+from assent.evals.evidence import Evidence
+from assent.evals.headline import duration
+from assent.evals.run_table import result_line
+from assent.recipes.inputs import Files
+
+_PLAIN = str.maketrans({"\u2192": "->", "\u2212": "-", "\u2013": " to ", "\u00a0": " ", "\u202f": ","})
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def ending(evidence: Evidence) -> str:
+    """The result of a run, its time and its memory, in one line of plain characters."""
+    took = f"{duration(evidence.wall_s)}, {evidence.peak_rss_mib:,.0f} MiB at most"
+    result = result_line(evidence).translate(_PLAIN)
+    return f"result: {result}; {took}" if result else f"done: {took}"
+
+
+def next_command(kind: str, files: Files, reward: str | None = None) -> str:
+    """The command that most people want next."""
+    beside = files.out.parent
+    if kind == "pretrain":
+        return f"assent sft --model {_q(files.out)} --data DEMONSTRATIONS --out {_q(beside / 'sft')}"
+    if kind == "reward":
+        data = " ".join(map(_q, files.data))
+        return f"assent ppo --model {_q(files.model)} --reward {_q(files.out)} --data {data} --out {_q(beside / 'ppo')}"
+    if reward and files.eval_data:
+        data, out = " ".join(map(_q, files.eval_data)), _q(beside / f"{files.out.name}-eval")
+        compared = f"--model {_q(files.out)} --against {_q(files.model)} --reward {_q(reward)}"
+        return f"assent eval {compared} --data {data} --out {out}"
+    return f"assent chat --model {_q(files.out)}"
+
+
+def _q(part: str | Path) -> str:
+    return shlex.quote(str(part))
