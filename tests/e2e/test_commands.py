@@ -192,6 +192,55 @@ def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path
     assert "3 runs: base, sft, reward" in ran.err
 
 
+def test_sft_measures_its_held_out_loss_before_and_after_and_draws_it(home: Path, tmp_path: Path) -> None:
+    data = home / "world"
+    ran = worked(
+        "sft", "--model", home / "base", "--data", data / "demonstrations.jsonl",
+        "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "sft",
+    )  # fmt: skip
+    *_, result, done, report, then = ran.err.splitlines()
+    assert re.fullmatch(
+        r"held-out loss: \S+ before, \S+ after, nats per token; change \S+ \(\S+ to \S+, n = 8 conversations\)", result
+    )
+    assert re.fullmatch(rf"done in \d+ s, [\d,]+ MiB at most; model: {tmp_path}/sft/model", done)
+    assert (report, then) == (
+        f"report: {tmp_path}/sft/report.html",
+        f"next: assent chat --model {tmp_path}/sft",
+    )
+    found = report_of(tmp_path / "sft")
+    (measured,) = found["measured"]
+    before, after = measured["values"]["before"]["mean"], measured["values"]["after"]["mean"]
+    drawn = [row["eval_loss"] for row in found["curves"]["sft"] if "eval_loss" in row]
+    assert drawn == [before, pytest.approx(after, rel=1e-5)]
+    assert found["held_out"] == {"count": 8, "seen": 0} and found["command"].startswith("assent sft --model ")
+    assert f"<h1>Held-out loss from {before:.2f} to {after:.2f}</h1>" in (tmp_path / "sft" / "report.html").read_text()
+
+
+def test_what_a_model_was_trained_on_is_not_called_held_out(home: Path, tmp_path: Path) -> None:
+    trained, fresh = home / "world" / "preferences.jsonl", home / "world" / "held-out.jsonl"
+    ran = worked("eval", "--model", home / "reward", "--data", trained, "--out", tmp_path / "trained")
+    assert "warning: 16 of 16 held-out prompts are among those that the model is trained on" in ran.err
+    assert "16 of the 16 held-out prompts" in (tmp_path / "trained" / "report.html").read_text()
+    ran = worked("eval", "--model", home / "reward", "--data", fresh, "--out", tmp_path / "fresh")
+    assert "warning" not in ran.err
+    assert "that share no prompt with its training data" in (tmp_path / "fresh" / "report.html").read_text()
+
+
+def test_a_model_is_not_compared_with_itself(home: Path, tmp_path: Path) -> None:
+    ran = assent(
+        "eval",
+        "--model",
+        home / "sft",
+        "--against",
+        home / "sft" / "model",
+        "--data",
+        "world",
+        "--out",
+        tmp_path / "eval",
+    )
+    assert ran.code == 2 and "the model under evaluation itself" in ran.err
+
+
 def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None:
     ran = worked(
         "eval", "--model", home / "sft", "--against", home / "base", "--data", "world", "--out", tmp_path / "eval",

@@ -8,7 +8,7 @@ The reference is the policy before the first step, and its log-probabilities are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -37,11 +37,12 @@ class DPOSettings(TrainSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPair:
-    """Tokens of both completions after their prompt, and P(chosen is better)."""
+    """Tokens of both completions after their prompt, P(chosen is better), and the judgement the pair is part of."""
 
     chosen: Encoded
     rejected: Encoded
     probability: float
+    group: Hashable
 
     def __len__(self) -> int:
         return len(self.chosen) + len(self.rejected)
@@ -51,7 +52,12 @@ def encode_pairs(comparisons: Sequence[Comparison], template: ChatTemplate, *, m
     """Encode comparisons; a pair with an over-long side is left out."""
     flat = template.encode_completions([(c.prompt, side) for c in comparisons for side in (c.chosen, c.rejected)])
     pairs = [
-        EncodedPair(chosen=flat[2 * index], rejected=flat[2 * index + 1], probability=comparison.probability)
+        EncodedPair(
+            chosen=flat[2 * index],
+            rejected=flat[2 * index + 1],
+            probability=comparison.probability,
+            group=(comparison.group, comparison.prompt) if comparison.group else index,
+        )
         for index, comparison in enumerate(comparisons)
     ]
     longest = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]

@@ -159,6 +159,21 @@ def signed(value: float) -> str:
     return f"+{number(value)}" if value > 0 else number(value)
 
 
+def gain_text(gained: Interval, counted: str) -> str:
+    """A difference with its interval and n, all with as many digits as the interval's width deserves."""
+    width = gained.high - gained.low
+    digits = min(4, max(2, 1 - math.floor(math.log10(width)))) if width > 0 else 2
+    mean, low, high = (f"{value:.{digits}f}".replace("-", "\u2212") for value in (gained.mean, gained.low, gained.high))
+    sign = "+" if gained.mean > 0 else ""
+    told = f"{sign}{mean} (95 % interval {low} to {high}, n = {gained.n} {counted})" if width > 0 else f"{sign}{mean}"
+    return told.replace("95 % interval ", "95\u00a0%\u00a0interval ")
+
+
+def is_clear(gained: Interval) -> bool:
+    """Whether the interval of a difference leaves out zero."""
+    return gained.low > 0 or gained.high < 0
+
+
 def count_text(intervals: Iterable[Interval], what: str) -> str:
     """ "n = 540 prompts", or the smallest and the largest n where they differ; empty for bare values."""
     counts = sorted({interval.n for interval in intervals if interval.n})

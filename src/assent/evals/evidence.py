@@ -69,7 +69,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """The held-out examples and how many of them have a prompt that the model was trained on (None: not known)."""
+    """How many different held-out prompts there are, and how many the model was trained on (None: not known)."""
 
     count: int
     seen: int | None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from assent.evals.arms import arm_name, judge_name
-from assent.evals.axes import ends, number, per_cent, signed
+from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, signed
 from assent.evals.evidence import Evidence, Measurement, MetricsRow
 from assent.evals.intervals import Interval
 
@@ -82,7 +82,7 @@ def _gained_headline(evidence: Evidence, gained: Interval) -> Headline:
     (other, before), (mine, after) = list(evidence.gold.items())[:2]
     title = f"{arm_name(mine)} scores {signed(gained.mean)} against {arm_name(other)}"
     deck = f"Gold {number(after.overall.mean)} and {number(before.overall.mean)} on the same held-out prompts; the "
-    return Headline(title=title, deck=f"{deck}difference, prompt by prompt: {ends(gained)}, n = {gained.n} prompts.")
+    return Headline(title=title, deck=f"{deck}difference, prompt by prompt: {gain_text(gained, 'prompts')}.")
 
 
 def _win_headline(evidence: Evidence) -> Headline:
@@ -96,13 +96,19 @@ def _measured_headline(evidence: Evidence, found: Measurement) -> Headline:
     names, values = list(found.values), list(found.values.values())
     name = f"Held-out {found.name}"
     by = f", judged by {judge_name(found.judge)}" if found.judge else ""
-    n = f"n = {values[-1].n} {_held_out(evidence, found.counted)}"
     if found.gained is None:
+        n = f"n = {values[-1].n} {_held_out(evidence, found.counted)}"
         deck = f"{arm_name(names[-1])}, {found.unit}{by}; {ends(values[-1])}, {n}."
         return Headline(title=f"{name} {number(values[-1].mean)}", deck=deck)
-    deck = f"{found.unit[0].upper()}{found.unit[1:]}{by}. The change, item by item: {signed(found.gained.mean)}; "
-    title = f"{name} from {number(values[0].mean)} to {number(values[-1].mean)}"
-    return Headline(title=title, deck=f"{deck}{ends(found.gained)}, {n}.")
+    gained = gain_text(found.gained, _held_out(evidence, found.counted))
+    deck = f"{found.unit[0].upper()}{found.unit[1:]}{by}. "
+    deck += "The change" if is_clear(found.gained) else "No clear change"
+    if set(names) == {"before", "after"}:
+        title = f"{name} from {number(values[0].mean)} to {number(values[-1].mean)}"
+        return Headline(title=title, deck=f"{deck}, item by item: {gained}.")
+    deck = f"{arm_name(names[-1])} {number(values[-1].mean)}, {arm_name(names[0])} {number(values[0].mean)}. {deck}"
+    title = f"{name}: {arm_name(names[-1])} {signed(found.gained.mean)} against {arm_name(names[0])}"
+    return Headline(title=title, deck=f"{deck}, item by item: {gained}.")
 
 
 def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:

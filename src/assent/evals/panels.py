@@ -22,6 +22,7 @@ from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint
+from assent.world.prompts import KIND_MEANINGS
 
 
 def gold_charts(evidence: Evidence) -> list[RowChart]:
@@ -85,7 +86,7 @@ def kind_chart(evidence: Evidence) -> RowChart | None:
                 name=kind.replace("_", " "),
                 colour="ceiling",
                 dots=tuple(dot(arm_name(arm), colour(arm), overall, scale) for arm, overall in shown.items()),
-                note=count_text(shown.values(), "prompts"),
+                note="; ".join(filter(None, (KIND_MEANINGS.get(kind), count_text(shown.values(), "prompts")))),
             )
         )
     return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=_unit_ticks())
@@ -156,8 +157,7 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
     )
     best = quality.best_possible
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
-    caption = f"{quality.pairs:,} held-out pairs, ".replace(",", "\u202f", 1)
-    caption += count_text([quality.accuracy_interval], "judgements")
+    caption = f"{quality.pairs} held-out pairs, {count_text([quality.accuracy_interval], 'judgements')}"
     title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
     return RowChart(title=title, caption=caption, rows=(row,), x_ticks=_share_ticks(low), reference=reference)
 

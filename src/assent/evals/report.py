@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from assent.durable import write_atomic, writing
 from assent.evals import arms, curves, panels, words
-from assent.evals.axes import ends, number, per_cent, signed, span
+from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
 from assent.evals.glossary import glossary, meaning
 from assent.evals.headline import duration, headline, quality_name
@@ -105,8 +105,9 @@ def _environment() -> jinja2.Environment:
         span=span,
         duration=duration,
         ends=ends,
+        gain_text=gain_text,
+        is_clear=is_clear,
         meaning=meaning,
-        signed=signed,
         slug=lambda name: re.sub(r"[^a-z0-9]+", "-", name.lower()),
         arm_name=arms.arm_name,
         colour=arms.colour,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from assent.evals.arms import arm_name
-from assent.evals.axes import number, per_cent, signed, span
+from assent.evals.axes import gain_text, number, per_cent, signed, span
 from assent.evals.evidence import Evidence, Measurement
-from assent.evals.headline import TRAINED, duration, kind_of
+from assent.evals.headline import duration, headline, kind_of
 from assent.evals.intervals import Interval
 
 
@@ -34,12 +34,6 @@ def run_rows(parts: Mapping[str, Evidence]) -> list[RunRow]:
     return [_row(name, part) for name, part in parts.items()]
 
 
-def result_line(part: Evidence) -> str:
-    """The strongest result of a run in one line: what, the value, its interval and n; empty where there is none."""
-    what, value, interval = _result(part)
-    return f"{what}: {value}{f' ({interval})' if interval else ''}" if what else ""
-
-
 def _row(name: str, part: Evidence) -> RunRow:
     parents, sources = _entries(part, "parents"), _entries(part, "data")
     kl = [value for row in part.curves.get("ppo", ()) if (value := row.get("kl")) is not None]
@@ -48,7 +42,7 @@ def _row(name: str, part: Evidence) -> RunRow:
     return RunRow(
         name=name,
         kind=kind_of(part),
-        model=", ".join(one["name"] for one in parents if one.get("role") != "reward"),
+        model=" against ".join(one["name"] for one in parents if one.get("role") != "reward"),
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),
         kl=number(kl[-1]) if kl else "",
@@ -62,7 +56,9 @@ def _row(name: str, part: Evidence) -> RunRow:
 def _result(part: Evidence) -> tuple[str, str, str]:
     """The strongest result of a run: what was measured, the value, and its interval with n."""
     if part.gold_gained is not None:
-        return "gold gained", signed(part.gold_gained.mean), _interval(part.gold_gained, "prompts")
+        other, mine = list(part.gold)[:2]
+        told = gain_text(part.gold_gained, "prompts")
+        return f"gold of {arm_name(mine)} against {arm_name(other)}", signed(part.gold_gained.mean), told
     if part.gold:
         arm = next((one for one in ("ppo", "dpo", "sft") if one in part.gold), next(iter(part.gold)))
         overall = part.gold[arm].overall
@@ -79,14 +75,9 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     for found in part.measured:
         what = f"held-out {found.name}, {found.unit}"
         if found.gained is not None:
-            change = f"change {signed(found.gained.mean)}, {_interval(found.gained, found.counted)}"
-            return what, _several(found), change
+            return what, _several(found), f"change {gain_text(found.gained, found.counted)}"
         return what, _several(found), _interval(list(found.values.values())[-1], found.counted)
-    for stage in TRAINED:
-        losses = [value for row in part.curves.get(stage, ()) if (value := row.get("loss")) is not None]
-        if losses and stage != "ppo":
-            return "training loss, last step", number(losses[-1]), ""
-    return "", "", ""
+    return "nothing held out was measured", headline(part).title if part.curves else "", ""
 
 
 def _several(found: Measurement) -> str:

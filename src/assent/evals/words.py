@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assent.evals.arms import arm_name
-from assent.evals.axes import ends, number, per_cent, signed
+from assent.evals.axes import ends, is_clear, number, per_cent, signed
 from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.headline import headline
@@ -46,7 +46,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         found.extend(_over_finding(over.verdicts))
     found.extend(_measured_finding(one, one.gained) for one in evidence.measured if one.gained)
     title = headline(evidence).title
-    return [one for one in found if one.figure not in title][:4]
+    return [one for one in found if one.figure not in title and one.name not in title.lower()][:4]
 
 
 def warnings(evidence: Evidence) -> list[str]:
@@ -55,7 +55,7 @@ def warnings(evidence: Evidence) -> list[str]:
     if held is None or not held.seen:
         return []
     return [
-        f"{held.seen} of the {held.count} held-out examples have a prompt that the model was trained on. "
+        f"{held.seen} of the {held.count} held-out prompts are among those that the model was trained on. "
         "The held-out figures flatter the model."
     ]
 
@@ -74,9 +74,10 @@ def provenance(evidence: Evidence) -> str:
 
 def of_samples(evidence: Evidence) -> str:
     """Which prompts the samples answer and what the number beside an answer is."""
-    told = "Prompts of the rollouts, at the iteration named above each."
-    if any(sample.kind == HELD_OUT or len(sample.answers) > 1 for sample in evidence.samples):
-        told = "The same held-out prompts, answered by each model."
+    held_out = any(sample.kind == HELD_OUT or sample.gold for sample in evidence.samples)
+    told = f"The same {'held-out prompts' if held_out else 'prompts'}, answered by each model."
+    if evidence.samples[-1].kind.startswith("rollout"):
+        told += " Further below: what the policy wrote in its first and its last iteration, on prompts of training."
     if any(sample.gold for sample in evidence.samples):
         return f"{told} The number is the gold judge's overall score."
     if any(sample.reward for sample in evidence.samples):
@@ -163,11 +164,11 @@ def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
 
 def _measured_finding(found: Measurement, gained: Interval) -> Finding:
     better = -1 if found.lower_is_better else 1
-    clear = gained.low > 0 or gained.high < 0
-    detail = f"{list(found.values)[-1]} less {next(iter(found.values))}; {ends(gained)}, n = {gained.n} {found.counted}"
+    last, first = arm_name(list(found.values)[-1]), arm_name(next(iter(found.values)))
+    detail = f"{last} less {first}; {ends(gained)}, n = {gained.n} {found.counted}"
     return Finding(
         figure=signed(gained.mean), name=f"held-out {found.name}", detail=detail,
-        good=gained.mean * better > 0 if clear else None,
+        good=gained.mean * better > 0 if is_clear(gained) else None,
     )  # fmt: skip
 
 

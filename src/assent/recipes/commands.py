@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from assent.algorithms.ppo import Rollout
@@ -15,6 +16,7 @@ from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.evals.reward_quality import reward_quality
+from assent.evals.words import HELD_OUT
 from assent.lineage import DataSource
 from assent.metrics import Metrics
 from assent.ports.sampling import Scorer
@@ -156,7 +158,9 @@ def run_ppo(request: Request, display: Display) -> Path:
     prepared = prepare_ppo(
         model, prompts, settings, seed=settings.seed, reward=judge.network, scorer=judge.scorer, observer=task_log
     )
-    before = _rewards_of(BEFORE, model, unseen, judge.scorer, settings, display)
+    shown, watching = (unseen, display) if unseen else (prompts[:_SHOWN_COMPLETIONS], Display(quiet=True))
+    answers = partial(_answers, shown, judge.scorer, settings, watching)
+    written = answers(BEFORE, model)
     sources = (*data.sources, *held.sources, *judge.sources)
     with _job("ppo", files, settings, display, sources, {"policy": model.path, **judge.parents}) as job:
         task_log.job = job
@@ -165,9 +169,10 @@ def run_ppo(request: Request, display: Display) -> Path:
         job.evidence["reward_unit"] = f"{RAW} of {judge_name(judged_by)}"
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
-        written = before | _rewards_of(AFTER, model, unseen, judge.scorer, settings, display)
-        job.evidence["samples"] = (*compared_samples(written), *rollout_samples(job.run.path))
-        if written:
+        written |= answers(AFTER, model)
+        kind = HELD_OUT if unseen else "training prompt"
+        job.evidence["samples"] = (*compared_samples(written, kind), *rollout_samples(job.run.path))
+        if unseen:
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measured = reward_measurement(written, judge=judged_by, items=items, seed=settings.seed)
             display.say(change(measured))
@@ -213,13 +218,11 @@ class _Judge:
         self.scorer.score(few, [turn.completion for turn in turns])
 
 
-def _rewards_of(
-    name: str, model: LanguageModel, prompts: Sequence[Conversation], scorer: Scorer, settings: PPOJob, display: Display
+def _answers(
+    prompts: Sequence[Conversation], scorer: Scorer, settings: PPOJob, display: Display, name: str, model: LanguageModel
 ) -> dict[str, Written]:
-    if not prompts:
-        return {}
-    written = measure_policy(name, model, prompts, scorer, settings.sampling, display, seed=settings.seed)
-    return {name: written}
+    told = f"the model {name} training"
+    return {name: measure_policy(told, model, prompts, scorer, settings.sampling, display, seed=settings.seed)}
 
 
 class _SampleLog:

@@ -1,4 +1,4 @@
-"""How a run ends on the terminal: the result with its interval, time and memory, and what to do next."""
+"""How a run ends on the terminal: time and memory below the result, and what to do next."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import shlex
 from pathlib import Path
 
 from assent.evals.evidence import Evidence
-from assent.evals.headline import duration
-from assent.evals.run_table import result_line
+from assent.evals.headline import duration, headline
 from assent.recipes.inputs import Files
 
-_PLAIN = str.maketrans({"\u2192": "->", "\u2212": "-", "\u2013": " to ", "\u00a0": " ", "\u202f": ","})
+_PLAIN = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": ","})
 
 
 def peak_rss_mib() -> float:
@@ -20,10 +19,11 @@ def peak_rss_mib() -> float:
 
 
 def ending(evidence: Evidence) -> str:
-    """The result of a run, its time and its memory, in one line of plain characters."""
-    took = f"{duration(evidence.wall_s)}, {evidence.peak_rss_mib:,.0f} MiB at most"
-    result = result_line(evidence).translate(_PLAIN)
-    return f"result: {result}; {took}" if result else f"done: {took}"
+    """Time and memory; of a run that measured nothing held out, also what training itself says."""
+    took = f"done in {duration(evidence.wall_s)}, {evidence.peak_rss_mib:,.0f} MiB at most"
+    if evidence.measured or evidence.reward_model or evidence.classifier or evidence.gold:
+        return took
+    return f"{took}; {headline(evidence).title.translate(_PLAIN)} (nothing held out was measured: give --eval-data)"
 
 
 def next_command(kind: str, files: Files, reward: str | None = None) -> str:

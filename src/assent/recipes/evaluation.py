@@ -29,6 +29,7 @@ from assent.recipes.inputs import Files, model_folder, read_all, read_judgement,
 from assent.recipes.job_settings import EvalJob
 from assent.recipes.left_out import fitting_prompts
 from assent.recipes.measured import (
+    RAW,
     HeldOutAnswers,
     compared_samples,
     judge_of,
@@ -96,6 +97,7 @@ def run_eval(request: Request, display: Display) -> Path:
     ) as run:
         evidence = Evidence(
             title="Evaluation",
+            command=files.command,
             seeds=(settings.seed,),
             wall_s=time.monotonic() - start,
             peak_rss_mib=peak_rss_mib(),
@@ -220,17 +222,21 @@ def _rewards(
             seed=settings.seed, groups=prompts,
         )  # fmt: skip
         found.parts["win_rates"] = (won,)
+        counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
         display.say(
-            f"{mine.given} wins {won.rate.mean:.1%} against {other.given} ({spread(won.rate, 'prompts')}; {won.wins} "
-            f"won, {won.ties} tied, {won.losses} lost), judged by {judge_name(judge)}"
+            f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
+            f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judge)}"
         )
     found.parts["samples"] = compared_samples(written)
+    found.parts["reward_unit"] = f"{RAW} of {judge_name(judge)}"
 
 
 def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Found) -> None:
     """The embedded world's own judge on its held-out prompts."""
     world = build_world(0)
     prompts = make_prompts(world, split="held_out", count=settings.limit or 540, seed=settings.seed)
+    made = DataSource(role="prompts", name="the embedded world", sha256="", rows=len(prompts), format="world")
+    found.sources = (made,)  # they follow from the seed
     prompts = [prompt for prompt in prompts for _ in range(settings.samples_per_prompt)]
     arms = {}
     for one in contenders:
@@ -246,7 +252,7 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
         other, mine = arms.values()
         gained = paired_difference(mine.overall, other.overall, seed=settings.seed, groups=mine.prompts)
         found.parts["gold_gained"] = gained
-        ends = f"{gained.low:+.3f} to {gained.high:+.3f}, n = {gained.n} prompts"
+        ends = spread(gained, "prompts", "+.3f")
         display.say(f"gold score gained over {contenders[0].given}: {gained.mean:+.3f} ({ends})")
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
     found.parts["gold_by_kind"] = by_kind(arms)

@@ -119,6 +119,7 @@ class Job:
         document = self.lineage.to_dict()
         evidence = Evidence(
             title=title,
+            command=self.files.command,
             seeds=(self.settings.seed,),
             wall_s=time.monotonic() - self.started,
             peak_rss_mib=peak_rss_mib(),
@@ -129,8 +130,7 @@ class Job:
         )
         path = write_report(evidence, self.files.out)
         self.run.set_status("finished")
-        self.display.say(ending(evidence))
-        self.display.say(f"model: {self.model_folder}")
+        self.display.say(f"{ending(evidence)}; model: {self.model_folder}")
         self.display.say(f"report: {path}")
         self.display.say(f"next: {next_command(self.kind, self.files, reward)}")
         return path

@@ -167,13 +167,13 @@ def _hashed(one: Parent | DataSource) -> str:
     return f"{one.name} ({one.sha256[:8]})" if one.sha256 else one.name
 
 
-def compared_samples(written: Mapping[str, Written]) -> tuple[Sample, ...]:
+def compared_samples(written: Mapping[str, Written], kind: str = HELD_OUT) -> tuple[Sample, ...]:
     """The first prompts with the answers of every model and their rewards."""
-    prompts = next(iter(written.values())).prompts[:_SHOWN_SAMPLES] if written else ()
+    prompts = next(iter(written.values())).prompts[:_SHOWN_SAMPLES]
     return tuple(
         Sample(
             prompt=prompt.last_user_text,
-            kind=HELD_OUT,
+            kind=kind,
             answers={name: one.completions[place].text for name, one in written.items()},
             reward={name: one.scores[place] for name, one in written.items()},
         )
@@ -218,9 +218,9 @@ def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: in
     return f"{files_of(sources)}{first}, {at}"
 
 
-def spread(interval: Interval, counted: str) -> str:
+def spread(interval: Interval, counted: str, form: str = ".3f") -> str:
     """The interval of a line on the terminal: "0.567 to 0.628, n = 540 prompts"."""
-    return f"{interval.low:.3f} to {interval.high:.3f}, n = {interval.n} {counted}"
+    return f"{interval.low:{form}} to {interval.high:{form}}, n = {interval.n} {counted}"
 
 
 def change(found: Measurement) -> str:
@@ -228,4 +228,4 @@ def change(found: Measurement) -> str:
     before, after = found.values.values()
     told = f"held-out {found.name}: {before.mean:.3f} before, {after.mean:.3f} after, {found.unit}"
     gained = found.gained
-    return f"{told}; change {gained.mean:+.3f} ({spread(gained, found.counted)})" if gained else told
+    return f"{told}; change {gained.mean:+.3f} ({spread(gained, found.counted, '+.3f')})" if gained else told

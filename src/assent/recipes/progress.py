@@ -79,7 +79,7 @@ class _Bar(Stage):
 class _Lines(Stage):
     def __init__(self, display: Display, name: str, total: int, unit: str, per: int) -> None:
         self._display, self._name, self._total, self._unit, self._per = display, name, total, unit, per
-        self._done, self._news = 0, ""
+        self._done, self._told, self._news = 0, -1, ""
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int = 1, news: str = "") -> None:
@@ -89,10 +89,11 @@ class _Lines(Stage):
             self._line()
 
     def finish(self) -> None:
-        self._line()
+        if self._told != self._done:
+            self._line()
 
     def _line(self) -> None:
-        self._last = time.monotonic()
+        self._last, self._told = time.monotonic(), self._done
         elapsed = max(1e-9, self._last - self._start)
         rate = self._done / elapsed
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""

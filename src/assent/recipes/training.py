@@ -234,7 +234,7 @@ class HeldOutPairs:
             probability=[pair.probability for pair in self._pairs],
             chosen_length=[sum(pair.chosen.written_by_assistant) for pair in self._pairs],
             rejected_length=[sum(pair.rejected.written_by_assistant) for pair in self._pairs],
-            groups=list(range(len(self._pairs))),
+            groups=[pair.group for pair in self._pairs],
         )
 
 

@@ -32,10 +32,9 @@ def prompt_hashes(examples: Sequence[Any]) -> Hashes:
 
 
 def held_out_of(held: Sequence[Any], trained: Hashes | None) -> HeldOut:
-    """How many of the held-out examples have a prompt that is among the trained ones."""
-    if trained is None:
-        return HeldOut(count=len(held), seen=None)
-    return HeldOut(count=len(held), seen=int(np.isin(prompt_hashes(held), trained).sum()))
+    """How many of the different held-out prompts are among the trained ones."""
+    hashes = np.unique(prompt_hashes(held))
+    return HeldOut(count=len(hashes), seen=None if trained is None else int(np.isin(hashes, trained).sum()))
 
 
 def remember_prompts(run: Path, examples: Sequence[Any]) -> Hashes:
@@ -65,7 +64,7 @@ def warning(held: HeldOut) -> str:
     if not held.seen:
         return ""
     return (
-        f"warning: {held.seen} of {held.count} held-out examples have a prompt that the model is trained on; "
+        f"warning: {held.seen} of {held.count} held-out prompts are among those that the model is trained on; "
         "the held-out figures flatter it"
     )
 
