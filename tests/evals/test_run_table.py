@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 from assent.evals.glossary import TERMS, glossary, meaning
 from assent.evals.run_table import run_rows
 
@@ -23,6 +26,12 @@ def test_a_page_explains_its_own_words_and_no_others(evidence_by_name):
     assert {"AUC", "ECE", "Brier score", "Log loss", "Margin"} <= reward and "Gold judge" not in reward
     demo = {term.word for term in glossary(evidence_by_name["demo"])}
     assert {"Gold judge", "Proxy", "Reference", "KL, nats", "Gap closed", "Clip fraction"} <= demo
+
+
+def test_the_page_about_the_report_has_the_same_words():
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    table = page.split("| word | meaning |", 1)[1]
+    assert re.findall(r"^\| ([^|]+) \| (.+) \|$", table, flags=re.MULTILINE) == [(t.word, t.meaning) for t in TERMS]
 
 
 def test_a_word_has_one_meaning():

@@ -68,7 +68,7 @@ TERMS = (
     Term(
         word="KL, nats",
         meaning="How far the policy's distribution is from the reference's: the mean of log(policy / reference) over "
-        "the policy's own completions, with the natural logarithm. At 1 nat a completion is on average 2.7 times as "
+        "the policy's own completions, with the natural logarithm. At 1 nat a typical completion is 2.7 times as "
         "likely under the policy as under the reference, at 5 nats 150 times.",
         used=_kl,
     ),
