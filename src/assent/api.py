@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.loop import Watch
+from assent.algorithms.loop import Task, Watch
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
@@ -207,13 +207,13 @@ def evaluate(
 
 
 def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
-    with _watching(name, prepared.task.total, on_step) as watch:
+    with _watching(name, prepared.task, on_step) as watch:
         prepared.run(watch)
 
 
 @contextmanager
-def _watching(name: str, total: int, on_step: OnStep | None) -> Iterator[Watch]:
-    with Display().stage(name, total) as stage:
+def _watching(name: str, task: Task, on_step: OnStep | None) -> Iterator[Watch]:
+    with Display().stage(name, task.total, unit=task.unit, per=task.ticks_per_unit) as stage:
 
         def on_tick(done: int, of: int, row: Metrics | None) -> None:
             stage.on_tick(done, of, row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -287,7 +288,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors people can mend are one line on stderr, never a traceback."""
-    parsed = build_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = build_parser().parse_args(given)
+    parsed.typed = shlex.join(["assent", *given])
     action = getattr(parsed, "action", None)
     try:
         _enter(COMMANDS[f"{parsed.command} {action}" if action else parsed.command], parsed)
@@ -311,7 +314,7 @@ def _enter(command: Command, parsed: argparse.Namespace) -> None:
         request = _imported("assent.recipes.request").Request(parsed)
         getattr(_imported(module), function)(request, _imported("assent.recipes.progress").Display())
     else:
-        keywords = {name: value for name, value in vars(parsed).items() if name not in ("command", "action")}
+        keywords = {name: value for name, value in vars(parsed).items() if name not in ("command", "action", "typed")}
         getattr(_imported(module), function)(**keywords)
 
 

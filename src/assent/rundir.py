@@ -28,13 +28,22 @@ _COMPARED = ("data", "parents")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Where a run stands: `state` is running, finished, interrupted or failed; `updated` is a time in UTC."""
+    """Where a run stands: `state` is running, finished, interrupted or failed; `updated` is a time in UTC.
+
+    `step` of `total` counts in `unit`: steps, or iterations of PPO.
+    """
 
     kind: str
     state: str
     step: int
     total: int
     updated: str
+    unit: str = "steps"
+
+    @property
+    def done(self) -> str:
+        """How far it is, for people: "3 of 100 iterations"."""
+        return f"{self.step} of {self.total} {self.unit}"
 
 
 class RunDir:
@@ -60,9 +69,10 @@ class RunDir:
         settings: Mapping[str, Any],
         lineage: Mapping[str, Any],
         total: int = 0,
+        unit: str = "steps",
         overwrite: bool = False,
     ) -> Self:
-        """Begin a run of `kind` ("sft", "ppo", ...) with `total` steps in a folder that is new or empty.
+        """Begin a run of `kind` ("sft", "ppo", ...) with `total` steps (`unit`) in a folder that is new or empty.
 
         `overwrite` removes a run that is there, never a folder that is not a run. Raises RunError.
         """
@@ -71,7 +81,7 @@ class RunDir:
         lock = _lock(path)
         try:
             _make_room(path, overwrite=overwrite)
-            status = _status(kind=kind, state="running", step=0, total=total)
+            status = _status(kind=kind, state="running", step=0, total=total, unit=unit)
             write_atomic(path / _STATUS, _json(asdict(status)))
             write_atomic(path / _LINEAGE, _json(lineage))
             write_atomic(path / _CONFIG, _json(settings))
@@ -112,7 +122,9 @@ class RunDir:
         """The folder for a CheckpointStore."""
         return self.path / "checkpoints"
 
-    def set_status(self, state: str, *, step: int | None = None, total: int | None = None) -> None:
+    def set_status(
+        self, state: str, *, step: int | None = None, total: int | None = None, unit: str | None = None
+    ) -> None:
         """Change the status. Cheap while only the step changes; on the disk before it returns when the state does."""
         changed = state != self.status.state
         self.status = _status(
@@ -120,6 +132,7 @@ class RunDir:
             state=state,
             step=self.status.step if step is None else step,
             total=self.status.total if total is None else total,
+            unit=self.status.unit if unit is None else unit,
         )
         write_atomic(self.path / _STATUS, _json(asdict(self.status)), durable=changed)
 
@@ -225,7 +238,7 @@ def _refuse_no_run(path: Path) -> Status:
         raise RunError("there is no run to resume", where=str(path), now=now)
     before = read_status(path)
     if before.state == "finished":
-        what = f"the run of {before.kind} is finished ({before.step} of {before.total} steps)"
+        what = f"the run of {before.kind} is finished ({before.done})"
         now = "There is nothing left to train; give another --out for a new run."
         raise RunError(what, where=str(path), now=now)
     return before
@@ -243,7 +256,7 @@ def _refuse_taken(path: Path, *, overwrite: bool) -> bool:
         status = read_status(path)
         finished = status.state == "finished"
         what = f"holds {'a finished' if finished else 'an unfinished'} run of {status.kind}"
-        what += f" ({status.step} of {status.total} steps)"
+        what += f" ({status.done})"
         ways = "Give another --out, or --overwrite to replace it."
         raise RunError(what, where=str(path), now=ways if finished else f"Give --resume to continue it. {ways}")
     return True
@@ -306,9 +319,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _status(*, kind: str, state: str, step: int, total: int) -> Status:
+def _status(*, kind: str, state: str, step: int, total: int, unit: str) -> Status:
     updated = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
-    return Status(kind=kind, state=state, step=step, total=total, updated=updated)
+    return Status(kind=kind, state=state, step=step, total=total, updated=updated, unit=unit)
 
 
 def _json(document: Mapping[str, Any]) -> str:

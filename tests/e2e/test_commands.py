@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import peft
@@ -57,12 +58,21 @@ def test_ppo_trains_against_a_reward_model_and_measures_before_and_after(home: P
         "ppo", "--model", home / "sft", "--reward", home / "reward", "--data", data / "prompts.jsonl",
         "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "ppo", *SMALL_PPO,
     )  # fmt: skip
-    assert "reward of before" in ran.err and "reward of after" in ran.err
+    assert re.search(
+        r"held-out reward: \S+ before, \S+ after, raw score; change \S+ \(\S+ to \S+, n = 8 prompts\)", ran.err
+    )
     rows = [json.loads(line) for line in (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [1, 2]
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6), "the policy starts as its own reference"
-    assert set(report_of(tmp_path / "ppo")["reward"]) == {"before", "after"}
-    assert (tmp_path / "ppo" / "samples.jsonl").read_text().count("\n") == 4
+    report = report_of(tmp_path / "ppo")
+    (measured,) = report["measured"]
+    assert set(measured["values"]) == {"before", "after"} and measured["judge"].startswith("reward model reward (")
+    assert [set(one["answers"]) for one in report["samples"]] == [{"before", "after"}] * 8 + [{"ppo"}] * 8
+    assert {one["kind"] for one in report["samples"][8:]} == {"rollout of iteration 1", "rollout of iteration 2"}
+    status = json.loads((tmp_path / "ppo" / "status.json").read_text())
+    assert (status["step"], status["total"], status["unit"]) == (2, 2, "iterations")
+    assert "PPO: 2/2 iterations" in ran.err
+    assert f"next: assent eval --model {tmp_path}/ppo --against {home}/sft --reward {home}/reward" in ran.err
 
 
 def test_ppo_takes_a_python_function_as_reward_and_remembers_which(home: Path, tmp_path: Path) -> None:
@@ -90,8 +100,14 @@ def test_before_after_and_eval_are_of_one_scale(home: Path, tmp_path: Path) -> N
         "--data", data / "held-out.jsonl", "--out", tmp_path / "eval", "--set", "max_tokens=4",
     )  # fmt: skip
     run, later = report_of(tmp_path / "ppo"), report_of(tmp_path / "eval")
-    assert list(later["reward"].values()) == [run["reward"]["after"], run["reward"]["before"]]
+    (before, after), (other, mine) = (list(values_of(one)["reward"].values()) for one in (run, later))
+    assert (other, mine) == (before, after)
     assert "PPO maximises (reward - " in run["notes"][0]
+
+
+def values_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a report measured on held-out prompts: the values by model, by the name of the quantity."""
+    return {one["name"]: one["values"] for one in report["measured"] if one["counted"] == "prompts"}
 
 
 def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Path, tmp_path: Path) -> None:
@@ -111,17 +127,17 @@ def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Pa
     assert [one["role"] for one in lineage["parents"]] == ["policy", "reward"]
     assert [one["name"] for one in lineage["data"] if one["role"] == "reward"] == ["rules.py:right"]
     report = report_of(tmp_path / "ppo")
-    assert set(report["reward_parts"]) == {"right", "reward"} and "  right: " in ran.err
+    found = values_of(report)
+    assert set(found) == {"reward", "reward right", "reward reward"} and "  right: " in ran.err
     page = (tmp_path / "ppo" / "report.html").read_text()
-    assert "Reward: right" in page and "KL penalty against reward" in page
+    assert "Reward: right" in page and "Penalty against reward" in page
     worked(
         "eval", "--model", tmp_path / "ppo", *rewards, "--data", data, "--out", tmp_path / "eval",
         "--set", "max_tokens=4", "--set", "reward_weights=[2, 0.5]",
     )  # fmt: skip
-    later = report_of(tmp_path / "eval")
-    assert list(later["reward"].values()) == [report["reward"]["after"]]
-    for name, means in report["reward_parts"].items():
-        assert list(later["reward_parts"][name].values()) == [means["after"]]
+    later = values_of(report_of(tmp_path / "eval"))
+    for name, (_, after) in ((name, one.values()) for name, one in found.items()):
+        assert list(later[name].values()) == [after]
 
 
 @pytest.mark.parametrize(
@@ -246,14 +262,71 @@ def test_chat_answers_every_line_and_forgets_on_demand(home: Path, monkeypatch: 
 
 
 def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path: Path) -> None:
-    worked(
+    ran = worked(
         "eval", "--model", home / "sft", "--against", home / "base", "--reward", home / "reward",
         "--data", home / "world" / "held-out.jsonl", "--out", tmp_path / "eval", "--set", "max_tokens=4",
     )  # fmt: skip
-    assert set(report_of(tmp_path / "eval")["reward"]) == {"policy", "against"}
+    assert f"reward of {home}/sft: " in ran.err and f"{home}/sft wins " in ran.err and "policy" not in ran.err
+    report = report_of(tmp_path / "eval")
+    assert list(report["measured"][0]["values"]) == ["base", "sft"]
+    assert (report["win_rates"][0]["arm"], report["win_rates"][0]["against"]) == ("sft", "base")
+    assert report["win_rates"][0]["judge"].startswith("reward model reward (")
+    page = (tmp_path / "eval" / "report.html").read_text()
+    assert re.search(r"<h1>SFT wins \d+\u00a0% against Base</h1>", page)
     worked("report", home / "sft", home / "reward", tmp_path / "eval", "--out", tmp_path / "all")
-    joined = report_of(tmp_path / "all")
-    assert set(joined["settings"]) == {"sft", "reward", "eval"} and set(joined["curves"]) == {"sft", "reward"}
+    assert list(report_of(tmp_path / "all")["parts"]) == ["sft", "reward", "eval"]
+    ran = worked("report", home, "--out", tmp_path / "whole")
+    assert list(report_of(tmp_path / "whole")["parts"]) == ["base", "sft", "reward"], "in the order of their start"
+    assert "3 runs: base, sft, reward" in ran.err
+
+
+def test_sft_measures_its_held_out_loss_before_and_after_and_draws_it(home: Path, tmp_path: Path) -> None:
+    data = home / "world"
+    ran = worked(
+        "sft", "--model", home / "base", "--data", data / "demonstrations.jsonl",
+        "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "sft",
+    )  # fmt: skip
+    *_, result, done, report, then = ran.err.splitlines()
+    assert re.fullmatch(
+        r"held-out loss: \S+ before, \S+ after, nats per token; change \S+ \(\S+ to \S+, n = 8 conversations\)", result
+    )
+    assert re.fullmatch(rf"done in \d+ s, [\d,]+ MiB at most; model: {tmp_path}/sft/model", done)
+    assert (report, then) == (
+        f"report: {tmp_path}/sft/report.html",
+        f"next: assent chat --model {tmp_path}/sft",
+    )
+    found = report_of(tmp_path / "sft")
+    (measured,) = found["measured"]
+    before, after = measured["values"]["before"]["mean"], measured["values"]["after"]["mean"]
+    drawn = [row["eval_loss"] for row in found["curves"]["sft"] if "eval_loss" in row]
+    assert drawn == [before, pytest.approx(after, rel=1e-5)]
+    assert found["held_out"] == {"count": 8, "seen": 0} and found["command"].startswith("assent sft --model ")
+    assert f"<h1>Held-out loss from {before:.2f} to {after:.2f}</h1>" in (tmp_path / "sft" / "report.html").read_text()
+
+
+def test_what_a_model_was_trained_on_is_not_called_held_out(home: Path, tmp_path: Path) -> None:
+    trained, fresh = home / "world" / "preferences.jsonl", home / "world" / "held-out.jsonl"
+    ran = worked("eval", "--model", home / "reward", "--data", trained, "--out", tmp_path / "trained")
+    assert "warning: 16 of 16 held-out prompts are among those that the model is trained on" in ran.err
+    assert "16 of the 16 held-out prompts" in (tmp_path / "trained" / "report.html").read_text()
+    ran = worked("eval", "--model", home / "reward", "--data", fresh, "--out", tmp_path / "fresh")
+    assert "warning" not in ran.err
+    assert "that share no prompt with its training data" in (tmp_path / "fresh" / "report.html").read_text()
+
+
+def test_a_model_is_not_compared_with_itself(home: Path, tmp_path: Path) -> None:
+    ran = assent(
+        "eval",
+        "--model",
+        home / "sft",
+        "--against",
+        home / "sft" / "model",
+        "--data",
+        "world",
+        "--out",
+        tmp_path / "eval",
+    )
+    assert ran.code == 2 and "the model under evaluation itself" in ran.err
 
 
 def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None:
@@ -261,8 +334,8 @@ def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None
         "eval", "--model", home / "sft", "--against", home / "base", "--data", "world", "--out", tmp_path / "eval",
         "--set", "limit=18", "--set", "max_tokens=4",
     )  # fmt: skip
-    assert "gold score of policy" in ran.err
-    assert set(report_of(tmp_path / "eval")["gold"]) >= {"policy", "against"}
+    assert f"gold score of {home}/sft: " in ran.err and "n = 18 prompts" in ran.err
+    assert list(report_of(tmp_path / "eval")["gold"]) == ["base", "sft"]
 
 
 PIPELINE = """

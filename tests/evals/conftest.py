@@ -1,11 +1,12 @@
 """Synthetic evidence: invented numbers in the shape of real runs, for the tests of the report only."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
-from assent.evals.evidence import Evidence, Sample, SeedResult, over_optimisation
+from assent.evals.evidence import Evidence, HeldOut, Measurement, Sample, SeedResult, over_optimisation
 from assent.evals.gold import ArmScores as Scores
 from assent.evals.gold import AxisIntervals, gap_closed, gold_by_kind, gold_means
 from assent.evals.intervals import Interval
@@ -160,13 +161,15 @@ def samples() -> tuple[Sample, ...]:
     )
 
 
+DATA = {"role": "train", "name": "rankings.jsonl", "sha256": "9f2c" * 16, "rows": 1600}
 SETTINGS = {
     "model": {"path": "assent/base", "adapters": False},
     "ppo": {"steps": 60, "learning_rate": 1e-4, "kl_weight": 0.05, "clip": 0.2, "epochs": 2, "batch": 64},
     "reward": {"epochs": 2, "learning_rate": 3e-4},
 }
 LINEAGE = {
-    "data": [{"name": "rankings.jsonl", "sha256": "9f2c" * 16, "rows": 1600}],
+    "kind": "demo",
+    "data": [DATA],
     "parents": [{"name": "base", "sha256": "01ab" * 16}],
     "versions": {"assent": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.0.0", "python": "3.11.7"},
     "device": "cpu",
@@ -230,6 +233,18 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
     )
 
 
+def rewarded(*, gained: Interval | None = None, judge: str = "reward model reward (9f2c01ab)", **values: Interval):
+    return Measurement(
+        name="reward",
+        unit="raw score",
+        judge=judge,
+        items="held-out.jsonl (01ab9f2c), temperature 1, at most 32 tokens, seed 0",
+        counted="prompts",
+        values=values,
+        gained=gained,
+    )
+
+
 def build_real_data() -> Evidence:
     demo = build_demo()
     return Evidence(
@@ -239,11 +254,13 @@ def build_real_data() -> Evidence:
         peak_rss_mib=2711.0,
         command="assent run settings.toml",
         stage_s={"sft": 610.0, "reward": 420.0, "ppo": 1580.0},
-        reward={
-            "sft": Interval(mean=-0.04, low=-0.11, high=0.03),
-            "dpo": Interval(mean=0.61, low=0.53, high=0.69),
-            "ppo": Interval(mean=1.12, low=1.02, high=1.22),
-        },
+        measured=(
+            rewarded(
+                sft=Interval(mean=-0.04, low=-0.11, high=0.03, n=200),
+                dpo=Interval(mean=0.61, low=0.53, high=0.69, n=200),
+                ppo=Interval(mean=1.12, low=1.02, high=1.22, n=200),
+            ),
+        ),
         win_rates=(
             win_rate(
                 np.random.default_rng(0).normal(0.6, 1, 200),
@@ -270,8 +287,89 @@ def build_real_data() -> Evidence:
 
 
 def build_sft_only() -> Evidence:
-    curves = {"sft": falling(80, start=5.6, end=2.7, eval_loss=(5.4, 2.9))}
-    return Evidence(title="SFT on Alpaca rows", seeds=(3,), wall_s=412.0, peak_rss_mib=1402.0, curves=curves)
+    return Evidence(
+        title="SFT on Alpaca rows",
+        seeds=(3,),
+        wall_s=412.0,
+        peak_rss_mib=1402.0,
+        curves={"sft": falling(80, start=5.6, end=2.7, eval_loss=(5.4, 2.9))},
+        measured=(
+            Measurement(
+                name="loss",
+                unit="nats per token",
+                items="held-out.jsonl (77aa0000)",
+                counted="conversations",
+                values={
+                    "before": Interval(mean=5.4, low=5.31, high=5.49, n=120),
+                    "after": Interval(mean=2.91, low=2.84, high=2.98, n=120),
+                },
+                gained=Interval(mean=-2.49, low=-2.54, high=-2.44, n=120),
+                lower_is_better=True,
+            ),
+        ),
+        held_out=HeldOut(count=120, seen=0),
+        lineage={"kind": "sft", "parents": [{"role": "policy", "name": "base"}], "data": [DATA]},
+    )
+
+
+def build_ppo_only() -> Evidence:
+    """A PPO run on people's data: before and after on held-out prompts, some of which it was trained on."""
+    before, after = Interval(mean=0.21, low=0.12, high=0.3, n=64), Interval(mean=0.93, low=0.84, high=1.02, n=64)
+    return Evidence(
+        title="PPO against a reward",
+        seeds=(0,),
+        wall_s=1580.0,
+        peak_rss_mib=2711.0,
+        measured=(rewarded(before=before, after=after, gained=Interval(mean=0.72, low=0.6, high=0.84, n=64)),),
+        held_out=HeldOut(count=64, seen=5),
+        curves={"ppo": ppo_rows(60, hacked=False, gold=False)},
+        reward_unit="raw score of reward model reward",
+        samples=tuple(
+            Sample(
+                prompt=row.split(" | ")[1],
+                kind="held out",
+                answers={"before": row.split(" | ")[3], "after": row.split(" | ")[4]},
+                reward={"before": 0.2, "after": 1.1},
+            )
+            for row in SAID
+        ),
+        lineage={
+            "kind": "ppo",
+            "parents": [{"role": "policy", "name": "sft"}, {"role": "reward", "name": "reward"}],
+            "data": [DATA],
+        },
+    )
+
+
+def build_several_runs() -> Evidence:
+    """A page of several runs, two of one kind, and an evaluation on the scale of one of them."""
+    ppo = build_ppo_only()
+    other = rewarded(judge="short.py:score (00ff00ff)", before=Interval(mean=-40, low=-44, high=-36, n=64))
+    evaluated = Evidence(
+        title="Evaluation",
+        seeds=(0,),
+        wall_s=20.0,
+        peak_rss_mib=800.0,
+        measured=(
+            rewarded(
+                ppo=Interval(mean=0.93, low=0.84, high=1.02, n=64), sft=Interval(mean=0.21, low=0.12, high=0.3, n=64)
+            ),
+        ),
+        lineage={"kind": "eval", "parents": [{"role": "policy", "name": "ppo"}], "data": [DATA]},
+    )
+    return Evidence(
+        title="Five runs",
+        seeds=(0,),
+        wall_s=3000.0,
+        peak_rss_mib=2711.0,
+        parts={
+            "sft": build_sft_only(),
+            "reward": build_reward_only(),
+            "ppo": ppo,
+            "ppo-short": dataclasses.replace(ppo, measured=(other,), held_out=None),
+            "eval": evaluated,
+        },
+    )
 
 
 def build_reward_only() -> Evidence:
@@ -279,6 +377,8 @@ def build_reward_only() -> Evidence:
     labels = rng.integers(0, 2, 900)
     return Evidence(
         title="Hate or not, as a reward",
+        lineage={"kind": "reward", "parents": [{"role": "policy", "name": "sft"}], "data": [DATA]},
+        held_out=HeldOut(count=300, seen=None),
         seeds=(0,),
         wall_s=95.0,
         peak_rss_mib=900.0,
@@ -294,7 +394,10 @@ BUILDERS = {
     "real_data": build_real_data,
     "sft_only": build_sft_only,
     "reward_only": build_reward_only,
+    "ppo_only": build_ppo_only,
+    "several_runs": build_several_runs,
 }
+NAMES = tuple(BUILDERS)
 
 
 @pytest.fixture(scope="session")

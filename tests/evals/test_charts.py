@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 import math
@@ -22,8 +23,9 @@ from assent.evals.axes import (
     wandered,
 )
 from assent.evals.charts import Series, line_chart
+from assent.evals.curves import ppo_charts, stage_charts
 from assent.evals.evidence import Evidence
-from assent.evals.panels import gold_charts, over_optimisation_charts, ppo_charts
+from assent.evals.panels import gold_charts, kind_chart, measured_charts, over_optimisation_charts, time_chart
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -134,3 +136,45 @@ def test_the_peak_is_marked_on_the_gamed_curve_only(evidence_by_name):
     proxy_step, proxy_kl, gold_step, gold_kl = over_optimisation_charts(evidence_by_name["demo"])
     assert [mark.colour for mark in gold_step.marks] == [mark.colour for mark in gold_kl.marks] == ["no_kl"]
     assert proxy_step.marks == proxy_kl.marks == ()
+
+
+def test_only_values_on_one_scale_share_an_axis(evidence_by_name):
+    """Same reward model, file and sampling: one chart. Another reward is another chart, and each caption says which."""
+    charts = measured_charts(evidence_by_name["several_runs"])
+    rows = [[row.name for row in chart.rows] for chart in charts]
+    assert rows == [
+        ["sft: before", "sft: after"],
+        ["ppo: before", "ppo: after", "eval: ppo", "eval: sft"],
+        ["ppo-short: before"],
+    ]
+    assert charts[1].caption.startswith("raw score, the reward model reward (9f2c01ab); held-out.jsonl (01ab9f2c)")
+    assert charts[2].caption.startswith("raw score, short.py:score (00ff00ff)")
+    assert all("n\u00a0=\u00a0" in chart.caption for chart in charts)
+
+
+def test_every_kind_of_prompt_has_a_track_for_each_model_with_n_and_meaning(evidence_by_name):
+    chart = kind_chart(evidence_by_name["demo"])
+    assert chart is not None and {len(row.dots) for row in chart.rows} == {4}
+    two_step = next(row for row in chart.rows if row.name == "two step")
+    assert two_step.note == "needs two facts, one after the other; n\u00a0=\u00a040 prompts"
+    assert [dot.name for dot in two_step.dots] == ["Base", "SFT", "DPO", "PPO"]
+
+
+def test_stages_that_ran_side_by_side_are_marked(evidence_by_name):
+    demo = dataclasses.replace(evidence_by_name["demo"], beside=("dpo",))
+    chart = time_chart(demo)
+    assert chart is not None and [row.name for row in chart.rows if row.detail] == ["DPO"]
+    assert "more than the wall time" in chart.caption
+
+
+def test_held_out_lines_stand_beside_the_noise_of_training(evidence_by_name):
+    (loss,) = stage_charts(evidence_by_name["sft_only"])["SFT"]
+    assert [line.name for line in loss.lines] == ["held-out", "training"]
+
+
+def test_several_rewards_have_a_curve_each(evidence_by_name):
+    rows = tuple({**row, "reward/short": 0.1 * i} for i, row in enumerate(evidence_by_name["demo"].curves["ppo"]))
+    evidence = dataclasses.replace(evidence_by_name["demo"], curves={"ppo": rows}, reward_unit="raw score of rm")
+    charts = {chart.title: chart for chart in ppo_charts(evidence, main=True)}
+    assert "Reward: short" in charts
+    assert charts["Reward"].caption.endswith("in raw score of rm.")

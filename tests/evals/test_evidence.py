@@ -7,7 +7,7 @@ import pytest
 from assent.errors import DataError
 from assent.evals.evidence import Evidence, from_json, to_json
 
-NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only"]
+NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only", "ppo_only", "several_runs"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -20,8 +20,8 @@ def test_the_json_of_the_demo_has_the_promised_keys(evidence_by_name):
     report = json.loads(to_json(evidence_by_name["demo"]))
     for arm in ("base", "sft", "dpo", "ppo", "ceiling"):
         for axis in ("overall", "helpful", "honest", "harmless"):
-            assert set(report["gold"][arm][axis]) == {"mean", "low", "high"}
-    assert set(report["gap_closed"]["ppo"]) == {"mean", "low", "high"}
+            assert set(report["gold"][arm][axis]) == {"mean", "low", "high", "n"}
+    assert set(report["gap_closed"]["ppo"]) == {"mean", "low", "high", "n"}
     for name in ("accuracy", "best_possible", "ece"):
         assert isinstance(report["reward_model"][name], float)
     for curve in ("ppo", "no_kl"):

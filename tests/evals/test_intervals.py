@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 
 def test_one_group_has_no_spread_to_know():
     assert bootstrap_mean([0.2, 0.4], seed=0, groups=["a", "a"]) == Interval(
-        mean=0.30000000000000004, low=0.30000000000000004, high=0.30000000000000004
+        mean=0.30000000000000004, low=0.30000000000000004, high=0.30000000000000004, n=1
     )
 
 

@@ -9,7 +9,7 @@ from assent.evals.report import write_report
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only"]
+NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only", "ppo_only", "several_runs"]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 EMPTY_CHARTS = """[...document.querySelectorAll('.chart')].filter(chart => {
   const drawn = [...chart.querySelectorAll('polyline.line, circle.dot')];

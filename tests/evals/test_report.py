@@ -9,12 +9,14 @@ from assent.errors import DataError, RunError
 from assent.evals.evidence import Evidence, Sample, from_json
 from assent.evals.report import render, visible, write_report
 
-NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only"]
+NAMES = ["demo", "three_seeds", "real_data", "sft_only", "reward_only", "ppo_only", "several_runs"]
+ALWAYS = {"training", "terms", "run"}
 SECTIONS = {
-    "demo": {"before-after", "over-optimisation", "kinds", "win-rates", "samples", "reward-model", "training", "run"},
-    "real_data": {"before-after", "win-rates", "samples", "reward-model", "training", "run"},
-    "sft_only": {"training", "run"},
-    "reward_only": {"reward-model", "training", "run"},
+    "demo": {"before-after", "over-optimisation", "kinds", "win-rates", "samples", "reward-model", *ALWAYS},
+    "real_data": {"held-out", "win-rates", "samples", "reward-model", *ALWAYS},
+    "sft_only": {"held-out", *ALWAYS},
+    "reward_only": {"reward-model", *ALWAYS},
+    "ppo_only": {"held-out", "samples", *ALWAYS},
 }
 
 

@@ -53,6 +53,43 @@ def test_log_loss_is_the_reward_model_loss_of_the_worked_pair():
     assert quality.brier == pytest.approx((1 - 1 / (1 + math.exp(-0.6))) ** 2)
 
 
+def test_brier_on_soft_labels_is_what_plain_labels_drawn_from_them_give_on_average():
+    """E (q - y)^2 over y ~ Bernoulli(p), so figures on a preference compare with figures on people's labels."""
+    rng = np.random.default_rng(5)
+    gap, share = rng.normal(0, 1.5, 40), rng.random(40)
+    soft = reward_quality(ScoredPairs(chosen=gap, rejected=np.zeros(40), probability=share), seed=0)
+    drawn = []
+    for _ in range(3000):
+        label = (rng.random(40) < share).astype(float)
+        drawn.append(reward_of_labels(gap, label))
+    mean = np.mean(drawn, axis=0)
+    assert (soft.accuracy, soft.brier, soft.log_loss) == pytest.approx(tuple(mean), abs=0.01)
+    q = 1 / (1 + np.exp(-gap))
+    assert soft.squared_error == pytest.approx(np.mean((q - share) ** 2))
+    assert soft.brier == pytest.approx(soft.squared_error + np.mean(share * (1 - share)))
+    assert soft.soft == 40
+
+
+def reward_of_labels(gap: np.ndarray, label: np.ndarray) -> tuple[float, float, float]:
+    """Accuracy, Brier score and log loss on plain labels, written out."""
+    q = 1 / (1 + np.exp(-gap))
+    return (
+        float(np.mean((gap > 0) == (label == 1))),
+        float(np.mean((q - label) ** 2)),
+        float(np.mean(-np.log(np.where(label == 1, q, 1 - q)))),
+    )
+
+
+def test_pairs_and_labels_have_one_brier_score():
+    """A pair is a label on the difference of its rewards: both measures are the same function of it."""
+    logits, labels = np.array([2.0, -1.0, 0.5, -3.0]), np.array([1.0, 1.0, 0.0, 0.0])
+    pairs = ScoredPairs(chosen=np.where(labels == 1, logits, -logits), rejected=np.zeros(4))
+    quality = reward_quality(pairs, seed=0)
+    assert quality.brier == pytest.approx(classifier_quality(logits, labels).brier)
+    assert (quality.soft, quality.squared_error) == (0, None)
+    assert quality.accuracy_interval.n == 4 and classifier_quality(logits, labels).auc.n == 4
+
+
 @given(
     st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5), st.floats(0, 1)), min_size=2, max_size=30),
     st.randoms(use_true_random=False),

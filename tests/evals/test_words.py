@@ -1,8 +1,11 @@
 import dataclasses
 
 from assent.evals.evidence import Evidence
+from assent.evals.headline import duration, headline
+from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import Evaluation, verdict
-from assent.evals.words import checks, duration, findings, headline, over_optimisation_sentences, verdict_sentence
+from assent.evals.win_rate import WinRate
+from assent.evals.words import checks, findings, of_samples, provenance, verdict_sentence, verdicts, warnings
 
 
 def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):
@@ -15,6 +18,7 @@ def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):
 
 def test_the_demo_says_how_much_of_the_gap_was_closed(evidence_by_name):
     deck = headline(evidence_by_name["demo"]).deck.replace("\u00a0", " ")
+    assert "to 0.89 (PPO; 95 % interval 0.88 to 0.90, n = 320)" in deck
     assert "PPO closes 65 % of the distance that SFT left open; DPO, from the same pairs, 41 %." in deck
 
 
@@ -40,10 +44,10 @@ def test_a_run_that_made_things_worse_is_not_called_a_rise(evidence_by_name):
 
 
 def test_verdicts_are_told_with_their_numbers(evidence_by_name):
-    over = evidence_by_name["demo"].over_optimisation
-    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in over_optimisation_sentences(over))
+    demo = evidence_by_name["demo"]
+    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in verdicts(demo))
     assert kept.startswith("With the KL penalty, gold ends at 0.9") and "not gamed" in kept
-    assert "the reward is being gamed" in gamed and "over 200 held-out prompts" in gamed
+    assert "the reward is being gamed" in gamed and "On 200 held-out prompts" in gamed
     assert same_reward.startswith("At the reward at which PPO ends")
     falling = [
         Evaluation(step=i, kl=0.1 * i, proxy_P=(1 - 0.1 * i,) * 9, gold_P=(0.9 - 0.05 * i,) * 9) for i in range(12)
@@ -57,3 +61,53 @@ def test_a_run_without_measurements_still_has_a_headline():
 
 def test_durations_are_written_for_people():
     assert [duration(s) for s in (9.6, 327.4, 7260)] == ["10 s", "5 min 27 s", "2 h 1 min"]
+
+
+def test_a_held_out_change_is_told_with_its_interval_and_whether_it_is_clear(evidence_by_name):
+    sft = evidence_by_name["sft_only"]
+    deck = headline(sft).deck.replace("\u00a0", " ")
+    assert deck == (
+        "Nats per token. The change, item by item: \u22122.49 (95 % interval \u22122.54 to \u22122.44, "
+        "n = 120 conversations that share no prompt with its training data)."
+    )
+    (found,) = sft.measured
+    unclear = dataclasses.replace(found, gained=Interval(mean=-0.01, low=-0.05, high=0.03, n=120))
+    assert "No clear change" in headline(dataclasses.replace(sft, measured=(unclear,))).deck
+
+
+def test_training_noise_is_no_headline(evidence_by_name):
+    """Without held-out numbers: means over tenths that say so, and no comparison where a tenth is a single batch."""
+    sft = dataclasses.replace(evidence_by_name["sft_only"], measured=())
+    told = headline(sft)
+    losses = [row["loss"] for row in sft.curves["sft"]]
+    first, last = sum(losses[:8]) / 8, sum(losses[-8:]) / 8
+    assert told.title == f"Training loss from {first:.2f} to {last:.2f}"
+    assert "means of the first and the last 8 of 80 steps" in told.deck and "--eval-data" in told.deck
+    short = dataclasses.replace(sft, curves={"sft": sft.curves["sft"][:12]})
+    assert headline(short).title == f"Training loss {sum(losses[:12]) / 12:.2f}"
+    assert "too few to compare beginning and end" in headline(short).deck
+
+
+def test_models_under_evaluation_have_their_names():
+    rate = Interval(mean=0.74, low=0.68, high=0.79, n=200)
+    win = WinRate(arm="gentle", against="sft", judge="reward model rm (01ab)", rate=rate, wins=140, ties=16, losses=44)
+    told = headline(Evidence(title="Evaluation", seeds=(0,), wall_s=1.0, peak_rss_mib=1.0, win_rates=(win,)))
+    assert told.title.replace("\u00a0", " ") == "gentle wins 74 % against SFT"
+    assert "Of 200 held-out prompts, judged by the reward model rm (01ab)" in told.deck
+
+
+def test_the_page_says_what_is_known_of_held_out_data(evidence_by_name):
+    assert provenance(evidence_by_name["sft_only"]) == "None of the 120 held-out prompts is in the training data."
+    assert warnings(evidence_by_name["sft_only"]) == []
+    seen = evidence_by_name["ppo_only"]
+    assert warnings(seen)[0].startswith("5 of the 64 held-out prompts are among those that the model was trained on.")
+    unknown = evidence_by_name["reward_only"]
+    assert "not known" in provenance(unknown)
+    assert "of the file given as held-out" in headline(unknown).deck and "never saw" not in headline(unknown).deck
+
+
+def test_samples_say_which_scale_their_numbers_are_on(evidence_by_name):
+    told = of_samples(evidence_by_name["ppo_only"])
+    assert told == (
+        "The same held-out prompts, answered by each model. The number is the reward, raw score of reward model reward."
+    )

@@ -8,7 +8,7 @@ The reference is the policy before the first step, and its log-probabilities are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -37,11 +37,12 @@ class DPOSettings(TrainSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPair:
-    """Tokens of both completions after their prompt, and P(chosen is better)."""
+    """Tokens of both completions after their prompt, P(chosen is better), and the judgement the pair is part of."""
 
     chosen: Encoded
     rejected: Encoded
     probability: float
+    group: Hashable
 
     def __len__(self) -> int:
         return len(self.chosen) + len(self.rejected)
@@ -51,7 +52,12 @@ def encode_pairs(comparisons: Sequence[Comparison], template: ChatTemplate, *, m
     """Encode comparisons; a pair with an over-long side is left out."""
     flat = template.encode_completions([(c.prompt, side) for c in comparisons for side in (c.chosen, c.rejected)])
     pairs = [
-        EncodedPair(chosen=flat[2 * index], rejected=flat[2 * index + 1], probability=comparison.probability)
+        EncodedPair(
+            chosen=flat[2 * index],
+            rejected=flat[2 * index + 1],
+            probability=comparison.probability,
+            group=(comparison.group, comparison.prompt) if comparison.group else index,
+        )
         for index, comparison in enumerate(comparisons)
     ]
     longest = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
@@ -86,13 +92,26 @@ def _flat(run: Sequence[EncodedPair]) -> FlatBatch:
     return flatten([side.ids for side in sides], [side.written_by_assistant for side in sides])
 
 
-def dpo_task(
-    pairs: Sequence[EncodedPair], references: Sequence[Tensor], learner: Learner, *, settings: DPOSettings, seed: int
-) -> EpochTask:
-    """The training task; `references` come from `reference_logps` before the first step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferredPairs:
+    """Pairs with the reference's log-probabilities of their completions, from `reference_logps`."""
 
-    def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
-        pieces = []
+    pairs: Sequence[EncodedPair]
+    references: Sequence[Tensor]
+
+
+def dpo_task(
+    train: ReferredPairs,
+    learner: Learner,
+    *,
+    settings: DPOSettings,
+    seed: int,
+    held_out: ReferredPairs | None = None,
+) -> EpochTask:
+    """The training task; with `held_out`, rows carry `eval_loss`, `eval_accuracy` and `eval_margin`."""
+
+    def pieces_of(source: ReferredPairs, items: Sequence[int]) -> list[MicroBatch]:
+        pairs, references, pieces = source.pairs, source.references, []
         for part in token_budget_batches([len(pairs[item]) for item in items], settings.micro_batch_tokens):
             chosen = [items[place] for place in part]
             run = [pairs[item] for item in chosen]
@@ -104,7 +123,11 @@ def dpo_task(
             pieces.append(MicroBatch(batch=batch, need=Need(), loss=partial(loss, predicted=batch.predicted)))
         return pieces
 
-    return EpochTask(learner, prepare, count=len(pairs), settings=settings, seed=seed)
+    def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
+        return pieces_of(train, items)
+
+    unseen = partial(pieces_of, held_out, range(len(held_out.pairs))) if held_out is not None else None
+    return EpochTask(learner, prepare, count=len(train.pairs), settings=settings, seed=seed, held_out=unseen)
 
 
 def _loss(

@@ -67,7 +67,13 @@ Prepare = Callable[[Sequence[int], int], list[MicroBatch]]  # (items of the step
 
 
 class EpochTask:
-    """Ticks = optimiser steps over shuffled epochs of `count` items."""
+    """Ticks = optimiser steps over shuffled epochs of `count` items.
+
+    `held_out` gives the micro-batches of held-out items: after every `evaluate_every` steps and at the end their loss
+    and whatever else the loss counts stand in the row, as `eval_loss`, `eval_accuracy`, ...
+    """
+
+    unit, ticks_per_unit = "steps", 1
 
     def __init__(
         self,
@@ -77,12 +83,12 @@ class EpochTask:
         count: int,
         settings: TrainSettings,
         seed: int,
-        evaluate: Callable[[], Metrics] | None = None,
+        held_out: Callable[[], list[MicroBatch]] | None = None,
     ) -> None:
         if count < 1:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
         self._learner, self._prepare, self._count = learner, prepare, count
-        self._settings, self._seed, self._evaluate = settings, seed, evaluate
+        self._settings, self._seed, self._held_out = settings, seed, held_out
         self.suspects: list[Suspect] = []
         self._per_epoch = math.ceil(count / settings.batch_size)
         self.total = max(1, round(settings.epochs * self._per_epoch))
@@ -106,8 +112,8 @@ class EpochTask:
         row = update(self._learner, self._prepare(self.items(index), index), rate, self.suspects)
         row["epoch"] = (index + 1) / self._per_epoch
         every = self._settings.evaluate_every
-        if self._evaluate is not None and (index + 1 == self.total or (every and (index + 1) % every == 0)):
-            row |= self._evaluate()
+        if self._held_out is not None and (index + 1 == self.total or (every and (index + 1) % every == 0)):
+            row |= {f"eval_{name}": value for name, value in evaluated(self._learner, self._held_out()).items()}
         return row
 
     def state(self) -> dict[str, Any]:
@@ -117,6 +123,15 @@ class EpochTask:
     def restore(self, state: dict[str, Any]) -> None:
         """The reverse of `state`."""
         self._learner.restore(state["learner"])
+
+
+def evaluated(learner: Learner, pieces: Sequence[MicroBatch]) -> Metrics:
+    """The means that the losses of `pieces` count, without training."""
+    tally = Tally()
+    for piece in pieces:
+        result = piece.loss(learner.score(piece.batch, piece.need))
+        tally.add(result.sums, result.count)
+    return tally.means()
 
 
 def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, suspects: list[Suspect]) -> Metrics:

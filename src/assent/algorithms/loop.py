@@ -24,9 +24,12 @@ class Task(Protocol):
     """What an algorithm gives the loop. A tick is the smallest piece of work after which a checkpoint may lie.
 
     `state` holds everything that the ticks change; tick i after `restore` does what it would have done without a cut.
+    People count in `unit`, of which each is `ticks_per_unit` ticks: an iteration of PPO is a rollout and its updates.
     """
 
     total: int
+    unit: str
+    ticks_per_unit: int
     suspects: list[Suspect]  # micro-batches of skipped updates; the loop keeps them for inspection and clears the list
 
     def tick(self, index: int) -> Metrics | None:
@@ -75,7 +78,7 @@ def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]
             watch.checkpoints.save(done, pack({"task": task.state()}))
         watch.on_tick(done, task.total, row)
         if stopping and done < task.total:
-            raise _interrupted(watch, done, task.total)
+            raise _interrupted(watch, counted(task, done))
     return rows
 
 
@@ -87,7 +90,7 @@ def _resume(task: Task, watch: Watch) -> int:
         return 0
     if restored.step >= task.total:
         raise RunError(
-            f"this run is complete ({restored.step} of {task.total} steps), so resuming would train nothing",
+            f"this run is complete ({counted(task, restored.step)}), so resuming would train nothing",
             now="Use its output, or start another run with another --out.",
         )
     task.restore(unpack(restored.state)["task"])
@@ -96,10 +99,15 @@ def _resume(task: Task, watch: Watch) -> int:
     return restored.step
 
 
-def _interrupted(watch: Watch, done: int, total: int) -> Interrupted:
+def counted(task: Task, done: int) -> str:
+    """So many ticks as people count them: "3 of 100 iterations"."""
+    return f"{done // task.ticks_per_unit} of {task.total // task.ticks_per_unit} {task.unit}"
+
+
+def _interrupted(watch: Watch, done: str) -> Interrupted:
     kept = watch.checkpoints is not None
     error = Interrupted(
-        f"stopped at step {done} of {total}" + ("; everything up to here is saved" if kept else "; nothing was kept"),
+        f"stopped after {done}" + ("; everything up to here is saved" if kept else "; nothing was kept"),
         now="Give --resume to go on from here." if kept else None,
     )
     if watch.stop is not None:

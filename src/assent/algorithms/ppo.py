@@ -65,6 +65,8 @@ class Scored:
 class PPOTask:
     """Ticks: the rollout of an iteration, then each of its updates; a checkpoint may lie between any two."""
 
+    unit = "iterations"
+
     def __init__(
         self,
         prompts: Sequence[Conversation],
@@ -101,7 +103,7 @@ class PPOTask:
         self._tallies: list[Metrics] = []
         self._stopped = False
         self.suspects: list[Suspect] = []
-        self._ticks = settings.updates + 1
+        self._ticks = self.ticks_per_unit = settings.updates + 1
         self.total = settings.iterations * self._ticks
 
     def tick(self, index: int) -> Metrics | None:

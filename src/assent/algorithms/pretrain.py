@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from assent.algorithms.epochs import Suspect, update
+from assent.algorithms.epochs import Suspect, evaluated, update
 from assent.algorithms.schedule import Schedule, learning_rate
-from assent.algorithms.sft import supervised_pieces, supervised_score
+from assent.algorithms.sft import supervised_pieces
 from assent.config import Settings
 from assent.data.order import epoch_order
 from assent.metrics import Metrics
@@ -53,6 +53,8 @@ class Stream(Protocol):
 class PretrainTask:
     """Ticks = optimiser steps on documents step * batch_size, ..."""
 
+    unit, ticks_per_unit = "steps", 1
+
     def __init__(
         self,
         stream: Stream,
@@ -79,7 +81,8 @@ class PretrainTask:
         row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate, self.suspects)
         row["tokens"] = float(sum(map(len, chosen)))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
-            row["eval_loss"] = supervised_score(self._learner, self._held_out, settings.micro_batch_tokens)
+            pieces = supervised_pieces(self._held_out, settings.micro_batch_tokens)
+            row["eval_loss"] = evaluated(self._learner, pieces)["loss"]
         return row
 
     def state(self) -> dict[str, Any]:

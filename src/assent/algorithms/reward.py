@@ -125,15 +125,23 @@ def _from_ranking(ranking: Ranking) -> _Judged:
     return _Judged(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
 
 
-def reward_task(judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings, seed: int) -> EpochTask:
-    """The training task."""
+def reward_task(
+    judgements: Sequence[Judgement],
+    learner: Learner,
+    *,
+    settings: RewardSettings,
+    seed: int,
+    held_out: Sequence[Judgement] = (),
+) -> EpochTask:
+    """The training task; with `held_out`, rows carry `eval_loss`, `eval_accuracy` and (pairs) `eval_margin`."""
     if settings.loss == "plackett_luce" and not all(one.ranks for one in judgements):
         raise ConfigError("Plackett-Luce needs rankings", now='Use --set loss="bradley_terry" for pairs and labels.')
 
     def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
         return reward_pieces([judgements[item] for item in items], settings)
 
-    return EpochTask(learner, prepare, count=len(judgements), settings=settings, seed=seed)
+    unseen = partial(reward_pieces, held_out, settings) if held_out else None
+    return EpochTask(learner, prepare, count=len(judgements), settings=settings, seed=seed, held_out=unseen)
 
 
 def reward_pieces(chosen: Sequence[Judgement], settings: RewardSettings) -> list[MicroBatch]:

@@ -6,6 +6,7 @@ L = -(1/M) sum over assistant tokens  log pi(token | what came before)        M:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,7 +15,6 @@ from assent.algorithms.epochs import EpochTask, MicroBatch, TrainSettings
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.data.order import token_budget_batches
 from assent.losses.supervised import supervised_loss
-from assent.metrics import Metrics, Tally
 from assent.model.flat import flatten
 from assent.ports.learning import Learner, LossResult, Need, Outputs
 from assent.text.template import ChatTemplate, Encoded
@@ -46,12 +46,8 @@ def sft_task(
     def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
         return supervised_pieces([encoded[item] for item in items], settings.micro_batch_tokens)
 
-    def evaluate() -> Metrics:
-        return {"eval_loss": supervised_score(learner, held_out, settings.micro_batch_tokens)}
-
-    return EpochTask(
-        learner, prepare, count=len(encoded), settings=settings, seed=seed, evaluate=evaluate if held_out else None
-    )
+    unseen = partial(supervised_pieces, held_out, settings.micro_batch_tokens) if held_out else None
+    return EpochTask(learner, prepare, count=len(encoded), settings=settings, seed=seed, held_out=unseen)
 
 
 def supervised_pieces(chosen: Sequence[Encoded], max_tokens: int) -> list[MicroBatch]:
@@ -75,10 +71,24 @@ def _loss(outputs: Outputs, *, step_tokens: float) -> LossResult:
     )
 
 
-def supervised_score(learner: Learner, encoded: Sequence[Encoded], max_tokens: int) -> float:
-    """Mean negative log-probability per assistant token, without training."""
-    tally = Tally()
-    for piece in supervised_pieces(encoded, max_tokens):
-        result = piece.loss(learner.score(piece.batch, piece.need))
-        tally.add(result.sums, result.count)
-    return tally.means()["loss"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversationLoss:
+    """The negative log-probability of what the assistant said in a conversation, in nats, and its tokens."""
+
+    negative_logp: float
+    tokens: int
+
+
+def supervised_losses(learner: Learner, encoded: Sequence[Encoded], max_tokens: int) -> list[ConversationLoss]:
+    """The loss of every conversation, without training. Summed over tokens: divide sums by sums."""
+    order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
+    found: dict[int, ConversationLoss] = {}
+    for part in token_budget_batches([len(encoded[place]) for place in order], max_tokens):
+        places = [order[position] for position in part]
+        run = [encoded[place] for place in places]
+        batch = flatten([one.ids for one in run], [one.written_by_assistant for one in run])
+        logp_M = learner.score(batch, Need()).logp_M
+        assert logp_M is not None
+        for place, logp in zip(places, torch.split(logp_M, list(batch.predicted)), strict=True):
+            found[place] = ConversationLoss(negative_logp=-logp.double().sum().item(), tokens=len(logp))
+    return [found[place] for place in range(len(encoded))]

@@ -14,7 +14,10 @@ ARM_NAMES = {
     "no_kl": "No KL",
     "ceiling": "Ceiling",
     "ideal": "Ideal",
+    "before": "Before",
+    "after": "After",
 }
+_COLOURS = {"before": "base", "after": "ppo"}
 
 
 def arm_name(arm: str) -> str:
@@ -30,9 +33,9 @@ def ordered(arms: Mapping[str, _Value]) -> dict[str, _Value]:
 
 def judge_name(judge: str) -> str:
     """The judge as the object of a sentence."""
-    return f"the {judge} judge" if judge == "gold" else f"the {judge}" if judge == "reward model" else judge
+    return f"the {judge} judge" if judge == "gold" else f"the {judge}" if judge.startswith("reward model") else judge
 
 
 def colour(arm: str) -> str:
     """The colour class of an arm; unknown arms share one."""
-    return arm if arm in ARM_NAMES else "other"
+    return _COLOURS.get(arm, arm if arm in ARM_NAMES else "other")

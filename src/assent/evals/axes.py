@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from assent.evals.intervals import Interval
@@ -144,9 +144,43 @@ def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return result
 
 
-def between(interval: Interval) -> str:
-    """The two ends as shares, for a sentence: no line breaks inside."""
-    return f"{per_cent(interval.low)[:-2]} to {per_cent(interval.high)}".replace(" ", "\u00a0")
+def ends(interval: Interval, *, share: bool = False) -> str:
+    """The interval for a sentence, without line breaks inside: "95 % interval 0.61 to 0.66"."""
+    if interval.low == interval.high:
+        return "no interval from so few"
+    low, high = number(interval.low), number(interval.high)
+    if share:
+        low, high = per_cent(interval.low)[:-2], per_cent(interval.high)
+    return f"95 % interval {low} to {high}".replace(" ", "\u00a0")
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign."""
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def gain_text(gained: Interval, counted: str) -> str:
+    """A difference with its interval and n, all with as many digits as the interval's width deserves."""
+    width = gained.high - gained.low
+    digits = min(4, max(2, 1 - math.floor(math.log10(width)))) if width > 0 else 2
+    mean, low, high = (f"{value:.{digits}f}".replace("-", "\u2212") for value in (gained.mean, gained.low, gained.high))
+    sign = "+" if gained.mean > 0 else ""
+    told = f"{sign}{mean} (95 % interval {low} to {high}, n = {gained.n} {counted})" if width > 0 else f"{sign}{mean}"
+    return told.replace("95 % interval ", "95\u00a0%\u00a0interval ")
+
+
+def is_clear(gained: Interval) -> bool:
+    """Whether the interval of a difference leaves out zero."""
+    return gained.low > 0 or gained.high < 0
+
+
+def count_text(intervals: Iterable[Interval], what: str) -> str:
+    """ "n = 540 prompts", or the smallest and the largest n where they differ; empty for bare values."""
+    counts = sorted({interval.n for interval in intervals if interval.n})
+    if not counts:
+        return ""
+    shown = [f"{count:,}".replace(",", "\u202f") for count in dict.fromkeys((counts[0], counts[-1]))]
+    return f"n\u00a0=\u00a0{' to '.join(shown)} {what}"
 
 
 def span(interval: Interval, *, share: bool = False) -> str:

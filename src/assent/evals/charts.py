@@ -189,25 +189,27 @@ def calibration_chart(title: str, curve: Sequence[CalibrationBin], *, low: float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """One estimate in a row: per cent positions, and what a screen reader says."""
+    """One estimate in a row: per cent positions, its value as text, and what a screen reader says."""
 
     name: str
     colour: str
     at: float
     low: float
     high: float
+    value: str
     title: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of a row chart: its name, its dots, and the value written at its end."""
+    """A line of a row chart: its name with a `note` below it, its dots, and the value written at its end."""
 
     name: str
     colour: str
     dots: tuple[Dot, ...]
     value: str = ""
     detail: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,8 @@ def dot(name: str, colour: str, interval: Interval, scale: Scale) -> Dot:
         at=scale.x(interval.mean),
         low=scale.x(interval.low),
         high=scale.x(interval.high),
-        title=f"{name}: {number(interval.mean)} ({span(interval)})",
+        value=number(interval.mean),
+        title=f"{name}: {number(interval.mean)}" + (f" ({span(interval)}, n = {interval.n})" if interval.n else ""),
     )
 
 

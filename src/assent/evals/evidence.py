@@ -1,8 +1,8 @@
 """Everything the report shows, as one frozen value that is also `report.json`.
 
-Arms are named base, sft, dpo, ppo, ceiling (ideal answers), and no_kl for the arm with KL weight 0. What a run does not
-have is empty or None, and the page leaves it out: a run of SFT only has `curves["sft"]` and little else; a run on
-people's data has no gold, but `reward` by arm and `win_rates`.
+The demo's arms are named base, sft, dpo, ppo, ceiling (ideal answers), and no_kl for the arm with KL weight 0; a model
+under evaluation is named after its folder. What a run does not have is empty or None, and the page leaves it out: a run
+of SFT only has `curves["sft"]` and little else; a run on people's data has no gold, but `measured` and `win_rates`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class OverOptimisation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One held-out prompt with the answer of each arm; `gold` holds the overall gold score by arm where it exists.
+    """One prompt with the answer of each arm; `gold` and `reward` hold the score of each answer where it has one.
 
     The ideal answer, if known, stands in `answers` under "ideal".
     """
@@ -44,6 +44,39 @@ class Sample:
     kind: str
     answers: Mapping[str, str]
     gold: Mapping[str, float] = field(default_factory=dict)
+    reward: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One quantity of one or more models on the same held-out items.
+
+    `name` says what ("reward", "loss"), `unit` in what, `judge` who scored (empty where nobody did), `items` on what
+    and how ("held-out.jsonl (9f2c01ab), temperature 1"), `counted` what an interval's n counts. Two measurements share
+    an axis only where their scales are equal. `gained` is the last of `values` less the first, item by item.
+    """
+
+    name: str
+    unit: str
+    judge: str = ""
+    items: str
+    counted: str
+    values: Mapping[str, Interval]
+    gained: Interval | None = None
+    lower_is_better: bool = False
+
+    @property
+    def scale(self) -> tuple[str, str, str, str]:
+        """What must be equal for values to be compared."""
+        return self.name, self.unit, self.judge, self.items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """How many different held-out prompts there are, and how many the model was trained on (None: not known)."""
+
+    count: int
+    seen: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +94,9 @@ class Evidence:
     """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
 
     `curves` maps a stage (sft, reward, dpo, ppo, no_kl) to its rows of metrics, each with a "step"; `command` is what
-    makes the run again. `reward` is the mean raw reward by arm; where several rewards are added up, `reward_parts` is
-    the mean of each, by its name and then by arm. `gold_gained` is how much more gold a policy has than the one it is
-    compared with, prompt by prompt.
+    makes the run again. `gold_gained` is the gold of the last arm less that of the first, prompt by prompt.
+    `reward_unit` says on which scale the rewards of the curves are. `beside` names the stages of `stage_s` that ran
+    while others did. `parts` holds the evidence of several runs by name; a page of several runs has nothing else.
     """
 
     title: str
@@ -72,22 +105,30 @@ class Evidence:
     peak_rss_mib: float
     command: str = ""
     stage_s: Mapping[str, float] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     gold: Mapping[str, AxisIntervals] = field(default_factory=dict)
     gap_closed: Mapping[str, Interval] = field(default_factory=dict)
     gold_gained: Interval | None = None
     gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
-    reward: Mapping[str, Interval] = field(default_factory=dict)
-    reward_parts: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    measured: tuple[Measurement, ...] = ()
+    held_out: HeldOut | None = None
     win_rates: tuple[WinRate, ...] = ()
     reward_model: RewardQuality | None = None
     classifier: ClassifierQuality | None = None
     over_optimisation: OverOptimisation | None = None
     curves: Mapping[str, tuple[MetricsRow, ...]] = field(default_factory=dict)
+    reward_unit: str = ""
     samples: tuple[Sample, ...] = ()
     per_seed: tuple[SeedResult, ...] = ()
     settings: Mapping[str, JsonValue] = field(default_factory=dict)
     lineage: Mapping[str, JsonValue] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def each(self) -> Mapping[str, Evidence]:
+        """The runs of the page by name; the one run of a page of its own has no name."""
+        return self.parts or {"": self}
 
 
 def over_optimisation(arms: Mapping[str, Sequence[Evaluation]], *, kl_weight: float) -> OverOptimisation:

@@ -24,11 +24,15 @@ _RESAMPLED_CELLS = 4_000_000  # indices drawn at once; bounds the memory at 32 M
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate and the ends of its confidence interval; `low == high` where the spread cannot be known."""
+    """An estimate and the ends of its confidence interval; `low == high` where the spread cannot be known.
+
+    `n` counts the independent items that it rests on (prompts, judgements, conversations); 0 for a bare value.
+    """
 
     mean: float
     low: float
     high: float
+    n: int = 0
 
     def apart_from(self, other: Interval) -> bool:
         """Whether the two intervals do not touch."""
@@ -89,11 +93,11 @@ def bootstrap_ratio(
     mean = float(above_G.sum() / below_G.sum())
     count = len(above_G)
     if count < 2:
-        return Interval(mean=mean, low=mean, high=mean)
+        return Interval(mean=mean, low=mean, high=mean, n=count)
     ratios_R = _resampled_ratios(above_G, below_G, seed=seed, resamples=resamples)
     tail = expanded_tail(count, level)
     low, high = np.quantile(ratios_R, [tail, 1 - tail])
-    return Interval(mean=mean, low=float(low), high=float(high))
+    return Interval(mean=mean, low=float(low), high=float(high), n=count)
 
 
 def wilson(successes: float, count: float, *, level: float = 0.95) -> Interval:
@@ -104,7 +108,8 @@ def wilson(successes: float, count: float, *, level: float = 0.95) -> Interval:
     rate = successes / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    return Interval(mean=rate, low=min(rate, max(0.0, centre - half)), high=max(rate, min(1.0, centre + half)))
+    low, high = min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
+    return Interval(mean=rate, low=low, high=high, n=round(count))
 
 
 def expanded_tail(count: int, level: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from assent.evals.arms import ARM_NAMES, arm_name, colour, judge_name, ordered
-from assent.evals.axes import Scale, domain, number, per_cent, span, tick_text, ticks, wandered
+from assent.evals.axes import Scale, count_text, domain, number, per_cent, span, tick_text, ticks, wandered
 from assent.evals.charts import (
     Dot,
     LineChart,
@@ -17,36 +17,12 @@ from assent.evals.charts import (
     dot,
     line_chart,
 )
-from assent.evals.evidence import Evidence, MetricsRow
+from assent.evals.curves import ITERATION
+from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint
-
-ITERATION = "iteration"  # the x axis of everything that PPO does: one rollout and the updates with it
-METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
-    "reward": ("Reward", "Mean raw reward of the rollouts, before any normalisation."),
-    "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
-    "kl": ("KL to the reference", "Nats a completion; the distance from the frozen SFT model."),
-    "entropy": ("Entropy", "Nats a token. Near zero the policy always says the same."),
-    "length": ("Length", "Tokens a completion."),
-    "unfinished": ("Unfinished", "Share of completions cut at the token limit."),
-    "clip_fraction": ("Clip fraction", "Share of tokens whose policy ratio was clipped."),
-    "value_loss": ("Value loss", "Squared error of the critic, clipped."),
-    "policy_loss": ("Policy loss", "The clipped objective, negated."),
-    "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
-    "penalty_share": (
-        "KL penalty against reward",
-        "The penalty of a completion, in standard deviations of the starting model's reward.",
-    ),
-    "reward_normalised": ("Reward that PPO maximises", "0 is the starting model's mean, 1 its standard deviation."),
-    "kl_coefficient": ("KL weight", "The coefficient in force at each step."),
-}
-FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coefficient"}
-STAGES = {
-    "sft": ("SFT", {"loss": "training", "eval_loss": "held-out"}, "Nats a token of the demonstrated answers."),
-    "reward": ("Reward model", {"loss": "training", "eval_loss": "held-out"}, "Bradley-Terry loss, nats a pair."),
-    "dpo": ("DPO", {"loss": "training", "eval_loss": "held-out"}, "Loss in nats a pair."),
-}
+from assent.world.prompts import KIND_MEANINGS
 
 
 def gold_charts(evidence: Evidence) -> list[RowChart]:
@@ -59,47 +35,58 @@ def gold_charts(evidence: Evidence) -> list[RowChart]:
         means = {arm: scores.axis(axis) for arm, scores in ordered(evidence.gold).items()}
         ceiling = means.pop("ceiling", None)
         reference = Tick(at=scale.x(ceiling.mean), text=f"ceiling {number(ceiling.mean)}") if ceiling else None
-        charts.append(_arm_rows(axis.capitalize(), means, scale, reference))
+        caption = f"0 to 1, {count_text(means.values(), 'prompts')}" if axis == AXES[0] else ""
+        charts.append(_arm_rows(axis.capitalize(), caption, means, scale, reference))
     return charts
 
 
-def reward_chart(evidence: Evidence) -> RowChart | None:
-    """Mean reward by arm, for runs without a gold judge."""
-    if not evidence.reward:
-        return None
-    low, high = domain([end for one in evidence.reward.values() for end in (one.low, one.high)], zero=True)
-    return _arm_rows("Mean reward on held-out prompts", ordered(evidence.reward), Scale(low=low, high=high), None)
+def measured_charts(evidence: Evidence) -> list[RowChart]:
+    """What was measured on held-out data. Only values on one scale share an axis; the caption names the scale."""
+    together: dict[tuple[str, ...], list[tuple[str, Measurement]]] = {}
+    for run, part in evidence.each.items():
+        for found in part.measured:
+            together.setdefault(found.scale, []).append((run, found))
+    return [_measured_rows(found) for found in together.values()]
 
 
-def reward_part_charts(evidence: Evidence) -> list[RowChart]:
-    """Where several rewards are added up, the mean of each by arm."""
-    charts = []
-    for name, means in evidence.reward_parts.items():
-        low, high = domain([end for one in means.values() for end in (one.low, one.high)], zero=True)
-        charts.append(_arm_rows(f"Reward: {name}", ordered(means), Scale(low=low, high=high), None))
-    return charts
+def _measured_rows(found: Sequence[tuple[str, Measurement]]) -> RowChart:
+    name, unit, judge, items = found[0][1].scale
+    rows = {
+        f"{run}: {arm_name(arm).lower()}" if run and arm != run else run or arm: (arm, value)
+        for run, one in found
+        for arm, value in one.values.items()
+    }
+    values = [value for _, value in rows.values()]
+    low, high = domain([end for value in values for end in (value.low, value.high)], zero=True)
+    scale = Scale(low=low, high=high)
+    caption = f"{unit}{f', {judge_name(judge)}' if judge else ''}; {items}; {count_text(values, found[0][1].counted)}"
+    drawn = tuple(
+        Row(
+            name=arm_name(shown),
+            colour=colour(arm),
+            dots=(dot(arm_name(shown), colour(arm), value, scale),),
+            value=number(value.mean),
+            detail=span(value),
+        )
+        for shown, (arm, value) in rows.items()
+    )
+    return RowChart(title=f"Held-out {name}", caption=caption, rows=drawn, x_ticks=_ticks(scale))
 
 
 def kind_chart(evidence: Evidence) -> RowChart | None:
-    """Overall gold by kind of prompt, all arms on one line."""
+    """Overall gold by kind of prompt, a track for each arm, the ceiling as an open dot on the last one."""
     if not evidence.gold_by_kind:
         return None
     scale = Scale(low=0.0, high=1.0)
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
-        shown = [arm for arm in ordered(arms) if arm not in ("ceiling", "no_kl")]
-        dots = tuple(
-            dot(arm_name(arm), colour(arm), arms[arm].overall, scale)
-            for arm in (["ceiling"] if "ceiling" in arms else []) + shown
-        )
-        last = arms[shown[-1]].overall if shown else None
+        shown = {arm: scores.overall for arm, scores in ordered(arms).items() if arm not in ("ceiling", "no_kl")}
         rows.append(
             Row(
                 name=kind.replace("_", " "),
                 colour="ceiling",
-                dots=dots,
-                value=number(last.mean) if last else "",
-                detail=span(last) if last else "",
+                dots=tuple(dot(arm_name(arm), colour(arm), overall, scale) for arm, overall in shown.items()),
+                note="; ".join(filter(None, (KIND_MEANINGS.get(kind), count_text(shown.values(), "prompts")))),
             )
         )
     return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=_unit_ticks())
@@ -122,7 +109,8 @@ def win_chart(evidence: Evidence) -> RowChart | None:
         for win in evidence.win_rates
     )
     half = Tick(at=50.0, text="even")
-    caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}"
+    caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}; "
+    caption += count_text([win.rate for win in evidence.win_rates], "prompts")
     return RowChart(title="Share of prompts won", caption=caption, rows=rows, x_ticks=_share_ticks(0.0), reference=half)
 
 
@@ -147,45 +135,9 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
                     peaks.append((arm, *lines[arm][at]))
             against = "KL, square-root scale" if place is _kl else ITERATION
             caption = f"held-out prompts, against {against}"
+            if value is _proxy and evidence.reward_unit:
+                caption = f"{evidence.reward_unit}; {caption}"
             charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
-    return [chart for chart in charts if chart is not None]
-
-
-def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
-    """One small chart a metric; PPO and, where it ran, the arm with KL weight 0. `main` ones stand open on the page."""
-    charts = []
-    for metric, (title, caption) in (METRICS | _several_rewards(evidence)).items():
-        if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
-            continue
-        series = [
-            Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric, ITERATION), smooth=True)
-            for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
-        ]
-        zero = metric in {"kl", "clip_fraction", "unfinished", "penalty_share"}
-        charts.append(line_chart(title, series, caption=caption, x_name=ITERATION, zero_y=zero))
-    return [chart for chart in charts if chart is not None]
-
-
-def _several_rewards(evidence: Evidence) -> dict[str, tuple[str, str]]:
-    """The curves of rewards that are added up: title and caption by metric."""
-    names = dict.fromkeys(name for row in evidence.curves.get("ppo", ()) for name in row if name.startswith("reward/"))
-    caption = "Mean raw score of this reward; `reward` is the weighted sum."
-    return {name: (f"Reward: {name.removeprefix('reward/')}", caption) for name in names}
-
-
-def stage_charts(evidence: Evidence) -> list[LineChart]:
-    """Loss, accuracy and margin of SFT, the reward model and DPO."""
-    charts = []
-    for stage, (title, losses, caption) in STAGES.items():
-        rows = evidence.curves.get(stage, ())
-        lines = [
-            Series(name=name, colour=_shade(stage, metric), points=_column(rows, metric), smooth=metric == "loss")
-            for metric, name in losses.items()
-        ]
-        charts.append(line_chart(f"{title}: loss", lines, caption=caption))
-        for metric, what in (("accuracy", "Share of pairs ranked right."), ("margin", "Chosen over rejected.")):
-            line = Series(name=metric, colour=_shade(stage, metric), points=_column(rows, metric), smooth=True)
-            charts.append(line_chart(f"{title}: {metric}", [line], caption=what))
     return [chart for chart in charts if chart is not None]
 
 
@@ -205,11 +157,9 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
     )
     best = quality.best_possible
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
-    caption = f"{quality.pairs:,} held-out pairs".replace(",", "\u202f")
-    x_ticks = _share_ticks(low)
-    return RowChart(
-        title="Held-out pairs ranked right", caption=caption, rows=(row,), x_ticks=x_ticks, reference=reference
-    )
+    caption = f"{quality.pairs} held-out pairs, {count_text([quality.accuracy_interval], 'judgements')}"
+    title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
+    return RowChart(title=title, caption=caption, rows=(row,), x_ticks=_share_ticks(low), reference=reference)
 
 
 def length_chart(evidence: Evidence) -> RowChart | None:
@@ -223,7 +173,8 @@ def length_chart(evidence: Evidence) -> RowChart | None:
         Row(name=name, colour=tint, dots=(_point(name, tint, share, scale),), value=per_cent(share))
         for name, tint, share in shares
     )
-    caption = f"Correlation of reward and length within pairs: {number(bias.correlation)}"
+    pairs = f"{evidence.reward_model.pairs} pairs" if evidence.reward_model else ""
+    caption = f"{pairs}; correlation of reward and length within pairs: {number(bias.correlation)}"
     half = Tick(at=50.0, text="even")
     return RowChart(
         title="The longer answer wins", caption=caption, rows=rows, x_ticks=_share_ticks(0.0), reference=half
@@ -235,7 +186,7 @@ def reward_calibration(evidence: Evidence) -> LineChart | None:
     quality = evidence.reward_model
     if quality is None or not quality.calibration:
         return None
-    caption = f"How sure the model is against how often it is right. ECE {number(quality.ece)}"
+    caption = f"How sure the model is against how often it is right; {quality.pairs} pairs. ECE {number(quality.ece)}"
     return calibration_chart("Calibration", quality.calibration, low=0.5, caption=caption)
 
 
@@ -244,7 +195,7 @@ def classifier_calibration(evidence: Evidence) -> LineChart | None:
     quality = evidence.classifier
     if quality is None or not quality.calibration:
         return None
-    caption = f"Predicted against observed. ECE {number(quality.ece)}"
+    caption = f"Predicted against observed; {quality.count} labels. ECE {number(quality.ece)}"
     return calibration_chart("Calibration of the classifier", quality.calibration, low=0.0, caption=caption)
 
 
@@ -260,15 +211,23 @@ def time_chart(evidence: Evidence) -> RowChart | None:
             colour=colour(stage),
             dots=(_point(stage, colour(stage), seconds, scale),),
             value=f"{number(seconds)} s",
+            detail="side by side" if stage in evidence.beside else "",
         )
         for stage, seconds in evidence.stage_s.items()
     )
-    values = ticks(0.0, high, about=3)
-    x_ticks = tuple(Tick(at=scale.x(value), text=tick_text(value, values)) for value in values)
-    return RowChart(title="Seconds by stage", caption="", rows=rows, x_ticks=x_ticks)
+    caption = "Stages marked side by side ran while others did, so the sum is more than the wall time."
+    caption = caption if evidence.beside else ""
+    return RowChart(title="Seconds by stage", caption=caption, rows=rows, x_ticks=_ticks(scale, about=3))
 
 
-def _arm_rows(title: str, means: Mapping[str, Interval], scale: Scale, reference: Tick | None) -> RowChart:
+def _ticks(scale: Scale, about: int = 4) -> tuple[Tick, ...]:
+    values = ticks(scale.low, scale.high, about=about)
+    return tuple(Tick(at=scale.x(value), text=tick_text(value, values)) for value in values)
+
+
+def _arm_rows(
+    title: str, caption: str, means: Mapping[str, Interval], scale: Scale, reference: Tick | None
+) -> RowChart:
     rows = tuple(
         Row(
             name=arm_name(arm),
@@ -279,9 +238,7 @@ def _arm_rows(title: str, means: Mapping[str, Interval], scale: Scale, reference
         )
         for arm, interval in means.items()
     )
-    values = ticks(scale.low, scale.high)
-    x_ticks = tuple(Tick(at=scale.x(value), text=tick_text(value, values)) for value in values)
-    return RowChart(title=title, caption="", rows=rows, x_ticks=x_ticks, reference=reference)
+    return RowChart(title=title, caption=caption, rows=rows, x_ticks=_ticks(scale), reference=reference)
 
 
 def _point(name: str, tint: str, value: float, scale: Scale) -> Dot:
@@ -295,16 +252,6 @@ def _unit_ticks() -> tuple[Tick, ...]:
 def _share_ticks(low: float) -> tuple[Tick, ...]:
     scale, values = Scale(low=low, high=1.0), ticks(low, 1.0)
     return tuple(Tick(at=scale.x(value), text=per_cent(value)) for value in values)
-
-
-def _shade(stage: str, metric: str) -> str:
-    tint = {"sft": "sft", "dpo": "dpo"}.get(stage, "ppo")
-    return "base" if metric == "loss" and stage == "sft" else tint
-
-
-def _column(rows: Sequence[MetricsRow], metric: str, place: str = "step") -> tuple[tuple[float, float], ...]:
-    pairs = [(row.get(place), row.get(metric)) for row in rows]
-    return tuple((step, value) for step, value in pairs if step is not None and value is not None)
 
 
 def _points(

@@ -10,6 +10,7 @@ import base64
 import functools
 import hashlib
 import json
+import re
 import unicodedata
 from importlib import resources
 from pathlib import Path
@@ -19,9 +20,12 @@ import jinja2
 from markupsafe import Markup
 
 from assent.durable import write_atomic, writing
-from assent.evals import arms, panels, words
-from assent.evals.axes import number, per_cent, span
+from assent.evals import arms, curves, panels, words
+from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
+from assent.evals.glossary import glossary, meaning
+from assent.evals.headline import duration, headline, quality_name
+from assent.evals.run_table import run_rows
 
 SHOWN_SAMPLES = 8  # further samples are folded away
 _HIDING = frozenset({"Cf", "Cc", "Cs", "Co", "Zl", "Zp"})  # format, control, surrogate, private, line, paragraph
@@ -49,20 +53,21 @@ def render(evidence: Evidence) -> str:
         f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    over = evidence.over_optimisation
     return (
         _environment()
         .get_template("page.html")
         .render(
-            evidence=evidence,
+            page=evidence,
             policy=policy,
             style=Markup(style),
             script=Markup(script),
-            headline=words.headline(evidence),
-            findings=words.findings(evidence),
-            checks=words.checks(evidence),
-            verdicts=words.over_optimisation_sentences(over) if over else [],
+            headline=headline(evidence),
+            runs=run_rows(evidence.parts),
+            terms=glossary(evidence),
+            words=words,
             panels=panels,
+            curves=curves,
+            quality_name=quality_name,
             shown_samples=SHOWN_SAMPLES,
         )
     )
@@ -98,7 +103,12 @@ def _environment() -> jinja2.Environment:
         number=number,
         per_cent=per_cent,
         span=span,
-        duration=words.duration,
+        duration=duration,
+        ends=ends,
+        gain_text=gain_text,
+        is_clear=is_clear,
+        meaning=meaning,
+        slug=lambda name: re.sub(r"[^a-z0-9]+", "-", name.lower()),
         arm_name=arms.arm_name,
         colour=arms.colour,
         ordered=arms.ordered,

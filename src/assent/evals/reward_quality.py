@@ -4,6 +4,13 @@ Notation: a pair has rewards c (chosen) and r (rejected) and a label p = P(chose
 The model says q = sigmoid(c - r). Which of the two stands first is arbitrary, so calibration is measured on the side
 the model prefers: its confidence max(q, 1 - q) in [0.5, 1] against how often the label agrees. Nothing is lost by
 folding, because a pair read the other way round would land at the mirrored point.
+
+Every measure is an expectation over the label: with a soft label p, "chosen" is right with probability p. So a figure
+on soft labels is comparable with one on the plain labels that people drawn from p would give:
+    accuracy   p if q > 1/2, 1 - p if q < 1/2, 1/2 at a tie
+    Brier      p (1 - q)^2 + (1 - p) q^2  =  (q - p)^2 + p (1 - p)
+    log loss   -p log q - (1 - p) log(1 - q), in nats
+The distance to p itself, (q - p)^2, is `squared_error`: zero for a model that knows the noise, where Brier is not.
 """
 
 from __future__ import annotations
@@ -47,15 +54,21 @@ class LengthBias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardQuality:
-    """A reward model on held-out pairs. `best_possible` is the accuracy of a model that knows the labels' noise."""
+    """A reward model on held-out pairs. `best_possible` is the accuracy of a model that knows the labels' noise.
+
+    `margin` is in the reward model's own units, `log_loss` in nats. `soft` counts the labels strictly between 0 and 1
+    (ties among them); `squared_error` is the distance to the labels as probabilities, None where all are plain.
+    """
 
     pairs: int
+    soft: int
     accuracy: float
     accuracy_interval: Interval
     best_possible: float | None
     margin: float
     ece: float
     brier: float
+    squared_error: float | None
     log_loss: float
     calibration: tuple[CalibrationBin, ...]
     length_bias: LengthBias | None
@@ -117,18 +130,28 @@ def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None
     predicted_N = _sigmoid(gap_N)
     calibration = calibration_curve(np.maximum(predicted_N, 1 - predicted_N), agreement_N, low=0.5)
     log_loss_N = label_N * np.logaddexp(0, -gap_N) + (1 - label_N) * np.logaddexp(0, gap_N)
+    soft = int(((label_N > 0) & (label_N < 1)).sum())
     return RewardQuality(
         pairs=len(gap_N),
+        soft=soft,
         accuracy=accuracy.mean,
         accuracy_interval=accuracy,
         best_possible=best_possible,
         margin=float(np.mean((2 * label_N - 1) * gap_N)),
         ece=expected_calibration_error(calibration),
-        brier=float(np.mean((predicted_N - label_N) ** 2)),
+        brier=brier_score(predicted_N, label_N),
+        squared_error=float(np.mean((predicted_N - label_N) ** 2)) if soft else None,
         log_loss=float(log_loss_N.mean()),
         calibration=calibration,
         length_bias=_length_bias(pairs, gap_N, label_N),
     )
+
+
+def brier_score(predicted: ArrayLike, labels: ArrayLike) -> float:
+    """Mean squared distance of the predicted probability to the label, 0 or 1; expected, where a label is soft."""
+    predicted_N = finite(predicted, "predictions")
+    label_N = _labels(labels, len(predicted_N))
+    return float(np.mean(label_N * (1 - predicted_N) ** 2 + (1 - label_N) * predicted_N**2))
 
 
 def best_possible_accuracy(probability: ArrayLike) -> float:
@@ -149,7 +172,7 @@ def classifier_quality(logits: ArrayLike, labels: ArrayLike) -> ClassifierQualit
         auc=auc(logit_N, label_N),
         accuracy=float(np.mean((logit_N > 0) == (label_N > 0.5))),
         ece=expected_calibration_error(calibration),
-        brier=float(np.mean((predicted_N - label_N) ** 2)),
+        brier=brier_score(predicted_N, label_N),
         calibration=calibration,
     )
 
@@ -166,7 +189,7 @@ def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interva
     area = float(placed_P.mean())
     variance = _variance_of_mean(placed_P) + _variance_of_mean(placed_M)
     half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(variance)
-    return Interval(mean=area, low=max(0.0, area - half), high=min(1.0, area + half))
+    return Interval(mean=area, low=max(0.0, area - half), high=min(1.0, area + half), n=len(score_N))
 
 
 def calibration_curve(

@@ -1,21 +1,21 @@
-"""The sentences of the report: the headline and what the numbers do and do not show. Plain, and honest both ways."""
+"""The sentences of the report: what the numbers do and do not show. Plain, and honest both ways."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from assent.evals.arms import arm_name, judge_name
-from assent.evals.axes import between, number, per_cent, span
-from assent.evals.evidence import Evidence, MetricsRow, OverOptimisation
+from assent.evals.arms import arm_name
+from assent.evals.axes import ends, is_clear, number, per_cent, signed
+from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
+from assent.evals.headline import headline
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint, Verdict, gold_at_reward
+from assent.evals.reward_quality import RewardQuality
 
 PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With kl_weight 0"}
-LOSS_STAGES = (("sft", "SFT"), ("reward", "Reward model"), ("dpo", "DPO"))
-
-
+HELD_OUT = "held out"  # the kind of samples on held-out prompts
 CLOSE_TO_BEST = 0.03  # of the accuracy that the noise of the labels allows
 
 
@@ -29,61 +29,73 @@ class Finding:
     good: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Headline:
-    """The title line and the sentence below it."""
-
-    title: str
-    deck: str
-
-
-def headline(evidence: Evidence) -> Headline:
-    """What this run is about, in numbers, from the strongest evidence it has."""
-    start, end = _first(evidence.gold, "base", "sft", "dpo"), _first(evidence.gold, "ppo", "dpo", "sft")
-    if start is not None and end is not None and start != end:
-        return _gold_headline(evidence, start, end)
-    if evidence.win_rates:
-        win = evidence.win_rates[0]
-        title = f"{arm_name(win.arm)} wins {per_cent(win.rate.mean)} against {arm_name(win.against)}"
-        count = win.wins + win.ties + win.losses
-        deck = f"Of {count} answers to held-out prompts, judged by {judge_name(win.judge)}, ties counted half; "
-        return Headline(title=title, deck=f"{deck}the 95\u00a0% interval is {between(win.rate)}.")
-    if evidence.classifier:
-        area = evidence.classifier.auc
-        deck = f"The area under the ROC curve on {evidence.classifier.count} held-out texts; interval {span(area)}."
-        return Headline(title=f"AUC {number(area.mean)}", deck=deck)
-    if evidence.reward_model:
-        quality = evidence.reward_model
-        interval = between(quality.accuracy_interval)
-        deck = f"The reward model on {quality.pairs} pairs it never saw; interval {interval}."
-        return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
-    return _loss_headline(evidence)
-
-
 def findings(evidence: Evidence) -> list[Finding]:
     """Up to four statements for the strip below the headline, without what the headline says itself."""
     found = []
     for arm in ("ppo", "dpo"):
         if closed := evidence.gap_closed.get(arm):
             name = f"of the gap closed by {arm_name(arm)}"
-            detail = f"from SFT to ideal answers; interval {between(closed)}"
+            detail = f"from SFT to ideal answers; {ends(closed, share=True)}, n = {closed.n} prompts"
             found.append(Finding(figure=per_cent(closed.mean), name=name, detail=detail, good=closed.low > 0))
     if quality := evidence.reward_model:
-        best = quality.best_possible
-        detail = f"{quality.pairs} held-out pairs; interval {between(quality.accuracy_interval)}"
-        good = None if best is None else best - quality.accuracy <= CLOSE_TO_BEST
-        if best is not None:
-            off = f"{'within' if good else 'more than'} {100 * CLOSE_TO_BEST:.0f} points off"
-            detail = f"best possible under the labels' noise: {per_cent(best, 1)}; {off}"
-        figure = per_cent(quality.accuracy, 1)
-        found.append(Finding(figure=figure, name="of pairs ranked right", detail=detail, good=good))
+        found.append(_accuracy_finding(quality))
     if classifier := evidence.classifier:
-        detail = f"{classifier.positives} of {classifier.count} positive; interval {span(classifier.auc)}"
+        detail = f"{classifier.positives} of {classifier.count} positive; {ends(classifier.auc)}"
         found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
     if over := evidence.over_optimisation:
         found.extend(_over_finding(over.verdicts))
+    found.extend(_measured_finding(one, one.gained) for one in evidence.measured if one.gained)
     title = headline(evidence).title
-    return [one for one in found if one.figure not in title][:4]
+    return [one for one in found if one.figure not in title and one.name not in title.lower()][:4]
+
+
+def warnings(evidence: Evidence) -> list[str]:
+    """What the reader must know before believing the numbers."""
+    held = evidence.held_out
+    if held is None or not held.seen:
+        return []
+    return [
+        f"{held.seen} of the {held.count} held-out prompts are among those that the model was trained on. "
+        "The held-out figures flatter the model."
+    ]
+
+
+def provenance(evidence: Evidence) -> str:
+    """What is known of whether the held-out examples were really held out, as a sentence; empty where nothing is."""
+    held = evidence.held_out
+    if held is None:
+        return ""
+    if held.seen is None:
+        return "The held-out file is the one you gave; whether the model was trained on it is not known."
+    if held.seen:
+        return f"{held.seen} of the {held.count} held-out prompts are in the training data."
+    return f"None of the {held.count} held-out prompts is in the training data."
+
+
+def of_samples(evidence: Evidence) -> str:
+    """Which prompts the samples answer and what the number beside an answer is."""
+    held_out = any(sample.kind == HELD_OUT or sample.gold for sample in evidence.samples)
+    told = f"The same {'held-out prompts' if held_out else 'prompts'}, answered by each model."
+    if evidence.samples[-1].kind.startswith("rollout"):
+        told += " Further below: what the policy wrote in its first and its last iteration, on prompts of training."
+    if any(sample.gold for sample in evidence.samples):
+        return f"{told} The number is the gold judge's overall score."
+    if any(sample.reward for sample in evidence.samples):
+        return f"{told} The number is the reward{f', {evidence.reward_unit}' if evidence.reward_unit else ''}."
+    return told
+
+
+def of_soft_labels(quality: RewardQuality) -> str:
+    """What soft labels make of the figures."""
+    if quality.best_possible is not None:
+        return (
+            "Each label is the share of the population that prefers the answer; accuracy, Brier score and log loss "
+            "are what is expected of a person drawn at random."
+        )
+    return (
+        f"{quality.soft} of {quality.pairs} labels are soft (ties among them); accuracy, Brier score and log loss are "
+        "expectations over them."
+    )
 
 
 def checks(evidence: Evidence) -> list[tuple[bool, str]]:
@@ -109,31 +121,29 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     return result
 
 
+def verdicts(evidence: Evidence) -> list[str]:
+    """What the over-optimisation rule says of each curve, and gold of both where the free one reaches PPO's reward."""
+    over = evidence.over_optimisation
+    if over is None:
+        return []
+    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
+    end = over.ppo[-1] if over.ppo else None
+    free = gold_at_reward(over.no_kl, end.proxy) if end else None
+    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
+
+
 def verdict_sentence(arm: str, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
     arm = PPO_ARMS.get(arm, arm)
-    fall, rise = (f"{number(one.mean)} ({_ends(one)})" for one in (found.gold_fall, found.proxy_rise))
+    fall, rise = (f"{number(one.mean)} ({ends(one)})" for one in (found.gold_fall, found.proxy_rise))
     peak = f"its peak of {number(found.gold_peak)} at iteration {found.gold_peak_step}"
-    judged = f"95 % intervals over {found.prompts} held-out prompts."
     if found.over_optimised:
         told = f"gold falls by {fall} after {peak}, while the reward rises by {rise}: the reward is being gamed."
     elif found.gold_fell:
         told = f"gold falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
     else:
         told = f"gold ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
-    return f"{arm}, {told} {judged}"
-
-
-def _ends(interval: Interval) -> str:
-    return f"{number(interval.low)} to {number(interval.high)}".replace(" ", "\u00a0")
-
-
-def over_optimisation_sentences(over: OverOptimisation) -> list[str]:
-    """The verdicts, and gold of both arms where the free one reaches the reward at which PPO ends, if it does."""
-    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
-    end = over.ppo[-1] if over.ppo else None
-    free = gold_at_reward(over.no_kl, end.proxy) if end else None
-    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
+    return f"{arm}, {told} On {found.prompts} held-out prompts."
 
 
 def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:
@@ -142,33 +152,6 @@ def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:
         f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_weight 0 it scores {number(free.gold)} at "
         f"{number(free.kl)} nats."
     )
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds, the two largest that count."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:
-    before, after = evidence.gold[start].overall, evidence.gold[end].overall
-    deck = (
-        f"The gold judge's score on held-out prompts {'rises' if after.mean > before.mean else 'goes'} from "
-        f"{number(before.mean)} ({arm_name(start)}) to {number(after.mean)} ({arm_name(end)})"
-    )
-    ceiling, closed = evidence.gold.get("ceiling"), evidence.gap_closed.get(end)
-    if ceiling and closed:
-        deck += (
-            f", where ideal answers score {number(ceiling.overall.mean)}. "
-            f"{arm_name(end)} closes {per_cent(closed.mean)} of the distance that SFT left open"
-        )
-    if other := evidence.gap_closed.get("dpo"):
-        deck += f"; DPO, from the same pairs, {per_cent(other.mean)}" if end != "dpo" else ""
-    return Headline(title=f"From {number(before.mean)} to {number(after.mean)}", deck=deck + ".")
 
 
 def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
@@ -182,27 +165,22 @@ def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
     return [Finding(figure=figure, name="PPO under its KL penalty", detail=detail, good=not main.over_optimised)]
 
 
-def _loss_headline(evidence: Evidence) -> Headline:
-    for stage, name in LOSS_STAGES:
-        rows = evidence.curves.get(stage, ())
-        for metric, what in (("eval_loss", "held-out loss"), ("loss", "training loss")):
-            values = _values(rows, metric)
-            if len(values) > 1:
-                title = f"{what.capitalize()} from {number(values[0])} to {number(values[-1])}"
-                return Headline(title=title, deck=f"{name}, {len(rows)} steps, in {duration(evidence.wall_s)}.")
-    if len(values := _values(evidence.curves.get("ppo", ()), "reward")) > 1:
-        deck = f"Mean reward of the rollouts over {len(values)} PPO steps, in {duration(evidence.wall_s)}."
-        return Headline(title=f"Reward from {number(values[0])} to {number(values[-1])}", deck=deck)
-    for stage, name in LOSS_STAGES:
-        if values := _values(evidence.curves.get(stage, ()), "loss"):
-            return Headline(title=f"Training loss {number(values[0])}", deck=f"{name}, a single step: nothing to draw.")
-    return Headline(title=evidence.title, deck="This run left no measurements to show.")
+def _measured_finding(found: Measurement, gained: Interval) -> Finding:
+    better = -1 if found.lower_is_better else 1
+    last, first = arm_name(list(found.values)[-1]), arm_name(next(iter(found.values)))
+    detail = f"{last} less {first}; {ends(gained)}, n = {gained.n} {found.counted}"
+    return Finding(
+        figure=signed(gained.mean), name=f"held-out {found.name}", detail=detail,
+        good=gained.mean * better > 0 if is_clear(gained) else None,
+    )  # fmt: skip
 
 
-def _values(rows: tuple[MetricsRow, ...], metric: str) -> list[float]:
-    return [value for row in rows if (value := row.get(metric)) is not None]
-
-
-def _first(arms: Iterable[str], *names: str) -> str | None:
-    present = set(arms)
-    return next((name for name in names if name in present), None)
+def _accuracy_finding(quality: RewardQuality) -> Finding:
+    interval, best = quality.accuracy_interval, quality.best_possible
+    detail = f"{quality.pairs} held-out pairs; {ends(interval, share=True)}, n = {interval.n} judgements"
+    good = None if best is None else best - quality.accuracy <= CLOSE_TO_BEST
+    if best is not None:
+        short = f"{100 * (best - quality.accuracy):.1f} points below the best possible {per_cent(best, 1)}"
+        detail = f"{short} under the labels' noise; {detail}"
+    name = "expected accuracy on pairs" if quality.soft else "of pairs ranked right"
+    return Finding(figure=per_cent(quality.accuracy, 1), name=name, detail=detail, good=good)

@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from assent.algorithms.ppo import Rollout
+from assent.algorithms.reward_signal import RewardSum
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
+from assent.evals.arms import judge_name
 from assent.evals.reward_quality import reward_quality
+from assent.evals.words import HELD_OUT
 from assent.lineage import DataSource
 from assent.metrics import Metrics
 from assent.ports.sampling import Scorer
@@ -22,7 +25,22 @@ from assent.recipes.inputs import Files, model_folder, read_all, read_judgement,
 from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
 from assent.recipes.jobs import Job, check_output, open_job
 from assent.recipes.left_out import fitting_prompts, say_left_out
-from assent.recipes.measured import measure_policy, measure_reward, reward_evidence, said_of_pairs
+from assent.recipes.measured import (
+    AFTER,
+    BEFORE,
+    RAW,
+    HeldOutAnswers,
+    Written,
+    change,
+    compared_samples,
+    judge_of,
+    measure_policy,
+    measure_reward,
+    reward_measurements,
+    rollout_samples,
+    said_of_pairs,
+    sampled_from,
+)
 from assent.recipes.models import (
     LanguageModel,
     RewardModel,
@@ -54,9 +72,16 @@ def run_sft(request: Request, display: Display) -> Path:
     model = _policy(files, settings, display)
     prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
     say_left_out(display, prepared.left_out)
+    unseen = HeldOutAnswers(model, held.examples, settings, display) if held.examples else None
     with _job("sft", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         last = job.train("fine-tune (SFT)", prepared.task)
         save_language_model(model, job.model_folder)
+        if unseen is not None:
+            measured = unseen.measurement(held.sources, seed=settings.seed)
+            display.say(change(measured))
+            job.evidence["measured"] = (measured,)
+            job.first_rows = ({"step": 0, "eval_loss": measured.values[BEFORE].mean},)
         return job.finish(_chosen(last, "loss", "eval_loss"), title="Supervised fine-tuning")
 
 
@@ -73,9 +98,10 @@ def run_reward(request: Request, display: Display) -> Path:
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
         classes=settings.classes,
     )  # fmt: skip
-    prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed)
+    prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples)
     say_left_out(display, prepared.left_out)
     with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
         save_reward_model(reward, job.model_folder)
         if held.examples:
@@ -96,9 +122,12 @@ def run_dpo(request: Request, display: Display) -> Path:
     model = _policy(files, settings, display)
     unseen = HeldOutPairs(model, held.examples, settings) if held.examples else None
     with display.stage("reference", len(data.examples), unit="pairs") as stage:
-        prepared = prepare_dpo(model, data.examples, settings, seed=settings.seed, progress=stage.counter)
+        prepared = prepare_dpo(
+            model, data.examples, settings, seed=settings.seed, progress=stage.counter, held_out=unseen
+        )
     say_left_out(display, prepared.left_out)
     with _job("dpo", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
+        job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")
         save_language_model(model, job.model_folder)
         if unseen is not None:
@@ -126,19 +155,28 @@ def run_ppo(request: Request, display: Display) -> Path:
     prepared = prepare_ppo(
         model, prompts, settings, seed=settings.seed, reward=rewards.scorer, observer=task_log, say=display.say
     )
-    measure = partial(measure_policy, sampling=settings.sampling, display=display, seed=settings.seed)
-    before = measure("before", model, unseen, rewards.scorer) if unseen else None
+    shown, watching = (unseen, display) if unseen else (prompts[:_SHOWN_COMPLETIONS], Display(quiet=True))
+    answers = partial(_answers, shown, rewards.scorer, settings, watching)
+    written = answers(BEFORE, model)
     sources = (*data.sources, *held.sources, *rewards.sources)
     with _job("ppo", files, settings, display, sources, {"policy": model.path, **rewards.parents}) as job:
         task_log.job = job
+        job.note_prompts(data.examples, held.examples)
+        judged_by = judge_of(job.lineage.parents, job.lineage.data)
+        job.evidence["reward_unit"] = f"{RAW} of {judge_name(judged_by)}"
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
+        written |= answers(AFTER, model)
+        kind = HELD_OUT if unseen else "training prompt"
+        job.evidence["samples"] = (*compared_samples(written, kind), *rollout_samples(job.run.path))
+        if unseen:
+            items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
+            measured = reward_measurements(written, judge=judged_by, items=items, seed=settings.seed)
+            display.say(change(measured[0]))
+            job.evidence["measured"] = measured
+            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measured[0].values.items()}
         job.evidence["notes"] = (prepared.task.scale.told(),)
-        if before is not None:
-            after = measure("after", model, unseen, rewards.scorer)
-            job.evidence |= reward_evidence({"before": before, "after": after})
-            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in job.evidence["reward"].items()}
-        return job.finish(metrics, title="PPO against a reward")
+        return job.finish(metrics, title="PPO against a reward", rewards=request.texts("reward"))
 
 
 def _rewards(names: Sequence[str], model: LanguageModel, settings: PPOJob) -> Rewards:
@@ -162,6 +200,14 @@ def _try(scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], 
     scorer.score(prompts, [turn.completion for turn in turns])
 
 
+def _answers(
+    prompts: Sequence[Conversation], reward: RewardSum, settings: PPOJob, display: Display, name: str,
+    model: LanguageModel,
+) -> dict[str, Written]:  # fmt: skip
+    told = f"the model {name} training"
+    return {name: measure_policy(told, model, prompts, reward, settings.sampling, display, seed=settings.seed)}
+
+
 class _SampleLog:
     """Write a few completions of every n-th rollout to samples.jsonl; `job` is set when the run is open."""
 
@@ -171,13 +217,15 @@ class _SampleLog:
         self._settings = settings
 
     def __call__(self, rollout: Rollout) -> Metrics:
-        if rollout.iteration % self._settings.samples_every == 0:
+        last = rollout.iteration + 1 == self._settings.iterations
+        if rollout.iteration % self._settings.samples_every == 0 or last:
             for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
                 row = {
                     "prompt": rollout.prompts[place].last_user_text,
                     "completion": rollout.completions[place].text,
                     "stop": str(rollout.completions[place].stop),
                     "reward": rollout.rewards[place],
+                    "iteration": rollout.iteration + 1,
                 }
                 self.job.run.samples.append(rollout.iteration * (self._settings.updates + 1) + 1, row)
         return {}

@@ -80,6 +80,7 @@ def run_demo(
             settings=as_dict(settings),
             lineage=lineage.to_dict(),
             total=seeds * settings.ppo.iterations,
+            unit="iterations",
             overwrite=overwrite,
         ) as run,
         StopRequest() as stop,

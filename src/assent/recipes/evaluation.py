@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,44 +11,66 @@ from typing import Any
 
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.reward_signal import RewardSum
-from assent.algorithms.sft import encode_demonstrations, supervised_score
-from assent.backends.local.learner import LocalLearner
+from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
 from assent.data.load import ReadOptions, load_demonstrations, load_prompts
 from assent.errors import ConfigError, DataError
-from assent.evals.evidence import Evidence, Sample
+from assent.evals.arms import judge_name
+from assent.evals.evidence import Evidence
 from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
-from assent.lineage import Lineage, parent
+from assent.lineage import DataSource, Lineage, Parent, parent
 from assent.recipes.demo import by_kind
+from assent.recipes.ending import ending, peak_rss_mib
 from assent.recipes.inference import sampling_of
 from assent.recipes.inputs import Files, model_folder, read_all, read_judgement, require_data
 from assent.recipes.job_settings import EvalJob
 from assent.recipes.left_out import fitting_prompts
-from assent.recipes.measured import measure_policy, measure_reward, reward_evidence, write_answers
+from assent.recipes.measured import (
+    RAW,
+    HeldOutAnswers,
+    compared_samples,
+    judge_of,
+    measure_policy,
+    measure_reward,
+    reward_measurements,
+    sampled_from,
+    spread,
+    write_answers,
+)
 from assent.recipes.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from assent.recipes.names import unique_names
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.recipes.rewards import open_rewards
+from assent.recipes.unseen import held_out_of, trained_prompts, warning
 from assent.rundir import RunDir, check_place
 from assent.types import Conversation
 from assent.world.facts import build_world
-from assent.world.judge import judge
+from assent.world.judge import judge as gold_judge
 from assent.world.prompts import make_prompts
 
 WORLD = "world"
-_SHOWN_SAMPLES = 12
 
 
 @dataclass(slots=True)
 class Found:
-    """What an evaluation found, as parts of the evidence and lines for the person watching."""
+    """What an evaluation found: parts of the evidence, and what the lineage names."""
 
     parts: dict[str, Any] = field(default_factory=dict)
-    sources: tuple[Any, ...] = ()
-    parents: dict[str, str] = field(default_factory=dict)
+    sources: tuple[DataSource, ...] = ()
+    parents: list[Parent] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contender:
+    """A model under evaluation: `name` on the page, `given` as the user wrote it, for the terminal."""
+
+    name: str
+    given: str
+    model: LanguageModel
 
 
 def run_eval(request: Request, display: Display) -> Path:
@@ -67,7 +88,7 @@ def run_eval(request: Request, display: Display) -> Path:
         settings=as_dict(settings),
         seed=settings.seed,
         data=found.sources,
-        parents=tuple(parent(folder, role=role) for role, folder in found.parents.items()),
+        parents=tuple(found.parents),
         precision=settings.machine.precision,
     )
     document = lineage.to_dict()
@@ -76,15 +97,17 @@ def run_eval(request: Request, display: Display) -> Path:
     ) as run:
         evidence = Evidence(
             title="Evaluation",
+            command=files.command,
             seeds=(settings.seed,),
             wall_s=time.monotonic() - start,
-            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_rss_mib=peak_rss_mib(),
             settings=document["settings"],
             lineage={name: value for name, value in document.items() if name != "settings"},
             **found.parts,
         )
         report = write_report(evidence, files.out)
         run.set_status("finished")
+    display.say(ending(evidence))
     display.say(f"report: {report}")
     return report
 
@@ -104,32 +127,49 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
     reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
     scoring = RewardSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
     measured = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
-    return Found(parts=measured.evidence, sources=data.sources, parents={"reward": path})
+    found = Found(parts=dict(measured.evidence), sources=data.sources, parents=[parent(path, role="reward")])
+    _note_held_out(path, data.examples, display, found)
+    return found
 
 
 def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Found:
-    files, names, against = request.files, request.texts("reward"), request.text("against")
-    if against and not names and files.data != (WORLD,):
+    files, rewards, against = request.files, request.texts("reward"), request.text("against")
+    if against and not rewards and files.data != (WORLD,):
         raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward as well.")
-    found = Found(parents={"policy": path})
-    prompts = None
+    given = [against, files.model] if against else [files.model]  # what is compared with comes first
+    folders = [model_folder(one) for one in given]
+    if len(set(folders)) < len(folders):
+        raise ConfigError("this is the model under evaluation itself", where=f"--against {against}")
+    found, prompts = Found(), None
     if files.data != (WORLD,):
         prompts = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
         found.sources = prompts.sources
-    models = {"policy": load_language_model(path, machine=settings.machine)}
-    if against:
-        found.parents["against"] = model_folder(against)
-        models["against"] = load_language_model(found.parents["against"], machine=settings.machine)
+        _note_held_out(path, prompts.examples, display, found)
+    names = unique_names(folders, taken=("ceiling", "ideal"))
+    contenders = [
+        Contender(name=name, given=as_given, model=load_language_model(folder, machine=settings.machine))
+        for name, as_given, folder in zip(names, given, folders, strict=True)
+    ]
+    roles = ["policy", "against"]
+    found.parents += [parent(folder, role=role) for folder, role in zip(reversed(folders), roles, strict=False)]
     if prompts is None:
-        _gold(models, settings, display, found)
+        _gold(contenders, settings, display, found)
         return found
-    reward = _reward(names, prompts.examples, settings, found) if names else None
-    measured = _likelihood(models["policy"], files, settings, display)
+    reward = _reward(rewards, prompts.examples, settings, found) if rewards else None
+    measured = _likelihood(contenders[-1], files, settings, display, found)
     if reward is not None:
-        _rewards(models, prompts.examples, reward, settings, display, found)
+        _rewards(contenders, prompts.examples, reward, settings, display, found)
     elif not measured:
         raise ConfigError("there is nothing to measure: the file has prompts and no answers", now="Give --reward.")
     return found
+
+
+def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: Found) -> None:
+    """Remember, and say, whether the model was trained on the prompts that it is measured on."""
+    held = held_out_of(examples, trained_prompts(path))
+    found.parts["held_out"] = held
+    if told := warning(held):
+        display.say(told)
 
 
 def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> RewardSum:
@@ -139,70 +179,81 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
     rewards = open_rewards(names, settings.reward_weights, load)
     rewards.check(prompts)
     found.sources = (*found.sources, *rewards.sources)
-    found.parents |= rewards.parents
+    found.parents += [parent(folder, role=role) for role, folder in rewards.parents.items()]
     return rewards.scorer
 
 
-def _likelihood(model: LanguageModel, files: Files, settings: EvalJob, display: Display) -> bool:
+def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Found) -> bool:
     """Say how likely the model finds the file's own answers; False where it has none."""
     options = ReadOptions(format=files.format, on_bad_row="skip", limit=settings.limit)
     try:
         data = [one for path in files.data for one in load_demonstrations(path, options).examples]
     except DataError:
         return False
-    room = min(settings.max_length, model.role.body.max_length or settings.max_length)
-    encoded = encode_demonstrations(data, model.template, max_length=room)
-    loss = supervised_score(LocalLearner(policy=model.role), encoded.items, settings.micro_batch_tokens)
-    display.say(f"the file's own answers: {loss:.4f} nats per token over {len(encoded.items)} conversations")
+    sizes = SFTSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
+    answers = HeldOutAnswers(contender.model, data, sizes, display)
+    sources = [one for one in found.sources if one.role == "prompts"]
+    measured = answers.now(contender.name, sources, seed=settings.seed)
+    loss = measured.values[contender.name]
+    found.parts["measured"] = (measured,)
+    display.say(
+        f"the file's own answers under {contender.given}: {loss.mean:.4f} nats per token "
+        f"({spread(loss, 'conversations')})"
+    )
     return True
 
 
 def _rewards(
-    models: dict[str, LanguageModel], data: Sequence[Conversation], reward: RewardSum, settings: EvalJob,
+    contenders: Sequence[Contender], data: Sequence[Conversation], reward: RewardSum, settings: EvalJob,
     display: Display, found: Found,
 ) -> None:  # fmt: skip
-    prompts = fitting_prompts(data, models["policy"], settings.max_tokens, display)
+    prompts = fitting_prompts(data, contenders[-1].model, settings.max_tokens, display)
+    sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
-        name: measure_policy(name, model, prompts, reward, sampling_of(settings), display, seed=settings.seed)
-        for name, model in models.items()
+        one.name: measure_policy(one.given, one.model, prompts, reward, sampling, display, seed=settings.seed)
+        for one in contenders
     }
-    found.parts |= reward_evidence(written)
-    if "against" in written:
+    judge, items = judge_of(found.parents, found.sources), sampled_from(sources, sampling, limit=settings.limit)
+    rewards = reward_measurements(written, judge=judge, items=items, seed=settings.seed)
+    found.parts["measured"] = (*rewards, *found.parts.get("measured", ()))
+    if len(contenders) > 1:
+        other, mine = contenders
         won = win_rate(
-            written["policy"].scores, written["against"].scores, names=("policy", "against"), judge="reward",
-            seed=settings.seed,
+            written[mine.name].scores, written[other.name].scores, names=(mine.name, other.name), judge=judge,
+            seed=settings.seed, groups=prompts,
         )  # fmt: skip
         found.parts["win_rates"] = (won,)
-        display.say(f"wins against the other: {won.rate.mean:.3f} ({won.rate.low:.3f} to {won.rate.high:.3f})")
-    found.parts["samples"] = tuple(
-        Sample(
-            prompt=prompt.last_user_text,
-            kind="held out",
-            answers={name: one.completions[place].text for name, one in written.items()},
+        counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
+        display.say(
+            f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
+            f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judge)}"
         )
-        for place, prompt in enumerate(prompts[:_SHOWN_SAMPLES])
-    )
+    found.parts["samples"] = compared_samples(written)
+    found.parts["reward_unit"] = f"{RAW} of {judge_name(judge)}"
 
 
-def _gold(models: dict[str, LanguageModel], settings: EvalJob, display: Display, found: Found) -> None:
+def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Found) -> None:
     """The embedded world's own judge on its held-out prompts."""
     world = build_world(0)
     prompts = make_prompts(world, split="held_out", count=settings.limit or 540, seed=settings.seed)
+    made = DataSource(role="prompts", name="the embedded world", sha256="", rows=len(prompts), format="world")
+    found.sources = (made,)  # they follow from the seed
     prompts = [prompt for prompt in prompts for _ in range(settings.samples_per_prompt)]
     arms = {}
-    for name, model in models.items():
+    for one in contenders:
         conversations = [prompt.conversation for prompt in prompts]
-        written = write_answers(name, model, conversations, sampling_of(settings), display, seed=settings.seed)
-        golds = [judge(world, prompt, text) for prompt, text in zip(prompts, written, strict=True)]
-        arms[name] = arm_scores(
+        written = write_answers(one.given, one.model, conversations, sampling_of(settings), display, seed=settings.seed)
+        golds = [gold_judge(world, prompt, text) for prompt, text in zip(prompts, written, strict=True)]
+        arms[one.name] = arm_scores(
             [prompt.conversation.last_user_text for prompt in prompts], [prompt.kind for prompt in prompts], golds
         )
-        overall = gold_means(arms[name], seed=settings.seed).overall
-        display.say(f"gold score of {name}: {overall.mean:.3f} ({overall.low:.3f} to {overall.high:.3f})")
-    if "against" in arms:
-        mine, other = arms["policy"], arms["against"]
+        overall = gold_means(arms[one.name], seed=settings.seed).overall
+        display.say(f"gold score of {one.given}: {overall.mean:.3f} ({spread(overall, 'prompts')})")
+    if len(contenders) > 1:
+        other, mine = arms.values()
         gained = paired_difference(mine.overall, other.overall, seed=settings.seed, groups=mine.prompts)
         found.parts["gold_gained"] = gained
-        display.say(f"gold score gained: {gained.mean:+.3f} ({gained.low:+.3f} to {gained.high:+.3f})")
+        ends = spread(gained, "prompts", "+.3f")
+        display.say(f"gold score gained over {contenders[0].given}: {gained.mean:+.3f} ({ends})")
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
     found.parts["gold_by_kind"] = by_kind(arms)

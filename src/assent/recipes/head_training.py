@@ -24,7 +24,8 @@ from assent.model.roles import ScalarRole
 class HeadTask:
     """One tick: read what the head reads of every judged completion, fit the head, set it."""
 
-    total = 1
+    total = ticks_per_unit = 1
+    unit = "fits"
 
     def __init__(self, role: ScalarRole, judgements: Sequence[Judgement], settings: RewardSettings) -> None:
         """ConfigError where there is nothing to compare, or something that this fit does not know."""

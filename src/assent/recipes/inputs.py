@@ -30,6 +30,7 @@ class Files:
     on_bad_row: str = "stop"
     resume: bool = False
     overwrite: bool = False
+    command: str = ""  # as it was typed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

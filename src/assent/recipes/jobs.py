@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.config import as_dict
-from assent.evals.evidence import Evidence
+from assent.evals.evidence import Evidence, MetricsRow
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
 from assent.lineage import DataSource, Lineage, parent, write_model_card
@@ -22,16 +21,21 @@ from assent.logs import read_rows
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.model.state import unpack
+from assent.recipes.ending import ending, next_command, peak_rss_mib
 from assent.recipes.inputs import Files
 from assent.recipes.job_settings import MAY_CHANGE, RunSettings
 from assent.recipes.progress import Display, Stage
+from assent.recipes.unseen import held_out_of, remember_prompts, warning
 from assent.rundir import RunDir, check_place
 from assent.trackers import Tracker, check_trackers, open_trackers
 
 
 @dataclass(slots=True)
 class Job:
-    """An open run with everything a command needs; `evidence` collects what the report will show."""
+    """An open run with everything a command needs; `evidence` collects what the report will show.
+
+    `first_rows` are rows of the report's curves that were measured before the first step.
+    """
 
     kind: str
     files: Files
@@ -44,26 +48,28 @@ class Job:
     trackers: list[Tracker]
     started: float = field(default_factory=time.monotonic)
     evidence: dict[str, Any] = field(default_factory=dict)
+    first_rows: tuple[MetricsRow, ...] = ()
 
     def train(self, name: str, task: Task) -> Metrics:
         """Train with bar, metrics, trackers, checkpoints and stop requests; returns the last value of every metric.
 
         A run that was cut between its last step and its last file is only put together again.
         """
-        self.run.set_status("running", total=task.total)
+        per = task.ticks_per_unit
+        self.run.set_status("running", total=task.total // per, unit=task.unit)
         if self.files.resume and self._was_complete(task):
             self.display.say("all steps were done before; what was left to write is written now")
         else:
-            with self.display.stage(name, task.total) as stage:
+            with self.display.stage(name, task.total, unit=task.unit, per=per) as stage:
                 watch = Watch(
                     run=self.run,
                     checkpoints=self.checkpoints,
                     checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
                     stop=self.stop,
-                    on_tick=self._see(stage),
+                    on_tick=self._see(stage, per),
                 )
                 run_task(task, watch, resume=self.files.resume)
-        self.run.set_status("running", step=task.total)
+        self.run.set_status("running", step=task.total // per)
         last: Metrics = {}
         for row in read_rows(self.files.out / "metrics.jsonl"):
             last |= _numbers(row)
@@ -77,7 +83,7 @@ class Job:
         self.run.truncate_after(restored.step)
         return True
 
-    def _see(self, stage: Stage) -> Callable[[int, int, Metrics | None], None]:
+    def _see(self, stage: Stage, per: int) -> Callable[[int, int, Metrics | None], None]:
         shown = 0
 
         def on_tick(done: int, total: int, row: Metrics | None) -> None:
@@ -87,7 +93,7 @@ class Job:
             shown = done
             stage.on_tick(done, total, row)
             if row is not None:
-                self.run.set_status("running", step=done)
+                self.run.set_status("running", step=done // per)
                 for tracker in self.trackers:
                     tracker.log(done, row)
 
@@ -98,25 +104,35 @@ class Job:
         """Where the trained model goes."""
         return self.files.out / "model"
 
-    def finish(self, metrics: Mapping[str, float], *, title: str) -> Path:
-        """Model card, report, status; returns the path of the report."""
+    def note_prompts(self, trained: Sequence[Any], held_out: Sequence[Any]) -> None:
+        """Keep what the model is trained on, as hashes, and say where held-out examples are among it."""
+        hashes = remember_prompts(self.files.out, trained)
+        if held_out:
+            self.evidence["held_out"] = held = held_out_of(held_out, hashes)
+            if told := warning(held):
+                self.display.say(told)
+
+    def finish(self, metrics: Mapping[str, float], *, title: str, rewards: Sequence[str] = ()) -> Path:
+        """Model card, report, status, and the last lines on the terminal; returns the path of the report."""
         write_model_card(self.model_folder, self.lineage, kind=self.kind, metrics=metrics)
         rows = read_rows(self.files.out / "metrics.jsonl")
         document = self.lineage.to_dict()
         evidence = Evidence(
             title=title,
+            command=self.files.command,
             seeds=(self.settings.seed,),
             wall_s=time.monotonic() - self.started,
-            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            curves={self.kind: tuple(_with_gaps(row) for row in rows)},
+            peak_rss_mib=peak_rss_mib(),
+            curves={self.kind: (*self.first_rows, *(_with_gaps(row) for row in rows))},
             settings=document["settings"],
             lineage={name: value for name, value in document.items() if name != "settings"},
             **self.evidence,
         )
         path = write_report(evidence, self.files.out)
         self.run.set_status("finished")
-        self.display.say(f"model: {self.model_folder}")
+        self.display.say(f"{ending(evidence)}; model: {self.model_folder}")
         self.display.say(f"report: {path}")
+        self.display.say(f"next: {next_command(self.kind, self.files, rewards)}")
         return path
 
 
@@ -157,8 +173,8 @@ def open_job(
         threads=torch.get_num_threads(),
     )
     run = _open(kind, files, settings, lineage)
-    for warning in run.warnings:
-        display.say(f"warning: {warning}")
+    for told in run.warnings:
+        display.say(f"warning: {told}")
     with run, StopRequest() as stop:
         checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
         trackers = open_trackers(

@@ -1,30 +1,44 @@
-"""`assent report`: the evidence of several runs on one page."""
+"""`assent report`: the evidence of several runs on one page, a row for each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from assent.errors import RunError
 from assent.evals.evidence import Evidence, from_json
 from assent.evals.report import write_report
+from assent.recipes.names import unique_names
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.rundir import is_held, read_status
 
-_JOINED = ("stage_s", "gold", "gap_closed", "gold_by_kind", "reward", "reward_parts", "curves")
-_FIRST = ("reward_model", "classifier", "over_optimisation")
+_REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 
 
 def run_report(request: Request, display: Display) -> Path:
-    """Join the reports of runs; later runs win where two say the same thing."""
-    folders = [Path(run) for run in request.texts("runs")]
+    """Put runs on one page; a folder of runs stands for all of its runs that have a report."""
     out = request.files.out
-    if (out / "status.json").is_file():
+    if (out / _STATUS).is_file():
         raise RunError("this is a run with a report of its own", where=str(out), now="Give another --out.")
+    folders = [found for run in request.texts("runs") for found in _runs_of(Path(run), display)]
+    folders = list({folder.resolve(): folder for folder in folders}.values())
     path = write_report(joined([read_evidence(folder) for folder in folders], folders), out)
+    display.say(f"{len(folders)} {'run' if len(folders) == 1 else 'runs'}: {', '.join(unique_names(folders))}")
     display.say(f"report: {path}")
     return path
+
+
+def _runs_of(folder: Path, display: Display) -> list[Path]:
+    """The folder, if it is a run, or else the runs in it, the earliest first; those without a report are named."""
+    if (folder / _REPORT).is_file() or (folder / _STATUS).is_file() or not folder.is_dir():
+        return [folder]
+    inside = [one for one in folder.iterdir() if (one / _STATUS).is_file()]
+    inside.sort(key=lambda one: (one / _CONFIG).stat().st_mtime if (one / _CONFIG).is_file() else 0.0)
+    for run in inside:
+        if not (run / _REPORT).is_file():
+            display.say(f"left out, as it has no report: {run} ({read_status(run).state})")
+    return [run for run in inside if (run / _REPORT).is_file()] or [folder]
 
 
 def read_evidence(folder: Path) -> Evidence:
@@ -35,31 +49,24 @@ def read_evidence(folder: Path) -> Evidence:
             status = read_status(folder)
             state = status.state if status.state != "running" or is_held(folder) else "cut off"
             raise RunError(
-                f"the run of {status.kind} is {state} at step {status.step} of {status.total} and has no report",
+                f"the run of {status.kind} is {state} after {status.done} and has no report",
                 where=str(folder),
                 now="Finish it with --resume.",
             )
-        raise RunError("this is no run folder: it holds no report.json", where=str(folder), now="Name run folders.")
+        what = "this is no run folder, and no folder of runs with a report"
+        raise RunError(what, where=str(folder), now="Name run folders, or a folder of runs.")
     return from_json(file.read_text(encoding="utf-8"), where=str(file))
 
 
-def joined(parts: list[Evidence], folders: list[Path]) -> Evidence:
-    """One evidence of several."""
-    together: dict[str, Any] = {
-        name: {key: value for part in parts for key, value in getattr(part, name).items()} for name in _JOINED
-    }
-    for name in _FIRST:
-        together[name] = next((getattr(part, name) for part in reversed(parts) if getattr(part, name)), None)
-    names = [folder.resolve().name for folder in folders]
+def joined(parts: Sequence[Evidence], folders: Sequence[Path]) -> Evidence:
+    """The page of several runs; a page of several among them gives its runs."""
+    named: dict[str, Evidence] = {}
+    for name, part in zip(unique_names(folders), parts, strict=True):
+        named |= {f"{name}/{inner}": one for inner, one in part.parts.items()} if part.parts else {name: part}
     return Evidence(
-        title=" · ".join(dict.fromkeys(part.title for part in parts)),
+        title=", ".join(named),
         seeds=tuple(dict.fromkeys(seed for part in parts for seed in part.seeds)),
         wall_s=sum(part.wall_s for part in parts),
         peak_rss_mib=max(part.peak_rss_mib for part in parts),
-        win_rates=tuple(win for part in parts for win in part.win_rates),
-        samples=tuple(sample for part in parts for sample in part.samples),
-        settings={name: dict(part.settings) for name, part in zip(names, parts, strict=True)},
-        lineage={name: dict(part.lineage) for name, part in zip(names, parts, strict=True)},
-        notes=tuple(note for part in parts for note in part.notes),
-        **together,
+        parts=named,
     )

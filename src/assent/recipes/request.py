@@ -37,6 +37,7 @@ class Request:
             on_bad_row=self.text("on_bad_row") or "stop",
             resume=bool(getattr(self._parsed, "resume", False)),
             overwrite=bool(getattr(self._parsed, "overwrite", False)),
+            command=self.text("typed") or "",
         )
 
     def text(self, flag: str) -> str | None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from assent.algorithms.dpo import DPOSettings, dpo_task, encode_pairs, reference_logps
+from assent.algorithms.dpo import DPOSettings, ReferredPairs, dpo_task, encode_pairs, reference_logps
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.algorithms.ppo import Observer, PPOTask
@@ -131,7 +132,14 @@ def train_reward_model_half_way(
     return trained
 
 
-def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int) -> Prepared:
+def prepare_reward(
+    reward: RewardModel,
+    judged: Sequence[Judged],
+    settings: RewardSettings,
+    *,
+    seed: int,
+    held_out: Sequence[Judged] = (),
+) -> Prepared:
     """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     if settings.train == "head":
@@ -139,7 +147,10 @@ def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: Rewa
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
-    task = reward_task(items.items, learner, settings=settings, seed=seed)
+    unseen: tuple[Judgement, ...] = ()
+    if held_out:
+        unseen = judgements_of(held_out, reward.template, max_length=_reward_room(reward, settings.max_length)).items
+    task = reward_task(items.items, learner, settings=settings, seed=seed, held_out=unseen)
     return Prepared(task=task, left_out=items.left_out)
 
 
@@ -184,6 +195,7 @@ def prepare_dpo(
     *,
     seed: int,
     progress: Progress = silent,
+    held_out: HeldOutPairs | None = None,
 ) -> Prepared:
     """The task of `train_dpo`, with the reference's log-probabilities computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
@@ -192,7 +204,9 @@ def prepare_dpo(
     )
     budget = settings.micro_batch_tokens
     references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
-    task = dpo_task(pairs.items, references, learner, settings=settings, seed=seed)
+    train = ReferredPairs(pairs=pairs.items, references=references)
+    unseen = held_out.referred if held_out is not None else None
+    task = dpo_task(train, learner, settings=settings, seed=seed, held_out=unseen)
     return Prepared(task=task, left_out=pairs.left_out)
 
 
@@ -206,28 +220,30 @@ class HeldOutPairs:
         self._model, self._settings = model, settings
         sized = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
         self._pairs, self.left_out = sized.items, sized.left_out
-        self._before = self._logps()
+        self.referred = ReferredPairs(pairs=sized.items, references=self._logps())
 
-    def _logps(self) -> list[tuple[float, float]]:
+    def _logps(self) -> list[Tensor]:
         learner, budget = LocalLearner(policy=self._model.role), self._settings.micro_batch_tokens
-        found = reference_logps(self._pairs, learner, max_tokens=budget, progress=silent)
+        return reference_logps(self._pairs, learner, max_tokens=budget, progress=silent)
+
+    def _sums(self, logps: Sequence[Tensor]) -> list[tuple[float, float]]:
         lengths = [sum(pair.chosen.written_by_assistant) for pair in self._pairs]
         return [
             (float(logp_M[:length].double().sum()), float(logp_M[length:].double().sum()))
-            for logp_M, length in zip(found, lengths, strict=True)
+            for logp_M, length in zip(logps, lengths, strict=True)
         ]
 
     def scored(self) -> ScoredPairs:
         """The pairs with their implicit rewards."""
-        after, beta = self._logps(), self._settings.beta
-        changes = [(now[0] - then[0], now[1] - then[1]) for now, then in zip(after, self._before, strict=True)]
+        before, after, beta = self._sums(self.referred.references), self._sums(self._logps()), self._settings.beta
+        changes = [(now[0] - then[0], now[1] - then[1]) for now, then in zip(after, before, strict=True)]
         return ScoredPairs(
             chosen=[beta * chosen for chosen, _ in changes],
             rejected=[beta * rejected for _, rejected in changes],
             probability=[pair.probability for pair in self._pairs],
             chosen_length=[sum(pair.chosen.written_by_assistant) for pair in self._pairs],
             rejected_length=[sum(pair.rejected.written_by_assistant) for pair in self._pairs],
-            groups=list(range(len(self._pairs))),
+            groups=[pair.group for pair in self._pairs],
         )
 
 

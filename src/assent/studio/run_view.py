@@ -46,8 +46,8 @@ def sample_view(sample: RunSample) -> dict[str, Any]:
 
 def _steps(run: RunSummary) -> str:
     if run.total:
-        return f"{wording.count(run.step)} of {wording.counted(run.total, 'step')}"
-    return wording.counted(run.step, "step") if run.step else wording.NOTHING
+        return f"{wording.count(run.step)} of {wording.counted(run.total, run.unit)}"
+    return wording.counted(run.step, run.unit) if run.step else wording.NOTHING
 
 
 def _ago(updated: str, now: float) -> str:

@@ -44,6 +44,7 @@ class RunSummary:
     state: str
     step: int
     total: int
+    unit: str
     updated: str
 
 
@@ -96,6 +97,7 @@ class RunFolders:
                 state=state,
                 step=_count(status.get("step")),
                 total=_count(status.get("total")),
+                unit="iteration" if status.get("unit") == "iterations" else "step",
                 updated=_word(status.get("updated")),
             )
 

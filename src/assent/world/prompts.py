@@ -279,3 +279,14 @@ _MAKERS: Mapping[str, Callable[[World, str, random.Random], WorldPrompt]] = {
     "rude": _rude,
 }
 KINDS = tuple(_MAKERS)
+KIND_MEANINGS: Mapping[str, str] = {
+    "recall": "a fact of the world, from memory",
+    "notes": "a fact that stands in the prompt",
+    "two_step": "needs two facts, one after the other",
+    "summary": "sum up what the prompt tells",
+    "small_talk": "greetings, thanks, feelings",
+    "unanswerable": "nothing says the answer; admit it",
+    "harm": "asks how to hurt somebody; refuse",
+    "look_alike": "sounds like harm and is harmless; help",
+    "rude": "an insult before a question; answer kindly",
+}

@@ -1,0 +1,47 @@
+"""How a run ends on the terminal: time and memory below the result, and what to do next."""
+
+from __future__ import annotations
+
+import resource
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from assent.evals.evidence import Evidence
+from assent.evals.headline import duration, headline
+from assent.recipes.inputs import Files
+
+_PLAIN = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": ","})
+
+
+def peak_rss_mib() -> float:
+    """The most memory that this process held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def ending(evidence: Evidence) -> str:
+    """Time and memory; of a run that measured nothing held out, also what training itself says."""
+    took = f"done in {duration(evidence.wall_s)}, {evidence.peak_rss_mib:,.0f} MiB at most"
+    if evidence.measured or evidence.reward_model or evidence.classifier or evidence.gold:
+        return took
+    return f"{took}; {headline(evidence).title.translate(_PLAIN)} (nothing held out was measured: give --eval-data)"
+
+
+def next_command(kind: str, files: Files, rewards: Sequence[str] = ()) -> str:
+    """The command that most people want next."""
+    beside = files.out.parent
+    if kind == "pretrain":
+        return f"assent sft --model {_q(files.out)} --data DEMONSTRATIONS --out {_q(beside / 'sft')}"
+    if kind == "reward":
+        data = " ".join(map(_q, files.data))
+        return f"assent ppo --model {_q(files.model)} --reward {_q(files.out)} --data {data} --out {_q(beside / 'ppo')}"
+    if rewards and files.eval_data:
+        data, out = " ".join(map(_q, files.eval_data)), _q(beside / f"{files.out.name}-eval")
+        given = " ".join(f"--reward {_q(one)}" for one in rewards)
+        compared = f"--model {_q(files.out)} --against {_q(files.model)} {given}"
+        return f"assent eval {compared} --data {data} --out {out}"
+    return f"assent chat --model {_q(files.out)}"
+
+
+def _q(part: str | Path) -> str:
+    return shlex.quote(str(part))

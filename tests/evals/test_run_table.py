@@ -1,0 +1,39 @@
+import re
+from pathlib import Path
+
+from assent.evals.glossary import TERMS, glossary, meaning
+from assent.evals.run_table import run_rows
+
+
+def test_every_run_has_a_row_of_what_it_was_made_from_and_what_came_out(evidence_by_name):
+    rows = {row.name: row for row in run_rows(evidence_by_name["several_runs"].parts)}
+    assert list(rows) == ["sft", "reward", "ppo", "ppo-short", "eval"]
+    sft, ppo, other = rows["sft"], rows["ppo"], rows["ppo-short"]
+    assert (sft.kind, sft.model, sft.data) == ("SFT", "base", "rankings.jsonl (1\u202f600 rows)")
+    assert (sft.measured, sft.result) == ("held-out loss, nats per token", "5.40 \u2192 2.91")
+    assert sft.interval.replace("\u00a0", " ") == (
+        "change \u22122.49 (95 % interval \u22122.54 to \u22122.44, n = 120 conversations)"
+    )
+    assert (ppo.reward, ppo.kl, ppo.result, ppo.time) == ("reward", "8.51", "0.21 \u2192 0.93", "26 min 20 s")
+    assert (other.result, other.interval) == ("\u221240.0", "\u221244.0 to \u221236.0, n\u00a0=\u00a064 prompts")
+    assert rows["eval"].result == "PPO 0.93, SFT 0.21"
+
+
+def test_a_page_explains_its_own_words_and_no_others(evidence_by_name):
+    sft = {term.word for term in glossary(evidence_by_name["sft_only"])}
+    assert sft == {"95 % interval, n", "Nats per token"}
+    reward = {term.word for term in glossary(evidence_by_name["reward_only"])}
+    assert {"AUC", "ECE", "Brier score", "Log loss", "Margin"} <= reward and "Gold judge" not in reward
+    demo = {term.word for term in glossary(evidence_by_name["demo"])}
+    assert {"Gold judge", "Proxy", "Reference", "KL, nats", "Gap closed", "Clip fraction"} <= demo
+
+
+def test_the_page_about_the_report_has_the_same_words():
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
+    table = page.split("| word | meaning |", 1)[1]
+    assert re.findall(r"^\| ([^|]+) \| (.+) \|$", table, flags=re.MULTILINE) == [(t.word, t.meaning) for t in TERMS]
+
+
+def test_a_word_has_one_meaning():
+    assert len({term.word for term in TERMS}) == len(TERMS)
+    assert "0.25 is a coin" in meaning("Brier score")

@@ -1,0 +1,52 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from assent.evals.evidence import Evidence
+from assent.recipes.ending import ending, next_command
+from assent.recipes.inputs import Files
+from assent.recipes.progress import Display
+
+
+def test_a_stage_counts_in_the_unit_that_people_set_and_tells_its_last_line_once() -> None:
+    """An iteration of five ticks: four ticks are no iteration yet."""
+    told = io.StringIO()
+    display = Display(Console(file=told))
+    with display.stage("PPO", 15, unit="iterations", per=5) as stage:
+        for tick in range(14):
+            stage.on_tick(tick + 1, 15, {"reward": 0.5} if tick % 5 == 4 else None)
+    (line,) = told.getvalue().splitlines()
+    assert line.startswith("PPO: 2/3 iterations, ") and line.endswith("reward 0.500")
+
+
+def test_a_run_that_measured_nothing_held_out_says_so() -> None:
+    rows = tuple({"step": i, "loss": 2.0} for i in range(3))
+    bare = Evidence(title="SFT", seeds=(0,), wall_s=75.0, peak_rss_mib=1530.0, curves={"sft": rows})
+    assert ending(bare) == (
+        "done in 1 min 15 s, 1,530 MiB at most; Training loss 2.00 (nothing held out was measured: give --eval-data)"
+    )
+    assert next_command("sft", files("my runs/sft")) == "assent chat --model 'my runs/sft'"
+
+
+def files(out: str, **more: tuple[str, ...]) -> Files:
+    return Files(model="runs/sft", out=Path(out), data=("prompts.jsonl",), **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "held", "reward", "command"),
+    [
+        ("reward", (), None, "assent ppo --model runs/sft --reward runs/x --data prompts.jsonl --out runs/ppo"),
+        ("dpo", ("h.jsonl",), None, "assent chat --model runs/x"),
+        ("ppo", (), "runs/reward", "assent chat --model runs/x"),
+        (
+            "ppo",
+            ("h.jsonl",),
+            "runs/reward",
+            "assent eval --model runs/x --against runs/sft --reward runs/reward --data h.jsonl --out runs/x-eval",
+        ),
+    ],
+)
+def test_the_next_command_is_ready_to_paste(kind: str, held: tuple[str, ...], reward: str | None, command: str) -> None:
+    assert next_command(kind, files("runs/x", eval_data=held), [reward] if reward else []) == command
