@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,17 @@ import pytest
 
 from assent.config import fingerprint
 from assent.errors import ConfigError
-from assent.lineage import DataSource, Lineage, Parent, data_source, parent, sha256_folder, versions, write_model_card
+from assent.lineage import (
+    DataSource,
+    Lineage,
+    Parent,
+    data_source,
+    machine,
+    parent,
+    sha256_folder,
+    versions,
+    write_model_card,
+)
 
 
 def lineage(*, base: str = "org/base", settings: dict[str, object] | None = None) -> Lineage:
@@ -64,6 +75,17 @@ def test_the_record_is_json_and_carries_versions_and_fingerprint() -> None:
     assert record["data"][0]["rows"] == 12
     assert record["versions"] == versions()
     assert {"python", "torch", "transformers"} <= versions().keys()
+
+
+def test_the_record_names_processor_and_commit() -> None:
+    record, root = lineage().to_dict(), Path(__file__).parents[1]
+    assert platform.machine() in record["machine"]
+    if Path("/proc/cpuinfo").is_file() and "model name" in (told := Path("/proc/cpuinfo").read_text()):
+        assert next(line for line in told.splitlines() if line.startswith("model name")).split(": ")[1] in machine()
+    if not (root / ".git").exists():
+        pytest.skip("this is no checkout")
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert record["commit"].removesuffix("-dirty") == head.stdout.strip()
 
 
 def test_versions_are_read_without_importing_the_packages() -> None:

@@ -15,6 +15,8 @@ LINEAGE: dict[str, Any] = {
     "data": [{"role": "train", "name": "a.jsonl", "sha256": "1" * 64}],
     "parents": [{"role": "policy", "name": "base", "sha256": "2" * 64}],
     "versions": {"torch": "1.0"},
+    "machine": "Linux x86_64, one",
+    "threads": 1,
 }
 
 
@@ -105,11 +107,15 @@ def test_resume_with_other_data_or_parents_shows_the_difference(tmp_path: Path) 
     assert "parents.1 (policy): " in refused(path, lineage={**LINEAGE, "parents": []})
 
 
-def test_a_moved_file_is_the_same_data_and_another_version_a_warning(tmp_path: Path) -> None:
+def test_a_moved_file_is_the_same_data_and_another_version_or_processor_a_warning(tmp_path: Path) -> None:
     path = begun(tmp_path / "run")
     moved = {**LINEAGE, "data": [{**LINEAGE["data"][0], "name": "b.jsonl"}], "versions": {"torch": "2.0"}}
+    moved |= {"machine": "Linux x86_64, two"}
     with RunDir.open_for_resume(path, settings=SETTINGS, lineage=moved) as run:
-        assert [warning.split(": ", 1)[1] for warning in run.warnings] == ['torch: "1.0" -> "2.0"']
+        assert [warning.split(": ", 1)[1] for warning in run.warnings] == [
+            'machine: "Linux x86_64, one" -> "Linux x86_64, two"',
+            'versions.torch: "1.0" -> "2.0"',
+        ]
 
 
 def test_a_resume_that_would_train_nothing_is_an_error(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -17,6 +18,7 @@ from assent.durable import sha256_file, write_atomic
 from assent.errors import ConfigError
 
 _PACKAGES = ("assent", "torch", "transformers", "peft", "tokenizers", "safetensors", "numpy")
+_VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
 _WEIGHTS = ("*.safetensors", "*.bin", "config.json", "adapter_config.json")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _TASKS = {  # how a folder's config.json names its class, the class that loads it, the hub's name for the task
@@ -48,7 +50,10 @@ class Parent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """All that decides the bits of a result. `device` is cpu or cuda, `precision` fp32 or bf16."""
+    """All that decides the bits of a result. `device` is cpu or cuda, `precision` fp32 or bf16.
+
+    `machine` names the processor, `commit` the state of Assent's own code (empty where nothing tells it).
+    """
 
     kind: str
     settings: Mapping[str, Any]
@@ -59,7 +64,8 @@ class Lineage:
     precision: str = "fp32"
     threads: int = 1
     versions: Mapping[str, str] = field(default_factory=lambda: versions())
-    machine: str = field(default_factory=lambda: f"{platform.system()} {platform.machine()}")
+    machine: str = field(default_factory=lambda: machine())
+    commit: str = field(default_factory=lambda: commit())
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, with the fingerprint of the settings."""
@@ -75,6 +81,35 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> str:
+    """System, processor and the vector instructions that PyTorch chooses its kernels by.
+
+    Two processors of one family round differently, so the same seed may give other numbers on another one.
+    """
+    info = Path("/proc/cpuinfo").read_text(errors="replace") if Path("/proc/cpuinfo").is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
+    vectors = " ".join(one for one in _VECTORS if flags and one in flags[1].split())
+    processor = (named[1].strip() if named else platform.processor()) or "unknown processor"
+    return f"{platform.system()} {platform.machine()}, {processor}" + (f" ({vectors})" if vectors else "")
+
+
+def commit() -> str:
+    """The commit of the checkout this package runs from ("-dirty" if files differ), or that it was installed from."""
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists():
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):  # no git here, or a repository that it does not trust
+            return ""
+    try:
+        origin = json.loads(metadata.distribution("assent").read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:
+        return ""
+    return str(origin.get("vcs_info", {}).get("commit_id", ""))
 
 
 def data_source(path: Path, *, role: str, rows: int | None = None, file_format: str | None = None) -> DataSource:
@@ -161,13 +196,14 @@ def _made_from(lineage: Lineage) -> str:
         rows += [f"| data: {source.role} | {_cell(source.name)} | {count} | {source.format or ''} | {source.sha256} |"]
     for made in lineage.parents:
         rows += [f"| parent: {made.role} | {_cell(made.name)} | | | {made.sha256} |"]
+    code = f" Assent's code: {lineage.commit}." if lineage.commit else ""
     used = ", ".join(f"{name} {version}" for name, version in lineage.versions.items())
     return "\n".join(
         [
             "## Made from\n",
             *(rows if len(rows) > 2 else ["Nothing but the settings below."]),
             f"\nSeed {lineage.seed}; {lineage.device}, {lineage.precision}, {lineage.threads} threads;",
-            f"{lineage.machine}.",
+            f"{lineage.machine}.{code}",
             f"Versions: {used}.\n\nSettings (sha256 {fingerprint(lineage.settings)}):\n",
             f"```json\n{json.dumps(dict(lineage.settings), indent=2, ensure_ascii=False)}\n```\n",
         ]

@@ -20,6 +20,7 @@ from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
 from assent.logs import JsonLines
 
+_CONDITIONS = ("versions", "machine", "threads", "commit")  # what may change the last bits, and nothing else
 _CONFIG, _LINEAGE, _STATUS, _LOCK = "config.json", "lineage.json", "status.json", ".lock"
 _STARTED_WITH = {_LOCK, _LINEAGE, _STATUS}  # config.json is written last: without it nothing has begun
 _COMPARED = ("data", "parents")
@@ -108,7 +109,7 @@ class RunDir:
         try:
             before = _refuse_no_run(path)
             _refuse_changes(path, settings, lineage, ignore)
-            warnings = tuple(_changed_versions(_read_json(path / _LINEAGE), lineage))
+            warnings = tuple(_changed_conditions(_read_json(path / _LINEAGE), lineage))
             run = cls(path, lock=lock, status=before, warnings=warnings)
             run.set_status("running")
             return run
@@ -300,9 +301,9 @@ def _identities(lineage: Mapping[str, Any], part: str) -> dict[str, Any]:
     return named
 
 
-def _changed_versions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    lines = difference(old.get("versions") or {}, new.get("versions") or {})
-    return [f"resumed with another version, results may differ in their last bits: {line}" for line in lines]
+def _changed_conditions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    lines = difference(*({name: one[name] for name in _CONDITIONS if one.get(name)} for one in (old, new)))
+    return [f"resumed under another condition, results may differ in their last bits: {line}" for line in lines]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from assent.evals.evidence import Evidence, HeldOut, Measurement, Sample, SeedRe
 from assent.evals.gold import ArmScores as Scores
 from assent.evals.gold import AxisIntervals, gap_closed, gold_by_kind, gold_means
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import CurvePoint
+from assent.evals.over_optimisation import Evaluation, curve
 from assent.evals.reward_quality import ScoredPairs, classifier_quality, reward_quality
 from assent.evals.win_rate import win_rate
 
@@ -56,7 +56,7 @@ def scores_of(arm: str, *, seed: int = 0, count: int = 320) -> Scores:
     )
 
 
-def over_curve(points: int, *, kl_end: float, hacked: bool, seed: int) -> tuple[CurvePoint, ...]:
+def over_curve(points: int, *, kl_end: float, hacked: bool, seed: int) -> tuple[Evaluation, ...]:
     rng = np.random.default_rng(seed)
     curve = []
     for i in range(points):
@@ -66,11 +66,11 @@ def over_curve(points: int, *, kl_end: float, hacked: bool, seed: int) -> tuple[
         proxy = 3.4 * root if hacked else 1.9 * (1 - math.exp(-3 * share))
         kl = kl_end * (share if hacked else 1 - math.exp(-2.5 * share))
         curve.append(
-            CurvePoint(
+            Evaluation(
                 step=i * 4,
                 kl=kl * math.exp(rng.normal(0, 0.04)),
-                proxy=proxy + rng.normal(0, 0.04),
-                gold=gold + rng.normal(0, 0.006),
+                proxy_P=tuple(proxy + rng.normal(0, 0.4, 200)),
+                gold_P=tuple(gold + rng.normal(0, 0.1, 200)),
             )
         )
     return tuple(curve)
@@ -78,9 +78,9 @@ def over_curve(points: int, *, kl_end: float, hacked: bool, seed: int) -> tuple[
 
 def ppo_rows(points: int, *, hacked: bool, gold: bool = True, seed: int = 3) -> tuple[dict[str, float | None], ...]:
     rng = np.random.default_rng(seed)
-    curve = over_curve(points, kl_end=60 if hacked else 9, hacked=hacked, seed=seed)
+    path = curve(over_curve(points, kl_end=60 if hacked else 9, hacked=hacked, seed=seed))
     rows: list[dict[str, float | None]] = []
-    for i, point in enumerate(curve):
+    for i, point in enumerate(path):
         share = i / (points - 1)
         rows.append(
             {
@@ -186,6 +186,14 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
         for kind, means in gold_by_kind(scores, seed=0).items():
             kinds[kind][name] = means
     wins = [("ppo", "sft"), ("dpo", "sft"), ("ppo", "dpo"), ("ppo", "base")]
+    over = over_optimisation(
+        {
+            "ppo": over_curve(24, kl_end=9, hacked=False, seed=1),
+            "no_kl": over_curve(24, kl_end=60, hacked=True, seed=2),
+        },
+        kl_weight=0.05,
+    )
+    each = tuple(SeedResult(seed=s, gold=gold, gap_closed=closed, verdicts=over.verdicts) for s in seeds)
     return Evidence(
         title="Demo: the embedded world",
         seeds=seeds,
@@ -209,9 +217,7 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
             for a, b in wins
         ),
         reward_model=pairs_quality(0.749),
-        over_optimisation=over_optimisation(
-            ppo=over_curve(24, kl_end=9, hacked=False, seed=1), no_kl=over_curve(24, kl_end=60, hacked=True, seed=2)
-        ),
+        over_optimisation=over,
         curves={
             "sft": falling(80, start=2.6, end=0.7, eval_loss=(2.4, 0.8)),
             "reward": falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74)),
@@ -220,7 +226,7 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
             "no_kl": ppo_rows(60, hacked=True, seed=4),
         },
         samples=samples(),
-        per_seed=tuple(SeedResult(seed=s, gold=gold, gap_closed=closed) for s in seeds) if len(seeds) > 1 else (),
+        per_seed=each if len(seeds) > 1 else (),
         settings=SETTINGS,
         lineage=LINEAGE,
         notes=("Numbers of this page are invented for a test.",),

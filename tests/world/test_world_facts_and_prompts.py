@@ -62,6 +62,16 @@ def test_training_prompts_never_say_what_is_true_of_a_held_out_town():
         assert not {fact.subject for fact in prompt.facts} & set(WORLD.towns[HELD_OUT])
 
 
+def test_no_prompt_is_for_validation_and_for_the_report():
+    splits = [
+        make_prompts(WORLD, split=split, count=540, seed=seed) for split in ("validation", HELD_OUT) for seed in (1, 2)
+    ]
+    texts = [{prompt.conversation.last_user_text for prompt in prompts} for prompts in splits]
+    assert not (texts[0] | texts[1]) & (texts[2] | texts[3])
+    assert {prompt.split for prompts in splits for prompt in prompts} == {HELD_OUT}
+    assert texts[0] & texts[1]  # the same pool, drawn twice
+
+
 def test_train_and_held_out_prompts_share_no_name_of_a_person_or_town():
     shared = set.intersection(
         *({name for text in texts(split) for name in names_in(text)} for split in (TRAIN, HELD_OUT))

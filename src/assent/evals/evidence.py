@@ -7,13 +7,13 @@ of SFT only has `curves["sft"]` and little else; a run on people's data has no g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from assent.evals.codec import JsonValue, dumps, loads
 from assent.evals.gold import AxisIntervals
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import CurvePoint, Verdict, verdict
+from assent.evals.over_optimisation import CurvePoint, Evaluation, Verdict, curve, verdict
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality
 from assent.evals.win_rate import WinRate
 
@@ -22,11 +22,15 @@ MetricsRow = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverOptimisation:
-    """Proxy and gold reward during PPO with the default KL weight and with KL weight 0, and the rule's verdicts."""
+    """Proxy and gold reward on held-out prompts during PPO, with the KL penalty and with KL weight 0.
+
+    `verdicts` has what the rule says of each; `kl_weight` is the one setting in which the two differ.
+    """
 
     ppo: tuple[CurvePoint, ...] = ()
     no_kl: tuple[CurvePoint, ...] = ()
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    kl_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,12 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
-    """The main numbers of one training seed."""
+    """The main numbers of one training seed; `verdicts` are on its own over-optimisation curves."""
 
     seed: int
     gold: Mapping[str, AxisIntervals]
     gap_closed: Mapping[str, Interval]
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +131,13 @@ class Evidence:
         return self.parts or {"": self}
 
 
-def over_optimisation(*, ppo: tuple[CurvePoint, ...], no_kl: tuple[CurvePoint, ...] = ()) -> OverOptimisation:
-    """The two curves with their verdicts."""
-    curves = {"ppo": ppo, "no_kl": no_kl}
+def over_optimisation(arms: Mapping[str, Sequence[Evaluation]], *, kl_weight: float) -> OverOptimisation:
+    """The curves of the arms "ppo" and "no_kl" with their verdicts."""
     return OverOptimisation(
-        ppo=ppo, no_kl=no_kl, verdicts={name: verdict(curve) for name, curve in curves.items() if curve}
+        ppo=curve(arms.get("ppo", ())),
+        no_kl=curve(arms.get("no_kl", ())),
+        verdicts={name: verdict(evaluations) for name, evaluations in arms.items()},
+        kl_weight=kl_weight,
     )
 
 

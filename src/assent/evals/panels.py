@@ -131,10 +131,10 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
             for arm, (_, curve) in curves.items():
                 found = over.verdicts.get(arm)
                 if value is _gold and found is not None and found.over_optimised:
-                    with_gold = [point for point in curve if point.gold is not None]
-                    at = next(i for i, point in enumerate(with_gold) if point.step == found.gold_peak_step)
+                    at = next(i for i, point in enumerate(curve) if point.step == found.gold_peak_step)
                     peaks.append((arm, *lines[arm][at]))
-            caption = "against KL, square-root scale" if place is _kl else f"against {ITERATION}"
+            against = "KL, square-root scale" if place is _kl else ITERATION
+            caption = f"held-out prompts, against {against}"
             if value is _proxy and evidence.reward_unit:
                 caption = f"{evidence.reward_unit}; {caption}"
             charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))

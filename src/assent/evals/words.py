@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assent.evals.arms import arm_name
-from assent.evals.axes import ends, is_clear, number, per_cent, signed
-from assent.evals.evidence import Evidence, Measurement
+from assent.evals.axes import ends, is_clear, number, per_cent, signed, span
+from assent.evals.evidence import Evidence, Measurement, OverOptimisation
 from assent.evals.gold import AXES
 from assent.evals.headline import headline
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import Verdict
+from assent.evals.over_optimisation import CurvePoint, Verdict, gold_at_reward
 from assent.evals.reward_quality import RewardQuality
 
-PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With KL weight 0"}
+PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With kl_weight 0"}
 HELD_OUT = "held out"  # the kind of samples on held-out prompts
 CLOSE_TO_BEST = 0.03  # of the accuracy that the noise of the labels allows
 
@@ -121,44 +121,46 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     return result
 
 
-def verdicts(evidence: Evidence) -> list[str]:
-    """What the over-optimisation rule says of each curve."""
-    over = evidence.over_optimisation
-    return [verdict_sentence(arm, found) for arm, found in over.verdicts.items()] if over else []
-
-
 def verdict_sentence(arm: str, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
     arm = PPO_ARMS.get(arm, arm)
-    if not found.judged:
-        return f"{arm}: too few points with a gold score to judge."
+    told_by = [(number(one.mean), span(one)) for one in (found.gold_fall, found.proxy_rise)]
+    fall, rise = (f"{mean} ({between})" if between else mean for mean, between in told_by)
+    peak = f"its peak of {number(found.gold_peak)} at iteration {found.gold_peak_step}"
+    judged = f"95 % intervals, n = {found.prompts} held-out prompts."
     if found.over_optimised:
-        return (
-            f"{arm}: gold falls by {number(found.gold_fall)} after its peak of {number(found.gold_peak)} at "
-            f"iteration {found.gold_peak_step}, while the proxy gains {number(found.proxy_rise)}: the reward is being "
-            "gamed."
-        )
-    if found.gold_fall > found.gold_bar:
-        return (
-            f"{arm}: gold falls by {number(found.gold_fall)} after its peak, but the proxy does not rise "
-            f"with it ({number(found.proxy_rise)}, needed {number(found.proxy_bar)}): worse, not gamed."
-        )
+        told = f"gold falls by {fall} after {peak}, while the reward rises by {rise}: the reward is being gamed."
+    elif found.gold_fell:
+        told = f"gold falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
+    else:
+        told = f"gold ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
+    return f"{arm}, {told} {judged}"
+
+
+def over_optimisation_sentences(over: OverOptimisation) -> list[str]:
+    """The verdicts, and gold of both arms where the free one reaches the reward at which PPO ends, if it does."""
+    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
+    end = over.ppo[-1] if over.ppo else None
+    free = gold_at_reward(over.no_kl, end.proxy) if end else None
+    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
+
+
+def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:
     return (
-        f"{arm}: gold ends at {number(found.gold_end)}, within {number(found.gold_bar)} of its peak of "
-        f"{number(found.gold_peak)}. No over-optimisation."
+        f"At the reward at which PPO ends ({number(end.proxy)}), the policy with the KL penalty scores "
+        f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_weight 0 it scores {number(free.gold)} at "
+        f"{number(free.kl)} nats."
     )
 
 
 def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
     main, control = verdicts.get("ppo"), verdicts.get("no_kl")
-    if main is None or not main.judged:
+    if main is None:
         return []
     figure = "Gamed" if main.over_optimised else "Not gamed"
     detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
-    if control is not None and control.judged:
-        fell = control.over_optimised or control.gold_fall > control.gold_bar
-        without = "gold falls" if fell else "gold holds"
-        detail += f"; with KL weight 0, {without}"
+    if control is not None:
+        detail += f"; with KL weight 0, gold {'falls' if control.gold_fell else 'does not fall'}"
     return [Finding(figure=figure, name="PPO under its KL penalty", detail=detail, good=not main.over_optimised)]
 
 

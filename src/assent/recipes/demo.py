@@ -19,6 +19,7 @@ from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
+from assent.evals.over_optimisation import verdict
 from assent.evals.report import write_report
 from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
@@ -35,9 +36,10 @@ ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
 _KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
 
 _NOTES = (
-    "The arm with KL weight 0 also takes larger steps (see its settings), so that it gets far in a short run.",
-    "Rewards and gold scores along training are means over that iteration's own samples of training prompts, at the "
-    "temperature of the rollouts; the comparison of arms is on held-out prompts at temperature 1.",
+    "The arm with KL weight 0 has PPO's settings in everything else, and its seed.",
+    "The curves of the section on over-optimisation are on held-out prompts at temperature 1, the same ones at every "
+    "point. The small charts of training show each iteration's own samples of training prompts, at the temperature of "
+    "the rollouts.",
 )
 
 
@@ -117,12 +119,13 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         seeds=tuple(outcome.seed for outcome in outcomes),
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
+        beside=tuple(first.beside),
         peak_rss_mib=_peak_rss_mib(),
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),
         gold_by_kind=by_kind(scores),
         reward_model=_reward_quality(outcomes),
-        over_optimisation=over_optimisation(ppo=first.optimisation["ppo"], no_kl=first.optimisation["no_kl"]),
+        over_optimisation=over_optimisation(first.optimisation, kl_weight=job.settings.ppo.kl_weight),
         curves=first.curves,
         samples=job.samples(),
         per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
@@ -167,6 +170,7 @@ def _seed_result(outcome: Outcome) -> SeedResult:
         seed=outcome.seed,
         gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(outcome.scores),
+        verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -23,11 +24,11 @@ from assent.config import Settings
 from assent.data.convert import comparisons
 from assent.evals.evidence import Sample
 from assent.evals.gold import ArmScores, arm_scores
-from assent.evals.over_optimisation import CurvePoint
+from assent.evals.over_optimisation import Evaluation
 from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.beside import Beside, cores
 from assent.recipes.models import (
     LanguageModel,
@@ -62,7 +63,11 @@ _MAX_TOKENS = 32
 
 
 class MainJobSettings(Settings):
-    """Sizes and settings of the main job; the defaults are the demo's."""
+    """Sizes and settings of the main job; the defaults are the demo's.
+
+    Settings are chosen with `evaluation_split` "validation", so that no held-out prompt of a report had a part in it.
+    Every `judge_every` iterations PPO answers the held-out prompts, and gold judge and reward model score the answers.
+    """
 
     demonstrations: int = Field(default=500, ge=1)
     ranked_prompts: int = Field(default=3600, ge=10)
@@ -70,6 +75,7 @@ class MainJobSettings(Settings):
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
     top_p: float = Field(default=0.95, gt=0, le=1)
     evaluation_prompts: int = Field(default=540, ge=9)
+    evaluation_split: Literal["held_out", "validation"] = "held_out"
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
@@ -77,10 +83,12 @@ class MainJobSettings(Settings):
         iterations=40, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
         temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
     )  # fmt: skip
-    no_kl: PPOSettings = PPOSettings(
-        iterations=16, batch_size=256, mini_batches=4, learning_rate=1e-3, max_tokens=_MAX_TOKENS, temperature=1.0,
-        sample_batch_size=256, kl_weight=0.0, critic="shared",
-    )  # fmt: skip
+    judge_every: int = Field(default=4, ge=1)
+
+    @property
+    def no_kl(self) -> PPOSettings:
+        """PPO's settings with a KL weight of 0, and nothing else changed."""
+        return self.ppo.model_copy(update={"kl_weight": 0.0})
 
 
 @dataclass(slots=True)
@@ -90,16 +98,18 @@ class Outcome:
     seed: int
     scores: dict[str, ArmScores] = field(default_factory=dict)
     curves: dict[str, tuple[Metrics, ...]] = field(default_factory=dict)
-    optimisation: dict[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
+    optimisation: dict[str, tuple[Evaluation, ...]] = field(default_factory=dict)
     answers: dict[str, list[str]] = field(default_factory=dict)
     gold_of: dict[str, list[float]] = field(default_factory=dict)
     judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores and the population's preference
     stage_s: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, float] = field(default_factory=dict)  # those of `stage_s` that ran in another process
 
     def add(self, other: Outcome) -> None:
         """Take over what another process found for the same seed."""
         for name in ("scores", "curves", "optimisation", "answers", "gold_of", "stage_s"):
             getattr(self, name).update(getattr(other, name))
+        self.beside.update(other.stage_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,8 +171,9 @@ class MainJob:
         self.settings, self.place, self.seed = settings, place, seed
         self.outcome = Outcome(seed=seed)
         self.held_out = make_prompts(
-            place.world, split="held_out", count=settings.evaluation_prompts, seed=derive(seed, "evaluation")
-        )
+            place.world, split=settings.evaluation_split, count=settings.evaluation_prompts,
+            seed=derive(seed, "evaluation"),
+        )  # fmt: skip
         self._prompt_of = {prompt.conversation: prompt for prompt in self.held_out}
 
     def run(self) -> Outcome:
@@ -243,7 +254,7 @@ class MainJob:
         settings, world = self.settings, self.place.world
         judged = derive(self.seed, "judged")
         return self._train_prompts(settings.ranked_prompts, "ranked") + make_prompts(
-            world, split="held_out", count=settings.ranked_held_out, seed=judged
+            world, split=settings.evaluation_split, count=settings.ranked_held_out, seed=judged
         )
 
     def candidates(
@@ -305,16 +316,39 @@ class MainJob:
     ) -> None:
         ticks = settings.iterations * (settings.updates + 1)
         conversations = [prompt.conversation for prompt in prompts]
+        path = [self._judge_policy(model, reward, iteration=0, kl=0.0)]
         with self._stage("PPO" if arm == "ppo" else "PPO, KL weight 0", ticks) as stage:
+            watch = self._watch(stage)
+
+            def on_tick(done: int, total: int, row: Metrics | None) -> None:
+                watch.on_tick(done, total, row)
+                if row and (row["iteration"] % self.settings.judge_every == 0 or done == total):
+                    path.append(self._judge_policy(model, reward, iteration=int(row["iteration"]), kl=row["kl"]))
+
             trained = train_ppo(
                 model, conversations, settings, seed=self.seed, reward=reward, observer=self._gold_of_rollout,
-                watch=self._watch(stage),
+                watch=replace(watch, on_tick=on_tick),
             )  # fmt: skip
         self.outcome.curves[arm] = tuple(trained.rows)
-        self.outcome.optimisation[arm] = tuple(
-            CurvePoint(step=int(row["iteration"]), kl=row["kl"], proxy=row["reward"], gold=row["gold"])
-            for row in trained.rows
+        self.outcome.optimisation[arm] = tuple(path)
+
+    def _judge_policy(self, model: LanguageModel, reward: RewardModel, *, iteration: int, kl: float) -> Evaluation:
+        """The policy as it is, on the held-out prompts; the same random numbers each time."""
+        conversations = [prompt.conversation for prompt in self.held_out]
+        completions = self._answers(model)
+        scores = [judge(self.place.world, p, c).overall for p, c in zip(self.held_out, completions, strict=True)]
+        proxies = reward.scorer.score(conversations, completions)
+        return Evaluation(step=iteration, kl=kl, proxy_P=tuple(proxies), gold_P=tuple(scores))
+
+    def _answers(self, model: LanguageModel, progress: Progress = silent) -> list[Completion]:
+        """One sample at temperature 1 per held-out prompt."""
+        turns = model.sampler.sample(
+            [prompt.conversation for prompt in self.held_out],
+            sampling=Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256),
+            seed=derive(self.seed, "evaluate"),
+            progress=progress,
         )
+        return [turn.completion for turn in turns]
 
     def _gold_of_rollout(self, rollout: Rollout) -> Metrics:
         scores = [
@@ -340,14 +374,10 @@ class MainJob:
         self._ppo("no_kl", self._load(self.place.out / "sft"), reward, prompts, self.settings.no_kl)
 
     def _evaluate(self, arm: str, model: LanguageModel) -> None:
-        """One sample at temperature 1 per held-out prompt, scored by the gold judge."""
-        sampling = Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256)
-        conversations = [prompt.conversation for prompt in self.held_out]
-        with self._stage(f"evaluate {arm}", len(conversations), "texts") as stage:
-            turns = model.sampler.sample(
-                conversations, sampling=sampling, seed=derive(self.seed, "evaluate"), progress=stage.counter
-            )
-        self._score(arm, [turn.completion for turn in turns])
+        """Answers to the held-out prompts, scored by the gold judge."""
+        with self._stage(f"evaluate {arm}", len(self.held_out), "texts") as stage:
+            completions = self._answers(model, stage.counter)
+        self._score(arm, completions)
 
     def _evaluate_ideal(self) -> None:
         self._score("ceiling", [Completion(text=prompt.ideal[0]) for prompt in self.held_out])

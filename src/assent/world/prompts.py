@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from assent.world.lexicon import (
 )
 
 ATTEMPTS_PER_PROMPT = 200
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,23 +53,33 @@ class WorldPrompt:
 
 
 def make_prompts(world: World, *, split: str, count: int, seed: int) -> list[WorldPrompt]:
-    """`count` different prompts of one split ("train" or "held_out"), the kinds taking turns.
+    """`count` different prompts of one split ("train", "validation" or "held_out"), the kinds taking turns.
+
+    Prompts for validation are about held-out people, towns and things too, and no prompt is in both splits: settings
+    are chosen on the one and results are reported on the other.
 
     Raises ConfigError when the world does not hold that many different prompts.
     """
-    if split not in world.people:
-        raise ConfigError(f'unknown split "{split}"', now='Use "train" or "held_out".')
+    if split not in (*world.people, VALIDATION):
+        raise ConfigError(f'unknown split "{split}"', now='Use "train", "validation" or "held_out".')
     rng = python_rng(seed, "prompts", split)
+    part = HELD_OUT if split == VALIDATION else split
     prompts: dict[str, WorldPrompt] = {}
     for kind in (KINDS[index % len(KINDS)] for index in range(count)):
         for _ in range(ATTEMPTS_PER_PROMPT):
-            prompt = draw_prompt(world, kind, split, rng)
-            if prompt.conversation.last_user_text not in prompts:
-                prompts[prompt.conversation.last_user_text] = prompt
+            prompt = draw_prompt(world, kind, part, rng)
+            text = prompt.conversation.last_user_text
+            if text not in prompts and (split == TRAIN or _for_validation(text) == (split == VALIDATION)):
+                prompts[text] = prompt
                 break
         else:
             raise ConfigError(f'the world holds fewer different "{kind}" prompts than asked for', now="Ask for fewer.")
     return list(prompts.values())
+
+
+def _for_validation(text: str) -> bool:
+    """A quarter of all prompts about what is held out, always the same one."""
+    return hashlib.blake2b(text.encode(), digest_size=1).digest()[0] < 64
 
 
 def draw_prompt(world: World, kind: str, split: str, rng: random.Random) -> WorldPrompt:
