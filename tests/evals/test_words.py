@@ -5,7 +5,15 @@ from assent.evals.headline import duration, headline
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import Evaluation, verdict
 from assent.evals.win_rate import WinRate
-from assent.evals.words import checks, findings, of_samples, provenance, verdict_sentence, verdicts, warnings
+from assent.evals.words import (
+    checks,
+    findings,
+    of_samples,
+    over_optimisation_sentences,
+    provenance,
+    verdict_sentence,
+    warnings,
+)
 
 
 def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):
@@ -44,10 +52,10 @@ def test_a_run_that_made_things_worse_is_not_called_a_rise(evidence_by_name):
 
 
 def test_verdicts_are_told_with_their_numbers(evidence_by_name):
-    demo = evidence_by_name["demo"]
-    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in verdicts(demo))
+    over = evidence_by_name["demo"].over_optimisation
+    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in over_optimisation_sentences(over))
     assert kept.startswith("With the KL penalty, gold ends at 0.9") and "not gamed" in kept
-    assert "the reward is being gamed" in gamed and "On 200 held-out prompts" in gamed
+    assert "the reward is being gamed" in gamed and "n = 200 held-out prompts" in gamed
     assert same_reward.startswith("At the reward at which PPO ends")
     falling = [
         Evaluation(step=i, kl=0.1 * i, proxy_P=(1 - 0.1 * i,) * 9, gold_P=(0.9 - 0.05 * i,) * 9) for i in range(12)

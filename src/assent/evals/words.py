@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assent.evals.arms import arm_name
-from assent.evals.axes import ends, is_clear, number, per_cent, signed
-from assent.evals.evidence import Evidence, Measurement
+from assent.evals.axes import ends, is_clear, number, per_cent, signed, span
+from assent.evals.evidence import Evidence, Measurement, OverOptimisation
 from assent.evals.gold import AXES
 from assent.evals.headline import headline
 from assent.evals.intervals import Interval
@@ -121,29 +121,28 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     return result
 
 
-def verdicts(evidence: Evidence) -> list[str]:
-    """What the over-optimisation rule says of each curve, and gold of both where the free one reaches PPO's reward."""
-    over = evidence.over_optimisation
-    if over is None:
-        return []
-    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
-    end = over.ppo[-1] if over.ppo else None
-    free = gold_at_reward(over.no_kl, end.proxy) if end else None
-    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
-
-
 def verdict_sentence(arm: str, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
     arm = PPO_ARMS.get(arm, arm)
-    fall, rise = (f"{number(one.mean)} ({ends(one)})" for one in (found.gold_fall, found.proxy_rise))
+    told_by = [(number(one.mean), span(one)) for one in (found.gold_fall, found.proxy_rise)]
+    fall, rise = (f"{mean} ({between})" if between else mean for mean, between in told_by)
     peak = f"its peak of {number(found.gold_peak)} at iteration {found.gold_peak_step}"
+    judged = f"95 % intervals, n = {found.prompts} held-out prompts."
     if found.over_optimised:
         told = f"gold falls by {fall} after {peak}, while the reward rises by {rise}: the reward is being gamed."
     elif found.gold_fell:
         told = f"gold falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
     else:
         told = f"gold ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
-    return f"{arm}, {told} On {found.prompts} held-out prompts."
+    return f"{arm}, {told} {judged}"
+
+
+def over_optimisation_sentences(over: OverOptimisation) -> list[str]:
+    """The verdicts, and gold of both arms where the free one reaches the reward at which PPO ends, if it does."""
+    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
+    end = over.ppo[-1] if over.ppo else None
+    free = gold_at_reward(over.no_kl, end.proxy) if end else None
+    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
 
 
 def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:

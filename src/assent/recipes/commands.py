@@ -12,12 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from assent.algorithms.ppo import Rollout
-from assent.algorithms.reward_signal import RewardSum
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.evals.reward_quality import reward_quality
-from assent.evals.words import HELD_OUT
 from assent.lineage import DataSource
 from assent.metrics import Metrics
 from assent.ports.sampling import Scorer
@@ -30,7 +28,6 @@ from assent.recipes.measured import (
     BEFORE,
     RAW,
     HeldOutAnswers,
-    Written,
     change,
     compared_samples,
     judge_of,
@@ -40,6 +37,7 @@ from assent.recipes.measured import (
     rollout_samples,
     said_of_pairs,
     sampled_from,
+    training_samples,
 )
 from assent.recipes.models import (
     LanguageModel,
@@ -56,9 +54,11 @@ from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.recipes.rewards import Rewards, open_rewards
 from assent.recipes.training import HeldOutPairs, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
-from assent.types import Conversation
+from assent.seeds import derive
+from assent.types import Completion, Conversation
 
 _SHOWN_COMPLETIONS = 4
+_DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
 
 
 def run_sft(request: Request, display: Display) -> Path:
@@ -155,9 +155,11 @@ def run_ppo(request: Request, display: Display) -> Path:
     prepared = prepare_ppo(
         model, prompts, settings, seed=settings.seed, reward=rewards.scorer, observer=task_log, say=display.say
     )
-    shown, watching = (unseen, display) if unseen else (prompts[:_SHOWN_COMPLETIONS], Display(quiet=True))
-    answers = partial(_answers, shown, rewards.scorer, settings, watching)
-    written = answers(BEFORE, model)
+    shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
+    measure = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
+    written, texts = {}, {BEFORE: shown(model)}
+    if unseen:
+        written[BEFORE] = measure(_DURING[BEFORE], model, unseen, seed=settings.seed)
     sources = (*data.sources, *held.sources, *rewards.sources)
     with _job("ppo", files, settings, display, sources, {"policy": model.path, **rewards.parents}) as job:
         task_log.job = job
@@ -166,15 +168,17 @@ def run_ppo(request: Request, display: Display) -> Path:
         job.evidence["reward_unit"] = f"{RAW} of {judge_name(judged_by)}"
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
-        written |= answers(AFTER, model)
-        kind = HELD_OUT if unseen else "training prompt"
-        job.evidence["samples"] = (*compared_samples(written, kind), *rollout_samples(job.run.path))
+        texts[AFTER] = shown(model)
+        samples = training_samples(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
+            written[AFTER] = measure(_DURING[AFTER], model, unseen, seed=settings.seed)
+            samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measured = reward_measurements(written, judge=judged_by, items=items, seed=settings.seed)
             display.say(change(measured[0]))
             job.evidence["measured"] = measured
             metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measured[0].values.items()}
+        job.evidence["samples"] = (*samples, *rollout_samples(job.run.path))
         job.evidence["notes"] = (prepared.task.scale.told(),)
         return job.finish(metrics, title="PPO against a reward", rewards=request.texts("reward"))
 
@@ -200,12 +204,10 @@ def _try(scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], 
     scorer.score(prompts, [turn.completion for turn in turns])
 
 
-def _answers(
-    prompts: Sequence[Conversation], reward: RewardSum, settings: PPOJob, display: Display, name: str,
-    model: LanguageModel,
-) -> dict[str, Written]:  # fmt: skip
-    told = f"the model {name} training"
-    return {name: measure_policy(told, model, prompts, reward, settings.sampling, display, seed=settings.seed)}
+def _texts(prompts: Sequence[Conversation], settings: PPOJob, model: LanguageModel) -> list[Completion]:
+    """What the model writes for a few prompts of training, unscored: a reward function is called for training alone."""
+    turns = model.sampler.sample(prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
+    return [turn.completion for turn in turns]
 
 
 class _SampleLog:

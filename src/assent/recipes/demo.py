@@ -119,6 +119,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         seeds=tuple(outcome.seed for outcome in outcomes),
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
+        beside=tuple(first.beside),
         peak_rss_mib=_peak_rss_mib(),
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),

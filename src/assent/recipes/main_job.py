@@ -104,11 +104,13 @@ class Outcome:
     gold_of: dict[str, list[float]] = field(default_factory=dict)
     judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores and the population's preference
     stage_s: dict[str, float] = field(default_factory=dict)
+    beside: dict[str, float] = field(default_factory=dict)  # those of `stage_s` that ran in another process
 
     def add(self, other: Outcome) -> None:
         """Take over what another process found for the same seed."""
         for name in ("scores", "curves", "optimisation", "answers", "gold_of", "stage_s"):
             getattr(self, name).update(getattr(other, name))
+        self.beside.update(other.stage_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

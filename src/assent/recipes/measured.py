@@ -195,15 +195,34 @@ def _hashed(one: Parent | DataSource) -> str:
     return f"{one.name} ({one.sha256[:8]})" if one.sha256 else one.name
 
 
-def compared_samples(written: Mapping[str, Written], kind: str = HELD_OUT) -> tuple[Sample, ...]:
-    """The first prompts with the answers of every model and their rewards."""
-    prompts = next(iter(written.values())).prompts[:_SHOWN_SAMPLES]
+def compared_samples(written: Mapping[str, Written]) -> tuple[Sample, ...]:
+    """The first held-out prompts with the answers of every model and their rewards."""
+    prompts = next(iter(written.values())).prompts
+    answers = {name: one.completions for name, one in written.items()}
+    scores = {name: one.scores for name, one in written.items()}
+    return _samples(prompts[:_SHOWN_SAMPLES], answers, scores, kind=HELD_OUT)
+
+
+def training_samples(
+    prompts: Sequence[Conversation], answers: Mapping[str, Sequence[Completion]]
+) -> tuple[Sample, ...]:
+    """Prompts of training with the answers of every model, for a run that has none held out; nothing is scored."""
+    return _samples(prompts, answers, {}, kind="training prompt")
+
+
+def _samples(
+    prompts: Sequence[Conversation],
+    answers: Mapping[str, Sequence[Completion]],
+    scores: Mapping[str, Sequence[float]],
+    *,
+    kind: str,
+) -> tuple[Sample, ...]:
     return tuple(
         Sample(
             prompt=prompt.last_user_text,
             kind=kind,
-            answers={name: one.completions[place].text for name, one in written.items()},
-            reward={name: one.scores[place] for name, one in written.items()},
+            answers={name: completions[place].text for name, completions in answers.items()},
+            reward={name: values[place] for name, values in scores.items()},
         )
         for place, prompt in enumerate(prompts)
     )
