@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
 from assent.backends.local.sampler import LocalSampler
-from assent.model.body import Body, LoraSettings
+from assent.model.adapters import LoraSettings
+from assent.model.body import Body
 from assent.model.checkpoints import CheckpointStore
 from assent.model.flat import FlatBatch, flatten
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from assent.recipes.inputs import Files, model_folder, read_all, read_judgement,
 from assent.recipes.job_settings import EvalJob
 from assent.recipes.left_out import fitting_prompts
 from assent.recipes.measured import measure_policy, measure_reward, write_answers
+from assent.recipes.model_checks import is_reward_model
 from assent.recipes.models import LanguageModel, load_language_model, load_reward_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
@@ -87,15 +87,6 @@ def run_eval(request: Request, display: Display) -> Path:
         run.set_status("finished")
     display.say(f"report: {report}")
     return report
-
-
-def is_reward_model(path: str) -> bool:
-    """Whether a folder holds a sequence classifier (or an adapter for one)."""
-    for name, key in (("adapter_config.json", "task_type"), ("config.json", "architectures")):
-        file = Path(path) / name
-        if file.is_file():
-            return any(mark in str(json.loads(file.read_text()).get(key)) for mark in ("SequenceCl", "SEQ_CLS"))
-    return False
 
 
 def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) -> Found:

@@ -25,11 +25,13 @@ from assent.algorithms.reward import (
 )
 from assent.algorithms.sft import SFTSettings, encode_demonstrations, sft_task
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
+from assent.errors import ConfigError
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Scorer, silent
 from assent.recipes.head_training import HeadTask
-from assent.recipes.models import LanguageModel, RewardModel, critic_of, reference_of
+from assent.recipes.models import LanguageModel, RewardModel
+from assent.recipes.roles import critic_of, reference_of
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
@@ -262,6 +264,7 @@ def prepare_ppo(
     """The task of `train_ppo`: reference and critic made, nothing written yet."""
     chosen = scorer if scorer is not None else reward.scorer if reward is not None else None
     assert chosen is not None, "PPO needs a reward"
+    _refuse_unsteady(model, prompts, settings.max_tokens)
     reference = reference_of(model)
     shared = settings.critic == "shared"
     critic = critic_of(model, reward, shared_trunk=shared, seed=seed)
@@ -273,6 +276,20 @@ def prepare_ppo(
         score_tokens=model.role.body.read_at_once,
     )  # fmt: skip
     return Prepared(task=task)
+
+
+def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_tokens: int) -> None:
+    """What is drawn token by token must be what is read at once, or its log-probabilities are not those it had."""
+    steady = model.role.body.steady_length
+    if steady is None:
+        return
+    longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts)))
+    if longest + max_tokens > steady:
+        raise ConfigError(
+            f"this model's rotary embeddings change beyond {steady} tokens, and a prompt has {longest} with "
+            f"{max_tokens} to come", where=model.path,
+            now="Leave out long prompts or lower max_tokens; SFT and DPO take any length.",
+        )  # fmt: skip
 
 
 def _room(model: LanguageModel, max_length: int) -> int:
