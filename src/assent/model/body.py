@@ -209,7 +209,8 @@ class Body:
         if not is_causal_lm(self.model):
             weights = {key: value for key, value in weights.items() if not self._is_of_absent_head(key)}
         lora = {f"base_model.model.{key}": value for key, value in weights.items() if "lora_" in key}
-        others = {key: value for key, value in weights.items() if "lora_" not in key and not self._has(key, value)}
+        others = {key.replace(".base_layer", ""): value for key, value in weights.items() if "lora_" not in key}
+        others = {key: value for key, value in others.items() if not self._has(key, value)}
         try:
             self._put_on(name, config)
             assert self.peft is not None
@@ -230,7 +231,7 @@ class Body:
     def _has(self, key: str, value: Tensor) -> bool:
         """Whether the base holds the same weights: `peft` saves whole embeddings beside an adapter on them."""
         held = {name.replace(".base_layer", ""): one for name, one in self.model.state_dict().items()}
-        own = held.get(key.replace(".base_layer", ""))
+        own = held.get(key)
         return own is not None and own.shape == value.shape and torch.equal(own.cpu(), value.to(own.dtype))
 
     def _put_on(self, name: str, config: LoraConfig) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,8 +107,7 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     check_vocabulary(body, template, path)
     adapter = None
     if base is not None:
-        if more := body.load_adapter(POLICY, path):
-            raise ConfigError(f"the adapter replaces whole modules: {', '.join(more)}", where=path, now=MERGE)
+        _refuse_more(body.load_adapter(POLICY, path), path)
         verify_flat(body, path, POLICY)
         adapter = POLICY
     elif lora is not None and lora.rank:
@@ -117,12 +116,18 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
 
 
+def _refuse_more(weights: Collection[str], path: str) -> None:
+    if weights:
+        rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+        raise ConfigError(f'the adapter replaces weights of its base: "{min(weights)}"{rest}', where=path, now=MERGE)
+
+
 def _template_of(path: str, base: str | None) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
     try:
-        return ChatTemplate.load(folder, base=base)
+        return ChatTemplate.load(folder, ends_of=() if base is None else (path, base))
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
 
@@ -182,8 +187,7 @@ def new_reward_model(
         name_classes(body.model.config, names)
     adapter = REWARD if adapted else None
     if base is not None:
-        if more := body.load_adapter(REWARD, path):
-            raise ConfigError(f"the adapter replaces whole modules: {', '.join(more)}", where=path, now=MERGE)
+        _refuse_more(body.load_adapter(REWARD, path), path)
         verify_flat(body, path, REWARD)
     elif adapted and lora is not None:
         body.add_adapter(REWARD, lora.settings())
@@ -213,8 +217,8 @@ def _agree_on_padding(body: Body, template: ChatTemplate) -> None:
     """Let tokenizer and configuration name one padding token, so that `transformers` reads what is read here."""
     tokenizer, config = template.tokenizer, body.model.config.get_text_config()
     if tokenizer.pad_token_id is None:
-        known = config.pad_token_id in tokenizer.get_vocab().values()
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(config.pad_token_id) if known else tokenizer.eos_token
+        named = tokenizer.added_tokens_decoder.get(config.pad_token_id)
+        tokenizer.pad_token = str(named) if named is not None and named.special else tokenizer.eos_token
     config.pad_token_id = tokenizer.pad_token_id
 
 

@@ -69,8 +69,8 @@ class ChatTemplate:
         self.end_ids = frozenset({self.eos_id, self.end_id, *more_end_ids})
 
     @classmethod
-    def load(cls, path_or_name: str | Path, *, base: str | None = None) -> ChatTemplate:
-        """The tokenizer of a local folder or hub name; `base` (of an adapter) may name more end tokens.
+    def load(cls, path_or_name: str | Path, *, ends_of: Iterable[str] = ()) -> ChatTemplate:
+        """The tokenizer of a local folder or hub name; the models `ends_of` (an adapter, its base) add their end tokens.
 
         Code from the folder is never run.
         """
@@ -84,8 +84,8 @@ class ChatTemplate:
                 where=str(path_or_name),
                 now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
             ) from error
-        named = [_generation_end_ids(one) for one in (str(path_or_name), base) if one is not None]
-        return cls(tokenizer, more_end_ids=[id_ for ids in named for id_ in ids])
+        named = {id_ for model in (str(path_or_name), *ends_of) for id_ in _generation_end_ids(model)}
+        return cls(tokenizer, more_end_ids=named)
 
     @property
     def has_generation_tags(self) -> bool:
