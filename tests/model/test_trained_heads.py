@@ -30,8 +30,8 @@ from assent.recipes.models import (
     save_language_model,
     save_reward_model,
 )
-from assent.recipes.training import train_reward_model
-from assent.types import Completion, Conversation
+from assent.recipes.training import score_judged, train_reward_model
+from assent.types import Completion, Conversation, Rating
 
 PROMPT, ANSWER = Conversation.of_user("what is red ?"), Completion(text="the sun")
 STILL = RewardSettings(epochs=1, batch_size=11, learning_rate=1e-12)
@@ -362,3 +362,17 @@ def test_the_names_of_classes_are_saved_and_pick_the_reward(
     assert config.id2label == {0: "toxic", 1: "fine"} and config.label2id == {"toxic": 0, "fine": 1}
     with pytest.raises(ConfigError, match='called "LABEL_1"; there are: toxic, fine'):
         load_reward_model(str(tmp_path / "out"), machine=CPU, positive="LABEL_1")
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+def test_a_classifier_is_judged_by_the_log_odds_of_the_class_that_is_chosen(
+    labels: int, folder: Callable[..., Path]
+) -> None:
+    path = folder(classifier(labels=labels))
+    judged = [Rating(prompt=PROMPT, completion=ANSWER, score=1.0)]
+    for chosen in range(labels):
+        reward = load_reward_model(str(path), machine=CPU, positive=str(chosen))
+        with torch.no_grad():
+            chances = reward.role.logits(flatten([ids_of(reward)]))[0].softmax(0)
+        ((found,),) = score_judged(reward, judged, RewardSettings()).rewards
+        assert found == pytest.approx(float((chances[chosen] / (1 - chances[chosen])).log()), abs=1e-4)

@@ -150,7 +150,7 @@ def score_judged(reward: RewardModel, judged: Sequence[Judged], settings: Reward
     """The reward model's opinion of held-out judgements."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     learner = LocalLearner(scalar=reward.role)
-    rewards = score_judgements(items.items, learner, settings=settings)
+    rewards = score_judgements(items.items, learner, settings=settings, positive=reward.positive)
     return ScoredJudgements(
         judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), left_out=items.left_out
     )

@@ -70,7 +70,7 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, path_or_name: str | Path, *, ends_of: Iterable[str] = ()) -> ChatTemplate:
-        """The tokenizer of a local folder or hub name; the models `ends_of` (an adapter, its base) add their end tokens.
+        """The tokenizer of a local folder or hub name, with the end tokens that the models `ends_of` name as well.
 
         Code from the folder is never run.
         """
