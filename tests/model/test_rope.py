@@ -61,11 +61,20 @@ def gemma(full: dict) -> Callable[[], PreTrainedModel]:
     return lambda: transformers.Gemma3ForCausalLM(config)
 
 
+def phi3() -> PreTrainedModel:
+    """Rotary embeddings of a part of each head, and a cache that the library drops where the frequencies change."""
+    config = transformers.Phi3Config(
+        **SMALL, max_position_embeddings=64, original_max_position_embeddings=16, rope_parameters=LONG
+    )
+    return transformers.Phi3ForCausalLM(config)
+
+
 MODELS = {
     "dynamic": llama(DYNAMIC, 16), "longrope": llama(LONG, 64), "yarn": llama(YARN, 64), "llama3": llama(LLAMA3, 64),
+    "phi3": phi3,
     "gemma dynamic": gemma(DYNAMIC), "gemma default": gemma({"rope_type": "default", "rope_theta": 1e4}),
 }  # fmt: skip
-UNSTEADY = ("dynamic", "longrope", "gemma dynamic")
+UNSTEADY = ("dynamic", "longrope", "phi3", "gemma dynamic")
 LENGTHS = (5, 40, 16, 17, 40, 23, 1)
 
 

@@ -26,6 +26,7 @@ from assent.model.verifying import verify_flat
 
 _HEADS = ("score.", "classifier.")
 _POOLERS = ("bert.pooler.", "roberta.pooler.")
+_BUFFERS = ("inv_freq", "masked_bias", "position_ids")  # of older files; the library computes them
 
 
 def pick_device(name: str) -> torch.device:
@@ -42,6 +43,7 @@ def pick_device(name: str) -> torch.device:
 def load_causal_lm(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
     """A causal language model from a local folder or hub name; refuses what flat batches cannot carry."""
     model, report = _from_pretrained(AutoModelForCausalLM, path)
+    _refuse_other_sizes(report["mismatched_keys"], path)
     _refuse_missing(report["missing_keys"], path)
     _refuse_unused(report["unexpected_keys"], path)
     return _verified(model, path, device, precision)
@@ -55,13 +57,11 @@ def load_classifier(path: str, *, device: torch.device, precision: Precision = "
             where=path,
             now="Train one with `assent reward`, or name a sequence classifier.",
         )
-    model, report = _from_pretrained(AutoModelForSequenceClassification, path, ignore_mismatched_sizes=True)
+    model, report = _from_pretrained(AutoModelForSequenceClassification, path)
     other = {name: (held[0], made[0]) for name, held, made in report["mismatched_keys"] if name.startswith(_HEADS)}
     if other and not _names_outputs(path):  # the library's default is two
         (held, _), *_ = other.values()
-        model, report = _from_pretrained(
-            AutoModelForSequenceClassification, path, ignore_mismatched_sizes=True, num_labels=held
-        )
+        model, report = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=held)
     _refuse_other_sizes(report["mismatched_keys"], path)
     _refuse_missing_head(report, path)
     _refuse_missing(report["missing_keys"], path)
@@ -76,9 +76,7 @@ def load_trunk(
 
     An encoder without a pooler gets a fresh one, unless `fresh_pooler` is False: adapters do not save it.
     """
-    model, report = _from_pretrained(
-        AutoModelForSequenceClassification, path, num_labels=labels, ignore_mismatched_sizes=True
-    )
+    model, report = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=labels)
     fresh = (*_HEADS, *_POOLERS) if fresh_pooler else _HEADS
     _refuse_other_sizes([one for one in report["mismatched_keys"] if not one[0].startswith(_HEADS)], path)
     _refuse_missing([name for name in report["missing_keys"] if not name.startswith(fresh)], path)
@@ -126,7 +124,7 @@ def _from_pretrained(kind: type, path: str, **options: object) -> tuple[PreTrain
         with torch.random.fork_rng(devices=[]):  # a weight that is drawn afresh is the same every time
             torch.manual_seed(0)
             model, report = kind.from_pretrained(  # type: ignore[attr-defined]
-                path, dtype=torch.float32, output_loading_info=True, **options
+                path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
@@ -156,7 +154,7 @@ def _refuse_missing_head(report: Mapping[str, Any], path: str) -> None:
 
 
 def _refuse_unused(unexpected: Iterable[str], path: str) -> None:
-    if unused := sorted(unexpected):
+    if unused := sorted(name for name in unexpected if name.split(".")[-1] not in _BUFFERS):
         raise ConfigError(
             f"the weights hold more than this architecture has: {_several(unused)} not used",
             where=path,
