@@ -16,7 +16,8 @@ from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.model.body import Body, LoraSettings
+from assent.model.adapters import LoraSettings
+from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
 from assent.ports.sampling import Sampling
 from assent.recipes.models import LanguageModel, MachineOptions, RewardModel

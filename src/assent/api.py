@@ -103,11 +103,15 @@ def train_reward(
 ) -> RewardModel:
     """A reward model on the trunk of `model` as it is now, learnt from comparisons, rankings or good/bad labels.
 
-    The model itself is left alone. Settings: `RewardSettings`.
+    Where `model` is a reward model's folder, its head is trained on. The model itself is left alone. Settings:
+    `RewardSettings`.
     """
     chosen = parse(RewardSettings, base=settings)
     judged = _judged(data, ranked=chosen.loss == "plackett_luce")
     reward = _reward_on(model, chosen, lora_rank, seed)
+    if reward.goes_on:
+        how = "fitted anew" if chosen.train == "head" else "trained on"
+        Display().say(f"{reward.path} is a reward model: its head is {how}")
     _run("reward model", prepare_reward(reward, judged, chosen, seed=seed), on_step)
     if out is not None:
         save_reward_model(reward, Path(out))

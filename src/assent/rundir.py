@@ -18,7 +18,7 @@ from typing import Any, Self
 from assent.config import difference
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
-from assent.logs import JsonLines
+from assent.logs import JsonLines, read_rows
 
 _CONDITIONS = ("versions", "machine", "threads", "commit")  # what may change the last bits, and nothing else
 _CONFIG, _LINEAGE, _STATUS, _LOCK = "config.json", "lineage.json", "status.json", ".lock"
@@ -145,6 +145,11 @@ class RunDir:
         """Cut from both logs what came after `step`, so that they grow to what an uninterrupted run writes."""
         self.metrics.truncate_after(step)
         self.samples.truncate_after(step)
+
+    def discard(self) -> None:
+        """Remove a closed run that has no row yet: nothing of it is worth keeping."""
+        if not any(read_rows(self.path / "metrics.jsonl")):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
         """Close the logs and give the lock back."""

@@ -30,8 +30,9 @@ from assent.backends.local.sampler import LocalSampler
 from assent.errors import ConfigError, DataError, RunError
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
-from assent.recipes.models import MachineOptions, critic_of, load_language_model, new_reward_model, reference_of
+from assent.recipes.models import MachineOptions, load_language_model, new_reward_model
 from assent.recipes.reward_functions import FunctionScorer
+from assent.recipes.roles import critic_of, reference_of
 from assent.recipes.training import prepare_ppo, train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason, Turn

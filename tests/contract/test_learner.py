@@ -20,7 +20,8 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
 from assent.backends.local.sampler import LocalSampler
-from assent.model.body import Body, LoraSettings
+from assent.model.adapters import LoraSettings
+from assent.model.body import Body
 from assent.model.checkpoints import CheckpointStore
 from assent.model.flat import FlatBatch, flatten
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head

@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from assent.model import attention
 from assent.model.body import Body, Precision
 from assent.model.flat import flatten
-from assent.model.loading import verify_flat
 from assent.model.trees import plant, tree_of
+from assent.model.verifying import verify_flat
 
 pytestmark = needs_cuda
 LENGTHS = [(1,), (7, 3, 12, 3, 1), (5, 5, 5, 9, 9, 2), (33, 2, 64, 40)]

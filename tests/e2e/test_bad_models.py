@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from refusals import Case, Place, check_refused
-from running import worked
+from running import assent, worked
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def _changed(place: Place, run: str, change: Callable[[Path], object]) -> Path:
@@ -21,6 +24,32 @@ def _changed(place: Place, run: str, change: Callable[[Path], object]) -> Path:
 def _truncate(folder: Path) -> None:
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def _head_called(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights[name] = weights.pop("score.weight")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change
+
+
+def _one_token_more(folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(folder)
+
+
+def _lora(place: Place, **changes: object) -> Path:
+    """An adapter on the home's base model, whose configuration is changed."""
+    model = AutoModelForCausalLM.from_pretrained(place.home / "base" / "model")
+    config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    made = get_peft_model(model, config)
+    made.peft_config["default"].base_model_name_or_path = str(place.home / "base" / "model")
+    made.save_pretrained(place.own / "lora")
+    place.edit_json(place.own / "lora" / "adapter_config.json", **changes)
+    return place.own / "lora"
 
 
 def _adapter(place: Place, **changes: object) -> Path:
@@ -102,7 +131,44 @@ CASES: dict[str, Case] = {
         ("/gone/base", "not there"),
     ),
     "adapter that names no base": (lambda p: p.model(_adapter(p)), ("does not name its base",)),
+    "token without a row": (
+        lambda p: p.model(_changed(p, "base", _one_token_more)),
+        ("copied", "zebra", "tokens and the model only"),
+    ),
+    "adapter of another kind": (lambda p: p.model(_lora(p, peft_type="IA3")), ("lora", "type IA3")),
+    "adapter with a start of its own": (lambda p: p.model(_lora(p, init_lora_weights="pissa")), ("pissa",)),
+    "adapter with what is not supported": (
+        lambda p: p.model(_lora(p, target_parameters=["x"])),
+        ("target_parameters",),
+    ),
+    "language model's adapter as reward": (lambda p: p.ppo(_lora(p)), ("lora", "not a reward model")),
+    "adapter without its head": (
+        lambda p: p.ppo(_lora(p, task_type="SEQ_CLS")),
+        ("lora", "expected a head (score or classifier) beside the adapter, got nothing"),
+    ),
     # rewards
+    "head of another name": (
+        lambda p: p.ppo(_changed(p, "reward", _head_called("value_head.weight"))),
+        ("copied", "trained head is not in the weights", "value_head.weight"),
+    ),
+    "head of another size": (
+        lambda p: p.ppo(_changed(p, "reward", lambda f: p.edit_json(f / "config.json", id2label={"0": "a", "1": "b"}))),
+        ("copied", "1 outputs in the weights and 2 in config.json"),
+    ),
+    "another number of classes": (
+        lambda p: assent(
+            "reward",
+            "--model",
+            p.home / "reward",
+            "--data",
+            p.home / "world" / "preferences.jsonl",
+            "--out",
+            p.out,
+            "--set",
+            "classes=2",
+        ),
+        ("has 1 outputs, and classes is 2",),
+    ),
     "no reward": (lambda p: p.ppo(None), ("no reward was given", "--reward")),
     "language model as reward": (lambda p: p.ppo(p.home / "sft"), ("not a reward model", "assent reward")),
     "reward missing": (lambda p: p.ppo(p.own / "absent"), ("absent", "no such model folder")),

@@ -16,8 +16,9 @@ from assent.errors import ConfigError
 from assent.model.attention import FlatLayout, Run
 from assent.model.body import Body
 from assent.model.flat import flatten
-from assent.model.loading import load_causal_lm, load_classifier, verify_flat
+from assent.model.loading import load_causal_lm, load_classifier, load_trunk
 from assent.model.roles import ScalarRole, own_head
+from assent.model.verifying import verify_flat
 
 LENGTHS = [(1,), (7, 3, 12, 3, 1), (5, 5, 5, 9, 9, 2), (11, 10, 9)]
 CLOSE = {"atol": 3e-6, "rtol": 3e-5}  # the architectures compute norms and softmax in single precision
@@ -160,12 +161,12 @@ def test_a_classifier_that_flat_batches_do_not_carry_is_refused_too(tmp_path) ->
     config.num_labels = 1
     seeded(lambda: transformers.AutoModelForSequenceClassification.from_config(config)).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="flat batches"):
-        load_classifier(str(tmp_path), labels=1, device=torch.device("cpu"))
+        load_classifier(str(tmp_path), device=torch.device("cpu"))
 
 
 def test_a_classifier_loads_whatever_its_trunk(folders) -> None:
     for name in ("bert", "qwen2", "gpt2", "neox"):
-        body = load_classifier(str(folders[name]), labels=1, device=torch.device("cpu"))
+        body = load_trunk(str(folders[name]), labels=1, device=torch.device("cpu"))
         assert own_head(body, where=name).out_features == 1
 
 

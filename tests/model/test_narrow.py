@@ -7,7 +7,7 @@ import torch
 from small_models import CAUSAL, body_of, causal_lm
 from torch.testing import assert_close
 
-from assent.model.body import LoraSettings
+from assent.model.adapters import LoraSettings
 from assent.model.flat import flatten
 from assent.model.narrow import last_block
 from assent.model.trees import plant, tree_of

@@ -10,7 +10,8 @@ from small_models import VOCABULARY, body_of, causal_lm
 from torch import Tensor
 from torch.testing import assert_close
 
-from assent.model.body import Body, LoraSettings
+from assent.model.adapters import LoraSettings
+from assent.model.body import Body
 from assent.model.flat import FlatBatch, flatten
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head
 
@@ -118,7 +119,6 @@ def test_wearing_is_undone_when_the_block_fails() -> None:
 
 def test_a_copied_adapter_says_the_same_and_goes_its_own_way() -> None:
     body, batch = adapted(), batch_of()
-    body.add_adapter("reference", LoraSettings(rank=4, alpha=8.0))
     body.copy_adapter("policy", "reference")
     with torch.no_grad():
         same = body.hidden(batch, adapter="reference")

@@ -21,15 +21,14 @@ from assent.recipes.models import (
     LoraOptions,
     MachineOptions,
     RewardModel,
-    critic_of,
     load_language_model,
     load_reward_for,
     load_reward_model,
     new_reward_model,
-    reference_of,
     save_language_model,
     save_reward_model,
 )
+from assent.recipes.roles import critic_of, reference_of
 from assent.types import Completion, Conversation
 
 CPU = MachineOptions(device="cpu")

@@ -160,9 +160,13 @@ def reward_pieces(chosen: Sequence[Judgement], settings: RewardSettings) -> list
     return pieces
 
 
-def reward_of_logits(logits_BC: Tensor) -> Tensor:
-    """The number that training pushes up: the only logit, or positive minus negative for two classes."""
-    return logits_BC[:, 0] if logits_BC.shape[1] == 1 else logits_BC[:, 1] - logits_BC[:, 0]
+def reward_of_logits(logits_BC: Tensor, positive: int | None = None) -> Tensor:
+    """The number that training pushes up: the only logit, or the log odds of the positive class (default: the last)."""
+    if logits_BC.shape[1] == 1:
+        return logits_BC[:, 0]
+    chosen = logits_BC.shape[1] - 1 if positive is None else positive
+    others_BK = torch.cat([logits_BC[:, :chosen], logits_BC[:, chosen + 1 :]], dim=1)
+    return logits_BC[:, chosen] - (others_BK[:, 0] if others_BK.shape[1] == 1 else others_BK.logsumexp(1))
 
 
 def _loss(
@@ -216,9 +220,9 @@ def _pair_loss(reward_B: Tensor, run: Sequence[Judgement], settings: RewardSetti
 
 
 def score_judgements(
-    judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings
+    judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings, positive: int | None = None
 ) -> list[list[float]]:
-    """The reward of every sequence of every judgement, without training."""
+    """The reward of every sequence of every judgement, without training: of a classifier, of its class `positive`."""
     rewards: list[list[float]] = []
     sizes = [sum(map(len, one.sequences)) for one in judgements]
     for part in token_budget_batches(sizes, settings.micro_batch_tokens):
@@ -227,7 +231,7 @@ def score_judgements(
         outputs = learner.score(piece.batch, piece.need)
         assert outputs.logits_BC is not None
         back_B = piece.loss.keywords["back_B"]  # type: ignore[attr-defined]
-        values = iter(reward_of_logits(outputs.logits_BC)[back_B.to(outputs.logits_BC.device)].tolist())
+        values = iter(reward_of_logits(outputs.logits_BC, positive)[back_B.to(outputs.logits_BC.device)].tolist())
         rewards.extend([next(values) for _ in one.sequences] for one in run)
     return rewards
 

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, set_peft_model_state_dict
+from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from assent.errors import ConfigError
+from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_bias
 from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
 from assent.model.flat import FlatBatch
 from assent.model.gates import slim_gates
 from assent.model.narrow import last_block, reading
 from assent.model.norms import quicken_norms
+from assent.model.rope import length_dependent, steady_length, turning
 from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
-    """Low-rank adapters (Hu et al. 2021): rank r, scale alpha / r, dropout, and which linear layers carry one."""
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
-    targets: str | tuple[str, ...] = "all-linear"
-
-    def peft(self) -> LoraConfig:
-        """The same as a `peft` configuration."""
-        targets = self.targets if isinstance(self.targets, str) else list(self.targets)
-        return LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +37,13 @@ class LanguageHead:
     scale: float
 
     @staticmethod
-    def of(model: PreTrainedModel) -> LanguageHead:
-        head, config = model.get_output_embeddings(), model.config.get_text_config()
+    def of(model: PreTrainedModel, adapter: str | None = None) -> LanguageHead:
+        """The model's head with `adapter` on it, if it carries that one."""
+        config = model.config.get_text_config()
+        weight_VH, bias_V = weight_and_bias(model.get_output_embeddings(), adapter)
         return LanguageHead(
-            weight_VH=head.weight,
-            bias_V=getattr(head, "bias", None),
+            weight_VH=weight_VH,
+            bias_V=bias_V,
             softcap=getattr(config, "final_logit_softcapping", None),
             scale=float(getattr(config, "logit_scale", None) or 1.0),
         )
@@ -79,6 +66,7 @@ class Body:
         quicken_norms(self.model)
         slim_gates(self.model)
         self._last_block = last_block(self.trunk)
+        self._rotary = length_dependent(self.model)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None
         self._adapted: list[BaseTunerLayer] = []
@@ -98,7 +86,16 @@ class Body:
     def max_length(self) -> int | None:
         """The longest sequence that the position table holds, if the model says."""
         value = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(value) if value else None
+        return int(value) if value and value > 0 else None
+
+    @property
+    def steady_length(self) -> int | None:
+        """Up to this many tokens a token's hidden state depends only on what is before it; None: always.
+
+        Longer sequences have other rotary frequencies (see `rope.py`), so what was written token by token is no longer
+        what is read at once.
+        """
+        return steady_length(self._rotary)
 
     @property
     def read_at_once(self) -> int:
@@ -138,9 +135,19 @@ class Body:
 
     def _run(self, ids: Tensor, positions: Tensor, flat: FlatLayout | DecodeCache) -> Tensor:
         extra = {"use_cache": False} if is_causal(self.model) else {}
-        hidden = self.trunk(input_ids=ids, position_ids=positions, flat=flat, **extra).last_hidden_state
+        with self._turning(positions, flat):
+            hidden = self.trunk(input_ids=ids, position_ids=positions, flat=flat, **extra).last_hidden_state
         assert isinstance(hidden, Tensor)
         return hidden
+
+    def _turning(self, positions: Tensor, flat: FlatLayout | DecodeCache) -> AbstractContextManager[None]:
+        """Every token with the rotary frequencies of its own sequence."""
+        if not self._rotary:
+            return nullcontext()
+        if isinstance(flat, DecodeCache):
+            return turning(self._rotary, positions[:, 0] + 1)
+        length_B = torch.tensor(flat.lengths, device=positions.device)
+        return turning(self._rotary, length_B.repeat_interleave(length_B))
 
     @contextmanager
     def wearing(self, adapter: str | None) -> Iterator[None]:
@@ -161,41 +168,73 @@ class Body:
             for layer, active, disabled in before:
                 layer._active_adapter, layer._disable_adapters = active, disabled
 
-    def add_adapter(self, name: str, lora: LoraSettings, *, seed: int = 0) -> None:
-        """Put a fresh adapter on the frozen base; it changes nothing until trained (its B matrix is zero)."""
-        config = lora.peft()
+    def add_adapter(self, name: str, lora: LoraSettings | LoraConfig, *, seed: int = 0) -> None:
+        """Put a fresh adapter on the frozen base; it changes nothing until trained. Raises ConfigError."""
+        config = lora.peft() if isinstance(lora, LoraSettings) else lora
         config.task_type = "CAUSAL_LM" if is_causal_lm(self.model) else "SEQ_CLS"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(seed, "adapter", name))
-            self._put_on(name, config)
+            try:
+                self._put_on(name, config)
+            except ValueError as error:
+                now = "Check --set lora.targets."
+                raise ConfigError(f"no adapter can be made: {first_line(error)}", now=now) from error
         self._after_change()
+
+    def lora_config(self, adapter: str) -> LoraConfig:
+        """A copy of an adapter's configuration, for another adapter of the same form."""
+        assert self.peft is not None
+        config = copy.deepcopy(self.peft.peft_config[adapter])
+        assert isinstance(config, LoraConfig)
+        return config
+
+    def copy_adapter(self, source: str, target: str) -> None:
+        """A new adapter `target` that is what `source` is now."""
+        self.add_adapter(target, self.lora_config(source))
+        state = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, parameter in state.items():
+                if is_of(name, target):
+                    twin = ".".join(source if part == target else part for part in name.split("."))
+                    parameter.copy_(state[twin])
 
     def load_adapter(self, name: str, folder: str) -> dict[str, Tensor]:
         """Put an adapter from a local `peft` folder on the base; gives back what else it holds (a reward head).
 
-        What else it holds goes by its name in the base model.
+        What else it holds goes by its name in the base model. Copies of the base's own weights are left out, and where
+        this model has no language head, so is what the adapter has for one.
         """
+        config, weights = read_adapter(folder)
+        weights = {key.removeprefix("base_model.model."): value for key, value in weights.items()}
+        if not is_causal_lm(self.model):
+            weights = {key: value for key, value in weights.items() if not self._is_of_absent_head(key)}
+        lora = {f"base_model.model.{key}": value for key, value in weights.items() if "lora_" in key}
+        others = {key.replace(".base_layer", ""): value for key, value in weights.items() if "lora_" not in key}
+        others = {key: value for key, value in others.items() if not self._has(key, value)}
         try:
-            config = PeftConfig.from_pretrained(folder)
-            weights = load_file(Path(folder) / "adapter_model.safetensors")
-            if not isinstance(config, LoraConfig):
-                raise ConfigError(f"an adapter of type {config.peft_type} cannot be used", where=folder, now=_LORA_ONLY)
-            config.modules_to_save, config.inference_mode = None, False
             self._put_on(name, config)
             assert self.peft is not None
-            lora = {key: tensor for key, tensor in weights.items() if "lora_" in key}
             found = set_peft_model_state_dict(self.peft, lora, adapter_name=name)
-        except (OSError, ValueError, RuntimeError, TypeError, SafetensorError) as error:
+        except (ValueError, RuntimeError, TypeError, KeyError) as error:
             where, what = folder, first_line(error)
             raise ConfigError(f"this adapter does not fit the base model: {what}", where=where) from error
-        missing = [key for key in found.missing_keys if f".{name}." in key]
+        missing = [key for key in found.missing_keys if is_of(key, name)]
         if found.unexpected_keys or missing:
             odd = (found.unexpected_keys or missing)[0]
             raise ConfigError(f'this adapter does not fit the base model: "{odd}"', where=folder)
         self._after_change()
-        return {k.removeprefix("base_model.model."): v.to(self.device) for k, v in weights.items() if k not in lora}
+        return {key: value.to(self.device) for key, value in others.items()}
 
-    def _put_on(self, name: str, config: PeftConfig) -> None:
+    def _is_of_absent_head(self, key: str) -> bool:
+        return key.split(".")[0] in _LANGUAGE_HEADS and not hasattr(self.model, key.split(".")[0])
+
+    def _has(self, key: str, value: Tensor) -> bool:
+        """Whether the base holds the same weights: `peft` saves whole embeddings beside an adapter on them."""
+        held = {name.replace(".base_layer", ""): one for name, one in self.model.state_dict().items()}
+        own = held.get(key)
+        return own is not None and own.shape == value.shape and torch.equal(own.cpu(), value.to(own.dtype))
+
+    def _put_on(self, name: str, config: LoraConfig) -> None:
         if self.peft is None:
             self.peft = PeftModel(self.model, config, adapter_name=name)
         else:
@@ -207,23 +246,15 @@ class Body:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)
 
-    def copy_adapter(self, source: str, target: str) -> None:
-        """Give `target` the weights of `source` (both of the same shape)."""
-        state = dict(self.model.named_parameters())
-        with torch.no_grad():
-            for name, parameter in state.items():
-                if f".{target}." in name:
-                    parameter.copy_(state[name.replace(f".{target}.", f".{source}.")])
-
     def adapter_parameters(self, adapter: str | None) -> dict[str, nn.Parameter]:
         """Trainable parameters of one adapter; of the whole model (without adapters) for None."""
         named = dict(self.model.named_parameters())
         if adapter is None:
             return named
-        return {name: parameter for name, parameter in named.items() if f".{adapter}." in name}
+        return {name: parameter for name, parameter in named.items() if is_of(name, adapter)}
 
 
-_LORA_ONLY = "Use a LoRA adapter, or merge it into its base model first."
+_LANGUAGE_HEADS = ("lm_head", "embed_out", "output")
 
 
 def is_causal(model: PreTrainedModel) -> bool:

@@ -1,23 +1,32 @@
-"""Loading models from folders and hub names, and refusing what flat batches cannot reproduce."""
+"""Loading models from folders and hub names: every weight that the architecture has must come from the file.
+
+The library draws a missing weight at random, leaves out what it does not know, and goes on. Here the first is an error
+unless a fresh head is wanted, and so is the second unless it is another head on the same trunk.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from assent.errors import ConfigError
-from assent.model.attention import FLAT, FlatLayout
-from assent.model.body import Body, LanguageHead, Precision, first_line, is_causal, is_causal_lm
-from assent.model.flat import flatten
-from assent.model.narrow import reading
+from assent.model.body import Body, Precision, first_line
+from assent.model.verifying import verify_flat
 
-_PROBE = ((1, 2, 3, 4), (3, 1, 2), (2, 2, 3))
-_PROBE_TOLERANCE = 2e-3
+_HEADS = ("score.", "classifier.")
+_POOLERS = ("bert.pooler.", "roberta.pooler.")
+_BUFFERS = ("inv_freq", "masked_bias", "position_ids")  # of older files; the library computes them
 
 
 def pick_device(name: str) -> torch.device:
@@ -33,42 +42,65 @@ def pick_device(name: str) -> torch.device:
 
 def load_causal_lm(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
     """A causal language model from a local folder or hub name; refuses what flat batches cannot carry."""
-    body = Body(_from_pretrained(AutoModelForCausalLM, path), device=device, precision=precision)
-    verify_flat(body, path)
-    return body
+    model, report = _from_pretrained(AutoModelForCausalLM, path)
+    _refuse_other_sizes(report["mismatched_keys"], path)
+    _refuse_missing(report["missing_keys"], path)
+    _refuse_unused(report["unexpected_keys"], path)
+    return _verified(model, path, device, precision)
 
 
-def load_classifier(path: str, *, labels: int, device: torch.device, precision: Precision = "fp32") -> Body:
-    """A sequence classifier with `labels` outputs; a fresh head is put on a model that has none (or another size)."""
-    known = getattr(_config(path), "num_labels", None) if _has_classifier(path) else None
-    if known is not None and known != labels:
-        raise ConfigError(f"this classifier has {known} outputs, {labels} are needed", where=path)
-    model = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=labels)
-    body = Body(model, device=device, precision=precision)
-    verify_flat(body, path)
-    return body
-
-
-def class_names(path: str) -> dict[int, str]:
-    """The classes of a sequence classifier by number; a model without a trained head is refused."""
-    if not _has_classifier(path):
+def load_classifier(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
+    """A trained sequence classifier; the number of its outputs is that of its head's weights."""
+    if not has_classifier(path):
         raise ConfigError(
             "this is not a reward model or classifier: it has no trained head",
             where=path,
             now="Train one with `assent reward`, or name a sequence classifier.",
         )
-    return {int(number): str(name) for number, name in _config(path).id2label.items()}
+    model, report = _from_pretrained(AutoModelForSequenceClassification, path)
+    other = {name: (held[0], made[0]) for name, held, made in report["mismatched_keys"] if name.startswith(_HEADS)}
+    if other and not _names_outputs(path):  # the library's default is two
+        (held, _), *_ = other.values()
+        model, report = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=held)
+    _refuse_other_sizes(report["mismatched_keys"], path)
+    _refuse_missing_head(report, path)
+    _refuse_missing(report["missing_keys"], path)
+    _refuse_unused(report["unexpected_keys"], path)
+    return _verified(model, path, device, precision)
 
 
-def load_trunk(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
-    """A model as trunk for scalar roles, with whatever head it has or none that counts."""
-    labels = int(getattr(_config(path), "num_labels", 1)) if _has_classifier(path) else 1
-    return load_classifier(path, labels=labels, device=device, precision=precision)
+def load_trunk(
+    path: str, *, labels: int, device: torch.device, precision: Precision = "fp32", fresh_pooler: bool = True
+) -> Body:
+    """A model with a head of `labels` outputs that is yet to be trained, in the place of the head it has.
+
+    An encoder without a pooler gets a fresh one, unless `fresh_pooler` is False: adapters do not save it.
+    """
+    model, report = _from_pretrained(AutoModelForSequenceClassification, path, num_labels=labels)
+    fresh = (*_HEADS, *_POOLERS) if fresh_pooler else _HEADS
+    _refuse_other_sizes([one for one in report["mismatched_keys"] if not one[0].startswith(_HEADS)], path)
+    _refuse_missing([name for name in report["missing_keys"] if not name.startswith(fresh)], path)
+    parts = {model.base_model_prefix, *(name for name, _ in model.base_model.named_children())}
+    _refuse_unused([name for name in report["unexpected_keys"] if name.split(".")[0] in parts], path)
+    return _verified(model, path, device, precision)
 
 
-def _has_classifier(path: str) -> bool:
+def has_classifier(path: str) -> bool:
+    """Whether the configuration is that of a sequence classifier."""
     architectures = getattr(_config(path), "architectures", None) or []
     return any("SequenceClassification" in name for name in architectures)
+
+
+def class_names(path: str, count: int) -> tuple[str, ...]:
+    """The names of a classifier's `count` classes, where the configuration has as many; else LABEL_0, LABEL_1, ..."""
+    stated = _config(path).id2label
+    return tuple(stated.values()) if len(stated) == count else tuple(f"LABEL_{number}" for number in range(count))
+
+
+def _verified(model: PreTrainedModel, path: str, device: torch.device, precision: Precision) -> Body:
+    body = Body(model, device=device, precision=precision)
+    verify_flat(body, path)
+    return body
 
 
 def _config(path: str) -> Any:
@@ -79,26 +111,74 @@ def _config(path: str) -> Any:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
 
 
-def _from_pretrained(kind: type, path: str, **options: object) -> PreTrainedModel:
+def _names_outputs(path: str) -> bool:
+    """Whether the configuration itself says how many outputs there are."""
+    stated, _ = PreTrainedConfig.get_config_dict(path)
+    return "num_labels" in stated or "id2label" in stated
+
+
+def _from_pretrained(kind: type, path: str, **options: object) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model, and what of its weights is missing in the file, unexpected there, or of another size."""
     _config(path)
     try:
-        model, report = kind.from_pretrained(  # type: ignore[attr-defined]
-            path, dtype=torch.float32, output_loading_info=True, **options
-        )
+        with torch.random.fork_rng(devices=[]):  # a weight that is drawn afresh is the same every time
+            torch.manual_seed(0)
+            model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+                path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
     assert isinstance(model, PreTrainedModel)
-    absent = sorted(name for name in report["missing_keys"] if not name.startswith(_FRESH))
-    if absent:
+    return model, report
+
+
+def _refuse_missing(missing: Iterable[str], path: str) -> None:
+    if absent := sorted(missing):
         raise ConfigError(
-            f'the weights do not fill this architecture: "{absent[0]}" and {len(absent) - 1} more are missing',
+            f"the weights do not fill this architecture: {_several(absent)} missing",
             where=path,
             now="Is it a model of another kind, or is a file of weights missing?",
         )
-    return model
 
 
-_FRESH = ("score.", "classifier.", "bert.pooler.", "roberta.pooler.")  # heads that are trained after loading
+def _refuse_missing_head(report: Mapping[str, Any], path: str) -> None:
+    absent = sorted(name for name in report["missing_keys"] if name.startswith(_HEADS))
+    if absent:
+        unused = sorted(report["unexpected_keys"])
+        raise ConfigError(
+            f"the trained head is not in the weights: {_several(absent)} missing"
+            + (f", and {_several(unused)} not part of the architecture" if unused else ""),
+            where=path,
+            now=f'A head of one linear layer must be called "{absent[0]}".',
+        )
+
+
+def _refuse_unused(unexpected: Iterable[str], path: str) -> None:
+    if unused := sorted(name for name in unexpected if name.split(".")[-1] not in _BUFFERS):
+        raise ConfigError(
+            f"the weights hold more than this architecture has: {_several(unused)} not used",
+            where=path,
+            now="Is it a model of another kind? If these weights do not count, save the model without them.",
+        )
+
+
+def _refuse_other_sizes(mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]], path: str) -> None:
+    for name, held, made in sorted(mismatched):
+        if name.startswith(_HEADS):
+            raise ConfigError(
+                f"the head has {held[0]} outputs in the weights and {made[0]} in config.json", where=path,
+                now='Correct "id2label" (or "num_labels") in config.json.',
+            )  # fmt: skip
+        raise ConfigError(
+            f'"{name}" has the shape {tuple(held)} in the weights and {tuple(made)} in the architecture', where=path,
+            now="Weights and config.json do not belong together; copy the model folder again.",
+        )  # fmt: skip
+
+
+def _several(names: Sequence[str]) -> str:
+    """The first of the names and how many more there are, with the verb."""
+    rest = len(names) - 1
+    return f'"{names[0]}" is' if not rest else f'"{names[0]}" and {rest} more are'
 
 
 _MODEL_ADVICE = "Give a folder with config.json and model.safetensors, or a hub name that this machine can reach."
@@ -110,46 +190,3 @@ def _check_folder(path: str) -> None:
         raise ConfigError("the folder holds no config.json", where=path, now=_MODEL_ADVICE)
     if not folder.exists() and (path.startswith((".", "/", "~")) or path.count("/") > 1):
         raise ConfigError("there is no such model folder", where=path, now=_MODEL_ADVICE)
-
-
-def verify_flat(body: Body, path: str) -> None:
-    """Compare flat and native outputs on a few tokens; a model whose numbers differ is refused, not trained wrongly.
-
-    Of a language model the logits are compared, of a classifier the last hidden states.
-    """
-    model, was_training = body.model, body.model.training
-    model.eval()
-    batch = flatten(_PROBE).to(body.device)
-    with torch.no_grad():
-        try:
-            flat = body._run(batch.ids_N[None], batch.position_N[None], FlatLayout.of(batch.lengths))[0]
-            rows_R = torch.arange(0, batch.ids_N.shape[0], 2, device=body.device)
-            with reading(body._last_block, rows_R, batch.ids_N.shape[0]):
-                some = body._run(batch.ids_N[None], batch.position_N[None], FlatLayout.of(batch.lengths))[0]
-            narrowed = (some - flat)[rows_R].abs().max().item()
-            flat = LanguageHead.of(model).logits(flat) if is_causal_lm(model) else flat
-        except ConfigError as error:
-            raise ConfigError(error.what, where=path, now=error.now) from error
-        except (TypeError, AttributeError, KeyError) as error:
-            raise ConfigError(
-                f"this architecture cannot run on flat batches: {first_line(error)}", where=path
-            ) from error
-        model.set_attn_implementation("eager")
-        native = torch.cat([_native(body, torch.tensor([row], device=body.device)) for row in _PROBE])
-        model.set_attn_implementation(FLAT)
-    model.train(was_training)
-    worst = max(narrowed, (flat - native).abs().max().item())
-    if not worst < _PROBE_TOLERANCE:
-        raise ConfigError(
-            f"flat batches change this model's outputs by {worst:.2g}",
-            where=path,
-            now="Its attention or head is of a kind that Assent does not reproduce; use another architecture.",
-        )
-
-
-def _native(body: Body, ids: Tensor) -> Tensor:
-    """Logits or last hidden states of one sequence, the library's own way."""
-    extra = {"use_cache": False} if is_causal(body.model) else {}
-    if is_causal_lm(body.model):
-        return body.model(ids, **extra).logits[0]  # type: ignore[no-any-return]
-    return body.trunk(ids, **extra).last_hidden_state[0]  # type: ignore[no-any-return]

@@ -5,12 +5,13 @@ Legend: N tokens, M predicted positions, B sequences, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from assent.errors import ConfigError
+from assent.model.adapters import drops_inputs
 from assent.model.body import Body, LanguageHead
 from assent.model.flat import FlatBatch
 from assent.seeds import derive
@@ -24,7 +25,13 @@ class LanguageRole:
 
     @property
     def head(self) -> LanguageHead:
-        return LanguageHead.of(self.body.model)
+        """The head as it is now, the adapter on it included."""
+        return LanguageHead.of(self.body.model, self.adapter)
+
+    @property
+    def drops_at_head(self) -> bool:
+        """Whether the adapter on the head has dropout of its own, which `head` leaves out."""
+        return drops_inputs(self.body.model.get_output_embeddings(), self.adapter)
 
     def hidden(self, batch: FlatBatch) -> Tensor:
         """Hidden states (M, H) at the predicted positions."""
@@ -38,8 +45,8 @@ class LanguageRole:
 class ScalarRole:
     """Reward model, classifier or critic: a body with a linear head on single hidden states.
 
-    A reward model reads the last token of a sequence (an encoder its pooled first one); a critic every predicted
-    position.
+    A reward model reads what `transformers` reads of a sequence: the last token that is not the padding token of its
+    configuration (an encoder its pooled first one); a critic reads every predicted position.
     """
 
     def __init__(self, body: Body, head: nn.Linear, adapter: str | None = None) -> None:
@@ -57,12 +64,34 @@ class ScalarRole:
     def features(self, batch: FlatBatch) -> Tensor:
         """What the head reads of whole sequences: hidden states (B, H)."""
         if not self.reads_first_token:
-            return self.body.hidden(batch, batch.last_B, adapter=self.adapter)
+            return self.body.hidden(batch, self._read_places(batch), adapter=self.adapter)
         lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
         first_BH = self.body.hidden(batch, batch.last_B - lengths_B + 1, adapter=self.adapter)
         with self.body.wearing(self.adapter), self.body.autocast():
             pooled_BH: Tensor = self.body.model.base_model.pooler(first_BH[:, None])
         return pooled_BH
+
+    @property
+    def _pad_id(self) -> int | None:
+        value = self.body.model.config.get_text_config().pad_token_id
+        return None if value is None else int(value)
+
+    def read_part(self, sequence: Sequence[int]) -> Sequence[int]:
+        """A sequence up to the token that the head reads."""
+        end = len(sequence)
+        while end > 1 and sequence[end - 1] == self._pad_id:
+            end -= 1
+        return sequence[:end]
+
+    def _read_places(self, batch: FlatBatch) -> Tensor:
+        """Where the head reads each sequence of a flat batch; trees are grown of the parts that are read."""
+        if self._pad_id is None or batch.ends_N is not None:
+            return batch.last_B
+        lengths_B = torch.tensor(batch.lengths, device=batch.last_B.device)
+        first_B, read_B = batch.last_B - lengths_B + 1, batch.last_B
+        while (padded_B := (batch.ids_N[read_B] == self._pad_id) & (read_B > first_B)).any():
+            read_B = read_B - padded_B.long()
+        return read_B
 
     def values(self, batch: FlatBatch) -> Tensor:
         """Head output (M) at the predicted positions."""
@@ -114,6 +143,11 @@ def own_head(body: Body, *, where: str) -> nn.Linear:
 def head_name(body: Body) -> str:
     """What a sequence classifier on this trunk calls its head."""
     return next((name for name in _HEADS if hasattr(body.model, name)), _HEADS[0])
+
+
+def holds_head(weights: Mapping[str, Tensor]) -> bool:
+    """Whether an adapter folder holds a head beside its adapter."""
+    return any(f"{name}.weight" in weights for name in _HEADS)
 
 
 def head_of_weights(weights: Mapping[str, Tensor], *, where: str) -> nn.Linear:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from peft import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedConfig
 
 from assent.durable import writing
 from assent.errors import RunError
@@ -49,10 +51,15 @@ def save_full(body: Body, folder: Path) -> None:
 
 
 def save_adapter(body: Body, adapter: str, folder: Path, *, base: str, head: nn.Linear | None = None) -> None:
-    """One adapter as a `peft` folder on `base`; a reward head travels as a saved module of a sequence classifier."""
+    """One adapter as a `peft` folder on `base`; a reward head travels as a saved module of a sequence classifier.
+
+    A language model's end tokens and sampling defaults go along.
+    """
     assert body.peft is not None
     folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(body.peft, adapter_name=adapter)
+    weights = get_peft_model_state_dict(body.peft, adapter_name=adapter, save_embedding_layers=False)
+    if head is None and body.model.generation_config is not None:
+        body.model.generation_config.to_json_file(str(folder / "generation_config.json"))
     config = body.peft.peft_config[adapter].to_dict()
     config["base_model_name_or_path"] = base
     config["inference_mode"] = True
@@ -64,3 +71,17 @@ def save_adapter(body: Body, adapter: str, folder: Path, *, base: str, head: nn.
     plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     (folder / "adapter_config.json").write_text(json.dumps(plain, indent=2, sort_keys=True, default=str))
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
+
+
+def save_class_names(body: Body, names: Sequence[str], folder: Path) -> None:
+    """The configuration of the sequence classifier that an adapter with a head makes of its base."""
+    config = copy.deepcopy(body.model.config)
+    config.architectures = [type(body.model).__name__]
+    name_classes(config, names)
+    config.save_pretrained(str(folder))
+
+
+def name_classes(config: PreTrainedConfig, names: Sequence[str]) -> None:
+    """Set how many classes there are and what they are called."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}

@@ -62,10 +62,12 @@ class _Row:
 
 
 class StepDecoder:
-    """Sequences under way with their cache. Not for several threads."""
+    """Sequences under way with their cache. Not for several threads, and for weights that stay as they are."""
 
     def __init__(self, role: LanguageRole, *, end_ids: frozenset[int]) -> None:
         self._role, self._ends = role, end_ids
+        with torch.no_grad():
+            self._head = role.head
         self._waiting: list[_Row] = []
         self._rows: list[_Row] = []
         self._cache: DecodeCache | None = None
@@ -147,7 +149,7 @@ class StepDecoder:
         self._position_B = torch.cat([self._position_B, torch.tensor(batch.lengths, device=body.device)])
 
     def _draw(self) -> list[Drawn]:
-        logits_BV = self._role.head.logits(self._hidden_BH)
+        logits_BV = self._head.logits(self._hidden_BH)
         logp_BV = torch.log_softmax(logits_BV, dim=-1)
         ids_B = torch.zeros(len(self._rows), dtype=torch.long, device=logits_BV.device)
         for sampling, places in self._by_sampling().items():

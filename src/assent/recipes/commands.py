@@ -96,8 +96,11 @@ def run_reward(request: Request, display: Display) -> Path:
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
     reward = new_reward_model(
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
-        classes=settings.classes,
+        classes=settings.classes, names=settings.reading.class_names,
     )  # fmt: skip
+    if reward.goes_on:
+        how = "fitted anew" if settings.train == "head" else "trained on"
+        display.say(f"{reward.path} is a reward model: its head is {how}")
     prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples)
     say_left_out(display, prepared.left_out)
     with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from assent.recipes.measured import (
     spread,
     write_answers,
 )
+from assent.recipes.model_checks import is_reward_model
 from assent.recipes.models import LanguageModel, RewardModel, load_language_model, load_reward_model
 from assent.recipes.names import unique_names
 from assent.recipes.progress import Display
@@ -110,15 +110,6 @@ def run_eval(request: Request, display: Display) -> Path:
     display.say(ending(evidence))
     display.say(f"report: {report}")
     return report
-
-
-def is_reward_model(path: str) -> bool:
-    """Whether a folder holds a sequence classifier (or an adapter for one)."""
-    for name, key in (("adapter_config.json", "task_type"), ("config.json", "architectures")):
-        file = Path(path) / name
-        if file.is_file():
-            return any(mark in str(json.loads(file.read_text()).get(key)) for mark in ("SequenceCl", "SEQ_CLS"))
-    return False
 
 
 def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) -> Found:

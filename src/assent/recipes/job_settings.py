@@ -30,6 +30,11 @@ class Reading(Settings):
     keep_ties: bool = True
     margin_per_score: float = Field(default=0.0, ge=0)
 
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """What a classifier's two classes are called: by the first bad and the first good label, if they are named."""
+        return (*self.negative_labels, "bad")[0], (*self.positive_labels, "good")[0]
+
 
 class JobSettings(Settings):
     """What every job shares; `limit` takes the first examples of each data file only."""

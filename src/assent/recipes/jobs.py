@@ -13,6 +13,7 @@ import torch
 
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.config import as_dict
+from assent.errors import Interrupted, RunError
 from assent.evals.evidence import Evidence, MetricsRow
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
@@ -160,7 +161,10 @@ def open_job(
     sources: Sequence[DataSource],
     parents: Mapping[str, str],
 ) -> Iterator[Job]:
-    """Create the run folder, or open it for a resume, and close it well whatever happens inside."""
+    """Create the run folder, or open it for a resume, and close it well whatever happens inside.
+
+    A new run that fails before its first row leaves nothing behind, unless it was stopped or is a RunError.
+    """
     device = settings.machine.pick()
     lineage = Lineage(
         kind=kind,
@@ -175,20 +179,27 @@ def open_job(
     run = _open(kind, files, settings, lineage)
     for told in run.warnings:
         display.say(f"warning: {told}")
-    with run, StopRequest() as stop:
-        checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
-        trackers = open_trackers(
-            settings.trackers, files.out, project=settings.project, name=files.out.name, settings=as_dict(settings),
-            resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
-        )  # fmt: skip
-        try:
-            yield Job(
-                kind=kind, files=files, settings=settings, lineage=lineage, display=display, run=run,
-                checkpoints=checkpoints, stop=stop, trackers=trackers,
+    try:
+        with run, StopRequest() as stop:
+            checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
+            trackers = open_trackers(
+                settings.trackers, files.out, project=settings.project, name=files.out.name, settings=as_dict(settings),
+                resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
             )  # fmt: skip
-        finally:
-            for tracker in trackers:
-                tracker.close()
+            try:
+                yield Job(
+                    kind=kind, files=files, settings=settings, lineage=lineage, display=display, run=run,
+                    checkpoints=checkpoints, stop=stop, trackers=trackers,
+                )  # fmt: skip
+            finally:
+                for tracker in trackers:
+                    tracker.close()
+    except (RunError, Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException:  # what was given cannot be used after all, and only the first step could show it
+        if not files.resume:
+            run.discard()
+        raise
 
 
 def _open(kind: str, files: Files, settings: RunSettings, lineage: Lineage) -> RunDir:

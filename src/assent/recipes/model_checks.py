@@ -46,6 +46,16 @@ def check_model(path: str, *, wanted: ModelKind) -> None:
         _check_base(path, adapter)
 
 
+def is_reward_model(path: str) -> bool:
+    """Whether a folder holds a sequence classifier (or an adapter for one)."""
+    adapter = _json_of(Path(path) / "adapter_config.json")
+    if adapter is not None:
+        kept = adapter.get("modules_to_save") or ()
+        return adapter.get("task_type") == "SEQ_CLS" or "score" in kept or "classifier" in kept
+    config = _json_of(Path(path) / "config.json") or {}
+    return "SequenceClassification" in str(config.get("architectures"))
+
+
 def _missing(folder: Path) -> str:
     if (folder / "status.json").is_file():
         return "this run has no model: it is not finished"

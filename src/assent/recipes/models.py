@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import transformers
 from pydantic import Field
-from torch import nn
 
 from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
+from assent.model.adapters import MERGE, LoraSettings
 from assent.model.allocator import keep_few_products, keep_freed_memory
-from assent.model.body import Body, LoraSettings, Precision
-from assent.model.loading import class_names, load_causal_lm, load_classifier, load_trunk, pick_device
+from assent.model.body import Body, Precision
+from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, pick_device
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
-from assent.model.saving import save_adapter, save_full, whole_folder
-from assent.recipes.model_checks import check_model
+from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
+from assent.model.verifying import verify_flat
+from assent.recipes.model_checks import check_model, is_reward_model
+from assent.recipes.vocabulary import check_vocabulary
 from assent.text.template import ChatTemplate
 
-POLICY, REFERENCE, CRITIC, REWARD = "policy", "reference", "critic", "reward"
+POLICY, REWARD = "policy", "reward"
 
 
 class LoraOptions(Settings):
@@ -38,7 +40,7 @@ class LoraOptions(Settings):
 
     def settings(self) -> LoraSettings:
         """For the body."""
-        targets = self.targets if "," not in self.targets else tuple(self.targets.split(","))
+        targets = self.targets if "," not in self.targets else tuple(re.split(r"\s*,\s*", self.targets.strip()))
         return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
 
 
@@ -76,12 +78,17 @@ class LanguageModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardModel:
-    """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward."""
+    """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward.
+
+    `names` are those of its classes. `goes_on`: its head was trained before, and is to be trained further.
+    """
 
     role: ScalarRole
     template: ChatTemplate
     path: str
     positive: int = 0
+    names: tuple[str, ...] = ("LABEL_0",)
+    goes_on: bool = False
 
     @property
     def scorer(self) -> RewardScorer:
@@ -97,11 +104,11 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     template = _template_of(path, base)
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
-    _check_vocabulary(body, template, path)
+    check_vocabulary(body, template, path)
     adapter = None
     if base is not None:
-        if more := body.load_adapter(POLICY, path):
-            raise ConfigError(f"the adapter replaces whole modules: {', '.join(more)}", where=path, now=_MERGE)
+        _refuse_more(body.load_adapter(POLICY, path), path)
+        verify_flat(body, path, POLICY)
         adapter = POLICY
     elif lora is not None and lora.rank:
         body.add_adapter(POLICY, lora.settings())
@@ -109,26 +116,20 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
 
 
+def _refuse_more(weights: Collection[str], path: str) -> None:
+    if weights:
+        rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+        raise ConfigError(f'the adapter replaces weights of its base: "{min(weights)}"{rest}', where=path, now=MERGE)
+
+
 def _template_of(path: str, base: str | None) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
     try:
-        return ChatTemplate.load(folder)
+        return ChatTemplate.load(folder, ends_of=() if base is None else (path, base))
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
-
-
-def _check_vocabulary(body: Body, template: ChatTemplate, path: str) -> None:
-    """Every id that can occur must have a row; control tokens that were only added by name never occur."""
-    rows = int(body.model.get_input_embeddings().weight.shape[0])
-    needed = max(int(template.tokenizer.vocab_size), 1 + max(template.end_ids), 1 + template.pad_id)
-    if needed > rows:
-        raise ConfigError(
-            f"the tokenizer has {needed} tokens and the model only {rows}",
-            where=path,
-            now="Tokenizer and model do not belong together; copy the model folder again.",
-        )
 
 
 @contextmanager
@@ -146,9 +147,6 @@ def _hushed() -> Iterator[None]:
             transformers.utils.logging.enable_progress_bar()
 
 
-_MERGE = "Merge it into its base model and give that folder."
-
-
 def adapter_base(path: str) -> str | None:
     """The base model that an adapter folder names, or None for a full model."""
     file = Path(path) / "adapter_config.json"
@@ -156,33 +154,72 @@ def adapter_base(path: str) -> str | None:
 
 
 def new_reward_model(
-    path: str, *, machine: MachineOptions, seed: int, lora: LoraOptions | None = None, classes: int = 1
+    path: str,
+    *,
+    machine: MachineOptions,
+    seed: int,
+    lora: LoraOptions | None = None,
+    classes: int = 1,
+    names: Sequence[str] = ("bad", "good"),
 ) -> RewardModel:
-    """A reward model to be trained: the model's trunk with a fresh head.
+    """A reward model to be trained: the model's trunk with a fresh head; the head of a reward model goes on.
 
     All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
+    `names` are those of two classes.
     """
     device = machine.pick()
     check_model(path, wanted="trunk")
     base = adapter_base(path)
-    template = _template_of(path, base)
+    if is_reward_model(path) if base is not None else has_classifier(path):
+        return _trained_on(load_reward_model(path, machine=machine, positive="0"), classes, lora)
+    template, adapted = _template_of(path, base), base is not None or (lora is not None and lora.rank > 0)
     with _hushed():
-        body = load_classifier(base or path, labels=classes, device=device, precision=machine.precision)
-    _check_vocabulary(body, template, path)
+        body = load_trunk(
+            base or path, labels=classes, device=device, precision=machine.precision, fresh_pooler=not adapted
+        )
+    check_vocabulary(body, template, path)
     head = own_head(body, where=path)
     with torch.no_grad():
         head.weight.copy_(fresh_head(head.in_features, seed=seed, name=REWARD, outputs=classes).weight)
         if head.bias is not None:
             head.bias.zero_()
-    adapter = None
+    if classes > 1:
+        name_classes(body.model.config, names)
+    adapter = REWARD if adapted else None
     if base is not None:
-        body.load_adapter(REWARD, path)
-        adapter = REWARD
-    elif lora is not None and lora.rank:
+        _refuse_more(body.load_adapter(REWARD, path), path)
+        verify_flat(body, path, REWARD)
+    elif adapted and lora is not None:
         body.add_adapter(REWARD, lora.settings())
-        adapter = REWARD
+    else:
+        _agree_on_padding(body, template)
     role = ScalarRole(body, head, adapter)
-    return RewardModel(role=role, template=template, path=path, positive=classes - 1)
+    names = tuple(body.model.config.id2label.values())
+    return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
+
+
+def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> RewardModel:
+    """A trained reward model whose head goes on."""
+    outputs = reward.role.head.out_features
+    if outputs != classes:
+        raise ConfigError(
+            f"this reward model has {outputs} outputs, and classes is {classes}", where=reward.path,
+            now=f"Use --set classes={outputs} to train it on, or give a language model for a fresh head."
+            if outputs <= 2 else "Give a language model or encoder for a fresh head.",
+        )  # fmt: skip
+    if reward.role.adapter is None and lora is not None and lora.rank:
+        reward.role.body.add_adapter(REWARD, lora.settings())
+        reward.role.adapter = REWARD
+    return replace(reward, positive=classes - 1, goes_on=True)
+
+
+def _agree_on_padding(body: Body, template: ChatTemplate) -> None:
+    """Let tokenizer and configuration name one padding token, so that `transformers` reads what is read here."""
+    tokenizer, config = template.tokenizer, body.model.config.get_text_config()
+    if tokenizer.pad_token_id is None:
+        named = tokenizer.added_tokens_decoder.get(config.pad_token_id)
+        tokenizer.pad_token = str(named) if named is not None and named.special else tokenizer.eos_token
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def load_reward_model(path: str, *, machine: MachineOptions, positive: str | None = None) -> RewardModel:
@@ -190,18 +227,12 @@ def load_reward_model(path: str, *, machine: MachineOptions, positive: str | Non
     device = machine.pick()
     check_model(path, wanted="reward")
     base = adapter_base(path)
-    if base is not None:
-        with _hushed():
-            trunk = load_trunk(base, device=device, precision=machine.precision)
-        return _reward_adapter(trunk, path, positive)
-    names = class_names(path)
-    labels = len(names)
-    chosen, template = _class_number(positive, names, labels, path), ChatTemplate.load(path)
     with _hushed():
-        body = load_classifier(path, labels=labels, device=device, precision=machine.precision)
-    _check_vocabulary(body, template, path)
-    role = ScalarRole(body, own_head(body, where=path))
-    return RewardModel(role=role, template=template, path=path, positive=chosen)
+        if base is None or has_classifier(base):
+            body = load_classifier(base or path, device=device, precision=machine.precision)
+        else:
+            body = load_trunk(base, labels=1, device=device, precision=machine.precision, fresh_pooler=False)
+    return _trained_reward(body, path, positive)
 
 
 def load_reward_for(
@@ -213,106 +244,40 @@ def load_reward_for(
     if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
         return load_reward_model(path, machine=machine, positive=positive)
     check_model(path, wanted="reward")
-    return _reward_adapter(model.role.body, path, positive)
+    return _trained_reward(model.role.body, path, positive)
 
 
-def _reward_adapter(body: Body, path: str, positive: str | None) -> RewardModel:
-    head = head_of_weights(body.load_adapter(REWARD, path), where=path)
-    names = {number: f"LABEL_{number}" for number in range(head.out_features)}
-    chosen = _class_number(positive, names, head.out_features, path)
-    role = ScalarRole(body, head, REWARD)
-    return RewardModel(role=role, template=_template_of(path, adapter_base(path)), path=path, positive=chosen)
+def _trained_reward(body: Body, path: str, positive: str | None) -> RewardModel:
+    """The reward model of a folder on its own body, or as an adapter on the body of its base."""
+    base = adapter_base(path)
+    template = _template_of(path, base)
+    check_vocabulary(body, template, path)
+    if base is None:
+        adapter, head = None, own_head(body, where=path)
+    else:
+        adapter, beside = REWARD, body.load_adapter(REWARD, path)
+        kept = not beside and has_classifier(base)  # the base's own trained head
+        head = own_head(body, where=path) if kept else head_of_weights(beside, where=path)
+        verify_flat(body, path, REWARD)
+    count = head.out_features
+    names = class_names(path if base is None or (Path(path) / "config.json").is_file() else base, count)
+    role, chosen = ScalarRole(body, head, adapter), _class_number(positive, names, path)
+    return RewardModel(role=role, template=template, path=path, positive=chosen, names=names)
 
 
-def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:
+def _class_number(wanted: str | None, names: Sequence[str], path: str) -> int:
     if wanted is None:
-        if labels > 2:
+        if len(names) > 2:
             raise ConfigError(
-                f"this classifier has {labels} classes: {', '.join(names.values())}",
+                f"this classifier has {len(names)} classes: {', '.join(names)}",
                 where=path,
                 now="Say which one is the reward with --set positive=NAME.",
             )
-        return labels - 1
-    for number, name in names.items():
+        return len(names) - 1
+    for number, name in enumerate(names):
         if wanted in (name, str(number)):
             return number
-    raise ConfigError(f'no class is called "{wanted}"; there are: {", ".join(names.values())}', where=path)
-
-
-def reference_of(model: LanguageModel) -> LanguageRole:
-    """The frozen reference: the policy as it is now. An adapter's base is shared; full weights are copied."""
-    body, adapter = model.role.body, model.role.adapter
-    if adapter is None:
-        copied = Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
-        copied.model.requires_grad_(False)
-        return LanguageRole(copied)
-    if _is_fresh(body, adapter):
-        return LanguageRole(body, None)
-    body.add_adapter(REFERENCE, _lora_of(body, adapter))
-    body.copy_adapter(adapter, REFERENCE)
-    return LanguageRole(body, REFERENCE)
-
-
-def _is_fresh(body: Body, adapter: str) -> bool:
-    return all(not p.any() for name, p in body.adapter_parameters(adapter).items() if "lora_B" in name)
-
-
-def _lora_of(body: Body, adapter: str) -> LoraSettings:
-    assert body.peft is not None
-    config = body.peft.peft_config[adapter]
-    targets = config.target_modules
-    kept = targets if isinstance(targets, str) else tuple(sorted(targets))
-    return LoraSettings(rank=config.r, alpha=config.lora_alpha, dropout=config.lora_dropout, targets=kept)
-
-
-def critic_of(
-    model: LanguageModel,
-    reward: RewardModel | RewardScorer | None,
-    *,
-    shared_trunk: bool,
-    seed: int,
-    gain: float = 1.0,
-    offset: float = 0.0,
-) -> ScalarRole:
-    """The critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
-
-    A critic of its own can start from the reward model only where both read the same tokens, and says then
-    `gain` score + `offset`; otherwise, and without a reward model, it starts from the policy's weights with a fresh
-    head.
-    """
-    body = model.role.body
-    head = fresh_head(body.hidden_size, seed=seed, name=CRITIC)
-    if shared_trunk:
-        with torch.no_grad():
-            head.weight.zero_()
-        return ScalarRole(body, head, model.role.adapter)
-    if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
-        return _critic_of_reward(model, reward, gain, offset)
-    if model.role.adapter is not None:
-        body.add_adapter(CRITIC, _lora_of(body, model.role.adapter))
-        return ScalarRole(body, head, CRITIC)
-    copied = Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
-    return ScalarRole(copied, head)
-
-
-def _critic_of_reward(
-    model: LanguageModel, reward: RewardModel | RewardScorer, gain: float, offset: float
-) -> ScalarRole:
-    source = reward.role
-    head = nn.Linear(source.head.in_features, 1)
-    with torch.no_grad():
-        head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1] * gain)
-        said = 0.0 if source.head.bias is None else source.head.bias[reward.positive].item()
-        head.bias.fill_(said * gain + offset)
-    if source.adapter is not None and source.body is model.role.body:
-        source.body.add_adapter(CRITIC, _lora_of(source.body, source.adapter))
-        source.body.copy_adapter(source.adapter, CRITIC)
-        return ScalarRole(source.body, head, CRITIC)
-    return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
-
-
-def _same_tokens(model: LanguageModel, reward: RewardModel | RewardScorer) -> bool:
-    return bool(model.template.tokenizer.get_vocab() == reward.template.tokenizer.get_vocab())
+    raise ConfigError(f'no class is called "{wanted}"; there are: {", ".join(names)}', where=path)
 
 
 def save_language_model(model: LanguageModel, folder: Path) -> None:
@@ -340,4 +305,5 @@ def save_reward_model(reward: RewardModel, folder: Path) -> None:
             save_full(role.body, place)
         else:
             save_adapter(role.body, role.adapter, place, base=_base_of(reward.path), head=role.head)
+            save_class_names(role.body, reward.names, place)
         reward.template.save(place)

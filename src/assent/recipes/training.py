@@ -35,7 +35,8 @@ from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.head_training import HeadTask
-from assent.recipes.models import LanguageModel, RewardModel, critic_of, reference_of
+from assent.recipes.models import LanguageModel, RewardModel
+from assent.recipes.roles import critic_of, reference_of
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
@@ -168,7 +169,7 @@ def score_judged(reward: RewardModel, judged: Sequence[Judged], settings: Reward
     """The reward model's opinion of held-out judgements."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     learner = LocalLearner(scalar=reward.role)
-    rewards = score_judgements(items.items, learner, settings=settings)
+    rewards = score_judgements(items.items, learner, settings=settings, positive=reward.positive)
     return ScoredJudgements(
         judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), left_out=items.left_out
     )
@@ -304,6 +305,7 @@ def prepare_ppo(
     """
     if not prompts:
         raise ConfigError("there are no prompts to write completions for")
+    _refuse_unsteady(model, prompts, settings.max_tokens)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
     scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
     network, weight = _network(scorer)
@@ -333,6 +335,20 @@ def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:
     alone = scorer.rewards[0] if isinstance(scorer, RewardSum) and len(scorer.rewards) == 1 else None
     scorer, weight = (alone.scorer, alone.weight) if alone else (scorer, 1.0)
     return (scorer if isinstance(scorer, RewardScorer) else None), weight
+
+
+def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_tokens: int) -> None:
+    """What is drawn token by token must be what is read at once, or its log-probabilities are not those it had."""
+    steady = model.role.body.steady_length
+    if steady is None:
+        return
+    longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts)))
+    if longest + max_tokens > steady:
+        raise ConfigError(
+            f"this model's rotary embeddings change beyond {steady} tokens, and a prompt has {longest} with "
+            f"{max_tokens} to come", where=model.path,
+            now="Leave out long prompts or lower max_tokens; SFT and DPO take any length.",
+        )  # fmt: skip
 
 
 def _room(model: LanguageModel, max_length: int) -> int:

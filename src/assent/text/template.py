@@ -69,8 +69,11 @@ class ChatTemplate:
         self.end_ids = frozenset({self.eos_id, self.end_id, *more_end_ids})
 
     @classmethod
-    def load(cls, path_or_name: str | Path) -> ChatTemplate:
-        """The tokenizer of a local folder or hub name. Code from the folder is never run."""
+    def load(cls, path_or_name: str | Path, *, ends_of: Iterable[str] = ()) -> ChatTemplate:
+        """The tokenizer of a local folder or hub name, with the end tokens that the models `ends_of` name as well.
+
+        Code from the folder is never run.
+        """
         _check_tokenizer_folder(Path(path_or_name), str(path_or_name))
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=False)
@@ -81,7 +84,8 @@ class ChatTemplate:
                 where=str(path_or_name),
                 now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
             ) from error
-        return cls(tokenizer, more_end_ids=_generation_end_ids(str(path_or_name)))
+        named = {id_ for model in (str(path_or_name), *ends_of) for id_ in _generation_end_ids(model)}
+        return cls(tokenizer, more_end_ids=named)
 
     @property
     def has_generation_tags(self) -> bool:
@@ -242,13 +246,24 @@ def _check_tokenizer_folder(folder: Path, given: str) -> None:
 
 
 def _generation_end_ids(path_or_name: str) -> tuple[int, ...]:
-    """The end tokens that a local folder's generation_config.json names besides the tokenizer's own."""
-    path = Path(path_or_name) / "generation_config.json"
-    if not path.is_file():
+    """The end tokens that a model's generation_config.json names, or without one its config.json."""
+    file = _model_file(path_or_name, "generation_config.json") or _model_file(path_or_name, "config.json")
+    if file is None:
         return ()
     try:
-        named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
     except (ValueError, AttributeError) as error:
-        raise ConfigError(f"the file is damaged ({error})", where=str(path)) from error
+        raise ConfigError(f"the file is damaged ({error})", where=str(file)) from error
     listed = named if isinstance(named, list) else [named]
     return tuple(id_ for id_ in listed if isinstance(id_, int))
+
+
+def _model_file(path_or_name: str, name: str) -> Path | None:
+    """A file of a local folder, or of a model on the hub as far as it is reached."""
+    if Path(path_or_name).exists():
+        return Path(path_or_name) / name if (Path(path_or_name) / name).is_file() else None
+    found = transformers.utils.cached_file(
+        path_or_name, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+    )  # fmt: skip
+    return None if found is None else Path(found)

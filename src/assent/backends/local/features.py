@@ -1,7 +1,8 @@
 """What a reward model's head reads of many completions: laid out once, read batch by batch, in any process.
 
 Completions of one prompt stand in one tree (`model/trees.py`), so prompts and equal beginnings are read once. An
-encoder sees every completion whole and reads them one by one. The batches do not depend on who reads them.
+encoder sees every completion whole and reads them one by one, as does a model whose rotary frequencies depend on the
+length. The batches do not depend on who reads them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def feature_batches(
 ) -> list[FeatureBatch]:
     """All completions laid out, the longest trees last; equal prompts share a tree wherever they stand."""
     encoded = [one.ids for one in template.encode_completions(list(zip(prompts, completions, strict=True)))]
-    if role.reads_first_token or not is_causal(role.body.model):
+    if role.reads_first_token or not is_causal(role.body.model) or role.body.steady_length is not None:
         order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
         parts = token_budget_batches([len(encoded[place]) for place in order], MOST_TOKENS)
         chosen = [tuple(order[position] for position in part) for part in parts]
@@ -47,7 +48,7 @@ def feature_batches(
     members: dict[Conversation, list[int]] = {}
     for place, prompt in enumerate(prompts):
         members.setdefault(prompt, []).append(place)
-    groups = [(tree_of([encoded[place] for place in group]), group) for group in members.values()]
+    groups = [(tree_of([role.read_part(encoded[place]) for place in group]), group) for group in members.values()]
     groups.sort(key=lambda group: len(group[0]))
     return [
         FeatureBatch(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
 from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
 from assent.model.body import LanguageHead
@@ -50,6 +51,9 @@ class LocalLearner:
         optimizer: OptimizerSettings | None = None,
         seed: int = 0,
     ) -> None:
+        if dropout and policy is not None and policy.drops_at_head:
+            now = "Use --set dropout=off, or leave the language head out of lora.targets."
+            raise ConfigError("dropout of an adapter on the language head is not supported", now=now)
         self.policy, self.critic, self.scalar, self.reference = policy, critic, scalar, reference
         self.shared_trunk, self.dropout = shared_trunk, dropout
         self.settings = optimizer or OptimizerSettings()

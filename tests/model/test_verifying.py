@@ -1,0 +1,79 @@
+"""The check at loading is relative to a model's own numbers, and sees faults that only long sequences show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import MethodType
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from small_models import CAUSAL, body_of, causal_lm, seeded
+from torch import Tensor
+
+from assent.errors import ConfigError
+from assent.model import attention
+from assent.model.body import Body
+from assent.model.verifying import verify_flat
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def large(factor: float) -> Body:
+    """A plain model whose activations are as large as its weights make them."""
+    model = causal_lm("qwen2")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(factor)
+    return body_of(model)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("factor", [0.05, 1.0, 3.0, 10.0])
+def test_a_plain_model_passes_however_large_its_numbers_are(factor: float, count: int) -> None:
+    with threads(count):
+        verify_flat(large(factor), "plain")
+
+
+def wrong(body: Body, change: Any) -> Body:
+    """A body whose flat row goes through attention that is a little wrong, its native one not."""
+    plain = body._run
+
+    def run(self: Body, ids: Tensor, positions: Tensor, flat: Any) -> Tensor:
+        return change(plain(ids, positions, flat), positions)
+
+    body._run = MethodType(run, body)  # type: ignore[method-assign]
+    return body
+
+
+FAULTS = {
+    "everywhere a little": lambda hidden, _: hidden * torch.linspace(0.99, 1.01, hidden.shape[-1]),
+    "at late positions only": lambda hidden, position: torch.where(position[..., None] > 40, hidden * 1.05, hidden),
+    "one token": lambda hidden, position: torch.where(position[..., None] == 17, hidden.flip(-1), hidden),
+    "not a number": lambda hidden, _: hidden * float("nan"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("factor", [0.05, 1.0, 10.0])
+def test_a_model_with_other_numbers_is_refused_however_small_they_are(fault: str, factor: float) -> None:
+    with pytest.raises(ConfigError, match="flat batches change this model's outputs"):
+        verify_flat(wrong(large(factor), FAULTS[fault]), "wrong")
+
+
+def test_a_window_that_is_not_kept_is_seen_where_a_sequence_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = CAUSAL["mistral"]()
+    config.sliding_window = 24
+    body = body_of(seeded(lambda: transformers.AutoModelForCausalLM.from_config(config)))
+    verify_flat(body, "windowed")
+    monkeypatch.setattr(attention, "_window_mask", lambda length, *_: torch.ones(length, length).tril().bool())
+    with pytest.raises(ConfigError, match="flat batches change"):
+        verify_flat(body, "wide")
