@@ -126,7 +126,7 @@ def test_methods_read_the_same_ids(name: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(NAMES), st.text("ab <>/|\nthink:.#k-", max_size=16), st.sampled_from(range(2)))
 def test_any_answer_keeps_its_ids(name: str, answer: str, place: int) -> None:
-    if answer.strip():
+    if answer.strip() and "think>" not in answer:
         check(name, prompts_of(name)[place], answer)
 
 

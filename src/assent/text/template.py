@@ -78,7 +78,7 @@ class ChatTemplate:
         self._start_ids = (int(getattr(tokenizer, f"{start}_id")),) if start else ()
         self.eos_id = int(tokenizer.eos_token_id)
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-        self._letter: list[int] = tokenizer.encode("a", add_special_tokens=False)
+        self._line_end: list[int] = tokenizer.encode("\n", add_special_tokens=False)
         control = _control_tokens(tokenizer)
         self._rendering = Rendering(
             tokenizer.get_chat_template(), dict(tokenizer.special_tokens_map), control, clock
@@ -295,12 +295,12 @@ class ChatTemplate:
     def _spelled(self, ids: Iterable[int], *, control: bool = False) -> str:
         """The text of ids; without `control`, control tokens are left out, but not the tags around a thought.
 
-        They are decoded behind a letter, where no decoder takes a blank away.
+        They are decoded behind the end of a line, where no decoder takes a blank away.
         """
         kept = [id_ for id_ in ids if control or id_ not in self._silent]
         settings = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-        text = str(self.tokenizer.decode([*self._letter, *kept], **settings))
-        return text.removeprefix(str(self.tokenizer.decode(self._letter, **settings)))
+        text = str(self.tokenizer.decode([*self._line_end, *kept], **settings))
+        return text.removeprefix(str(self.tokenizer.decode(self._line_end, **settings)))
 
     def _decode_channels(self, spelled: str) -> str:
         """A thought and an answer in channels, as text with tags; a thought that is not over has no closing tag."""
@@ -335,9 +335,9 @@ class ChatTemplate:
     def _inner_ids(self, part: str, *, first: bool, **settings: bool) -> list[int]:
         """Ids of a part of a text; if it is not the first, without the blank that some tokenizers put before a text."""
         plain: list[int] = self.tokenizer.encode(part, add_special_tokens=False, **settings)
-        behind = self.tokenizer.encode("a" + part, add_special_tokens=False, **settings)
-        count = len(self._letter)
-        return plain if first or behind[:count] != self._letter else behind[count:]
+        behind = self.tokenizer.encode("\n" + part, add_special_tokens=False, **settings)
+        count = len(self._line_end)
+        return plain if first or behind[:count] != self._line_end else behind[count:]
 
 
 def _around(text: str) -> tuple[str, str]:
