@@ -20,7 +20,7 @@ from assent.ports.sampling import Scorer
 from assent.recipes.inputs import Files, model_folder, read_all, read_judgement, require_data
 from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
 from assent.recipes.jobs import Job, check_output, open_job
-from assent.recipes.left_out import fitting_prompts, say_left_out
+from assent.recipes.left_out import fitting_prompts, say_prepared
 from assent.recipes.measured import measure_policy, measure_reward, said_of_pairs
 from assent.recipes.models import (
     LanguageModel,
@@ -58,7 +58,7 @@ def run_sft(request: Request, display: Display) -> Path:
     held = read_all(files.eval_data, load_demonstrations, files, display, role="eval", limit=limit, reading=reading)
     model = _policy(files, settings, display)
     prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     with _job("sft", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
         last = job.train("fine-tune (SFT)", prepared.task)
         save_language_model(model, job.model_folder)
@@ -79,7 +79,7 @@ def run_reward(request: Request, display: Display) -> Path:
         classes=settings.classes,
     )  # fmt: skip
     prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed)
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:
         metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
         save_reward_model(reward, job.model_folder)
@@ -102,7 +102,7 @@ def run_dpo(request: Request, display: Display) -> Path:
     unseen = HeldOutPairs(model, held.examples, settings) if held.examples else None
     with display.stage("reference", len(data.examples), unit="pairs") as stage:
         prepared = prepare_dpo(model, data.examples, settings, seed=settings.seed, progress=stage.counter)
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     with _job("dpo", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
         metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")
         save_language_model(model, job.model_folder)

@@ -7,11 +7,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
 import transformers
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from assent.backends.local.sampler import LocalSampler, RewardScorer
@@ -23,7 +24,7 @@ from assent.model.loading import class_names, load_causal_lm, load_classifier, l
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import save_adapter, save_full, whole_folder
 from assent.recipes.model_checks import check_model
-from assent.text.template import ChatTemplate
+from assent.text.template import PINNED, ChatTemplate
 
 POLICY, REFERENCE, CRITIC, REWARD = "policy", "reference", "critic", "reward"
 
@@ -43,11 +44,31 @@ class LoraOptions(Settings):
 
 
 class MachineOptions(Settings):
-    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
+    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads.
+
+    `clock` is the moment (a date, a date and time, or "now") that a chat template which writes the time is given.
+    """
 
     device: str = "auto"
     precision: Precision = "fp32"
     threads: int = Field(default=0, ge=0)
+    clock: str = PINNED.date().isoformat()
+
+    @field_validator("clock")
+    @classmethod
+    def _is_a_moment(cls, value: str) -> str:
+        try:
+            return value if value == "now" else datetime.fromisoformat(value) and value
+        except ValueError:
+            raise ValueError("expected a date such as 2026-02-03, a date and time, or now") from None
+
+    def moment(self) -> datetime:
+        """What the clock says."""
+        return datetime.now() if self.clock == "now" else datetime.fromisoformat(self.clock)
+
+    def with_real_clock(self) -> MachineOptions:
+        """The same for talking with people: it is now, unless a clock was set."""
+        return self if "clock" in self.model_fields_set else self.model_copy(update={"clock": "now"})
 
     def pick(self) -> torch.device:
         """The device; also sets the number of CPU threads if one was given, and what the process keeps in memory."""
@@ -94,7 +115,7 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     device = machine.pick()
     check_model(path, wanted="language")
     base = adapter_base(path)
-    template = _template_of(path, base)
+    template = _template_of(path, base, machine)
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     _check_vocabulary(body, template, path)
@@ -109,12 +130,12 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
 
 
-def _template_of(path: str, base: str | None) -> ChatTemplate:
+def _template_of(path: str, base: str | None, machine: MachineOptions) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
     try:
-        return ChatTemplate.load(folder)
+        return ChatTemplate.load(folder, clock=machine.moment)
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
 
@@ -165,7 +186,7 @@ def new_reward_model(
     device = machine.pick()
     check_model(path, wanted="trunk")
     base = adapter_base(path)
-    template = _template_of(path, base)
+    template = _template_of(path, base, machine)
     with _hushed():
         body = load_classifier(base or path, labels=classes, device=device, precision=machine.precision)
     _check_vocabulary(body, template, path)
@@ -193,10 +214,10 @@ def load_reward_model(path: str, *, machine: MachineOptions, positive: str | Non
     if base is not None:
         with _hushed():
             trunk = load_trunk(base, device=device, precision=machine.precision)
-        return _reward_adapter(trunk, path, positive)
+        return _reward_adapter(trunk, path, positive, machine)
     names = class_names(path)
     labels = len(names)
-    chosen, template = _class_number(positive, names, labels, path), ChatTemplate.load(path)
+    chosen, template = _class_number(positive, names, labels, path), ChatTemplate.load(path, clock=machine.moment)
     with _hushed():
         body = load_classifier(path, labels=labels, device=device, precision=machine.precision)
     _check_vocabulary(body, template, path)
@@ -213,15 +234,16 @@ def load_reward_for(
     if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
         return load_reward_model(path, machine=machine, positive=positive)
     check_model(path, wanted="reward")
-    return _reward_adapter(model.role.body, path, positive)
+    return _reward_adapter(model.role.body, path, positive, machine)
 
 
-def _reward_adapter(body: Body, path: str, positive: str | None) -> RewardModel:
+def _reward_adapter(body: Body, path: str, positive: str | None, machine: MachineOptions) -> RewardModel:
     head = head_of_weights(body.load_adapter(REWARD, path), where=path)
     names = {number: f"LABEL_{number}" for number in range(head.out_features)}
     chosen = _class_number(positive, names, head.out_features, path)
     role = ScalarRole(body, head, REWARD)
-    return RewardModel(role=role, template=_template_of(path, adapter_base(path)), path=path, positive=chosen)
+    template = _template_of(path, adapter_base(path), machine)
+    return RewardModel(role=role, template=template, path=path, positive=chosen)
 
 
 def _class_number(wanted: str | None, names: dict[int, str], labels: int, path: str) -> int:

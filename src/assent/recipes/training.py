@@ -46,10 +46,14 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A training task, read and checked but not begun, and how many items were too long to be used."""
+    """A training task, read and checked but not begun, and how many items were too long to be used.
+
+    `notes` are sentences for people: what the chat template does to the data that they should know.
+    """
 
     task: Task
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
     def run(self, watch: Watch = Watch(), *, resume: bool = False) -> Trained:
         """Train."""
@@ -89,7 +93,13 @@ def prepare_sft(
         policy=model.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
     )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
-    return Prepared(task=task, left_out=encoded.left_out)
+    notes = model.template.notes(one.conversation for one in (*demonstrations, *held_out))
+    if (examples := len(encoded.items) + encoded.left_out) > len(demonstrations):
+        notes += (
+            f"{len(demonstrations)} conversations give {examples} examples, one for each turn whose context the chat "
+            "template writes in another way later",
+        )
+    return Prepared(task=task, left_out=encoded.left_out, notes=notes)
 
 
 def train_reward_model(
@@ -125,13 +135,14 @@ def train_reward_model_half_way(
 def prepare_reward(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int) -> Prepared:
     """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
+    notes = reward.template.notes(one.prompt for one in judged)
     if settings.train == "head":
-        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out)
+        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out, notes=notes)
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=_optimizer(settings), seed=seed
     )
     task = reward_task(items.items, learner, settings=settings, seed=seed)
-    return Prepared(task=task, left_out=items.left_out)
+    return Prepared(task=task, left_out=items.left_out, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +195,8 @@ def prepare_dpo(
     budget = settings.micro_batch_tokens
     references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
     task = dpo_task(pairs.items, references, learner, settings=settings, seed=seed)
-    return Prepared(task=task, left_out=pairs.left_out)
+    notes = model.template.notes(one.prompt for one in comparisons)
+    return Prepared(task=task, left_out=pairs.left_out, notes=notes)
 
 
 class HeldOutPairs:
