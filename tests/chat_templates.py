@@ -123,8 +123,10 @@ FAMILIES: dict[str, Family] = {
     "chatml-of-plain-text": Family(text=_chatml(), control=("<pad>",), eos="</s>", alone=True),
     "chatml-then-end-of-text": Family(
         text=_chatml(after="{% if not add_generation_prompt %}{{ '<|endoftext|>' }}{% endif %}"),
-        control=("<|im_start|>", "<|im_end|>"), eos="<|endoftext|>", end="<|im_end|>",
-    ),  # fmt: skip
+        control=("<|im_start|>", "<|im_end|>"),
+        eos="<|endoftext|>",
+        end="<|im_end|>",
+    ),
     "chatml-default-system": Family(
         text="{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{% endif %}"
         + _chatml(),
@@ -142,8 +144,10 @@ FAMILIES: dict[str, Family] = {
             start="{{ bos_token }}",
             system="{{ '<<SYS>>\\n' + m.content + '\\n<</SYS>>\\n\\n' }}",
         ),
-        control=(), eos="</s>", bos="<s>",
-    ),  # fmt: skip
+        control=(),
+        eos="</s>",
+        bos="<s>",
+    ),
     "llama3": Family(
         text=_roles(
             "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}",
@@ -151,23 +155,32 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}",
             start="{{ bos_token }}",
         ),
-        control=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), eos="<|end_of_text|>", end="<|eot_id|>",
-        bos="<|begin_of_text|>", trims=True,
-    ),  # fmt: skip
+        control=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+        eos="<|end_of_text|>",
+        end="<|eot_id|>",
+        bos="<|begin_of_text|>",
+        trims=True,
+    ),
     "mistral": Family(
         text=_roles(
-            "{{ '[INST] ' + m.content + '[/INST]' }}", "{{ ' ' + m.content + eos_token }}", header="",
+            "{{ '[INST] ' + m.content + '[/INST]' }}",
+            "{{ ' ' + m.content + eos_token }}",
+            header="",
             start="{{ bos_token }}",
         ),
-        control=("[INST]", "[/INST]"), eos="</s>", bos="<s>",
-    ),  # fmt: skip
+        control=("[INST]", "[/INST]"),
+        eos="</s>",
+        bos="<s>",
+    ),
     "mistral-system-last": Family(  # the system message stands in the last user turn, but only while that is the last
         text="{% set s = messages[0].content if messages[0].role == 'system' else '' %}{{ bos_token }}"
         "{% for m in messages if m.role != 'system' %}{% if m.role == 'assistant' %}{{ ' ' + m.content + eos_token }}"
         "{% else %}{{ '[INST] ' + (s + '\\n\\n' if loop.last and s else '') + m.content + ' [/INST]' }}{% endif %}"
         "{% endfor %}",
-        control=("[INST]", "[/INST]"), eos="</s>", bos="<s>",
-    ),  # fmt: skip
+        control=("[INST]", "[/INST]"),
+        eos="</s>",
+        bos="<s>",
+    ),
     "gemma": Family(
         text=_roles(
             "{{ '<start_of_turn>user\\n' + m.content | trim + '<end_of_turn>\\n' }}",
@@ -176,9 +189,13 @@ FAMILIES: dict[str, Family] = {
             start="{{ bos_token }}",
             system="{{ raise_exception('System role not supported') }}",
         ),
-        control=("<start_of_turn>", "<end_of_turn>"), eos="<eos>", end="<end_of_turn>", bos="<bos>", trims=True,
+        control=("<start_of_turn>", "<end_of_turn>"),
+        eos="<eos>",
+        end="<end_of_turn>",
+        bos="<bos>",
+        trims=True,
         system=False,
-    ),  # fmt: skip
+    ),
     "phi3": Family(
         text=_roles(
             "{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}",
@@ -186,25 +203,33 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|assistant|>\\n' }}",
         )
         + "{% if not add_generation_prompt %}{{ eos_token }}{% endif %}",
-        control=("<|user|>", "<|system|>", "<|assistant|>", "<|end|>"), eos="<|endoftext|>", end="<|end|>",
-    ),  # fmt: skip
+        control=("<|user|>", "<|system|>", "<|assistant|>", "<|end|>"),
+        eos="<|endoftext|>",
+        end="<|end|>",
+    ),
     "phi4": Family(
         text=_roles(
             "{{ '<|im_start|>' + m.role + '<|im_sep|>' + m.content + '<|im_end|>' }}",
             "{{ '<|im_start|>assistant<|im_sep|>' + m.content + '<|im_end|>' }}",
             header="{{ '<|im_start|>assistant<|im_sep|>' }}",
         ),
-        control=("<|im_start|>", "<|im_sep|>", "<|im_end|>"), eos="<|im_end|>",
-    ),  # fmt: skip
+        control=("<|im_start|>", "<|im_sep|>", "<|im_end|>"),
+        eos="<|im_end|>",
+    ),
     "qwen3": Family(text=_chatml(answer="c", last=_THOUGHT), alone=True, trims=True, **_THINK),
-    "qwen3-thinking": Family(text=_chatml(answer="c", last=_THOUGHT, opened="<think>\\n"), alone=True, trims=True, **_THINK),
+    "qwen3-thinking": Family(
+        text=_chatml(answer="c", last=_THOUGHT, opened="<think>\\n"), alone=True, trims=True, **_THINK
+    ),
     "qwen3-not-thinking": Family(
         text=_chatml(answer="c", last=_THOUGHT, opened="<think>\\n\\n</think>\\n\\n"), alone=True, trims=True, **_THINK
     ),
     "thought-tags-as-control": Family(
-        text=_chatml(answer="c", last=_THOUGHT), alone=True, trims=True,
-        control=(*_IM["control"], "<think>", "</think>"), eos="<|im_end|>",
-    ),  # fmt: skip
+        text=_chatml(answer="c", last=_THOUGHT),
+        alone=True,
+        trims=True,
+        control=(*_IM["control"], "<think>", "</think>"),
+        eos="<|im_end|>",
+    ),
     "thoughts-kept": Family(text=_chatml(), **_THINK),
     "thoughts-dropped": Family(text=_chatml(answer="m.content.split('</think>')[-1] | trim"), trims=True, **_THINK),
     "deepseek-r1": Family(
@@ -214,15 +239,24 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|Assistant|><think>\\n' }}",
             start="{{ bos_token }}",
         ),
-        control=("<|User|>", "<|Assistant|>"), eos="<eos>", bos="<bos>", plain=("<think>", "</think>"), alone=True,
-    ),  # fmt: skip
+        control=("<|User|>", "<|Assistant|>"),
+        eos="<eos>",
+        bos="<bos>",
+        plain=("<think>", "</think>"),
+        alone=True,
+    ),
     "deepseek-v3": Family(
         text=_roles(
-            "{{ '<|User|>' + m.content }}", "{{ '<|Assistant|>' + m.content + eos_token }}",
-            header="{{ '<|Assistant|>' }}", start="{{ bos_token }}", system="{{ m.content }}",
+            "{{ '<|User|>' + m.content }}",
+            "{{ '<|Assistant|>' + m.content + eos_token }}",
+            header="{{ '<|Assistant|>' }}",
+            start="{{ bos_token }}",
+            system="{{ m.content }}",
         ),
-        control=("<|User|>", "<|Assistant|>"), eos="<eos>", bos="<bos>",
-    ),  # fmt: skip
+        control=("<|User|>", "<|Assistant|>"),
+        eos="<eos>",
+        bos="<bos>",
+    ),
     "deepseek-v3.1": Family(
         text=_roles(
             "{{ '<|User|>' + m.content }}",
@@ -230,32 +264,43 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|Assistant|></think>' }}",
             start="{{ bos_token }}",
         ),
-        control=("<|User|>", "<|Assistant|>"), eos="<eos>", bos="<bos>", plain=("<think>", "</think>"),
-    ),  # fmt: skip
+        control=("<|User|>", "<|Assistant|>"),
+        eos="<eos>",
+        bos="<bos>",
+        plain=("<think>", "</think>"),
+    ),
     "gpt-oss": Family(
         text="{% for m in messages %}{% if m.role == 'assistant' %}{% if m.thinking and loop.last %}"
         "{{ '<|start|>assistant<|channel|>analysis<|message|>' + m.thinking + '<|end|>' }}{% endif %}"
         "{{ '<|start|>assistant<|channel|>final<|message|>' + m.content + ('<|return|>' if loop.last else '<|end|>') }}"
         "{% else %}{{ '<|start|>' + m.role + '<|message|>' + m.content + '<|end|>' }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|start|>assistant' }}{% endif %}",
-        control=("<|start|>", "<|channel|>", "<|message|>", "<|end|>"), eos="<|return|>", alone=True,
-    ),  # fmt: skip
+        control=("<|start|>", "<|channel|>", "<|message|>", "<|end|>"),
+        eos="<|return|>",
+        alone=True,
+    ),
     "glm": Family(
         text="[gMASK]<sop>"
         + _roles(
-            "{{ '<|' + m.role + '|>\\n' + m.content }}", "{{ '<|assistant|>\\n' + m.content }}",
+            "{{ '<|' + m.role + '|>\\n' + m.content }}",
+            "{{ '<|assistant|>\\n' + m.content }}",
             header="{{ '<|assistant|>' }}",
         ),
-        control=("[gMASK]", "<sop>", "<|user|>", "<|system|>", "<|assistant|>"), eos="<|endoftext|>",
-        end="<|user|>", named=("<|user|>",),
-    ),  # fmt: skip
+        control=("[gMASK]", "<sop>", "<|user|>", "<|system|>", "<|assistant|>"),
+        eos="<|endoftext|>",
+        end="<|user|>",
+        named=("<|user|>",),
+    ),
     "glm-unnamed": Family(
         text=_roles(
-            "{{ '<|' + m.role + '|>\\n' + m.content }}", "{{ '<|assistant|>\\n' + m.content }}",
+            "{{ '<|' + m.role + '|>\\n' + m.content }}",
+            "{{ '<|assistant|>\\n' + m.content }}",
             header="{{ '<|assistant|>\\n' }}",
         ),
-        control=("<|user|>", "<|system|>", "<|assistant|>"), eos="<|endoftext|>", alone=True,
-    ),  # fmt: skip
+        control=("<|user|>", "<|system|>", "<|assistant|>"),
+        eos="<|endoftext|>",
+        alone=True,
+    ),
     "granite": Family(
         text=_roles(
             "{{ '<|start_of_role|>' + m.role + '<|end_of_role|>' + m.content + '<|end_of_text|>\\n' }}",
@@ -263,8 +308,9 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|start_of_role|>assistant<|end_of_role|>' }}",
             start="{{ 'Today is ' + strftime_now('%d %B %Y, %H:%M:%S.%f') + '.\\n' }}",
         ),
-        control=("<|start_of_role|>", "<|end_of_role|>"), eos="<|end_of_text|>",
-    ),  # fmt: skip
+        control=("<|start_of_role|>", "<|end_of_role|>"),
+        eos="<|end_of_text|>",
+    ),
     "command-r": Family(
         text=_roles(
             "{{ '<|START|><|USER|>' + m.content | trim + '<|END|>' }}",
@@ -272,59 +318,82 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|START|><|CHATBOT|>' }}",
             start="{{ bos_token }}",
         ),
-        control=("<|START|>", "<|USER|>", "<|CHATBOT|>"), eos="<|END|>", bos="<BOS>", trims=True,
-    ),  # fmt: skip
+        control=("<|START|>", "<|USER|>", "<|CHATBOT|>"),
+        eos="<|END|>",
+        bos="<BOS>",
+        trims=True,
+    ),
     "zephyr": Family(
         text=_roles(
             "{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}",
             "{{ '<|assistant|>\\n' + m.content + eos_token + '\\n' }}",
             header="{{ '<|assistant|>\\n' }}",
         ),
-        control=("<pad>",), eos="</s>",
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+    ),
     "zephyr-in-sentencepiece": Family(
         text=_roles(
             "{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}",
             "{{ '<|assistant|>\\n' + m.content + eos_token + '\\n' }}",
             header="{{ '<|assistant|>\\n' }}",
         ),
-        control=("<pad>",), eos="</s>", bos="<s>", sentencepiece=True,
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+        bos="<s>",
+        sentencepiece=True,
+    ),
     "vicuna": Family(
         text=_roles(
-            "{{ 'USER: ' + m.content + ' ' }}", "{{ 'ASSISTANT: ' + m.content + eos_token }}", header="{{ 'ASSISTANT:' }}",
+            "{{ 'USER: ' + m.content + ' ' }}",
+            "{{ 'ASSISTANT: ' + m.content + eos_token }}",
+            header="{{ 'ASSISTANT:' }}",
             system="{{ m.content + ' ' }}",
         ),
-        control=("<pad>",), eos="</s>",
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+    ),
     "alpaca": Family(
         text=_roles(
-            "{{ '### Instruction:\\n' + m.content + '\\n\\n' }}", "{{ '### Response:\\n' + m.content + '\\n\\n' }}",
+            "{{ '### Instruction:\\n' + m.content + '\\n\\n' }}",
+            "{{ '### Response:\\n' + m.content + '\\n\\n' }}",
             header="{{ '### Response:\\n' }}",
         ),
-        control=("<pad>",), eos="</s>", alone=True,
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+        alone=True,
+    ),
     "hh": Family(
         text=_roles(
-            "{{ '\\n\\nHuman: ' + m.content }}", "{{ '\\n\\nAssistant: ' + m.content }}", header="{{ '\\n\\nAssistant:' }}"
+            "{{ '\\n\\nHuman: ' + m.content }}",
+            "{{ '\\n\\nAssistant: ' + m.content }}",
+            header="{{ '\\n\\nAssistant:' }}",
         ),
-        control=("<pad>",), eos="</s>", alone=True,
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+        alone=True,
+    ),
     "starchat": Family(
         text=_roles(
             "{{ '<|' + m.role + '|>\\n' + m.content + '<|end|>\\n' }}",
             "{{ '<|assistant|>\\n' + m.content + '<|end|>\\n' }}",
             header="{{ '<|assistant|>\\n' }}",
         ),
-        control=("<|user|>", "<|system|>", "<|assistant|>", "<|end|>"), eos="<|endoftext|>", end="<|end|>",
-    ),  # fmt: skip
+        control=("<|user|>", "<|system|>", "<|assistant|>", "<|end|>"),
+        eos="<|endoftext|>",
+        end="<|end|>",
+    ),
     "falcon": Family(
         text=_roles(
-            "{{ 'User: ' + m.content | trim + '\\n\\n' }}", "{{ 'Assistant: ' + m.content | trim + '\\n\\n' }}",
+            "{{ 'User: ' + m.content | trim + '\\n\\n' }}",
+            "{{ 'Assistant: ' + m.content | trim + '\\n\\n' }}",
             header="{{ 'Assistant:' }}",
         ),
-        control=("<pad>",), eos="<|endoftext|>", trims=True, alone=True,
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="<|endoftext|>",
+        trims=True,
+        alone=True,
+    ),
     "olmo": Family(
         text=_roles(
             "{{ '<|user|>\\n' + m.content + '\\n' }}",
@@ -332,49 +401,68 @@ FAMILIES: dict[str, Family] = {
             header="{{ '<|assistant|>\\n' }}",
             start="{{ eos_token }}",
         ),
-        control=("<pad>",), eos="<|endoftext|>",
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="<|endoftext|>",
+    ),
     "nemotron": Family(
         text=_roles(
-            "{{ '<SPECIAL_11>User\\n' + m.content + '\\n' }}", "{{ '<SPECIAL_11>Assistant\\n' + m.content + '\\n' }}",
-            header="{{ '<SPECIAL_11>Assistant\\n' }}", system="{{ '<SPECIAL_10>System\\n' + m.content + '\\n' }}",
+            "{{ '<SPECIAL_11>User\\n' + m.content + '\\n' }}",
+            "{{ '<SPECIAL_11>Assistant\\n' + m.content + '\\n' }}",
+            header="{{ '<SPECIAL_11>Assistant\\n' }}",
+            system="{{ '<SPECIAL_10>System\\n' + m.content + '\\n' }}",
         ),
-        control=("<SPECIAL_10>", "<SPECIAL_11>"), eos="</s>", alone=True,
-    ),  # fmt: skip
+        control=("<SPECIAL_10>", "<SPECIAL_11>"),
+        eos="</s>",
+        alone=True,
+    ),
     "smollm3": Family(
-        text=_chatml(answer="m.content", last="{% if loop.last and '</think>' not in m.content %}"
-        "{{ '<think>\\n\\n</think>\\n' }}{% endif %}"),
-        alone=True, trims=True, **_THINK,
-    ),  # fmt: skip
+        text=_chatml(
+            answer="m.content",
+            last="{% if loop.last and '</think>' not in m.content %}{{ '<think>\\n\\n</think>\\n' }}{% endif %}",
+        ),
+        alone=True,
+        trims=True,
+        **_THINK,
+    ),
     "hermes": Family(
         text=_chatml(
             answer="m.content or ''",
             last="{% if m.tool_calls %}{% for t in m.tool_calls %}{{ '<tool_call>\\n' + (t.function | tojson) + "
             "'\\n</tool_call>' }}{% endfor %}{% endif %}",
         ).replace("{% for m", "{% if tools %}{{ '# Tools\\n' + (tools | tojson) + '\\n' }}{% endif %}{% for m", 1),
-        plain=("<tool_call>", "</tool_call>"), **_IM,
-    ),  # fmt: skip
+        plain=("<tool_call>", "</tool_call>"),
+        **_IM,
+    ),
     "yi-old": Family(  # the end-of-text token after the end of the turn, in every turn
         text=_chatml(answer="m.content + '<|im_end|>' + eos_token").replace("{{ '<|im_end|>\\n' }}", "{{ '\\n' }}"),
-        control=("<|im_start|>", "<|im_end|>"), eos="<|endoftext|>", end="<|im_end|>",
-    ),  # fmt: skip
+        control=("<|im_start|>", "<|im_end|>"),
+        eos="<|endoftext|>",
+        end="<|im_end|>",
+    ),
     "internlm": Family(
         text=_roles(
-            "{{ '<|User|>:' + m.content + '\\n' }}", "{{ '<|Bot|>:' + m.content + '<eoa>\\n' }}", header="{{ '<|Bot|>:' }}",
+            "{{ '<|User|>:' + m.content + '\\n' }}",
+            "{{ '<|Bot|>:' + m.content + '<eoa>\\n' }}",
+            header="{{ '<|Bot|>:' }}",
             start="{{ bos_token }}",
         ),
-        control=("<eoa>",), eos="</s>", end="<eoa>", bos="<s>",
-    ),  # fmt: skip
+        control=("<eoa>",),
+        eos="</s>",
+        end="<eoa>",
+        bos="<s>",
+    ),
     "baichuan": Family(
         text=_roles(
-            "{{ '<reserved_106>' + m.content }}", "{{ '<reserved_107>' + m.content }}", header="{{ '<reserved_107>' }}",
+            "{{ '<reserved_106>' + m.content }}",
+            "{{ '<reserved_107>' + m.content }}",
+            header="{{ '<reserved_107>' }}",
             system="{{ m.content }}",
         ),
-        control=("<reserved_106>", "<reserved_107>"), eos="</s>", alone=True,
-    ),  # fmt: skip
-    "end-behind-blanks": Family(
-        text=_chatml(answer="m.content + '\\n'"), control=_IM["control"], eos="<|im_end|>"
+        control=("<reserved_106>", "<reserved_107>"),
+        eos="</s>",
+        alone=True,
     ),
+    "end-behind-blanks": Family(text=_chatml(answer="m.content + '\\n'"), control=_IM["control"], eos="<|im_end|>"),
     "shouting": Family(text=_chatml(answer="m.content | upper"), trims=True, **_IM),
     "content-in-parts": Family(
         text="{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% for part in m.content %}"
@@ -384,6 +472,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "without-header": Family(
         text="{% for m in messages %}{{ '[' + m.role + '] ' + m.content + eos_token }}{% endfor %}",
-        control=("<pad>",), eos="</s>",
-    ),  # fmt: skip
+        control=("<pad>",),
+        eos="</s>",
+    ),
 }

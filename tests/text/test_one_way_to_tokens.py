@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
-from chat_templates import FAMILIES, chat_of
+from chat_templates import FAMILIES, chat_of, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +14,7 @@ from assent.algorithms.dpo import encode_pairs
 from assent.algorithms.reward import judgements_of
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.examples import comparison_of
-from assent.text.template import Encoded
+from assent.text.template import ChatTemplate, Encoded
 from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role, StopReason
 
 QUESTION = Conversation.of_user("What is red? A colour.")
@@ -19,9 +22,9 @@ TALK = QUESTION.then("A colour.")
 SECOND = Conversation(messages=(*TALK.messages, Message(role=Role.USER, content="k")))
 SYSTEM = Conversation(messages=(Message(role=Role.SYSTEM, content="assistant"), *QUESTION.messages))
 ANSWERS = (
-    "A colour.", "hi", "k", "think", "assistant", "user", "final", "What is red?", "Zqx", "zqxwvj", "ASSISTANT:", " hi ",
-    "\nhi\n\n", "<think>\nlight\n</think>\n\nA colour.", "<think>\n\n</think>\n\nhi", "light</think>k", "a < b & c",
-    "a</think>b</think>c", "<|im_end|>", "</s>", "### Response:\nhi", "hi\n\nHuman: no", "1", ".", "[INST]", "12 words",
+    "A colour.", "hi", "k", "think", "assistant", "user", "final", "What is red?", "Zqx", "zqxwvj", "ASSISTANT:", "1",
+    " hi ", "\nhi\n\n", "<think>\nlight\n</think>\n\nA colour.", "<think>\n\n</think>\n\nhi", "light</think>k",
+    "a < b & c", "a</think>b</think>c", "<|im_end|>", "</s>", "### Response:\nhi", "hi\n\nHuman: no", ".", "[INST]",
 )  # fmt: skip
 NAMES = sorted(FAMILIES)
 
@@ -101,7 +104,9 @@ def test_every_turn_of_a_conversation_is_learned_as_it_is_sampled(name: str) -> 
     for prompt, answer in asked:
         sampled = chat.encode_completion(prompt, Completion(text=answer))
         before, end = len(chat.encode_prompt(prompt)), len(sampled)
-        holding = [one for one in examples if one.ids[:end] == sampled.ids and all(one.written_by_assistant[before:end])]
+        holding = [
+            one for one in examples if one.ids[:end] == sampled.ids and all(one.written_by_assistant[before:end])
+        ]
         assert len(holding) == 1
     assert sum(map(len, map(learned, examples))) == sum(
         len(chat.encode_completion(prompt, Completion(text=answer))) - len(chat.encode_prompt(prompt))
@@ -168,3 +173,72 @@ def test_a_thought_that_was_cut_stays_one(name: str) -> None:
             written = str(chat.tokenizer.decode(whole.ids[before:end])).split("<|end|>")[0]
             assert chat.tokenizer.decode(again[before:]) == written
 
+
+CALLS = '[{"type": "function", "function": {"name": "weather", "arguments": {"city": "Oslo", "at": null}}}]'
+CALLING = Conversation(
+    messages=(
+        Message(role=Role.USER, content="Weather in Oslo?"),
+        Message(role=Role.ASSISTANT, content=f"Let me look.\n{CALLS}", tool_calls=CALLS),
+        Message(role=Role.TOOL, content="3 C", name="weather", tool_call_id="call-1"),
+        Message(role=Role.ASSISTANT, content="It is 3 C."),
+    ),
+    tools='[{"type": "function", "function": {"name": "weather"}}]',
+)
+
+
+def test_calls_and_tools_are_written_by_a_template_that_has_a_form_for_them() -> None:
+    chat = chat_of("hermes")
+    (examples,) = chat.encode_turns([CALLING])
+    assert str(chat.tokenizer.decode(examples[0].ids)).startswith('# Tools\n[{"type": "function"')
+    call = '{"name": "weather", "arguments": {"city": "Oslo", "at": null}}'
+    assert chat.tokenizer.decode([id_ for one in examples for id_ in learned(one)]) == (
+        f"<tool_call>\n{call}\n</tool_call>Let me look.<|im_end|>It is 3 C.<|im_end|>"
+    )
+    assert chat.notes([CALLING]) == (
+        "name and tool_call_id in 1 conversations are left out: the chat template does not write them",
+    )
+
+
+def test_calls_are_written_as_json_by_a_template_without_a_form_and_what_is_left_out_is_said() -> None:
+    chat = chat_of("chatml")
+    (examples,) = chat.encode_turns([CALLING])
+    assert chat.tokenizer.decode(learned(examples[-1])) == f"Let me look.\n{CALLS}<|im_end|>It is 3 C.<|im_end|>"
+    tools, calls, names = chat.notes([CALLING, TALK])
+    assert tools == "the tools of 1 conversations are left out: the chat template writes no tools"
+    assert calls.startswith("the tool calls of 1 messages are written as JSON text") and "tool_call_id" in names
+    assert chat.notes([TALK, SECOND]) == ()
+
+
+def test_a_message_that_is_not_learned_is_context() -> None:
+    chat = chat_of("chatml")
+    wrong = Message(role=Role.ASSISTANT, content="WRONG", learned=False)
+    talk = Conversation(messages=(*QUESTION.messages, wrong, *QUESTION.messages)).then("A colour.")
+    (examples,) = chat.encode_turns([talk])
+    assert [chat.tokenizer.decode(learned(one)) for one in examples] == ["A colour.<|im_end|>"]
+    assert "WRONG" in chat.tokenizer.decode(examples[0].ids)
+
+
+def test_a_template_that_writes_the_time_is_told_a_moment_of_the_callers() -> None:
+    template = "{{ strftime_now('%d %b %Y %H:%M:%S.%f') }}" + FAMILIES["chatml"].text
+    tokenizer = tokenizer_of(replace(FAMILIES["chatml"], text=template))
+    assert tokenizer.decode(ChatTemplate(tokenizer).encode_prompt(QUESTION)).startswith("01 Jan 2025 00:00:00.000000<")
+    then = ChatTemplate(tokenizer, clock=lambda: datetime(2026, 2, 3, 4, 5, 6))
+    assert tokenizer.decode(then.encode_prompt(QUESTION)).startswith("03 Feb 2026 04:05:06.000000<")
+
+
+def test_the_writers_of_a_prompt_are_told_token_by_token() -> None:
+    chat = chat_of("chatml")
+    prompt = Conversation(
+        messages=(Message(role=Role.SYSTEM, content="user"), *SECOND.messages[:2], *TALK.messages[:1])
+    )
+    told = zip(chat.encode_prompt(prompt), chat.prompt_writers(prompt), strict=True)
+    by_role: dict[Role | None, list[int]] = {}
+    for id_, writer in told:
+        by_role.setdefault(writer, []).append(id_)
+    assert chat.tokenizer.decode(by_role[Role.SYSTEM]) == "user"
+    assert chat.tokenizer.decode(by_role[Role.USER]) == "What is red? A colour." * 2
+    assert chat.tokenizer.decode(by_role[Role.ASSISTANT]) == "A colour."
+    header = "<|im_start|>{}\n<|im_end|>\n"
+    assert chat.tokenizer.decode(by_role[None]) == (
+        "".join(map(header.format, ("system", "user", "assistant", "user"))) + "<|im_start|>assistant\n"
+    )

@@ -10,10 +10,11 @@ from assent.data.examples import Example
 from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
 from assent.types import Conversation, Demonstration, Role
 
-_READ = frozenset(
-    ["role", "content", "from", "value", "name", "tool_call_id", "tool_calls", "function_call"]
-    + [*THOUGHT_NAMES, *LEARNED_NAMES]
-)
+_READ = {
+    *("role", "content", "from", "value", "name", "tool_call_id", "tool_calls", "function_call"),
+    *THOUGHT_NAMES,
+    *LEARNED_NAMES,
+}
 
 
 def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tuple[str, ...]:

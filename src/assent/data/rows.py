@@ -159,10 +159,11 @@ def message_value(value: object, name: str) -> Message:
     if isinstance(content, list):
         content = "".join(_part_text(part, f"{name}.{what}") for part in content)
     if role is not Role.ASSISTANT:
-        names = {key: text_value(value[key], f"{name}.{key}") for key in ("name", "tool_call_id") if value.get(key)}
-        return Message(role=role, content=text_value(content, f"{name}.{what}"), **names)
+        told = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
+        text = text_value(content, f"{name}.{what}")
+        return Message(role=role, content=text, name=told["name"], tool_call_id=told["tool_call_id"])
     calls = _tool_calls(value, content, name)
-    said = "" if calls and not content or value.get("from") == "function_call" and calls else content
+    said = "" if (calls and not content) or (value.get("from") == "function_call" and calls) else content
     thought = next((value[key] for key in THOUGHT_NAMES if value.get(key)), "")
     text = with_thought(text_value(thought, f"{name}.thinking"), text_value(said, f"{name}.{what}").strip())
     return Message(

@@ -58,9 +58,11 @@ class MachineOptions(Settings):
     @classmethod
     def _is_a_moment(cls, value: str) -> str:
         try:
-            return value if value == "now" else datetime.fromisoformat(value) and value
+            if value != "now":
+                datetime.fromisoformat(value)
         except ValueError:
             raise ValueError("expected a date such as 2026-02-03, a date and time, or now") from None
+        return value
 
     def moment(self) -> datetime:
         """What the clock says."""
@@ -115,7 +117,7 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     device = machine.pick()
     check_model(path, wanted="language")
     base = adapter_base(path)
-    template = _template_of(path, base, machine)
+    template = template_of(path, base, machine)
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     _check_vocabulary(body, template, path)
@@ -130,7 +132,7 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
 
 
-def _template_of(path: str, base: str | None, machine: MachineOptions) -> ChatTemplate:
+def template_of(path: str, base: str | None, machine: MachineOptions) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
@@ -186,7 +188,7 @@ def new_reward_model(
     device = machine.pick()
     check_model(path, wanted="trunk")
     base = adapter_base(path)
-    template = _template_of(path, base, machine)
+    template = template_of(path, base, machine)
     with _hushed():
         body = load_classifier(base or path, labels=classes, device=device, precision=machine.precision)
     _check_vocabulary(body, template, path)
@@ -242,7 +244,7 @@ def _reward_adapter(body: Body, path: str, positive: str | None, machine: Machin
     names = {number: f"LABEL_{number}" for number in range(head.out_features)}
     chosen = _class_number(positive, names, head.out_features, path)
     role = ScalarRole(body, head, REWARD)
-    template = _template_of(path, adapter_base(path), machine)
+    template = template_of(path, adapter_base(path), machine)
     return RewardModel(role=role, template=template, path=path, positive=chosen)
 
 

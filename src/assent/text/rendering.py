@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -88,9 +89,26 @@ class Rendering:
         """Whether something in this rendered text is marked."""
         return _MARK in text
 
-    def without_marks(self, text: str) -> str:
-        """The text as it was spelled."""
-        return text.replace(_MARK, "")
+    def writers(self, prompt: Conversation, text: str) -> list[Role | None]:
+        """Who wrote each character of a prompt's rendering (without marks): a role, or None for the template.
+
+        Words of our own in the place of all contents show what is the template's. Where it changes with the contents,
+        nobody is named.
+        """
+        plain = text.replace(_MARK, "")
+        words = [f"{PROBE_WORD}{place}q" for place in range(len(prompt.messages))]
+        blank = [replace(m, content=word, tool_calls="") for m, word in zip(prompt.messages, words, strict=True)]
+        frame = self.render(replace(prompt, messages=tuple(blank)), generation_prompt=True).replace(_MARK, "")
+        parts = re.split("(" + "|".join(words) + ")", frame)
+        told = parts[1::2]
+        pattern = "(.*?)".join(map(re.escape, parts[::2]))
+        match = re.fullmatch(pattern, plain, re.DOTALL) if len(set(told)) == len(told) else None
+        writers: list[Role | None] = [None] * (len(plain) + 1)  # a token at the very end stands for no character
+        for group, word in enumerate(told, start=1):
+            if match is not None:
+                start, end = match.span(group)
+                writers[start:end] = [prompt.messages[words.index(word)].role] * (end - start)
+        return writers
 
     def split_marked(self, text: str) -> Iterator[tuple[str, bool]]:
         """Parts of a marked text in order, each with whether it is to be read without control tokens."""

@@ -8,7 +8,6 @@ sampled, so all of it is learned, and its ids are the same wherever the two meet
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,15 +17,17 @@ from typing import Any
 import transformers  # its tokenizers and templates load lazily, and torch with them; this line alone stays light
 
 from assent.errors import ConfigError
+from assent.text.decoding import Decoder
 from assent.text.rendering import PLAIN_TEMPLATE, PROBE_CALL, PROBE_WORD, Rendering
 from assent.text.thoughts import CLOSING, OPENING, with_thought
+from assent.text.tokenizer import control_tokens, start_of_text
+from assent.text.tokenizer_folder import check_tokenizer_folder, generation_end_ids
 from assent.text.turns import Turns
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 PINNED = datetime(2025, 1, 1)
 """What a template that writes the time is told where nobody says otherwise, so that equal runs have equal tokens."""
 
-_CONTROL_FORM = re.compile(r"<[|｜].+[|｜]>")  # a token like <|end|> that a tokenizer does not call special
 _PROBE = Conversation.of_user("Zqx")
 
 
@@ -71,7 +72,7 @@ class ChatTemplate:
                 where=str(tokenizer.name_or_path or "tokenizer"),
                 now='Set "eos_token" in its tokenizer_config.json.',
             )
-        start = _start_of_text(tokenizer)
+        start = start_of_text(tokenizer)
         self.used_default = not tokenizer.chat_template
         if self.used_default:
             tokenizer.chat_template = ("{{ " + start + " }}" if start else "") + PLAIN_TEMPLATE
@@ -79,12 +80,13 @@ class ChatTemplate:
         self.eos_id = int(tokenizer.eos_token_id)
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
         self._line_end: list[int] = tokenizer.encode("\n", add_special_tokens=False)
-        control = _control_tokens(tokenizer)
-        self._rendering = Rendering(
-            tokenizer.get_chat_template(), dict(tokenizer.special_tokens_map), control, clock
-        )
+        control = control_tokens(tokenizer)
+        self._rendering = Rendering(tokenizer.get_chat_template(), dict(tokenizer.special_tokens_map), control, clock)
         named = [self.eos_id, *more_end_ids]
-        ends = {*control, *(token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip())}
+        ends = {
+            *control,
+            *(token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()),
+        }
         self._turns = Turns(
             self._rendering,
             ends=ends - {OPENING, CLOSING},
@@ -92,12 +94,15 @@ class ChatTemplate:
         )
         self.end_id = int(tokenizer.convert_tokens_to_ids(self._turns.end))
         self.end_ids = frozenset({*named, self.end_id, *self._end_of_calls()})
-        self._learn_to_decode(control)
+        thought = self._probe_ids(with_thought(PROBE_WORD, PROBE_WORD)) if self._turns.channels else None
+        self._decoder = Decoder(
+            tokenizer, control, self.end_ids, answer=self._probe_ids(PROBE_WORD), thought_and_answer=thought
+        )
 
     @classmethod
     def load(cls, path_or_name: str | Path, *, clock: Callable[[], datetime] = lambda: PINNED) -> ChatTemplate:
         """The tokenizer of a local folder or hub name. Code from the folder is never run."""
-        _check_tokenizer_folder(Path(path_or_name), str(path_or_name))
+        check_tokenizer_folder(Path(path_or_name), str(path_or_name))
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -107,7 +112,7 @@ class ChatTemplate:
                 where=str(path_or_name),
                 now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
             ) from error
-        return cls(tokenizer, more_end_ids=_generation_end_ids(str(path_or_name)), clock=clock)
+        return cls(tokenizer, more_end_ids=generation_end_ids(str(path_or_name)), clock=clock)
 
     @property
     def vocabulary_size(self) -> int:
@@ -185,6 +190,10 @@ class ChatTemplate:
             ]
         )
 
+    def encode_answer(self, prompt: Conversation, answer: Message) -> Encoded:
+        """A prompt with the assistant's next message, which may hold tool calls."""
+        return self._encode_answers([_Asked(prompt=prompt, answer=answer)])[0]
+
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
         return self._token_ids([self._rendering.as_plain(text) for text in texts])
@@ -198,22 +207,12 @@ class ChatTemplate:
 
         A thought stands before its answer as `<think>...</think>`; one that the prompt opened goes without its opening.
         """
-        ids = list(ids)
-        spelled = self._spelled(ids, control=self._leads_by_control)
-        if self._channels is not None and spelled.startswith(self._channels[0]):
-            return self._decode_channels(spelled)
-        if any(lead.startswith(spelled) for lead in (self._lead, *(self._channels or ())[:1])):
-            return ""  # no more than the beginning of what stands before an answer
-        text = self._spelled(ids) if self._leads_by_control else spelled
-        if spelled.startswith(self._lead):
-            text = text.removeprefix(self._plain_lead)
-        begun = next((n for n in range(len(self._gap), 0, -1) if text.endswith(self._gap[:n])), 0)
-        return text[: len(text) - begun]
+        return self._decoder.decode(ids)
 
     @property
     def decodes_in_pieces(self) -> bool:
         """Whether the text of later ids does not depend on how a completion began."""
-        return self._channels is None
+        return self._decoder.in_pieces
 
     def notes(self, conversations: Iterable[Conversation]) -> tuple[str, ...]:
         """What of these conversations the template leaves out, or writes as plain text, in sentences for people."""
@@ -231,6 +230,18 @@ class ChatTemplate:
             else "",
         ]
         return tuple(note for note in told if note)
+
+    def prompt_writers(self, prompt: Conversation) -> list[Role | None]:
+        """Who wrote each token of a prompt: a role, or None for the template (and where that cannot be told)."""
+        text = self._rendering.render(prompt, generation_prompt=True)
+        writers, ids = self._rendering.writers(prompt, text), self.encode_prompt(prompt)
+        found: list[Role | None] = []
+        start = 0
+        for part, plain in self._rendering.split_marked(text):
+            settings = {"add_special_tokens": False, "split_special_tokens": plain, "return_offsets_mapping": True}
+            found += [writers[start + first] for first, _ in self.tokenizer(part, **settings)["offset_mapping"]]
+            start += len(part)
+        return found if len(found) == len(ids) else [None] * len(ids)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer and template in Hugging Face form."""
@@ -270,44 +281,11 @@ class ChatTemplate:
             return ()
         calls = json.dumps([PROBE_CALL], ensure_ascii=False)
         answer = Message(role=Role.ASSISTANT, content=calls, tool_calls=calls)
-        return self._encode_answers([_Asked(prompt=_PROBE, answer=answer)])[0].ids[-1:]
-
-    def _learn_to_decode(self, control: Sequence[str]) -> None:
-        """Find out, as text made of tokens, what stands around an answer and parts it from a thought before it."""
-        ids = self.tokenizer.convert_tokens_to_ids(list(control))
-        spoken = self.tokenizer.convert_tokens_to_ids([OPENING, CLOSING])
-        self._silent = (frozenset(ids) | self.end_ids) - frozenset(spoken)
-        self._control = re.compile("|".join(map(re.escape, control)))
-        plain = self._probe_ids(PROBE_WORD)
-        self._lead, _ = _around(self._spelled(plain, control=True))
-        self._plain_lead, self._gap = _around(self._spelled(plain))
-        self._channels: tuple[str, str] | None = None
-        if self._turns.channels is not None:
-            thought = self._spelled(self._probe_ids(with_thought(PROBE_WORD, PROBE_WORD)), control=True)
-            opening, rest = _around(thought)
-            self._channels = (opening, _around(rest)[0])
-        self._leads_by_control = self._channels is not None or self._lead != self._plain_lead
+        return self.encode_answer(_PROBE, answer).ids[-1:]
 
     def _probe_ids(self, text: str) -> tuple[int, ...]:
-        (encoded,) = self.encode_completions([(_PROBE, Completion(text=text))])
-        return encoded.ids[len(self.encode_prompt(_PROBE)) :]
-
-    def _spelled(self, ids: Iterable[int], *, control: bool = False) -> str:
-        """The text of ids; without `control`, control tokens are left out, but not the tags around a thought.
-
-        They are decoded behind the end of a line, where no decoder takes a blank away.
-        """
-        kept = [id_ for id_ in ids if control or id_ not in self._silent]
-        settings = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-        text = str(self.tokenizer.decode([*self._line_end, *kept], **settings))
-        return text.removeprefix(str(self.tokenizer.decode(self._line_end, **settings)))
-
-    def _decode_channels(self, spelled: str) -> str:
-        """A thought and an answer in channels, as text with tags; a thought that is not over has no closing tag."""
-        assert self._channels is not None
-        thought, closed, answer = spelled.removeprefix(self._channels[0]).partition(self._channels[1])
-        thought, answer = self._control.split(thought)[0], self._control.sub("", answer)
-        return f"{OPENING}\n{thought}" + (f"\n{CLOSING}\n\n{answer}" if closed else "")
+        """What the model writes to answer a question with this text."""
+        return self.encode_completion(_PROBE, Completion(text=text)).ids[len(self.encode_prompt(_PROBE)) :]
 
     def _token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         if not texts:
@@ -338,52 +316,3 @@ class ChatTemplate:
         behind = self.tokenizer.encode("\n" + part, add_special_tokens=False, **settings)
         count = len(self._line_end)
         return plain if first or behind[:count] != self._line_end else behind[count:]
-
-
-def _around(text: str) -> tuple[str, str]:
-    """What stands before and behind the probe's word, however the template spells it; nothing if no token spells it."""
-    parts = re.split(PROBE_WORD, text, maxsplit=1, flags=re.IGNORECASE)
-    return (parts[0], parts[1]) if len(parts) == 2 else ("", "")
-
-
-def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The texts of the special tokens and of those that look like some, except whitespace, which templates just write."""
-    every = tokenizer.added_tokens_decoder.values()
-    added = (token.content for token in every if token.special or _CONTROL_FORM.fullmatch(token.content))
-    return tuple(text for text in dict.fromkeys([*tokenizer.all_special_tokens, *added]) if text.strip())
-
-
-def _start_of_text(tokenizer: Any) -> str:
-    """The name of the token that this tokenizer puts at the start of a text by itself, or empty text."""
-    first = tokenizer("x")["input_ids"][:1]
-    starts = (name for name in ("bos_token", "cls_token") if first == [getattr(tokenizer, f"{name}_id")])
-    return next(starts, "")
-
-
-def _check_tokenizer_folder(folder: Path, given: str) -> None:
-    """Say plainly what is wrong with a local folder, before a library guesses that it is a hub name."""
-    if not folder.exists() and (given.startswith(("/", ".", "~")) or given.count("/") > 1):
-        raise ConfigError("there is no such folder", where=given, now="Give a model folder or a hub name.")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            try:
-                content = json.loads((folder / name).read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ConfigError(
-                    f"the file is damaged ({error})", where=str(folder / name), now="Copy the model folder again."
-                ) from error
-            if not isinstance(content, dict):
-                raise ConfigError("expected a JSON object", where=str(folder / name))
-
-
-def _generation_end_ids(path_or_name: str) -> tuple[int, ...]:
-    """The end tokens that a local folder's generation_config.json names besides the tokenizer's own."""
-    path = Path(path_or_name) / "generation_config.json"
-    if not path.is_file():
-        return ()
-    try:
-        named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"the file is damaged ({error})", where=str(path)) from error
-    listed = named if isinstance(named, list) else [named]
-    return tuple(id_ for id_ in listed if isinstance(id_, int))
