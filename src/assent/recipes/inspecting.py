@@ -19,7 +19,7 @@ from assent.evals.token_page import ShownExample, ShownToken, render_tokens, sho
 from assent.recipes.inputs import Files, Load, model_folder, read_all, refuse_existing, require_data
 from assent.recipes.job_settings import Reading
 from assent.recipes.model_checks import check_model
-from assent.recipes.models import MachineOptions, adapter_base, template_of
+from assent.recipes.models import ClockOptions, adapter_base, template_of
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.recipes.serving import name_of
@@ -40,7 +40,7 @@ _LOADS: dict[Kind, Load] = {
 class InspectJob(Settings):
     """`assent inspect`."""
 
-    machine: MachineOptions = MachineOptions()
+    machine: ClockOptions = ClockOptions()
     reading: Reading = Reading()
 
 

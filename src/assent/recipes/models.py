@@ -43,15 +43,9 @@ class LoraOptions(Settings):
         return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
 
 
-class MachineOptions(Settings):
-    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads.
+class ClockOptions(Settings):
+    """The moment that a chat template which writes the time is given: a date, a date and time, or "now"."""
 
-    `clock` is the moment (a date, a date and time, or "now") that a chat template which writes the time is given.
-    """
-
-    device: str = "auto"
-    precision: Precision = "fp32"
-    threads: int = Field(default=0, ge=0)
     clock: str = PINNED.date().isoformat()
 
     @field_validator("clock")
@@ -67,6 +61,14 @@ class MachineOptions(Settings):
     def moment(self) -> datetime:
         """What the clock says."""
         return datetime.now() if self.clock == "now" else datetime.fromisoformat(self.clock)
+
+
+class MachineOptions(ClockOptions):
+    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    threads: int = Field(default=0, ge=0)
 
     def with_real_clock(self) -> MachineOptions:
         """The same for talking with people: it is now, unless a clock was set."""
@@ -132,12 +134,12 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
 
 
-def template_of(path: str, base: str | None, machine: MachineOptions) -> ChatTemplate:
+def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
     try:
-        return ChatTemplate.load(folder, clock=machine.moment)
+        return ChatTemplate.load(folder, clock=clock.moment)
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
 
