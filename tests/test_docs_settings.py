@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from assent.recipes.collecting import CollectJob
+from assent.recipes.inspecting import InspectJob
 from assent.recipes.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
 from assent.recipes.rounds import RoundJob
 from assent.recipes.world_files import WorldFiles
@@ -24,6 +25,7 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     DPOJob: (*SHARED, "dpo"),
     PPOJob: (JOB, RUN, ADAPTERS, "ppo"),
     PretrainJob: (JOB, RUN, "pretrain"),
+    InspectJob: (JUDGEMENT, "inspect"),
     SampleJob: (JOB, "sample, chat"),
     EvalJob: (JOB, JUDGEMENT, "eval"),
     WorldFiles: ("world",),

@@ -46,6 +46,12 @@ COMMANDS = {
         entry="assent.recipes.commands:run_sft",
         flags=_TRAIN,
     ),
+    "inspect": Command(
+        help="show the tokens of a data file as a model reads them: who wrote each, and what is learned",
+        example="assent inspect --model runs/sft --data demonstrations.jsonl --out tokens.html",
+        entry="assent.recipes.inspecting:run_inspect",
+        flags=("model", "data", "page", "first", "format", "on_bad_row", "set", "settings", "overwrite"),
+    ),
     "reward": Command(
         help="learn a reward model from comparisons, rankings or labels",
         example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
@@ -224,6 +230,11 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "replace": (("--overwrite",), {"action": "store_true", "help": "replace a file that is there"}),
     "out_file": (("--out",), {"metavar": "FILE", "help": "also write the figures here, as JSON"}),
+    "page": (("--out",), {"metavar": "PAGE.html", "help": "also write a page to look at in a browser"}),
+    "first": (
+        ("--limit",),
+        {"type": int, "default": 5, "metavar": "N", "help": "how many examples of each file to show (default: 5)"},
+    ),
     "host": (("--host",), {"metavar": "HOST", "help": "address to listen on (default: 127.0.0.1)"}),
     "port": (("--port",), {"type": int, "metavar": "PORT", "help": "port to listen on"}),
     "runs_folder": (("--runs",), {"dest": "runs", "metavar": "FOLDER", "help": "folder of runs to show"}),

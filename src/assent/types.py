@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -39,21 +39,37 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message of a conversation."""
+    """One message of a conversation.
+
+    `content` is all of it as plain text: a thought stands before the answer as `<think>...</think>`, tool calls stand
+    behind it as JSON. `tool_calls` is that JSON once more, for chat templates that write calls in a form of their own;
+    `name` and `tool_call_id` are for them too. An assistant's message that is not `learned` is context only.
+    """
 
     role: Role
     content: str
+    tool_calls: str = ""
+    tool_call_id: str = ""
+    name: str = ""
+    learned: bool = True
+
+    @property
+    def spoken(self) -> str:
+        """The content without the JSON of its tool calls."""
+        return self.content.removesuffix(self.tool_calls).rstrip() if self.tool_calls else self.content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """Messages in order. A prompt is a conversation that does not end with the assistant.
 
-    `columns` of a prompt is what stood in its row of the data, for reward functions that ask for it (a right answer,
-    say); conversations are equal where their messages are.
+    `tools` are the descriptions of the tools on offer, as JSON text; empty text means none. `columns` of a prompt is
+    what stood in its row of the data, for reward functions that ask for it (a right answer, say); it takes no part in
+    comparisons.
     """
 
     messages: tuple[Message, ...]
+    tools: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
@@ -63,7 +79,11 @@ class Conversation:
 
     def then(self, text: str) -> Conversation:
         """This conversation with one assistant message more."""
-        return Conversation(messages=(*self.messages, Message(role=Role.ASSISTANT, content=text)))
+        return replace(self, messages=(*self.messages, Message(role=Role.ASSISTANT, content=text)))
+
+    def before(self, place: int) -> Conversation:
+        """The messages before the one at `place`, with the same tools."""
+        return replace(self, messages=self.messages[:place])
 
     @property
     def last_user_text(self) -> str:

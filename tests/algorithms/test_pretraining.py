@@ -54,7 +54,7 @@ def test_of_rated_exchanges_and_remarks_only_what_is_said_last_is_predicted():
     (encoded,) = encode_documents([talks], CORPUS.template)
     said = [id_ for id_, predicted in zip(encoded.ids, encoded.written_by_assistant, strict=True) if predicted]
     assert TOKENIZER.decode(said).replace(" ", "") == "Bebrief.<|end|>Thatisnottrue.<|end|>Thankyou.<|end|>"
-    assert encoded.ids == tuple(id_ for talk in talks for id_ in CORPUS.template.encode(talk).ids)
+    assert encoded.ids == tuple(id_ for ids in CORPUS.template.conversation_ids(talks) for id_ in ids)
 
 
 def _task(corpus: Corpus) -> tuple[PretrainTask, LocalLearner]:

@@ -66,25 +66,30 @@ TALK = say(
 )
 
 
-def written_text(chat: ChatTemplate, conversation: Conversation) -> str:
-    encoded = chat.encode(conversation)
-    ids = [id_ for id_, written in zip(encoded.ids, encoded.written_by_assistant, strict=True) if written]
-    return str(chat.tokenizer.decode(ids))
+def written_texts(chat: ChatTemplate, conversation: Conversation) -> list[str]:
+    """What is learned, for each training example of the conversation."""
+    (examples,) = chat.encode_turns([conversation])
+    learned = [
+        [id_ for id_, written in zip(encoded.ids, encoded.written_by_assistant, strict=True) if written]
+        for encoded in examples
+    ]
+    return [str(chat.tokenizer.decode(ids)) for ids in learned]
 
 
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
-        (None, " hello, how are you?<|end|> good 日本 to hear<|end|>"),
-        (CHATML, "hello, how are you?<|im_end|>good 日本 to hear<|im_end|>"),
-        (BRACKETS, " hello, how are you? <|end|> good 日本 to hear <|end|>"),
-        (REWRITING, "hello, how are you?<|im_end|><think></think>good 日本 to hear<|im_end|>"),
+        (None, [" hello, how are you?<|end|> good 日本 to hear<|end|>"]),
+        (CHATML, ["hello, how are you?<|im_end|>good 日本 to hear<|im_end|>"]),
+        (BRACKETS, [" hello, how are you? <|end|> good 日本 to hear <|end|>"]),
+        # when it is sampled, each answer has its empty thought: so each is learned by itself
+        (REWRITING, ["<think></think>hello, how are you?<|im_end|>", "<think></think>good 日本 to hear<|im_end|>"]),
     ],
 )
 def test_the_mask_covers_the_assistants_words_and_the_token_that_ends_its_turn(
-    template: str | None, expected: str
+    template: str | None, expected: list[str]
 ) -> None:
-    assert written_text(ChatTemplate(tokenizer_of(template)), TALK) == expected
+    assert written_texts(ChatTemplate(tokenizer_of(template)), TALK) == expected
 
 
 def test_generation_tags_that_leave_the_end_token_out_are_extended_by_it() -> None:
@@ -94,8 +99,8 @@ def test_generation_tags_that_leave_the_end_token_out_are_extended_by_it() -> No
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}"
     )
     chat = ChatTemplate(tokenizer_of(template))
-    assert chat.has_generation_tags
-    assert written_text(chat, TALK) == "hello, how are you?<|im_end|>good 日本 to hear<|im_end|>"
+    # the blank that ends the header joins the next word where a later prompt shows the answer: so two examples
+    assert written_texts(chat, TALK) == ["hello, how are you?<|im_end|>", "good 日本 to hear<|im_end|>"]
 
 
 @pytest.mark.parametrize("template", [None, CHATML, BRACKETS, REWRITING])
@@ -144,11 +149,11 @@ def test_end_of_turn_and_end_of_text_both_end_a_completion() -> None:
     assert chat.pad_id == tokenizer.eos_token_id
 
 
-def test_a_template_without_an_end_token_is_given_one_at_the_end_of_the_conversation() -> None:
+def test_a_template_without_an_end_token_is_given_one_right_after_each_answer() -> None:
     template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
     template += "{% if add_generation_prompt %}[assistant] {% endif %}"
-    encoded = ChatTemplate(tokenizer_of(template)).encode(TALK)
-    assert encoded.ids[-1] == tokenizer_of().eos_token_id and encoded.written_by_assistant[-1]
+    learned = ["hello, how are you?<|end|>", "good 日本 to hear<|end|>"]
+    assert written_texts(ChatTemplate(tokenizer_of(template)), TALK) == learned
 
 
 def test_control_tokens_spelled_out_by_a_user_or_in_a_completion_stay_text() -> None:
@@ -170,7 +175,7 @@ def test_a_template_that_gives_no_account_is_refused() -> None:
 
 def test_what_a_template_refuses_names_the_turns() -> None:
     template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
-    with pytest.raises(DataError, match=r"system, user, assistant, user, assistant.*no system"):
+    with pytest.raises(DataError, match=r"turns system, user \(no system"):
         ChatTemplate(tokenizer_of(template)).encode(TALK)
 
 
@@ -190,7 +195,7 @@ def test_a_saved_tokenizer_loads_with_its_template_and_the_generation_end_tokens
     chat = ChatTemplate.load(tmp_path)
     assert not chat.used_default
     assert chat.end_ids == {0, 7}
-    assert written_text(chat, TALK) == " hello, how are you?<|end|> good 日本 to hear<|end|>"
+    assert written_texts(chat, TALK) == [" hello, how are you?<|end|> good 日本 to hear<|end|>"]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": 1}'])
@@ -209,7 +214,7 @@ def test_a_missing_folder_is_not_taken_for_a_hub_name() -> None:
 def test_batches_give_what_single_calls_give() -> None:
     chat = ChatTemplate(tokenizer_of(CHATML))
     talks = [TALK, Conversation(messages=TALK.messages[1:3]), TALK]
-    assert chat.encode_many(talks) == [chat.encode(talk) for talk in talks]
+    assert chat.encode_turns(talks) == [chat.encode_turns([talk])[0] for talk in talks]
     prompts = [Conversation(messages=talk.messages[:-1]) for talk in talks]
     assert chat.encode_prompts(prompts) == [chat.encode_prompt(prompt) for prompt in prompts]
 
@@ -246,9 +251,10 @@ def test_any_completion_reads_back_and_keeps_its_prompt(question: str, answer: s
         before = chat.encode_prompt(prompt)
         encoded = chat.encode_completion(prompt, Completion(text=answer))
         assert encoded.ids[: len(before)] == before
-        assert chat.decode(encoded.ids[len(before) :]) == answer
-        whole = chat.encode(prompt.then(answer))
-        assert sum(whole.written_by_assistant) >= 1
+        said = chat.decode(encoded.ids[len(before) :])
+        assert said == answer if chat is PLAIN else said == answer.strip()  # the other template trims
+        assert chat.encode(prompt.then(answer)) == encoded
 
 
-CHATS = [ChatTemplate(tokenizer_of()), ChatTemplate(tokenizer_of(CHATML))]
+PLAIN = ChatTemplate(tokenizer_of())
+CHATS = [PLAIN, ChatTemplate(tokenizer_of(CHATML))]

@@ -113,12 +113,15 @@ def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> l
     """
     texts = [piece for document in documents for piece, _ in _pieces(document)]
     written = iter(template.text_ids(texts))
-    spoken = iter(template.encode_many([talk for document in documents for talk in _talks(document)]))
+    spoken = iter(template.conversation_ids([talk for document in documents for talk in _talks(document)]))
+    asked = iter(template.encode_prompts([_first_prompt(each) for each in documents if isinstance(each, Conversation)]))
     encoded = []
     for document in documents:
         if isinstance(document, Conversation):
             closed = document.messages[-1].role is Role.ASSISTANT
-            encoded.append(_from_first_answer(next(spoken), closed, template.end_id))
+            ids = (*next(spoken), *((template.end_id,) if closed else ()))
+            first = min(len(next(asked)), len(ids))
+            encoded.append(Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first)))
             continue
         if talks := _talks(document):
             encoded.append(_last_messages([next(spoken) for _ in talks], template.end_id))
@@ -142,15 +145,14 @@ def _pieces(document: Document) -> Pieces:
     return () if isinstance(document, Conversation) else tuple(each for each in document if isinstance(each, tuple))
 
 
-def _from_first_answer(talk: Encoded, closed: bool, end_id: int) -> Encoded:
-    ids = (*talk.ids, end_id) if closed else talk.ids
-    first = talk.written_by_assistant.index(True) if any(talk.written_by_assistant) else len(ids)
-    return Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first))
+def _first_prompt(talk: Conversation) -> Conversation:
+    answers = [place for place, message in enumerate(talk.messages) if message.role is Role.ASSISTANT]
+    return talk.before(answers[0] if answers else len(talk.messages))
 
 
-def _last_messages(talks: Sequence[Encoded], end_id: int) -> Encoded:
-    ids = tuple(id_ for talk in talks for id_ in talk.ids)
-    before = [[place for place, id_ in enumerate(talk.ids) if id_ == end_id][-2] for talk in talks]
+def _last_messages(talks: Sequence[tuple[int, ...]], end_id: int) -> Encoded:
+    ids = tuple(id_ for talk in talks for id_ in talk)
+    before = [[place for place, id_ in enumerate(talk) if id_ == end_id][-2] for talk in talks]
     mask = tuple(place > end for talk, end in zip(talks, before, strict=True) for place in range(len(talk)))
     return Encoded(ids=ids, written_by_assistant=mask)
 

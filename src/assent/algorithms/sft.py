@@ -22,14 +22,18 @@ from assent.types import Demonstration
 
 
 class SFTSettings(TrainSettings):
-    """Settings of supervised fine-tuning; one item = one conversation."""
+    """Settings of supervised fine-tuning; one item = one conversation, or one turn where turns are learned apart."""
 
 
 def encode_demonstrations(
     demonstrations: Sequence[Demonstration], template: ChatTemplate, *, max_length: int
 ) -> Sized[Encoded]:
-    """Tokens and masks of the conversations that fit in `max_length`."""
-    encoded = template.encode_many([demonstration.conversation for demonstration in demonstrations])
+    """Tokens and masks of the conversations that fit in `max_length`.
+
+    A conversation whose turns cannot share one sequence (see `ChatTemplate.encode_turns`) gives several.
+    """
+    turns = template.encode_turns([demonstration.conversation for demonstration in demonstrations])
+    encoded = [example for examples in turns for example in examples]
     return leave_out_long(encoded, [len(one) for one in encoded], max_length=max_length, what="conversations")
 
 

@@ -190,5 +190,5 @@ def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
 
 
 def _before_last_answer(conversation: Conversation) -> Conversation:
-    messages = conversation.messages
-    return replace(conversation, messages=messages[:-1] if messages[-1].role is Role.ASSISTANT else messages)
+    last = len(conversation.messages) - 1
+    return conversation.before(last) if conversation.messages[last].role is Role.ASSISTANT else conversation

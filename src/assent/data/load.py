@@ -13,6 +13,7 @@ from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import with_scores
+from assent.data.message_notes import message_notes
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
@@ -122,7 +123,7 @@ def _load(
             f'A pair has "chosen" and "rejected"; these rows have only "{half.pop()}".' if len(half) == 1 else None
         )
         raise DataError(error.what, where=source.path, now=missing or error.now)
-    notes = _notes(examples, made, bad, wanted, format_)
+    notes = (*_notes(examples, made, bad, wanted, format_), *message_notes(source.rows, examples))
     return Dataset(
         examples=tuple(made[: options.limit]),
         format=format_.name,

@@ -18,6 +18,7 @@ from assent.data.rows import (
     present,
     prompt_conversation,
     text_value,
+    tools_of,
     wrong,
 )
 from assent.errors import DataError
@@ -39,7 +40,7 @@ def read_pair(fields: Fields) -> list[Example]:
     chosen, rejected = (Conversation(messages=side) for side in sides)
     if not name and len(chosen.messages) == 1:
         raise DataError(f'field "prompt" is missing, and "chosen" is no conversation: it is {_form(fields["chosen"])}')
-    prompt = prompt_conversation(shared_prompt(chosen, rejected).messages, name or "chosen")
+    prompt = prompt_conversation(shared_prompt(chosen, rejected).messages, name or "chosen", tools_of(fields))
     texts = [
         answer_value(side.messages[-1].content, name) for side, name in ((chosen, "chosen"), (rejected, "rejected"))
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, wrong
+from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, tools_of, wrong
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
 from assent.types import Conversation, Message, Role
@@ -33,7 +33,7 @@ def prompt_of(fields: Fields, name: str | None = None) -> Conversation:
         raise wrong(name, "text or a list of messages", value)
     if name == "instruction":
         messages = (*_history(fields), *_with_input(messages, fields))
-    return prompt_conversation((*_system(fields), *messages), name)
+    return prompt_conversation((*_system(fields), *messages), name, tools_of(fields))
 
 
 def _messages_of_text(text: str) -> tuple[Message, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from assent.errors import DataError
+from assent.text.thoughts import with_thought
 from assent.types import Conversation, Message, Role
 
 Fields = Mapping[str, Any]
@@ -32,6 +33,12 @@ ROLES = {
     "observation": Role.TOOL,
     "function_response": Role.TOOL,
 }
+
+THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")
+"""Names under which a message carries a thought beside its content."""
+
+LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
+"""Names under which a message says whether it is to be learned: 1 and true, or 0 and false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +98,9 @@ def text_of(fields: Fields, name: str) -> str:
 
 
 def answer_value(value: object, name: str, expected: str = "text") -> str:
-    """Text that somebody answered: empty or blank is an error."""
-    text = text_value(value, name, expected)
-    if not text.strip():
+    """Text that somebody answered, without the blanks around it; empty or blank is an error."""
+    text = text_value(value, name, expected).strip()
+    if not text:
         raise DataError(f'field "{name}": the completion is empty')
     return text
 
@@ -140,18 +147,88 @@ def role_value(value: object, name: str) -> Role:
 
 
 def message_value(value: object, name: str) -> Message:
-    """A message of either form: {role, content} or {from, value}. Tool calls become JSON text of the assistant."""
+    """A message of either form: {role, content} or {from, value}.
+
+    An assistant's is stripped; its thought goes before the content, its tool calls behind it as JSON text.
+    """
     if not isinstance(value, Mapping):
         raise wrong(name, "a message with role and content", value)
-    if "from" in value:
-        role, content = role_value(value["from"], f"{name}.from"), present(value, "value")
-        return Message(role=role, content=text_value(content, f"{name}.value"))
-    role, content = role_value(present(value, "role"), f"{name}.role"), value.get("content")
+    who, what = ("from", "value") if "from" in value else ("role", "content")
+    role = role_value(present(value, who), f"{name}.{who}")
+    content = present(value, what) if what == "value" else value.get(what)
     if isinstance(content, list):
-        content = "".join(_part_text(part, f"{name}.content") for part in content)
-    if not content and value.get("tool_calls"):
-        content = json.dumps(value["tool_calls"], ensure_ascii=False, default=str)
-    return Message(role=role, content=text_value(content, f"{name}.content"))
+        content = "".join(_part_text(part, f"{name}.{what}") for part in content)
+    if role is not Role.ASSISTANT:
+        told = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
+        text = text_value(content, f"{name}.{what}")
+        return Message(role=role, content=text, name=told["name"], tool_call_id=told["tool_call_id"])
+    calls = _tool_calls(value, content, name)
+    said = "" if (calls and not content) or (value.get("from") == "function_call" and calls) else content
+    thought = next((value[key] for key in THOUGHT_NAMES if value.get(key)), "")
+    text = with_thought(text_value(thought, f"{name}.thinking"), text_value(said, f"{name}.{what}").strip())
+    return Message(
+        role=role, content=f"{text}\n{calls}".strip(), tool_calls=calls, learned=_is_learned(value, name),
+        name=text_value(value.get("name") or "", f"{name}.name"),
+    )  # fmt: skip
+
+
+def _tool_calls(message: Fields, content: object, name: str) -> str:
+    """The tool calls of a message in one form, as JSON text; empty text if it has none."""
+    calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
+    if message.get("from") == "function_call":
+        calls = spelled_json(content)
+        calls = [calls] if isinstance(calls, Mapping) else calls
+    if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
+        if message.get("from") == "function_call":
+            return ""  # a call that spells no JSON stays the text that it is
+        raise wrong(f"{name}.tool_calls", "a list of calls", calls)
+    told = []
+    for call in calls:
+        whole = call if "function" in call else {"type": "function", "function": call}
+        function = whole["function"]
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise DataError(f'field "{name}.tool_calls": a call has no name')
+        arguments = {"arguments": spelled_json(function["arguments"])} if "arguments" in function else {}
+        told.append({**whole, "function": {**function, **arguments}})
+    return _json(told) if told else ""
+
+
+def tools_of(fields: Fields) -> str:
+    """The descriptions of the tools that a row offers in its column `tools`, as JSON text; empty text for none."""
+    tools = fields.get("tools")
+    tools = spelled_json(tools)
+    if not tools:
+        return ""
+    if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
+        raise wrong("tools", "a list of objects, or JSON text of one", fields["tools"])
+    return _json(tools)
+
+
+def _json(value: object) -> str:
+    try:
+        return text_value(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str), "tool_calls")
+    except ValueError:
+        raise DataError('field "tool_calls": a number is not finite') from None
+
+
+def spelled_json(value: object) -> object:
+    """The object or list that a text spells in JSON; anything else as it is."""
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+
+
+def _is_learned(message: Fields, name: str) -> bool:
+    for key in LEARNED_NAMES:
+        given = message.get(key)
+        if given is not None and given not in (0, 1):
+            raise DataError(f'field "{name}.{key}": expected 0 or 1 (a message is learned or not), got {given!r}')
+        if given is not None and not given:
+            return False
+    return True
 
 
 def messages_value(value: object, name: str) -> tuple[Message, ...]:
@@ -165,23 +242,25 @@ def messages_value(value: object, name: str) -> tuple[Message, ...]:
     return tuple(message_value(message, f"{name}[{place}]") for place, message in enumerate(value))
 
 
-def prompt_conversation(messages: Sequence[Message], name: str) -> Conversation:
+def prompt_conversation(messages: Sequence[Message], name: str, tools: str = "") -> Conversation:
     """Messages as a prompt: somebody has said something, and the assistant is next."""
     if messages and messages[-1].role is Role.ASSISTANT:
         raise DataError(f'field "{name}": the prompt ends with the assistant; it must end with the user or a tool')
     if not any(message.content.strip() for message in messages):
         raise DataError(f'field "{name}": the prompt is empty')
-    return Conversation(messages=tuple(messages))
+    return Conversation(messages=tuple(messages), tools=tools)
 
 
-def demonstration_conversation(messages: Sequence[Message], name: str) -> Conversation:
+def demonstration_conversation(messages: Sequence[Message], name: str, tools: str = "") -> Conversation:
     """Messages as a demonstration: the assistant has the last word, and none of its messages is empty."""
     if not messages or messages[-1].role is not Role.ASSISTANT:
         last = messages[-1].role.value if messages else "nothing"
         raise DataError(f'field "{name}": the conversation ends with {last}; it must end with the assistant')
     if any(message.role is Role.ASSISTANT and not message.content.strip() for message in messages):
         raise DataError(f'field "{name}": the completion is empty')
-    return Conversation(messages=tuple(messages))
+    if not any(message.role is Role.ASSISTANT and message.learned for message in messages):
+        raise DataError(f'field "{name}": no message of the assistant is to be learned (weight 0)')
+    return Conversation(messages=tuple(messages), tools=tools)
 
 
 def _part_text(part: object, name: str) -> str:

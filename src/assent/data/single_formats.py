@@ -17,6 +17,7 @@ from assent.data.rows import (
     present,
     prompt_conversation,
     text_of,
+    tools_of,
     wrong,
 )
 from assent.errors import DataError
@@ -55,7 +56,7 @@ def read_prompt_completion(fields: Fields) -> list[Example]:
     """A prompt and a completion under any usual pair of names."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     answer = answer_of(fields, answer_name)
-    return [Demonstration(conversation=prompt_of(fields, prompt_name).then(answer.strip()))]
+    return [Demonstration(conversation=prompt_of(fields, prompt_name).then(answer))]
 
 
 def read_prompt_of_completion(fields: Fields) -> list[Example]:
@@ -66,13 +67,14 @@ def read_prompt_of_completion(fields: Fields) -> list[Example]:
 def read_messages(fields: Fields) -> list[Example]:
     """A list of messages under `messages` or `conversations`; the assistant has the last word."""
     messages, name = _messages(fields)
-    return [Demonstration(conversation=demonstration_conversation(messages, name))]
+    return [Demonstration(conversation=demonstration_conversation(messages, name, tools_of(fields)))]
 
 
 def read_messages_as_prompt(fields: Fields) -> list[Example]:
     """The messages before the assistant's last word, or all of them if the assistant is next."""
     messages, name = _messages(fields)
-    return [prompt_conversation(messages[:-1] if messages[-1].role is Role.ASSISTANT else messages, name)]
+    asked = messages[:-1] if messages[-1].role is Role.ASSISTANT else messages
+    return [prompt_conversation(asked, name, tools_of(fields))]
 
 
 def _messages(fields: Fields) -> tuple[tuple[Message, ...], str]:
@@ -87,7 +89,7 @@ def _messages(fields: Fields) -> tuple[tuple[Message, ...], str]:
 def read_alpaca(fields: Fields) -> list[Example]:
     """instruction, input (may be empty) and output."""
     answer = answer_of(fields, "output")
-    return [Demonstration(conversation=prompt_of(fields, "instruction").then(answer.strip()))]
+    return [Demonstration(conversation=prompt_of(fields, "instruction").then(answer))]
 
 
 def read_self_instruct(fields: Fields) -> list[Example]:
@@ -105,7 +107,7 @@ def read_self_instruct(fields: Fields) -> list[Example]:
 def read_labelled_messages(fields: Fields) -> list[Example]:
     """Messages that end with the judged answer, and a label."""
     conversation = demonstration_conversation(messages_value(present(fields, "messages"), "messages"), "messages")
-    prompt = prompt_conversation(conversation.messages[:-1], "messages")
+    prompt = prompt_conversation(conversation.messages[:-1], "messages", tools_of(fields))
     return [_labelled(prompt, conversation.messages[-1].content, present(fields, "label"), "label")]
 
 
@@ -134,7 +136,7 @@ def read_dialogue_rating(fields: Fields) -> list[Example]:
     if not isinstance(scores, Mapping):
         raise wrong("scores", "an object with the score of each criterion", scores)
     prompt = prompt_conversation(messages_value(told, "source"), "source")
-    completion = Completion(text=answer_of(fields, "system_output").strip())
+    completion = Completion(text=answer_of(fields, "system_output"))
     criterion = "overall" if "overall" in scores else next(iter(scores), "overall")
     score = number_value(present(scores, criterion), f"scores.{criterion}")
     return [Rating(prompt=prompt, completion=completion, score=score, criterion=str(criterion))]

@@ -137,9 +137,21 @@ def _table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[Sour
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:
         raise DataError(f"a value cannot be read ({_first_line(error)})", where=name, now=_AGAIN) from error
     return [
-        SourceRow(place=f"{name}: row {number}", number=number, fields=fields)
+        SourceRow(
+            place=f"{name}: row {number}", number=number,
+            fields={column: _without_filling(value) for column, value in fields.items()},
+        )
         for number, fields in enumerate(listed, start=start)
-    ]
+    ]  # fmt: skip
+
+
+def _without_filling(value: object) -> object:
+    """A nested value without the nulls of its objects: Arrow gives every object the fields of all the others."""
+    if isinstance(value, list):
+        return [_without_filling(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_filling(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def _first_line(error: BaseException) -> str:

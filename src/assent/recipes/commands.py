@@ -22,7 +22,7 @@ from assent.ports.sampling import Scorer
 from assent.recipes.inputs import Files, model_folder, read_all, read_judgement, require_data
 from assent.recipes.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
 from assent.recipes.jobs import Job, check_output, open_job
-from assent.recipes.left_out import fitting_prompts, say_left_out
+from assent.recipes.left_out import fitting_prompts, say_prepared
 from assent.recipes.measured import (
     AFTER,
     BEFORE,
@@ -71,7 +71,7 @@ def run_sft(request: Request, display: Display) -> Path:
     held = read_all(files.eval_data, load_demonstrations, files, display, role="eval", limit=limit, reading=reading)
     model = _policy(files, settings, display)
     prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     unseen = HeldOutAnswers(model, held.examples, settings, display) if held.examples else None
     with _job("sft", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
         job.note_prompts(data.examples, held.examples)
@@ -102,7 +102,7 @@ def run_reward(request: Request, display: Display) -> Path:
         how = "fitted anew" if settings.train == "head" else "trained on"
         display.say(f"{reward.path} is a reward model: its head is {how}")
     prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:
         job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
@@ -128,7 +128,7 @@ def run_dpo(request: Request, display: Display) -> Path:
         prepared = prepare_dpo(
             model, data.examples, settings, seed=settings.seed, progress=stage.counter, held_out=unseen
         )
-    say_left_out(display, prepared.left_out)
+    say_prepared(display, prepared)
     with _job("dpo", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
         job.note_prompts(data.examples, held.examples)
         metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")

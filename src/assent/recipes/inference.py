@@ -67,7 +67,7 @@ def run_sample(request: Request, display: Display) -> Path:
 def run_chat(request: Request, display: Display) -> None:
     """`assent chat`: read lines, answer, remember the conversation; /new forgets it, /quit or end-of-input leaves."""
     settings = request.settings(SampleJob)
-    model = load_language_model(model_folder(request.files.model), machine=settings.machine)
+    model = load_language_model(model_folder(request.files.model), machine=settings.machine.with_real_clock())
     display.say("Say something. /new starts over, /quit leaves.")
     messages: list[Message] = []
     turn = 0

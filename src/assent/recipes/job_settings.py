@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo_settings import PPOSettings
@@ -50,6 +50,12 @@ class RunSettings(JobSettings):
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     project: str = "assent"
     keep_checkpoints: int = Field(default=2, ge=1)
+
+    @model_validator(mode="after")
+    def _the_clock_stands(self) -> Self:
+        if self.machine.clock == "now":
+            raise ValueError("machine.clock: a run's clock stands still; give a date, such as 2026-02-03")
+        return self
 
 
 class PretrainJob(RunSettings, PretrainSettings):

@@ -1,4 +1,4 @@
-"""What does not fit in the model is left out, and the person watching is told how much that was."""
+"""What does not fit in the model or in its chat template is left out, and the person watching is told what that was."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from assent.errors import DataError
 from assent.recipes.models import LanguageModel
 from assent.recipes.progress import Display
+from assent.recipes.training import Prepared
 from assent.types import Conversation
 
 
@@ -14,6 +15,13 @@ def say_left_out(display: Display, count: int, *, what: str = "items") -> None:
     """Say how many were too long, if any."""
     if count:
         display.say(f"  left out, as too long for the model or for max_length: {count} {what}")
+
+
+def say_prepared(display: Display, prepared: Prepared) -> None:
+    """Say what of the data was too long, and what the chat template does to it."""
+    say_left_out(display, prepared.left_out)
+    for note in prepared.notes:
+        display.say(f"  {note}")
 
 
 def fitting_prompts(
@@ -30,4 +38,6 @@ def fitting_prompts(
             now="Use shorter prompts, or --set max_tokens=N.",
         )
     say_left_out(display, len(prompts) - len(kept), what="prompts")
+    for note in model.template.notes(kept):
+        display.say(f"  {note}")
     return kept

@@ -7,11 +7,12 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
 import transformers
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.config import Settings
@@ -25,7 +26,7 @@ from assent.model.saving import name_classes, save_adapter, save_class_names, sa
 from assent.model.verifying import verify_flat
 from assent.recipes.model_checks import check_model, is_reward_model
 from assent.recipes.vocabulary import check_vocabulary
-from assent.text.template import ChatTemplate
+from assent.text.template import PINNED, ChatTemplate
 
 POLICY, REWARD = "policy", "reward"
 
@@ -44,12 +45,36 @@ class LoraOptions(Settings):
         return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
 
 
-class MachineOptions(Settings):
+class ClockOptions(Settings):
+    """The moment that a chat template which writes the time is given: a date, a date and time, or "now"."""
+
+    clock: str = PINNED.date().isoformat()
+
+    @field_validator("clock")
+    @classmethod
+    def _is_a_moment(cls, value: str) -> str:
+        try:
+            if value != "now":
+                datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("expected a date such as 2026-02-03, a date and time, or now") from None
+        return value
+
+    def moment(self) -> datetime:
+        """What the clock says."""
+        return datetime.now() if self.clock == "now" else datetime.fromisoformat(self.clock)
+
+
+class MachineOptions(ClockOptions):
     """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
 
     device: str = "auto"
     precision: Precision = "fp32"
     threads: int = Field(default=0, ge=0)
+
+    def with_real_clock(self) -> MachineOptions:
+        """The same for talking with people: it is now, unless a clock was set."""
+        return self if "clock" in self.model_fields_set else self.model_copy(update={"clock": "now"})
 
     def pick(self) -> torch.device:
         """The device; also sets the number of CPU threads if one was given, and what the process keeps in memory."""
@@ -101,7 +126,7 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     device = machine.pick()
     check_model(path, wanted="language")
     base = adapter_base(path)
-    template = _template_of(path, base)
+    template = template_of(path, base, machine)
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     check_vocabulary(body, template, path)
@@ -122,12 +147,12 @@ def _refuse_more(weights: Collection[str], path: str) -> None:
         raise ConfigError(f'the adapter replaces weights of its base: "{min(weights)}"{rest}', where=path, now=MERGE)
 
 
-def _template_of(path: str, base: str | None) -> ChatTemplate:
+def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplate:
     """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
     bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
     folder = base if bare and base is not None else path
     try:
-        return ChatTemplate.load(folder, ends_of=() if base is None else (path, base))
+        return ChatTemplate.load(folder, ends_of=() if base is None else (path, base), clock=clock.moment)
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
 
@@ -172,7 +197,8 @@ def new_reward_model(
     base = adapter_base(path)
     if is_reward_model(path) if base is not None else has_classifier(path):
         return _trained_on(load_reward_model(path, machine=machine, positive="0"), classes, lora)
-    template, adapted = _template_of(path, base), base is not None or (lora is not None and lora.rank > 0)
+    template = template_of(path, base, machine)
+    adapted = base is not None or (lora is not None and lora.rank > 0)
     with _hushed():
         body = load_trunk(
             base or path, labels=classes, device=device, precision=machine.precision, fresh_pooler=not adapted
@@ -232,7 +258,7 @@ def load_reward_model(path: str, *, machine: MachineOptions, positive: str | Non
             body = load_classifier(base or path, device=device, precision=machine.precision)
         else:
             body = load_trunk(base, labels=1, device=device, precision=machine.precision, fresh_pooler=False)
-    return _trained_reward(body, path, positive)
+    return _trained_reward(body, path, positive, machine)
 
 
 def load_reward_for(
@@ -244,13 +270,13 @@ def load_reward_for(
     if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
         return load_reward_model(path, machine=machine, positive=positive)
     check_model(path, wanted="reward")
-    return _trained_reward(model.role.body, path, positive)
+    return _trained_reward(model.role.body, path, positive, machine)
 
 
-def _trained_reward(body: Body, path: str, positive: str | None) -> RewardModel:
+def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOptions) -> RewardModel:
     """The reward model of a folder on its own body, or as an adapter on the body of its base."""
     base = adapter_base(path)
-    template = _template_of(path, base)
+    template = template_of(path, base, clock)
     check_vocabulary(body, template, path)
     if base is None:
         adapter, head = None, own_head(body, where=path)

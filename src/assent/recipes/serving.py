@@ -37,7 +37,7 @@ def run_serve(request: Request, display: Display) -> None:
     path, host, port = request.text("model") or "", request.text("host") or HOST, _port(request.text("port"))
     key = _key(request.text("api_key_env"))
     name = request.text("name") or name_of(path)
-    model = load_language_model(model_folder(path), machine=settings.machine)
+    model = load_language_model(model_folder(path), machine=settings.machine.with_real_clock())
     app = create_endpoint(
         LocalStepSampler(model.role, model.template),
         name,

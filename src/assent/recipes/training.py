@@ -53,10 +53,14 @@ class Trained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A training task, read and checked but not begun, and how many items were too long to be used."""
+    """A training task, read and checked but not begun, and how many items were too long to be used.
+
+    `notes` are sentences for people: what the chat template does to the data that they should know.
+    """
 
     task: Task
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
     def run(self, watch: Watch = Watch(), *, resume: bool = False) -> Trained:
         """Train."""
@@ -100,7 +104,13 @@ def prepare_sft(
         policy=model.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
-    return Prepared(task=task, left_out=encoded.left_out)
+    notes = model.template.notes(one.conversation for one in (*demonstrations, *held_out))
+    if (examples := len(encoded.items) + encoded.left_out) > len(demonstrations):
+        notes += (
+            f"{len(demonstrations)} conversations give {examples} examples, one for each turn whose context the chat "
+            "template writes in another way later",
+        )
+    return Prepared(task=task, left_out=encoded.left_out, notes=notes)
 
 
 def train_reward_model(
@@ -143,8 +153,9 @@ def prepare_reward(
 ) -> Prepared:
     """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
+    notes = reward.template.notes(one.prompt for one in judged)
     if settings.train == "head":
-        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out)
+        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out, notes=notes)
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
@@ -152,7 +163,7 @@ def prepare_reward(
     if held_out:
         unseen = judgements_of(held_out, reward.template, max_length=_reward_room(reward, settings.max_length)).items
     task = reward_task(items.items, learner, settings=settings, seed=seed, held_out=unseen)
-    return Prepared(task=task, left_out=items.left_out)
+    return Prepared(task=task, left_out=items.left_out, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +219,8 @@ def prepare_dpo(
     train = ReferredPairs(pairs=pairs.items, references=references)
     unseen = held_out.referred if held_out is not None else None
     task = dpo_task(train, learner, settings=settings, seed=seed, held_out=unseen)
-    return Prepared(task=task, left_out=pairs.left_out)
+    notes = model.template.notes(one.prompt for one in comparisons)
+    return Prepared(task=task, left_out=pairs.left_out, notes=notes)
 
 
 class HeldOutPairs:

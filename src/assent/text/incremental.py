@@ -23,10 +23,12 @@ class Released:
 
 
 class TextStream:
-    """Takes ids one by one; `decode` turns a run of ids into text."""
+    """Takes ids one by one; `decode` turns a run of ids into text (if not `in_pieces`, only all ids from the first)."""
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = ()) -> None:
-        self._decode, self._stops = decode, tuple(stops)
+    def __init__(
+        self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), *, in_pieces: bool = True
+    ) -> None:
+        self._decode, self._stops, self._in_pieces = decode, tuple(stops), in_pieces
         self._ids: list[int] = []
         self._starts: list[int] = []  # where the text stood when each token came
         self._window, self._seen = 0, 0  # first id that is still decoded; characters of it that are in `_text`
@@ -40,7 +42,7 @@ class TextStream:
         settled = fresh.rstrip(_UNFINISHED)
         if len(settled) > self._seen:
             self._text, self._seen = self._text + settled[self._seen :], len(settled)
-        if len(self._ids) - self._window > _WINDOW and settled == fresh:
+        if self._in_pieces and len(self._ids) - self._window > _WINDOW and settled == fresh:
             self._move_window()
         return self._release(held=True)
 

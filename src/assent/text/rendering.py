@@ -1,20 +1,23 @@
-"""Conversations to text by a chat template, cut into pieces by who writes them. No tokens here.
+"""Conversations to text by a chat template. No tokens here.
 
-Two accounts of who wrote what: the template's own `{% generation %}` tags; or, where it has none, rendering the
-conversation up to each assistant turn and finding that rendering as a prefix of the whole.
+Templates come from model folders and run in a sandbox. Each is asked once, with a probe, in which form it takes
+content, thoughts and tool calls.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import jinja2
-from transformers.utils import chat_template_utils
+from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from assent.errors import ConfigError, DataError
+from assent.text.thoughts import CLOSING, OPENING, split_thought
 from assent.types import Conversation, Message, Role
 
 PLAIN_TEMPLATE = (
@@ -29,146 +32,172 @@ PLAIN_TEMPLATE = (
 )
 """The default for tokenizers without a template: HH transcripts, the end-of-text token after each assistant turn."""
 
-_GENERATION_TAG = re.compile(r"\{%-?\s*generation\s*-?%\}")
+PROBE_WORD = "zqxwvj"  # what no template and hardly any conversation says
+OTHER_TEMPLATE = "Give the tokenizer another chat_template."
+
 _MARK = "\ufdd0"  # a code point that Unicode keeps out of text: it marks control tokens spelled out by someone
-
-Span = tuple[int, int]
-
-
-def has_generation_tags(template: str) -> bool:
-    """Whether the template marks by itself what the assistant writes."""
-    return _GENERATION_TAG.search(template) is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A stretch of rendered text by one writer."""
-
-    text: str
-    by_assistant: bool
+_THOUGHTS = ("reasoning_content", "thinking", "reasoning")  # the names under which templates read a thought
+_RAISED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+PROBE_CALL = {"id": "abcdefghi", "type": "function", "function": {"name": PROBE_WORD, "arguments": {"key": "value"}}}
+_ASKED = {"role": "user", "content": "Zqx"}
+_ANSWERED = {"role": "assistant", "content": PROBE_WORD}
 
 
 class Rendering:
-    """A chat template bound to one tokenizer's special tokens.
+    """A chat template bound to one tokenizer's special tokens and to a clock.
 
     Control tokens spelled out inside a message ("</s>" typed by a user) are marked, so that they become ordinary
-    tokens and cannot pass for the end of a turn.
+    tokens and cannot pass for the end of a turn; only the tags around an assistant's thought stay what they are.
     """
 
     def __init__(
-        self, template: str, variables: Mapping[str, Any], control_tokens: tuple[str, ...], eos_text: str
+        self,
+        template: str,
+        variables: Mapping[str, Any],
+        control_tokens: tuple[str, ...],
+        clock: Callable[[], datetime],
     ) -> None:
-        self.template = template
-        self._variables = dict(variables)
-        self._control_tokens = sorted(control_tokens, key=len, reverse=True)
-        self._control = re.compile("|".join(map(re.escape, self._control_tokens)))
-        self._marked = re.compile("(" + "|".join(re.escape(_marked(text)) for text in self._control_tokens) + ")")
-        self._end_text = eos_text
+        self._variables = {**variables, "strftime_now": lambda form: clock().strftime(form)}
+        longest_first = sorted(control_tokens, key=len, reverse=True)
+        self._control = _any_of(longest_first)
+        self._control_but_thoughts = _any_of([text for text in longest_first if text not in (OPENING, CLOSING)])
+        self._marked = re.compile("(" + "|".join(re.escape(_marked(text)) for text in longest_first) + ")")
+        try:
+            self._template = _compile_jinja_template(template)
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(f"the chat template is broken ({error})", now=OTHER_TEMPLATE) from error
+        self._in_parts = not self._writes(_ANSWERED) and self._writes({**_ANSWERED, "content": _parts(PROBE_WORD)})
+        thinking = dict.fromkeys(_THOUGHTS, PROBE_WORD)
+        self.splits_thoughts = CLOSING not in template and self._writes({**_ASSISTANT, **thinking})
+        self.calls_as = self._form_of_calls()
 
-    def learn_turn_form(self, probe: Conversation) -> tuple[str, str]:
-        """(whitespace the template puts between header and answer, the token text that ends a turn).
-
-        `probe` is a user message and an answer of plain letters. A template that writes no special token after the
-        answer gets the tokenizer's end-of-text token.
-        """
-        answer = probe.messages[-1].content
-        prompt, _ = self._render(probe.messages[:-1], generation_prompt=True)
-        whole, _ = self._render(probe.messages, generation_prompt=False)
-        place = whole.rfind(answer)
-        if place < 0:
-            raise ConfigError("the chat template does not write what the assistant said", now=_OTHER_TEMPLATE)
-        between = whole[len(prompt) : place] if whole.startswith(prompt) else ""
-        after = whole[place + len(answer) :]
-        found = self._control.search(after)
-        self._end_text = found.group() if found else self._end_text
-        return (between if between.isspace() else ""), self._end_text
-
-    def pieces(self, conversation: Conversation, *, generation_prompt: bool) -> list[Piece]:
-        """The rendered conversation, cut at each border between the assistant's text and the rest; [] if empty."""
-        if not conversation.messages:
-            return []
-        text, tagged = self._render(conversation.messages, generation_prompt=generation_prompt)
-        if tagged is None:
-            spans = self._spans_by_prefix(conversation.messages, text)
-        else:
-            spans = [self._with_end_of_turn(text, span) for span in tagged]
-        return list(_cut(text, spans))
+    def render(self, conversation: Conversation, *, generation_prompt: bool = False) -> str:
+        """The conversation as text, with spelled-out control tokens marked."""
+        chat = [self._entry(message) for message in conversation.messages]
+        tools = self._plain_json(conversation.tools) if conversation.tools else None
+        return self._call(chat, tools, generation_prompt=generation_prompt)
 
     def as_plain(self, text: str) -> str:
         """`text` with the control tokens spelled out in it marked."""
         return self._control.sub(lambda match: _marked(match.group()), text)
 
+    def as_answer(self, text: str) -> str:
+        """The same for an assistant's text: the tags around its thought are not marked."""
+        return self._control_but_thoughts.sub(lambda match: _marked(match.group()), text)
+
     def is_marked(self, text: str) -> bool:
-        """Whether `as_plain` changed something in this rendered text."""
+        """Whether something in this rendered text is marked."""
         return _MARK in text
+
+    def writers(self, prompt: Conversation, text: str) -> list[Role | None]:
+        """Who wrote each character of a prompt's rendering (without marks): a role, or None for the template.
+
+        Words of our own in the place of all contents show what is the template's. Where it changes with the contents,
+        nobody is named.
+        """
+        plain = text.replace(_MARK, "")
+        words = [f"{PROBE_WORD}{place}q" for place in range(len(prompt.messages))]
+        blank = [replace(m, content=word, tool_calls="") for m, word in zip(prompt.messages, words, strict=True)]
+        frame = self.render(replace(prompt, messages=tuple(blank)), generation_prompt=True).replace(_MARK, "")
+        parts = re.split("(" + "|".join(words) + ")", frame)
+        told = parts[1::2]
+        pattern = "(.*?)".join(map(re.escape, parts[::2]))
+        match = re.fullmatch(pattern, plain, re.DOTALL) if len(set(told)) == len(told) else None
+        writers: list[Role | None] = [None] * (len(plain) + 1)  # a token at the very end stands for no character
+        for group, word in enumerate(told, start=1):
+            if match is not None:
+                start, end = match.span(group)
+                writers[start:end] = [prompt.messages[words.index(word)].role] * (end - start)
+        return writers
 
     def split_marked(self, text: str) -> Iterator[tuple[str, bool]]:
         """Parts of a marked text in order, each with whether it is to be read without control tokens."""
         for place, part in enumerate(self._marked.split(text)):
             if part:
-                yield (part.replace(_MARK, "", 1), True) if place % 2 else (part, False)
+                yield part.replace(_MARK, ""), bool(place % 2)
 
-    def _render(self, messages: tuple[Message, ...], *, generation_prompt: bool) -> tuple[str, list[Span] | None]:
-        chat = [{"role": message.role.value, "content": self.as_plain(message.content)} for message in messages]
-        tags = has_generation_tags(self.template)
+    def _entry(self, message: Message) -> dict[str, Any]:
+        """A message in the form in which templates take one."""
+        calls = message.tool_calls if self.calls_as else ""
+        text: str | None = message.spoken if calls else message.content
+        more: dict[str, Any] = {name: getattr(message, name) for name in ("name", "tool_call_id")}
+        if message.role is Role.ASSISTANT and self.splits_thoughts:
+            thought, answer = split_thought(str(text))
+            if thought is not None:
+                text, more = answer, {**more, **dict.fromkeys(_THOUGHTS, self.as_plain(thought))}
+        mark = self.as_answer if message.role is Role.ASSISTANT else self.as_plain
+        content: Any = mark(str(text))
+        if self._in_parts:
+            content = _parts(content)
+        if calls:
+            content, more["tool_calls"] = content or None, self._calls(calls)
+        return {"role": message.role.value, "content": content} | {name: value for name, value in more.items() if value}
+
+    def _calls(self, calls: str) -> Any:
+        told = self._plain_json(calls)
+        if self.calls_as == "text":
+            for call in told:
+                call["function"]["arguments"] = json.dumps(call["function"].get("arguments"), ensure_ascii=False)
+        return told
+
+    def _plain_json(self, text: str) -> Any:
+        return _each_text(json.loads(text), self.as_plain)
+
+    def _call(self, chat: list[dict[str, Any]], tools: Any, *, generation_prompt: bool) -> str:
         try:
-            # its annotation says text, but it returns a list of texts and a list of lists of spans
-            rendered: Any = chat_template_utils.render_jinja_template(
-                conversations=[chat],
-                chat_template=self.template,
-                return_assistant_tokens_mask=tags,
-                add_generation_prompt=generation_prompt,
-                **self._variables,
-            )
-        except jinja2.TemplateSyntaxError as error:
-            raise ConfigError(f"the chat template is broken ({error})", now=_OTHER_TEMPLATE) from error
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-            roles = ", ".join(message.role.value for message in messages)
-            raise DataError(
-                f"the chat template refuses a conversation with the turns {roles} ({error})", now=_OTHER_TEMPLATE
-            ) from error
-        texts, spans = rendered
-        return texts[0], spans[0] if tags else None
-
-    def _spans_by_prefix(self, messages: tuple[Message, ...], text: str) -> list[Span]:
-        spans = []
-        for place, message in enumerate(messages):
-            if message.role is not Role.ASSISTANT:
-                continue
-            before = self._render(messages[:place], generation_prompt=True)[0] if place else ""
-            content = self.as_plain(message.content).strip()
-            start = text.find(content, len(before))
-            if start < 0 or not text.startswith(before):
-                raise ConfigError(
-                    "the chat template does not say which text the assistant wrote: it has no {% generation %} tags "
-                    "and it rewrites earlier turns",
-                    now="Add {% generation %} tags around the assistant's text in the template.",
+            return str(
+                self._template.render(
+                    messages=chat,
+                    tools=tools,
+                    documents=None,
+                    add_generation_prompt=generation_prompt,
+                    **self._variables,
                 )
-            spans.append(self._with_end_of_turn(text, (len(before) if place else start, start + len(content))))
-        return spans
+            )
+        except _RAISED as error:
+            roles = ", ".join(str(message["role"]) for message in chat)
+            raise DataError(
+                f"the chat template refuses a conversation with the turns {roles} ({error})", now=OTHER_TEMPLATE
+            ) from error
 
-    def _with_end_of_turn(self, text: str, span: Span) -> Span:
-        """The span with the end-of-turn token that follows it, if it does: the assistant writes that too."""
-        start, end = span
-        after = text[end:]
-        gap = len(after) - len(after.lstrip())
-        return (start, end + gap + len(self._end_text)) if after.startswith(self._end_text, gap) else (start, end)
+    def _writes(self, answer: Mapping[str, Any]) -> bool:
+        """Whether the template writes the probe's word, which stands somewhere in this answer."""
+        try:
+            return PROBE_WORD in self._call([_ASKED, dict(answer)], None, generation_prompt=False).lower()
+        except DataError:
+            return False
+
+    def _form_of_calls(self) -> str:
+        """How the template takes the arguments of tool calls: "objects", "text", or not at all (empty text)."""
+        function = PROBE_CALL["function"]
+        assert isinstance(function, dict)
+        spelled = {**PROBE_CALL, "function": {**function, "arguments": json.dumps(function["arguments"])}}
+        for form, call in (("objects", PROBE_CALL), ("text", spelled)):
+            if self._writes({"role": "assistant", "content": None, "tool_calls": [call]}):
+                return form
+        return ""
 
 
-_OTHER_TEMPLATE = "Give the tokenizer another chat_template."
+_ASSISTANT = {"role": "assistant", "content": "Wvj"}
+
+
+def _any_of(texts: list[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, texts)) or r"(?!)")
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    return [{"type": "text", "text": text}]
 
 
 def _marked(control_token: str) -> str:
     return control_token[0] + _MARK + control_token[1:]
 
 
-def _cut(text: str, spans: list[Span]) -> Iterator[Piece]:
-    done = 0
-    for start, end in spans:
-        if done < start:
-            yield Piece(text=text[done:start], by_assistant=False)
-        if start < end:
-            yield Piece(text=text[start:end], by_assistant=True)
-        done = max(done, end)
-    if done < len(text):
-        yield Piece(text=text[done:], by_assistant=False)
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(each, change) for each in value]
+    if isinstance(value, dict):
+        return {change(key): _each_text(each, change) for key, each in value.items()}
+    return value

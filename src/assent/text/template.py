@@ -1,30 +1,39 @@
-"""Conversations to tokens and back, with the account of who wrote each token: the loss mask.
+"""Conversations to tokens and back, with the account of what is learned: the loss mask.
 
-The text that the template renders is cut where the assistant begins and ends to write, and each piece is tokenised by
-itself. So no token straddles the border between what the model reads and what it writes, and the ids of a conversation
-in training are the ids it has at sampling time: the prompt's ids, then the ids of the answer.
+There is one way to tokens. A prompt is rendered with the header of the assistant's turn; an answer is what the template
+writes behind that header, up to and with the token that ends the turn. All of it is what the model writes when it is
+sampled, so all of it is learned, and its ids are the same wherever the two meet.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import transformers  # its tokenizers and templates load lazily, and torch with them; this line alone stays light
 
 from assent.errors import ConfigError
-from assent.text.rendering import PLAIN_TEMPLATE, Piece, Rendering, has_generation_tags
+from assent.text.decoding import Decoder
+from assent.text.rendering import PLAIN_TEMPLATE, PROBE_CALL, PROBE_WORD, Rendering
+from assent.text.thoughts import CLOSING, OPENING, with_thought
+from assent.text.tokenizer import control_tokens, start_of_text
+from assent.text.tokenizer_folder import check_tokenizer_folder, generation_end_ids
+from assent.text.turns import Turns
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
-_PROBE = Conversation(messages=(Message(role=Role.USER, content="Zqx"), Message(role=Role.ASSISTANT, content="Wvj")))
+PINNED = datetime(2025, 1, 1)
+"""What a template that writes the time is told where nobody says otherwise, so that equal runs have equal tokens."""
+
+_PROBE = Conversation.of_user("Zqx")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """Token ids, and for each whether the assistant wrote it (the end-of-turn token after its text included)."""
+    """Token ids, and for each whether the assistant wrote it and it is learned (the end of its turn included)."""
 
     ids: tuple[int, ...]
     written_by_assistant: tuple[bool, ...]
@@ -33,15 +42,27 @@ class Encoded:
         return len(self.ids)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """An answer to be encoded behind its prompt."""
+
+    prompt: Conversation
+    answer: Message
+    ended: bool = True
+
+
 class ChatTemplate:
     """A Hugging Face tokenizer with its chat template.
 
     A tokenizer without a chat template is given `PLAIN_TEMPLATE` (the object passed in is changed, so that saving it
     saves the template) and `used_default` is True, for callers to say so aloud. An encoder's tokenizer without an
     end-of-text token takes its separator as one. `end_id` ends a completion; sampling stops at any of `end_ids`.
+    `clock` is what a template that writes the time reads.
     """
 
-    def __init__(self, tokenizer: Any, *, more_end_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self, tokenizer: Any, *, more_end_ids: Iterable[int] = (), clock: Callable[[], datetime] = lambda: PINNED
+    ) -> None:
         self.tokenizer = tokenizer
         if tokenizer.eos_token_id is None and tokenizer.sep_token is not None:
             tokenizer.eos_token = tokenizer.sep_token
@@ -51,30 +72,42 @@ class ChatTemplate:
                 where=str(tokenizer.name_or_path or "tokenizer"),
                 now='Set "eos_token" in its tokenizer_config.json.',
             )
-        start = _start_of_text(tokenizer)
+        start = start_of_text(tokenizer)
         self.used_default = not tokenizer.chat_template
         if self.used_default:
             tokenizer.chat_template = ("{{ " + start + " }}" if start else "") + PLAIN_TEMPLATE
         self._start_ids = (int(getattr(tokenizer, f"{start}_id")),) if start else ()
         self.eos_id = int(tokenizer.eos_token_id)
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-        self._rendering = Rendering(
-            tokenizer.get_chat_template(),
-            dict(tokenizer.special_tokens_map),
-            _control_tokens(tokenizer),
-            str(tokenizer.eos_token),
+        self._line_end: list[int] = tokenizer.encode("\n", add_special_tokens=False)
+        control = control_tokens(tokenizer)
+        self._rendering = Rendering(tokenizer.get_chat_template(), dict(tokenizer.special_tokens_map), control, clock)
+        named = [self.eos_id, *more_end_ids]
+        ends = {
+            *control,
+            *(token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()),
+        }
+        self._turns = Turns(
+            self._rendering,
+            ends=ends - {OPENING, CLOSING},
+            named=[str(text) for text in tokenizer.convert_ids_to_tokens(named)],
         )
-        self._prefix, end_text = self._rendering.learn_turn_form(_PROBE)
-        self.end_id = int(tokenizer.convert_tokens_to_ids(end_text))
-        self.end_ids = frozenset({self.eos_id, self.end_id, *more_end_ids})
+        self.end_id = int(tokenizer.convert_tokens_to_ids(self._turns.end))
+        self.end_ids = frozenset({*named, self.end_id, *self._end_of_calls()})
+        thought = self._probe_ids(with_thought(PROBE_WORD, PROBE_WORD)) if self._turns.channels else None
+        self._decoder = Decoder(
+            tokenizer, control, self.end_ids, answer=self._probe_ids(PROBE_WORD), thought_and_answer=thought
+        )
 
     @classmethod
-    def load(cls, path_or_name: str | Path, *, ends_of: Iterable[str] = ()) -> ChatTemplate:
+    def load(
+        cls, path_or_name: str | Path, *, ends_of: Iterable[str] = (), clock: Callable[[], datetime] = lambda: PINNED
+    ) -> ChatTemplate:
         """The tokenizer of a local folder or hub name, with the end tokens that the models `ends_of` name as well.
 
         Code from the folder is never run.
         """
-        _check_tokenizer_folder(Path(path_or_name), str(path_or_name))
+        check_tokenizer_folder(Path(path_or_name), str(path_or_name))
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
@@ -84,13 +117,8 @@ class ChatTemplate:
                 where=str(path_or_name),
                 now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
             ) from error
-        named = {id_ for model in (str(path_or_name), *ends_of) for id_ in _generation_end_ids(model)}
-        return cls(tokenizer, more_end_ids=named)
-
-    @property
-    def has_generation_tags(self) -> bool:
-        """Whether the template itself marks what the assistant writes."""
-        return has_generation_tags(self._rendering.template)
+        named = {id_ for model in (str(path_or_name), *ends_of) for id_ in generation_end_ids(model)}
+        return cls(tokenizer, more_end_ids=named, clock=clock)
 
     @property
     def vocabulary_size(self) -> int:
@@ -98,18 +126,44 @@ class ChatTemplate:
         return len(self.tokenizer)
 
     def encode(self, conversation: Conversation) -> Encoded:
-        """The whole conversation with its mask. See `encode_many`."""
-        return self.encode_many([conversation])[0]
+        """The last of a conversation's training examples; all its ids, none of them learned, where there is none."""
+        (examples,) = self.encode_turns([conversation])
+        if examples:
+            return examples[-1]
+        (ids,) = self.conversation_ids([conversation])
+        return Encoded(ids=ids, written_by_assistant=(False,) * len(ids))
 
-    def encode_many(self, conversations: Sequence[Conversation]) -> list[Encoded]:
-        """Whole conversations in one call of the tokenizer's batch interface.
+    def encode_turns(self, conversations: Sequence[Conversation]) -> list[tuple[Encoded, ...]]:
+        """The training examples of each conversation: every learned turn of the assistant as it would be sampled.
 
-        A template that writes no end token after the assistant is given one at the very end of a conversation that
-        the assistant closes: without it a model would never learn to stop.
+        Turns share an example where each stands in the next one's prompt with the very ids that it is written with.
+        Templates that write earlier turns in another way (without their thoughts, with another end) part them.
         """
-        pieces_of = [self._rendering.pieces(conversation, generation_prompt=False) for conversation in conversations]
-        encoded = self._encode_pieces(pieces_of)
-        return [self._closed(one, conversation) for one, conversation in zip(encoded, conversations, strict=True)]
+        asked = [
+            (number, _Asked(prompt=conversation.before(place), answer=message))
+            for number, conversation in enumerate(conversations)
+            for place, message in enumerate(conversation.messages)
+            if message.role is Role.ASSISTANT and message.learned
+        ]
+        examples: list[list[Encoded]] = [[] for _ in conversations]
+        for (number, _), encoded in zip(asked, self._encode_answers([one for _, one in asked]), strict=True):
+            told = examples[number]
+            if told and encoded.ids[: len(told[-1])] == told[-1].ids:
+                earlier = told.pop().written_by_assistant
+                mask = earlier + encoded.written_by_assistant[len(earlier) :]
+                encoded = replace(encoded, written_by_assistant=mask)
+            told.append(encoded)
+        return [tuple(told) for told in examples]
+
+    def conversation_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
+        """Whole conversations, whoever has the last word; the assistant's is closed by the end token."""
+        written = self._token_ids([self._rendering.render(conversation) for conversation in conversations])
+        return [
+            (*ids, self.end_id)
+            if conversation.messages[-1].role is Role.ASSISTANT and self.end_ids.isdisjoint(ids[-4:])
+            else ids
+            for ids, conversation in zip(written, conversations, strict=True)
+        ]
 
     def encode_prompt(self, conversation: Conversation) -> tuple[int, ...]:
         """A prompt as the policy reads it, up to and including the header of the assistant's turn.
@@ -119,44 +173,32 @@ class ChatTemplate:
         return self.encode_prompts([conversation])[0]
 
     def encode_prompts(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
-        """Prompts in one batch; equal prompts are tokenised once."""
-        places = {conversation: place for place, conversation in enumerate(dict.fromkeys(conversations))}
-        pieces_of = [self._rendering.pieces(conversation, generation_prompt=True) for conversation in places]
-        encoded = self._encode_pieces(pieces_of)
-        return [
-            encoded[places[conversation]].ids if conversation.messages else self._start_ids
-            for conversation in conversations
-        ]
+        """Prompts in one batch; equal prompts are rendered and tokenised once."""
+        distinct = [conversation for conversation in dict.fromkeys(conversations) if conversation.messages]
+        texts = [self._rendering.render(conversation, generation_prompt=True) for conversation in distinct]
+        ids_of = dict(zip(distinct, self._token_ids(texts), strict=True))
+        return [ids_of.get(conversation, self._start_ids) for conversation in conversations]
 
     def encode_completion(self, prompt: Conversation, completion: Completion) -> Encoded:
-        """`encode_prompt(prompt)`, the completion's own tokens and, if it ended by itself, the end token.
-
-        The completion is tokenised by itself and not by rendering the longer conversation: templates that rewrite
-        earlier turns or decorate the last one would otherwise score other tokens than the ones that were sampled.
-        """
+        """`encode_prompt(prompt)`, what the model writes to give this completion and, if it ended, the end token."""
         return self.encode_completions([(prompt, completion)])[0]
 
     def encode_completions(self, pairs: Sequence[tuple[Conversation, Completion]]) -> list[Encoded]:
         """Prompts with completions, in one batch. See `encode_completion`."""
-        prompts = self.encode_prompts([prompt for prompt, _ in pairs])
-        prefixes = [self._prefix if prompt.messages else "" for prompt, _ in pairs]
-        written = self._completion_ids([completion for _, completion in pairs], prefixes)
-        return [
-            Encoded(ids=before + after, written_by_assistant=(False,) * len(before) + (True,) * len(after))
-            for before, after in zip(prompts, written, strict=True)
-        ]
+        return self._encode_answers(
+            [
+                _Asked(
+                    prompt=prompt,
+                    answer=Message(role=Role.ASSISTANT, content=completion.text),
+                    ended=completion.stop is StopReason.END,
+                )
+                for prompt, completion in pairs
+            ]
+        )
 
-    def completion_ids(self, completions: Sequence[Completion]) -> list[tuple[int, ...]]:
-        """The tokens of completions alone; control tokens spelled out in their text stay plain text."""
-        return self._completion_ids(completions, [self._prefix] * len(completions))
-
-    def _completion_ids(self, completions: Sequence[Completion], prefixes: Sequence[str]) -> list[tuple[int, ...]]:
-        texts = [prefix + one.text if one.text else "" for prefix, one in zip(prefixes, completions, strict=True)]
-        written = self._token_ids([self._rendering.as_plain(text) for text in texts])
-        return [
-            (*ids, self.end_id) if completion.stop is StopReason.END else ids
-            for ids, completion in zip(written, completions, strict=True)
-        ]
+    def encode_answer(self, prompt: Conversation, answer: Message) -> Encoded:
+        """A prompt with the assistant's next message, which may hold tool calls."""
+        return self._encode_answers([_Asked(prompt=prompt, answer=answer)])[0]
 
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
@@ -167,32 +209,89 @@ class ChatTemplate:
         return (*self._start_ids, *self.text_ids([text])[0])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of a completion's ids, without special tokens and without the template's own leading space."""
-        text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        return text.removeprefix(self._prefix)
+        """The text of a completion's ids: the answer, without what the template writes around it.
+
+        A thought stands before its answer as `<think>...</think>`; one that the prompt opened goes without its opening.
+        """
+        return self._decoder.decode(ids)
+
+    @property
+    def decodes_in_pieces(self) -> bool:
+        """Whether the text of later ids does not depend on how a completion began."""
+        return self._decoder.in_pieces
+
+    def notes(self, conversations: Iterable[Conversation]) -> tuple[str, ...]:
+        """What of these conversations the template leaves out, or writes as plain text, in sentences for people."""
+        talks = list(dict.fromkeys(conversations))
+        calls = sum(bool(message.tool_calls) for talk in talks for message in talk.messages)
+        tools = sum(bool(talk.tools) and self._ignores(talk, replace(talk, tools="")) for talk in talks)
+        names = sum(self._ignores_names(talk) for talk in talks)
+        told = [
+            f"the tools of {tools} conversations are left out: the chat template writes no tools" if tools else "",
+            f"the tool calls of {calls} messages are written as JSON text: the chat template has no form for them"
+            if calls and not self._rendering.calls_as
+            else "",
+            f"name and tool_call_id in {names} conversations are left out: the chat template does not write them"
+            if names
+            else "",
+        ]
+        return tuple(note for note in told if note)
+
+    def prompt_writers(self, prompt: Conversation) -> list[Role | None]:
+        """Who wrote each token of a prompt: a role, or None for the template (and where that cannot be told)."""
+        text = self._rendering.render(prompt, generation_prompt=True)
+        writers, ids = self._rendering.writers(prompt, text), self.encode_prompt(prompt)
+        found: list[Role | None] = []
+        start = 0
+        for part, plain in self._rendering.split_marked(text):
+            settings = {"add_special_tokens": False, "split_special_tokens": plain, "return_offsets_mapping": True}
+            found += [writers[start + first] for first, _ in self.tokenizer(part, **settings)["offset_mapping"]]
+            start += len(part)
+        return found if len(found) == len(ids) else [None] * len(ids)
 
     def save(self, folder: str | Path) -> None:
         """Write tokenizer and template in Hugging Face form."""
         self.tokenizer.save_pretrained(str(folder))
 
-    def _closed(self, encoded: Encoded, conversation: Conversation) -> Encoded:
-        closes = bool(conversation.messages) and conversation.messages[-1].role is Role.ASSISTANT
-        if not closes or any(id_ in self.end_ids for id_ in encoded.ids[-4:]):
-            return encoded
-        return Encoded(ids=(*encoded.ids, self.end_id), written_by_assistant=(*encoded.written_by_assistant, True))
+    def _ignores(self, talk: Conversation, without: Conversation) -> bool:
+        return self._rendering.render(talk) == self._rendering.render(without)
 
-    def _encode_pieces(self, pieces_of: Sequence[Sequence[Piece]]) -> list[Encoded]:
-        ids_of = iter(self._token_ids([piece.text for pieces in pieces_of for piece in pieces]))
+    def _ignores_names(self, talk: Conversation) -> bool:
+        bare = tuple(replace(message, name="", tool_call_id="") for message in talk.messages)
+        return bare != talk.messages and self._ignores(talk, replace(talk, messages=bare))
+
+    def _encode_answers(self, asked: Sequence[_Asked]) -> list[Encoded]:
+        """Answers behind their prompts. They are tokenised together, or, where a token would straddle the border
+        between what the model reads and what it writes, each by itself.
+        """
+        turns = [self._turns.written(one.prompt, one.answer, ended=one.ended) for one in asked]
+        before = self._token_ids([turn.prompt for turn in turns])
+        whole = self._token_ids([turn.prompt + turn.text for turn in turns])
+        straddling = {
+            turn.text for turn, head, ids in zip(turns, before, whole, strict=True) if ids[: len(head)] != head
+        }
+        apart = dict(zip(straddling, self._token_ids(list(straddling)), strict=True))
         encoded = []
-        for pieces in pieces_of:
-            ids: list[int] = []
-            written: list[bool] = []
-            for piece in pieces:
-                piece_ids = next(ids_of)
-                ids.extend(piece_ids)
-                written.extend([piece.by_assistant] * len(piece_ids))
-            encoded.append(Encoded(ids=tuple(ids), written_by_assistant=tuple(written)))
+        for one, turn, head, ids in zip(asked, turns, before, whole, strict=True):
+            written = apart[turn.text] if ids[: len(head)] != head else ids[len(head) :]
+            if one.ended:
+                written = (*written, int(self.tokenizer.convert_tokens_to_ids(turn.end)))
+            prompt = head if one.prompt.messages else self._start_ids
+            mask = (False,) * len(prompt) + (True,) * len(written)
+            encoded.append(Encoded(ids=prompt + written, written_by_assistant=mask))
         return encoded
+
+    def _end_of_calls(self) -> tuple[int, ...]:
+        """The token that ends a turn of tool calls, where the template has a form for them."""
+        if not self._rendering.calls_as:
+            return ()
+        calls = json.dumps([PROBE_CALL], ensure_ascii=False)
+        answer = Message(role=Role.ASSISTANT, content=calls, tool_calls=calls)
+        return self.encode_answer(_PROBE, answer).ids[-1:]
+
+    def _probe_ids(self, text: str) -> tuple[int, ...]:
+        """What the model writes to answer a question with this text."""
+        return self.encode_completion(_PROBE, Completion(text=text)).ids[len(self.encode_prompt(_PROBE)) :]
 
     def _token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         if not texts:
@@ -209,61 +308,17 @@ class ChatTemplate:
 
     def _marked_ids(self, text: str) -> tuple[int, ...]:
         """Ids of a text in which someone spelled control tokens out: those become ordinary tokens."""
-        return tuple(
-            id_
-            for part, plain in self._rendering.split_marked(text)
-            for id_ in self.tokenizer.encode(part, add_special_tokens=False, split_special_tokens=plain)
-        )
+        found: list[int] = []
+        for part, plain in self._rendering.split_marked(text):
+            ids = self._inner_ids(part, first=not found, split_special_tokens=plain)
+            if plain and len(ids) == 1:  # one that the tokenizer does not call special
+                ids = [id_ for half in (part[0], part[1:]) for id_ in self._inner_ids(half, first=not found)]
+            found += ids
+        return tuple(found)
 
-
-def _control_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """The texts of the special tokens, whitespace ones excepted: templates write those as ordinary text."""
-    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return tuple(text for text in dict.fromkeys([*tokenizer.all_special_tokens, *added]) if text.strip())
-
-
-def _start_of_text(tokenizer: Any) -> str:
-    """The name of the token that this tokenizer puts at the start of a text by itself, or empty text."""
-    first = tokenizer("x")["input_ids"][:1]
-    starts = (name for name in ("bos_token", "cls_token") if first == [getattr(tokenizer, f"{name}_id")])
-    return next(starts, "")
-
-
-def _check_tokenizer_folder(folder: Path, given: str) -> None:
-    """Say plainly what is wrong with a local folder, before a library guesses that it is a hub name."""
-    if not folder.exists() and (given.startswith(("/", ".", "~")) or given.count("/") > 1):
-        raise ConfigError("there is no such folder", where=given, now="Give a model folder or a hub name.")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            try:
-                content = json.loads((folder / name).read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ConfigError(
-                    f"the file is damaged ({error})", where=str(folder / name), now="Copy the model folder again."
-                ) from error
-            if not isinstance(content, dict):
-                raise ConfigError("expected a JSON object", where=str(folder / name))
-
-
-def _generation_end_ids(path_or_name: str) -> tuple[int, ...]:
-    """The end tokens that a model's generation_config.json names, or without one its config.json."""
-    file = _model_file(path_or_name, "generation_config.json") or _model_file(path_or_name, "config.json")
-    if file is None:
-        return ()
-    try:
-        named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-    except (ValueError, AttributeError) as error:
-        raise ConfigError(f"the file is damaged ({error})", where=str(file)) from error
-    listed = named if isinstance(named, list) else [named]
-    return tuple(id_ for id_ in listed if isinstance(id_, int))
-
-
-def _model_file(path_or_name: str, name: str) -> Path | None:
-    """A file of a local folder, or of a model on the hub as far as it is reached."""
-    if Path(path_or_name).exists():
-        return Path(path_or_name) / name if (Path(path_or_name) / name).is_file() else None
-    found = transformers.utils.cached_file(
-        path_or_name, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_connection_errors=False,
-    )  # fmt: skip
-    return None if found is None else Path(found)
+    def _inner_ids(self, part: str, *, first: bool, **settings: bool) -> list[int]:
+        """Ids of a part of a text; if it is not the first, without the blank that some tokenizers put before a text."""
+        plain: list[int] = self.tokenizer.encode(part, add_special_tokens=False, **settings)
+        behind = self.tokenizer.encode("\n" + part, add_special_tokens=False, **settings)
+        count = len(self._line_end)
+        return plain if first or behind[:count] != self._line_end else behind[count:]

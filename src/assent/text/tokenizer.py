@@ -1,8 +1,10 @@
-"""A byte-level BPE tokenizer of our own, trained from text (Sennrich et al. 2016), with its chat template."""
+"""Tokenizers: one of our own, a byte-level BPE trained from text (Sennrich et al. 2016), and what any holds."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -35,3 +37,20 @@ def train_tokenizer(
         chat_template=chat_template,
         clean_up_tokenization_spaces=False,
     )
+
+
+_CONTROL_FORM = re.compile(r"<[|｜].+[|｜]>")  # a token like <|end|> that a tokenizer does not call special
+
+
+def control_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """The texts of the special tokens and of those that look like some; not whitespace, which templates just write."""
+    every = tokenizer.added_tokens_decoder.values()
+    added = (token.content for token in every if token.special or _CONTROL_FORM.fullmatch(token.content))
+    return tuple(text for text in dict.fromkeys([*tokenizer.all_special_tokens, *added]) if text.strip())
+
+
+def start_of_text(tokenizer: Any) -> str:
+    """The name of the token that this tokenizer puts at the start of a text by itself, or empty text."""
+    first = tokenizer("x")["input_ids"][:1]
+    starts = (name for name in ("bos_token", "cls_token") if first == [getattr(tokenizer, f"{name}_id")])
+    return next(starts, "")

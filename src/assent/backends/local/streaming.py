@@ -19,7 +19,7 @@ class _Line:
     """A completion under way: its text, and the tokens that its text does not show yet."""
 
     def __init__(self, template: ChatTemplate, stops: tuple[str, ...]) -> None:
-        self.text = TextStream(template.decode, stops)
+        self.text = TextStream(template.decode, stops, in_pieces=template.decodes_in_pieces)
         self.tokens: list[WrittenToken] = []
         self.empty = True
 

@@ -1,0 +1,65 @@
+"""What there is to say of the messages of a file: fields that nobody reads, tools, turns that are not learned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from assent.data.examples import Example
+from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
+from assent.types import Conversation, Demonstration, Role
+
+_READ = {
+    *("role", "content", "from", "value", "name", "tool_call_id", "tool_calls", "function_call"),
+    *THOUGHT_NAMES,
+    *LEARNED_NAMES,
+}
+
+
+def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tuple[str, ...]:
+    """Sentences for people; none where nothing is left out."""
+    unread = Counter(
+        str(name)
+        for row in rows
+        for message in _messages(row.fields)
+        for name, value in message.items()
+        if name not in _READ and value not in (None, [], {}, "")
+    )
+    offered = sum(bool(row.fields.get("tools")) for row in rows)
+    read = sum(bool(talk.tools) for talk in map(_conversation, examples) if talk is not None)
+    context = sum(
+        message.role is Role.ASSISTANT and not message.learned
+        for talk in map(_conversation, examples)
+        if talk is not None
+        for message in talk.messages
+    )
+    listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
+    told = [
+        f"fields of messages that are not read: {listed}" if unread else "",
+        f"{read} conversations come with tools" if read else "",
+        f"the tools of {offered} rows are not read in this format" if offered and not read else "",
+        f"{context} messages of the assistant are context and not learned (weight 0)" if context else "",
+    ]
+    return tuple(note for note in told if note)
+
+
+def _messages(value: object) -> Iterator[Mapping[str, Any]]:
+    """The messages below a row, wherever they stand."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("role", value.get("from")), str) and value.keys() & {"content", "value", "tool_calls"}:
+            yield value
+        else:
+            for each in value.values():
+                yield from _messages(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _messages(each)
+
+
+def _conversation(example: Example) -> Conversation | None:
+    if isinstance(example, Demonstration):
+        return example.conversation
+    if isinstance(example, str | Conversation):
+        return example if isinstance(example, Conversation) else None
+    return example.prompt
