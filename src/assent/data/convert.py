@@ -15,22 +15,39 @@ _COMMANDS = {
     Kind.COMPARISONS: "assent reward and assent dpo",
     Kind.RANKINGS: "assent reward and assent dpo",
     Kind.RATINGS: "assent reward (as a classifier)",
+    Kind.STEPS: "assent ppo and assent sample (its prompts)",
     Kind.PROMPTS: "assent ppo and assent sample",
     Kind.TEXTS: "assent pretrain",
 }
 
 
+_COLUMNS = {
+    Kind.DEMONSTRATIONS: ("prompt", "completion"),
+    Kind.COMPARISONS: ("prompt", "chosen", "rejected"),
+    Kind.RANKINGS: ("prompt", "completions", "ranks"),
+    Kind.RATINGS: ("prompt", "completion", "score"),
+    Kind.PROMPTS: ("prompt",),
+    Kind.TEXTS: ("text",),
+}
+
+
 def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
     """The error for a file that holds another kind."""
+    named = " ".join(f"--set reading.{name}=COLUMN" for name in _COLUMNS[wanted])
     return DataError(
         f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
-        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}.",
+        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}. "
+        f"If it does hold {wanted.value}, name their columns: {named}.",
     )
 
 
 def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
-    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties."""
+    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties.
+
+    A score of 1 is the best there is only where all scores lie between 0 and 1; on other scales it may be the worst.
+    """
     made: list[Demonstration] = []
+    within_one = all(0 <= example.score <= 1 for example in examples if isinstance(example, Rating))
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Demonstration):
             made.append(example)
@@ -40,7 +57,7 @@ def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
             worths = _worths(example)
             if worths.count(max(worths)) == 1:
                 made.append(_shown(example.prompt, example.completions[worths.index(max(worths))]))
-        elif isinstance(example, Rating) and example.score == 1.0 and example.prompt.messages:
+        elif isinstance(example, Rating) and within_one and example.score == 1.0 and example.prompt.messages:
             made.append(_shown(example.prompt, example.completion))
     as_they_are = all(isinstance(example, Demonstration) for example in examples)
     return made if as_they_are else list(dict.fromkeys(made))
