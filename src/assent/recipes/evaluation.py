@@ -114,7 +114,9 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     found = Found(parents={"policy": path})
     prompts = None
     if files.data != (WORLD,):
-        prompts = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+        prompts = read_all(
+            files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+        )
         found.sources = prompts.sources
     models = {"policy": load_language_model(path, machine=settings.machine)}
     if against:
@@ -143,7 +145,9 @@ def _scorer(reward: str, settings: EvalJob, found: Found) -> Scorer:
 
 def _likelihood(model: LanguageModel, files: Files, settings: EvalJob, display: Display) -> bool:
     """Say how likely the model finds the file's own answers; False where it has none."""
-    options = ReadOptions(format=files.format, on_bad_row="skip", limit=settings.limit)
+    options = ReadOptions(
+        format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading.columns
+    )
     try:
         data = [one for path in files.data for one in load_demonstrations(path, options).examples]
     except DataError:
