@@ -125,14 +125,16 @@ def _is_texts(value: object) -> bool:
 
 
 LIST_FORMATS = (
+    Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS), read=read_ranked),
+    Format(name="scored", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _SCORES), read=read_scored),
+)
+LISTS_OF_PAIRS = (  # their fields are those of a pair, too
     Format(
         name="dsp",
         kind=Kind.RANKINGS,
         matches=lambda row: isinstance(row.get("text"), list) and isinstance(row.get("score"), list),
         read=read_dsp,
     ),
-    Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS), read=read_ranked),
-    Format(name="scored", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _SCORES), read=read_scored),
     Format(
         name="good-and-bad",
         kind=Kind.COMPARISONS,

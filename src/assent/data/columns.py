@@ -17,9 +17,12 @@ _FIELD = re.compile(r'field "(\w+)(?=["\[.])')
 _MAY_BE_ABSENT = ("system", "tools", "margin")
 _JUDGEMENT = re.compile(
     r"(?:^|_)(?:labels?|scores?|scored|ranks?|ranking|ratings?|rated|votes?|voted|upvotes?|winner|loser|better|worse|safer"
-    r"|best|worst|prefer\w*|preference|chosen|rejected|choice|judg\w+|annotat\w+|verdict|thumbs|liked|dislik\w*|good|bad"
+    r"|best|worst|prefer\w*|chosen|rejected|choice|judge?ments?|judged|annotat\w+|verdict|thumbs|liked|dislik\w*|good|bad"
     r"|helpful\w*|harmless\w*|harmful\w*|honest\w*|truthful\w*|correct\w*|coherence|quality|is_safe|safe|unsafe|is_\w+_safe"
     r"|reward|grade|stars|feedback|toxic\w*|severity|harm|desirable|acceptable)(?:_|[0-9]|$)"
+)
+_ANSWER = re.compile(
+    r"(?:^|_)(?:answers?|responses?|completions?|outputs?|replies|reply|generations?|demonstrations?|target)(?:_|[0-9]|$)"
 )
 _ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
 
@@ -104,10 +107,20 @@ def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
     return f"The fields are: {listed or 'none'}.{hint}"
 
 
-def is_judgement(name: object) -> bool:
+def is_judgement(name: str) -> bool:
     """Whether a column's name sounds like somebody's judgement: label, score_A, better_response_id, good_answer."""
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", str(name)).lower()
+    snake = _snake(name)
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
+
+
+def is_answer(name: str) -> bool:
+    """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
+    snake = _snake(name)
+    return _ANSWER.search(snake) is not None and _ABOUT.search(snake) is None
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
 
 
 def is_given(value: object) -> bool:
@@ -136,10 +149,6 @@ class Watched(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._fields)
 
-    def unread_judgement(self) -> list[str]:
-        """Columns of judgement that hold something and were not read."""
-        return [
-            str(name)
-            for name, value in self._fields.items()
-            if name not in self._read and is_judgement(name) and is_given(value)
-        ]
+    def unread(self) -> list[str]:
+        """Columns that hold something and were not read."""
+        return [str(name) for name, value in self._fields.items() if name not in self._read and is_given(value)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
-from assent.data.columns import Columns, Watched, fields_of
+from assent.data.columns import Columns, Watched, fields_of, is_judgement
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
@@ -25,6 +25,7 @@ BadRow = tuple[SourceRow, str]
 
 _BY_THEIR_NAMES = Columns()
 _LOOK_AT = 100
+_NAME_HINT = "Name another column with --set reading.NAME=COLUMN, or give --on-bad-row skip to set such rows aside."
 _SKIP_HINT = "Give --on-bad-row skip to set such rows aside."
 
 
@@ -169,13 +170,14 @@ def _read_rows(
             if place < _LOOK_AT and wanted is not Kind.PROMPTS:
                 watched = Watched(row.fields)
                 examples += read(watched)
-                unread.update(dict.fromkeys(watched.unread_judgement()))
+                unread.update(dict.fromkeys(filter(is_judgement, watched.unread())))
             else:
                 examples += read(row.fields)
         except DataError as error:
             reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
             if options.on_bad_row == "stop":
-                raise DataError(reason, where=row.place, now=_SKIP_HINT) from error
+                missing = f"{fields_of([row])} {_NAME_HINT}" if " is missing" in reason and row.fields else ""
+                raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
             bad.append((row, reason))
     return examples, bad, tuple(unread)
 
@@ -192,7 +194,7 @@ def _format_hint(row: SourceRow, format_: Format) -> str:
     other = format_of(row)
     if other is not None and other is not format_:
         return f"Is --format {other.name} meant?"
-    return "Repair the file, or name its --format."
+    return f"{fields_of([row])} Repair the file, or name its --format or its columns (--set reading.NAME=COLUMN)."
 
 
 def _notes(

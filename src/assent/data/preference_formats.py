@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from assent.data.answer_lists import LIST_FORMATS, numbers_of
+from assent.data.answer_lists import LIST_FORMATS, LISTS_OF_PAIRS, numbers_of
 from assent.data.answers import after_prompt, answer_messages, begins, last_answers
 from assent.data.examples import Example, Format, Kind, comparison_of, group_of
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, whole_prompt, with_system
@@ -16,18 +16,29 @@ from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
 from assent.types import Conversation, Message
 
+_PAIRS = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("response_j", "response_k"),
+    ("better", "worse"),
+    ("preferred", "dispreferred"),
+)
 _PREDICTIONS = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 
 
 def read_pair(fields: Fields) -> list[Example]:
     """chosen/rejected as text, transcripts, one message or whole conversations, with or without a prompt."""
-    sides = _conversations(fields, ("chosen", "rejected"))
-    prompt, texts = last_answers(sides, ("chosen", "rejected"))
+    names = _pair_names(fields) or _PAIRS[0]
+    prompt, texts = last_answers(_conversations(fields, names), names)
     margin = number_value(fields["margin"], "margin") if fields.get("margin") not in (None, "") else 0.0
     if margin < 0:
         raise DataError('field "margin": expected a number of at least 0')
     probability, group = _probability(fields), group_of(fields, prompt)
     return [comparison_of(prompt, texts[0], texts[1], margin=margin, probability=probability, group=group)]
+
+
+def _pair_names(fields: Fields) -> tuple[str, str] | None:
+    return next((names for names in _PAIRS if _has(fields, *names)), None)
 
 
 def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message, ...]]:
@@ -128,9 +139,8 @@ def _has(fields: Fields, *names: str) -> bool:
 
 
 def _is_messages_pair(fields: Fields) -> bool:
-    return _has(fields, "chosen", "rejected") and any(
-        isinstance(fields[name], list | Mapping) for name in ("chosen", "rejected")
-    )
+    names = _pair_names(fields)
+    return names is not None and any(isinstance(fields[name], list | Mapping) for name in names)
 
 
 PREFERENCE_FORMATS = (
@@ -158,14 +168,15 @@ PREFERENCE_FORMATS = (
         matches=lambda row: _has(row, "question", "pos_answer", "neg_answer"),
         read=read_tool_augmented,
     ),
-    *LIST_FORMATS,
+    *LISTS_OF_PAIRS,
     Format(name="preference-messages", kind=Kind.COMPARISONS, matches=_is_messages_pair, read=read_pair),
     Format(
         name="preference",
         kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "chosen", "rejected") and prompt_name(row) is not None,
+        matches=lambda row: _pair_names(row) is not None and prompt_name(row) is not None,
         read=read_pair,
     ),
     Format(name="hh", kind=Kind.COMPARISONS, matches=lambda row: _has(row, "chosen", "rejected"), read=read_pair),
+    *LIST_FORMATS,
     *TWO_ANSWER_FORMATS,
 )

@@ -31,11 +31,11 @@ _PAIRS = (
     ("question", "answer"),
     ("question", "response"),
     ("query", "response"),
-    ("context", "response"),
     ("instruction", "response"),
     ("instruction", "completion"),
     ("instruction", "output"),
     ("instruction", "demonstration"),
+    ("context", "response"),
     ("input", "output"),
     ("input", "target"),
 )

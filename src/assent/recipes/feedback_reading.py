@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.columns import Columns, Watched
+from assent.data.columns import Columns, Watched, is_answer, is_judgement
 from assent.data.examples import Format, Kind
 from assent.data.files import read_file
 from assent.data.formats import detect, format_named, format_of
@@ -136,7 +136,7 @@ def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: s
 def _unjudged(
     rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
 ) -> ImportFile:
-    """Items without answers. Columns of judgement that would be lost with them are an error."""
+    """Items without answers. Columns of answers or judgement that would be lost are an error."""
     lost: dict[str, None] = {}
 
     def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
@@ -147,7 +147,7 @@ def _unjudged(
             one = Imported(item=NewItem(prompt=told))
         else:
             one = read_own(watched, limits)
-        lost.update(dict.fromkeys(watched.unread_judgement()))
+        lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
         return one
 
     collected = _collected(rows, read, settings, skip=skip)
@@ -158,7 +158,7 @@ def _unjudged(
 
 def _would_be_lost(names: Sequence[str], place: str) -> DataError:
     return DataError(
-        f"the file has columns of judgement that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
+        f"the file has columns of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
         where=place,
         now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md), or "
         "--set answers=drop to ask anew.",
