@@ -66,7 +66,8 @@ def detect(rows: Sequence[SourceRow]) -> Format:
             first.setdefault(found.name, (found, row))
     if not first:
         raise _unknown(rows)
-    whole = [pair for pair in first.values() if not _is_part(pair, list(first.values()))]
+    found_here = list(first.values())
+    whole = [pair for pair in found_here if not _is_part(pair, found_here)] or found_here
     if len(whole) > 1:
         (one, one_row), (other, other_row) = whole[:2]
         raise DataError(

@@ -23,8 +23,9 @@ _HELPSTEER_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*\n")
 
 
 def prompt_name(fields: Fields) -> str | None:
-    """The name under which the row has a prompt."""
-    return next((name for name in PROMPT_NAMES if name in fields), None)
+    """The name under which the row has a prompt; one that is empty only if there is no other."""
+    names = [name for name in PROMPT_NAMES if name in fields]
+    return next((name for name in names if is_given(fields[name])), names[0] if names else None)
 
 
 def prompt_of(fields: Fields, name: str | None = None) -> Conversation:

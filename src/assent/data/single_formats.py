@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from assent.data.answers import answer_messages, is_messages, judged_answer
+from assent.data.columns import is_given
 from assent.data.examples import Example, Format, Kind, Labelled
 from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
@@ -52,14 +53,15 @@ _NO_PROMPT = Conversation(messages=())
 
 
 def _pair_name(fields: Fields) -> tuple[str, str] | None:
-    """The names of a prompt and an answer, which is no list but one of messages."""
-    for prompt, answer in _PAIRS:
-        if prompt in fields and answer in fields and _may_be_answer(answer, fields[answer]):
-            return prompt, answer
-    return None
+    """The names of a prompt and an answer; those of empty ones (other rows of a table fill them) only if need be."""
+    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and _may_be_answer(pair[1], fields)]
+    whole = (pair for pair in names if is_given(fields[pair[0]]) and is_given(fields[pair[1]]))
+    return next(whole, names[0] if names else None)
 
 
-def _may_be_answer(name: str, value: object) -> bool:
+def _may_be_answer(name: str, fields: Fields) -> bool:
+    """Whether the field is no list but one of messages."""
+    value = fields[name]
     return name == "completion" or not isinstance(value, list | Mapping) or is_messages(value)
 
 

@@ -137,9 +137,10 @@ def _first_is_better(fields: Fields, two: _Two) -> float:
         return 0.5 if first == second else float(first > second)
     name = name or _JUDGED_BY[0]
     value = present(fields, name)
+    if name in _SIGNED or _is_number(value):
+        value = number_value(value, name)
     if name in _SIGNED:
-        strength = number_value(value, name)
-        return 0.5 if strength == 0 else float(strength < 0)
+        return 0.5 if value == 0 else float(value < 0)
     if two.names[0].lower().startswith("human_ref"):  # SHP: 1 if A is preferred
         value = {0.0: two.names[1], 1.0: two.names[0]}.get(number_value(value, name), value)
     side = _named_side(value, two)
