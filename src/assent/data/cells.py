@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from assent.errors import DataError
 
 _LIST = re.compile(r"""\s*(?:\[\s*(?:[\[{"'\d-]|\])|\{\s*["'}])""")
 _MESSAGES = re.compile(r"""\s*\[?\s*\{\s*["'](?:role|content|from|value)["']\s*:""")
+_MOST_BRACKETS = 20_000
 _MAY_SPELL = ("messages", "conversations", "conversation", "prompt", "completion", "chosen", "rejected")
 
 
@@ -37,15 +39,19 @@ def messages_spelled(cell: str) -> list[Any] | None:
     return value if whole else None
 
 
-def with_messages_spelled(fields: Mapping[str, Any]) -> dict[str, Any]:
+def with_messages_spelled(fields: dict[str, Any]) -> dict[str, Any]:
     """The row with the messages that its columns of messages spell as text."""
-    spelled = {name: messages_spelled(fields[name]) for name in _MAY_SPELL if isinstance(fields.get(name), str)}
-    return {**fields, **{name: value for name, value in spelled.items() if value is not None}}
+    spelled = {
+        name: value
+        for name in _MAY_SPELL
+        if isinstance(fields.get(name), str) and (value := messages_spelled(fields[name])) is not None
+    }
+    return {**fields, **spelled} if spelled else fields
 
 
 def _spelled(cell: str) -> Any:
     """The list or object that JSON or Python reads in the text, or None."""
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, _python):
         try:
             value = read(cell.strip())
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
@@ -53,3 +59,10 @@ def _spelled(cell: str) -> Any:
         if isinstance(value, list | dict):
             return value
     return None
+
+
+def _python(text: str) -> Any:
+    if "'" not in text or text.count("[") + text.count("{") > _MOST_BRACKETS:
+        raise ValueError("JSON would have read it, or it is no row of a table")
+    with warnings.catch_warnings(action="ignore"):  # of backslashes in what is no list
+        return ast.literal_eval(text)

@@ -9,7 +9,6 @@ import difflib
 import gzip
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
 
-_LINE_END = re.compile(r"\r\n|\n|\r")
 _MARKS = {
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
@@ -154,7 +152,7 @@ def _wide_encoding(content: bytes) -> str:
 
 def _lines(text: str) -> list[str]:
     """Lines end at \\n, \\r\\n or \\r, and nowhere else: other separators of Unicode are characters of a text."""
-    return _LINE_END.split(text)
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _text_file_rows(text: str, name: str, text_rows: TextRows) -> Iterator[SourceRow]:

@@ -52,8 +52,10 @@ def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message
             raise DataError(f'field "prompt" is missing, and "{single}" is no conversation: it is {form}')
         return [with_system(side, fields) for side in sides]
     if all(len(side) == 1 for side in sides):
-        return [(*prompt_of(fields, name).messages, *side) for side in sides]
-    return [after_prompt(whole_prompt(fields, name), side, one) for side, one in zip(sides, names, strict=True)]
+        before = prompt_of(fields, name).messages
+        return [(*before, *side) for side in sides]
+    before = whole_prompt(fields, name)
+    return [after_prompt(before, side, one) for side, one in zip(sides, names, strict=True)]
 
 
 def _side(fields: Fields, name: str, prompt: str | None) -> tuple[Message, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from assent.data.columns import is_given
 from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, wrong
@@ -73,8 +74,8 @@ def with_system(messages: tuple[Message, ...], fields: Fields) -> tuple[Message,
 
 
 def _messages_of_text(text: str) -> tuple[Message, ...]:
-    turns = _HELPSTEER_TURN.split(text)
-    if len(turns) > 1:  # the first turn has no header
+    if "<extra_id_1>" in text:
+        turns = _HELPSTEER_TURN.split(text)  # the first turn has no header
         said = zip(("User", *turns[1::2]), turns[::2], strict=True)
         roles = {"User": Role.USER, "Assistant": Role.ASSISTANT}
         return tuple(Message(role=roles[who], content=told.strip()) for who, told in said if told.strip())
@@ -90,7 +91,7 @@ def _joined(messages: tuple[Message, ...], fields: Fields, name: str, *, before:
         return messages
     parts = [messages[-1].content, text_value(extra, name).strip()]
     told = "\n\n".join(reversed(parts) if before else parts)
-    return (*messages[:-1], Message(role=messages[-1].role, content=told.strip()))
+    return (*messages[:-1], replace(messages[-1], content=told.strip()))
 
 
 def _history(fields: Fields) -> list[Message]:
