@@ -54,9 +54,10 @@ ONLY_IN: dict[str, set[str]] = {  # library: the rooms that may import it
 BANNED = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 BANNED_CALLS = {"torch.load", "torch.save"}
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base"}
-LAZY_IMPORT = (  # commands, optional extras, a function that the user names
+LAZY_IMPORT = (  # commands, optional extras, what is slow to import and seldom needed, a function that the user names
     "__init__.py",
     "cli.py",
+    "data/hub.py",
     "trackers.py",
     "recipes/terminal.py",
     "recipes/pipeline.py",

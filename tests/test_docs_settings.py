@@ -17,20 +17,20 @@ from assent.recipes.rounds import RoundJob
 from assent.recipes.world_files import WorldFiles
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
-SHARED = ("Every job", "Every training run", "Training over epochs", "Adapters", "How judgement is read")
-JOB, RUN, EPOCHS, ADAPTERS, JUDGEMENT = SHARED
+SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
+JOB, READING, RUN, EPOCHS, ADAPTERS = SHARED
 SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     SFTJob: SHARED,
     RewardJob: (*SHARED, "reward"),
     DPOJob: (*SHARED, "dpo"),
-    PPOJob: (JOB, RUN, ADAPTERS, "ppo"),
-    PretrainJob: (JOB, RUN, "pretrain"),
-    InspectJob: (JUDGEMENT, "inspect"),
-    SampleJob: (JOB, "sample, chat"),
-    EvalJob: (JOB, JUDGEMENT, "eval"),
+    PPOJob: (JOB, READING, RUN, ADAPTERS, "ppo"),
+    PretrainJob: (JOB, READING, RUN, "pretrain"),
+    InspectJob: (READING, "inspect"),
+    SampleJob: (JOB, READING, "sample, chat"),
+    EvalJob: (JOB, READING, "eval"),
     WorldFiles: ("world",),
-    CollectJob: (JOB, "Asking", "collect"),
-    RoundJob: (JOB, "Asking", "round"),
+    CollectJob: (JOB, READING, "Asking", "collect"),
+    RoundJob: (JOB, READING, "Asking", "round"),
 }
 
 

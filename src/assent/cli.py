@@ -172,7 +172,15 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         ("--model",),
         {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"},
     ),
-    "data": (("--data",), {"nargs": "+", "default": [], "metavar": "FILE", "help": "JSONL, JSON, CSV, Parquet (.gz)"}),
+    "data": (
+        ("--data",),
+        {
+            "nargs": "+",
+            "default": [],
+            "metavar": "FILE",
+            "help": "JSONL, JSON, CSV, TSV, Parquet, .txt, each also .gz; a folder or a hub data set",
+        },
+    ),
     "eval_data": (("--eval-data",), {"nargs": "+", "default": [], "metavar": "FILE", "help": "held-out data"}),
     "out": (("--out",), {"required": True, "metavar": "FOLDER", "help": "where the result goes"}),
     "set": (

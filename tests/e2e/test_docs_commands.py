@@ -46,8 +46,10 @@ def commands(page: str) -> list[list[str]]:
 
 
 def named_files(page: str) -> dict[str, str]:
-    """Blocks whose first line is a comment with a file's name, at the scale of a test."""
-    found = {}
+    """Blocks whose first line is a comment with a file's name, at the scale of a test, and tables named before them."""
+    found = dict(
+        re.findall(r"`([\w-]+\.csv)`:\n\n```csv\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    )
     for block in blocks(page, "(?:python|toml)"):
         if match := re.match(r"# ([\w.-]+\.(?:py|toml))\n", block):
             found[match[1]] = re.sub(r"\b(iterations|max_tokens) = \d+", r"\1 = 2", block)

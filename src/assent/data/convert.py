@@ -17,22 +17,39 @@ _COMMANDS = {
     Kind.COMPARISONS: "assent reward and assent dpo",
     Kind.RANKINGS: "assent reward and assent dpo",
     Kind.RATINGS: "assent reward (as a classifier)",
+    Kind.STEPS: "assent ppo and assent sample (its prompts)",
     Kind.PROMPTS: "assent ppo and assent sample",
     Kind.TEXTS: "assent pretrain",
 }
 
 
+_COLUMNS = {
+    Kind.DEMONSTRATIONS: ("prompt", "completion"),
+    Kind.COMPARISONS: ("prompt", "chosen", "rejected"),
+    Kind.RANKINGS: ("prompt", "completions", "ranks"),
+    Kind.RATINGS: ("prompt", "completion", "score"),
+    Kind.PROMPTS: ("prompt",),
+    Kind.TEXTS: ("text",),
+}
+
+
 def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
     """The error for a file that holds another kind."""
+    named = " ".join(f"--set reading.{name}=COLUMN" for name in _COLUMNS[wanted])
     return DataError(
         f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
-        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}.",
+        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}. "
+        f"If it does hold {wanted.value}, name their columns: {named}.",
     )
 
 
 def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
-    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties."""
+    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties.
+
+    A score of 1 is the best there is only where all scores lie between 0 and 1; on other scales it may be the worst.
+    """
     made: list[Demonstration] = []
+    within_one = all(0 <= example.score <= 1 for example in examples if isinstance(example, Rating))
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Demonstration):
             made.append(example)
@@ -42,7 +59,7 @@ def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
             worths = _worths(example)
             if worths.count(max(worths)) == 1:
                 made.append(_shown(example.prompt, example.completions[worths.index(max(worths))]))
-        elif isinstance(example, Rating) and example.score == 1.0 and example.prompt.messages:
+        elif isinstance(example, Rating) and within_one and example.score == 1.0 and example.prompt.messages:
             made.append(_shown(example.prompt, example.completion))
     as_they_are = all(isinstance(example, Demonstration) for example in examples)
     return made if as_they_are else list(dict.fromkeys(made))
@@ -111,6 +128,21 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
             text = Conversation.of_user(example.completion.text)
             native.append(replace(text, columns=example.prompt.columns))
     return [*native, *derived.values()]
+
+
+def with_tools(examples: list[Example], tools: str) -> list[Example]:
+    """The examples of a row with the tools on offer, JSON text, at their prompt or conversation."""
+    return [_with_tools(one, tools) for one in examples] if tools else examples
+
+
+def _with_tools(example: Example, tools: str) -> Example:
+    if isinstance(example, str):
+        return example
+    if isinstance(example, Conversation):
+        return replace(example, tools=tools)
+    if isinstance(example, Demonstration):
+        return replace(example, conversation=replace(example.conversation, tools=tools))
+    return replace(example, prompt=replace(example.prompt, tools=tools))
 
 
 def with_columns(example: Example, columns: Mapping[str, Any]) -> Example:

@@ -19,6 +19,7 @@ class Kind(StrEnum):
     COMPARISONS = "comparisons"
     RANKINGS = "rankings"
     RATINGS = "ratings"
+    STEPS = "judgements of single steps"
     PROMPTS = "prompts"
     TEXTS = "texts"
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from assent.data.cells import with_messages_spelled
+from assent.data.hub import hub_rows, is_hub_name
 from assent.data.rows import SourceRow, kind_of
 from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
 from assent.data.trees import rows_of_tree
@@ -22,6 +24,18 @@ from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
 
+_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_ZEROS: dict[tuple[bool, ...], str] = {
+    (False, True, True, True): "UTF-32LE",
+    (True, True, True, False): "UTF-32BE",
+    (False, True, False, True): "UTF-16LE",
+    (True, False, True, False): "UTF-16BE",
+}
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 
@@ -35,8 +49,14 @@ class SourceFile:
 
 
 def read_file(path: str | Path, *, text_rows: TextRows = "document") -> SourceFile:
-    """All rows of a file or saved folder. A .txt file is one row, or one row per non-blank line."""
+    """All rows of a file, a saved folder, or a data set of the hub (see `hub.py`).
+
+    A .txt file is one row, or one row per non-blank line.
+    """
     path = Path(path)
+    if is_hub_name(path):
+        rows, digest = hub_rows(str(path))
+        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
     if path.is_dir():
         rows, digest = arrow_folder_rows(path)
         return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
@@ -107,8 +127,9 @@ def _suffix(path: Path) -> str:
 
 
 def _decoded(content: bytes, place: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("the file is UTF-16, not UTF-8", where=place, now="Convert it: iconv -f UTF-16 -t UTF-8.")
+    wide = _wide_encoding(content)
+    if wide:
+        raise DataError(f"the file is {wide[:6]}, not UTF-8", where=place, now=f"Convert it: iconv -f {wide} -t UTF-8.")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -120,17 +141,32 @@ def _decoded(content: bytes, place: str) -> str:
         ) from error
 
 
+def _wide_encoding(content: bytes) -> str:
+    """UTF-16 or UTF-32 by its byte-order mark, or by where the zeros of its first characters stand; else empty."""
+    for mark, name in _MARKS.items():
+        if content.startswith(mark):
+            return name
+    zeros = tuple(byte == 0 for byte in content[:4])
+    return _ZEROS.get(zeros, "")
+
+
+def _lines(text: str) -> list[str]:
+    """Lines end at \\n, \\r\\n or \\r, and nowhere else: other separators of Unicode are characters of a text."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def _text_file_rows(text: str, name: str, text_rows: TextRows) -> Iterator[SourceRow]:
     if text_rows == "document":
         yield SourceRow(place=name, number=1, fields={"text": text})
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if line.strip():
             yield SourceRow(place=f"{name}:{number}", number=number, fields={"text": line.strip()})
 
 
 def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
+        line = line.lstrip("\ufeff")  # files that were joined bring their marks along
         if line.strip():
             yield _json_line(line, f"{name}:{number}", number)
 
@@ -144,14 +180,14 @@ def _json_line(line: str, place: str, number: int) -> SourceRow:
         value = {"text": value}
     if not isinstance(value, dict):
         return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
-    return SourceRow(place=place, number=number, fields=value)
+    return SourceRow(place=place, number=number, fields=with_messages_spelled(value))
 
 
 def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
     try:
         tree = _parsed(text)
     except DataError as error:
-        lines = [line for line in text.split("\n") if line.strip()]
+        lines = [line for line in _lines(text) if line.strip()]
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]) and _reads(lines[0]):
             return _json_lines(text, name)
         if not known:

@@ -6,12 +6,13 @@ import difflib
 from collections.abc import Sequence
 
 from assent.data.examples import Format
+from assent.data.message_trees import TREE_FORMAT
 from assent.data.preference_formats import PREFERENCE_FORMATS
 from assent.data.rows import SourceRow
 from assent.data.single_formats import SINGLE_FORMATS
 from assent.errors import ConfigError, DataError
 
-FORMATS: tuple[Format, ...] = (*PREFERENCE_FORMATS, *SINGLE_FORMATS)
+FORMATS: tuple[Format, ...] = (TREE_FORMAT, *PREFERENCE_FORMATS, *SINGLE_FORMATS)
 """In the order in which they are tried: what asks for more fields comes first."""
 
 _LOOK_AT = 100
@@ -65,7 +66,8 @@ def detect(rows: Sequence[SourceRow]) -> Format:
             first.setdefault(found.name, (found, row))
     if not first:
         raise _unknown(rows)
-    whole = [pair for pair in first.values() if not _is_part(pair, list(first.values()))]
+    found_here = list(first.values())
+    whole = [pair for pair in found_here if not _is_part(pair, found_here)] or found_here
     if len(whole) > 1:
         (one, one_row), (other, other_row) = whole[:2]
         raise DataError(
@@ -94,7 +96,7 @@ def _unknown(rows: Sequence[SourceRow]) -> DataError:
     readable = next((row for row in rows if row.problem is None), None)
     if readable is None:
         return DataError(rows[0].problem or "the row cannot be read", where=rows[0].place, now="Repair the file.")
-    names = [str(name) for name in readable.fields]
+    names = [str(name) for name in readable.fields] or ["none"]
     near = [(name, match) for name in names for match in difflib.get_close_matches(name, _KNOWN_FIELDS, n=1)]
     typos = [f'"{match}" for "{name}"' for name, match in near if name != match]
     listed = ", ".join(names[:12]) or "none"
@@ -102,5 +104,6 @@ def _unknown(rows: Sequence[SourceRow]) -> DataError:
     return DataError(
         f"no known format has these fields: {listed}",
         where=readable.place,
-        now=f"Name the format with --format, or rename the fields (docs/data.md lists them).{hint}",
+        now="Name the columns, e.g. --set reading.prompt=COLUMN, or the format with --format (docs/data.md lists "
+        f"all).{hint}",
     )

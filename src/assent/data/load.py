@@ -9,17 +9,23 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
+from assent.data.columns import Columns, Watched, fields_of, is_judgement
 from assent.data.examples import Example, Format, Kind
-from assent.data.files import SourceFile, TextRows, read_file
+from assent.data.files import TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import with_scores
-from assent.data.message_notes import message_notes
-from assent.data.rows import SourceRow
+from assent.data.message_trees import grown
+from assent.data.rows import SourceRow, tools_of
 from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
 T = TypeVar("T", bound=Hashable)
 
+BadRow = tuple[SourceRow, str]
+
+_BY_THEIR_NAMES = Columns()
+_LOOK_AT = 100
+_NAME_HINT = "Name another column with --set reading.NAME=COLUMN, or give --on-bad-row skip to set such rows aside."
 _SKIP_HINT = "Give --on-bad-row skip to set such rows aside."
 
 
@@ -31,7 +37,8 @@ class ReadOptions:
     `limit` takes the first examples only. `positive_labels` says which labels are good where that is not well known;
     the others are bad or, if `negative_labels` names the bad ones, left out.
     `keep_ties` keeps pairs judged equal, as probability 0.5. `margin_per_score` turns a difference of scores into a
-    margin in reward units; 0 leaves margins out.
+    margin in reward units; 0 leaves margins out. `columns` names the file's columns where their names do not say what
+    they hold.
     """
 
     format: str | None = None
@@ -42,6 +49,7 @@ class ReadOptions:
     negative_labels: tuple[str, ...] = ()
     keep_ties: bool = True
     margin_per_score: float = 0.0
+    columns: Columns = _BY_THEIR_NAMES
 
 
 _DEFAULT = ReadOptions()
@@ -49,17 +57,26 @@ _DEFAULT = ReadOptions()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset(Generic[T]):
-    """Examples of one file with their lineage. `sha256` is of the bytes on disk; `notes` are for people."""
+    """Examples of one file with their lineage. `sha256` is of the bytes on disk; `notes` are for people.
+
+    `bad` are the rows that were set aside, `unread` columns that sound like judgement and were not used.
+    """
 
     examples: tuple[T, ...]
     format: str
     sha256: str
     path: str
-    bad_rows: int
-    notes: tuple[str, ...]
+    bad: tuple[BadRow, ...] = ()
+    unread: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def bad_rows(self) -> int:
+        """How many rows were set aside."""
+        return len(self.bad)
 
 
 def load_demonstrations(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Demonstration]:
@@ -104,57 +121,68 @@ def _load(
 ) -> Dataset[T]:
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
     source = read_file(path, text_rows=text_rows)
-    format_ = format_named(options.format) if options.format else detect(source.rows)
-    examples, bad = _read_rows(source, format_, options, wanted)
+    rows = options.columns.applied(grown(source.rows), source.path)
+    format_ = format_named(options.format) if options.format else detect(rows)
+    examples, bad, unread = _read_rows(rows, format_, options, wanted)
     if options.bad_rows_to is not None and bad:
-        set_aside([(row, error.what) for row, error in bad], options.bad_rows_to)
+        set_aside(bad, options.bad_rows_to)
     if not examples:
-        row, error = bad[0]
+        row, reason = bad[0]
         raise DataError(
-            f"all {len(bad)} rows are bad; the first: {error.what}", where=row.place, now=_format_hint(row, format_)
+            f"all {len(bad)} rows are bad; the first: {reason}", where=row.place, now=_format_hint(row, format_)
         )
     if wanted in (Kind.RATINGS, Kind.DEMONSTRATIONS, Kind.COMPARISONS, Kind.RANKINGS):
         examples = with_scores(examples, options.positive_labels, options.negative_labels, source.path)
     made = conversion(examples)
     if not made:
-        error = convert.cannot(format_.kind, wanted, format_.name)
-        half = {"chosen", "rejected"} & source.rows[0].fields.keys()
-        missing = (
-            f'A pair has "chosen" and "rejected"; these rows have only "{half.pop()}".' if len(half) == 1 else None
-        )
-        raise DataError(error.what, where=source.path, now=missing or error.now)
-    notes = (*_notes(examples, made, bad, wanted, format_), *message_notes(source.rows, examples))
+        raise _nothing_made(format_, wanted, rows, source.path)
     return Dataset(
         examples=tuple(made[: options.limit]),
         format=format_.name,
         sha256=source.sha256,
         path=source.path,
-        bad_rows=len(bad),
-        notes=notes,
+        bad=tuple(bad),
+        unread=unread,
+        notes=(*_notes(examples, made, bad, unread, wanted, format_), *message_notes(source.rows, examples)),
     )
 
 
-BadRow = tuple[SourceRow, DataError]
+def _nothing_made(format_: Format, wanted: Kind, rows: Sequence[SourceRow], place: str) -> DataError:
+    error = convert.cannot(format_.kind, wanted, format_.name)
+    readable = [row for row in rows if row.problem is None]
+    half = {"chosen", "rejected"} & readable[0].fields.keys()
+    listed = fields_of(readable, *({"chosen", "rejected"} - half if len(half) == 1 else ()))
+    if len(half) == 1:
+        missing = f'A pair has "chosen" and "rejected"; these rows have only "{half.pop()}".'
+        return DataError(error.what, where=place, now=f"{missing} {listed}")
+    return DataError(error.what, where=place, now=f"{listed} {error.now}")
 
 
 def _read_rows(
-    source: SourceFile, format_: Format, options: ReadOptions, wanted: Kind
-) -> tuple[list[Example], list[BadRow]]:
+    rows: Sequence[SourceRow], format_: Format, options: ReadOptions, wanted: Kind
+) -> tuple[list[Example], list[BadRow], tuple[str, ...]]:
+    """Examples, bad rows, and columns of judgement among the first rows that nothing was read from."""
     read = format_.read_prompts if wanted is Kind.PROMPTS and format_.read_prompts else format_.read
     examples: list[Example] = []
     bad: list[BadRow] = []
-    for row in source.rows:
+    unread: dict[str, None] = {}
+    for place, row in enumerate(rows):
         try:
             if row.problem is not None:
                 raise DataError(row.problem)
-            found = read(row.fields)
+            watched = Watched(row.fields) if place < _LOOK_AT and wanted is not Kind.PROMPTS else None
+            fields = watched if watched is not None else row.fields
+            found = convert.with_tools(read(fields), tools_of(fields))
+            if watched is not None:
+                unread.update(dict.fromkeys(filter(is_judgement, watched.unread())))
             examples += [convert.with_columns(one, row.fields) for one in found] if wanted is Kind.PROMPTS else found
         except DataError as error:
-            reason = _explained(error, row, format_)
+            reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
             if options.on_bad_row == "stop":
-                raise DataError(reason, where=row.place, now=_SKIP_HINT) from error
-            bad.append((row, DataError(reason)))
-    return examples, bad
+                missing = f"{fields_of([row])} {_NAME_HINT}" if " is missing" in reason and row.fields else ""
+                raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
+            bad.append((row, reason))
+    return examples, bad, tuple(unread)
 
 
 def _explained(error: DataError, row: SourceRow, format_: Format) -> str:
@@ -169,11 +197,16 @@ def _format_hint(row: SourceRow, format_: Format) -> str:
     other = format_of(row)
     if other is not None and other is not format_:
         return f"Is --format {other.name} meant?"
-    return "Repair the file, or name its --format."
+    return f"{fields_of([row])} Repair the file, or name its --format or its columns (--set reading.NAME=COLUMN)."
 
 
 def _notes(
-    examples: Sequence[Example], made: Sequence[Hashable], bad: Sequence[BadRow], wanted: Kind, format_: Format
+    examples: Sequence[Example],
+    made: Sequence[Hashable],
+    bad: Sequence[BadRow],
+    unread: Sequence[str],
+    wanted: Kind,
+    format_: Format,
 ) -> tuple[str, ...]:
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
@@ -182,11 +215,12 @@ def _notes(
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
         f"{len(made)} {wanted.value} made of {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"not used, though it sounds like judgement: {', '.join(unread)}" if unread else "",
     ]
     return tuple(note for note in told if note)
 
 
-def set_aside(bad: Sequence[tuple[SourceRow, str]], path: Path) -> None:
+def set_aside(bad: Sequence[BadRow], path: Path) -> None:
     """Bad rows with their reasons, one JSON object each; the file is whole or not there: written beside and renamed."""
     lines = [
         json.dumps({"place": row.place, "line": row.number, "reason": reason, "row": dict(row.fields)}, default=str)

@@ -242,16 +242,16 @@ def messages_value(value: object, name: str) -> tuple[Message, ...]:
     return tuple(message_value(message, f"{name}[{place}]") for place, message in enumerate(value))
 
 
-def prompt_conversation(messages: Sequence[Message], name: str, tools: str = "") -> Conversation:
+def prompt_conversation(messages: Sequence[Message], name: str) -> Conversation:
     """Messages as a prompt: somebody has said something, and the assistant is next."""
     if messages and messages[-1].role is Role.ASSISTANT:
         raise DataError(f'field "{name}": the prompt ends with the assistant; it must end with the user or a tool')
     if not any(message.content.strip() for message in messages):
         raise DataError(f'field "{name}": the prompt is empty')
-    return Conversation(messages=tuple(messages), tools=tools)
+    return Conversation(messages=tuple(messages))
 
 
-def demonstration_conversation(messages: Sequence[Message], name: str, tools: str = "") -> Conversation:
+def demonstration_conversation(messages: Sequence[Message], name: str) -> Conversation:
     """Messages as a demonstration: the assistant has the last word, and none of its messages is empty."""
     if not messages or messages[-1].role is not Role.ASSISTANT:
         last = messages[-1].role.value if messages else "nothing"
@@ -260,7 +260,7 @@ def demonstration_conversation(messages: Sequence[Message], name: str, tools: st
         raise DataError(f'field "{name}": the completion is empty')
     if not any(message.role is Role.ASSISTANT and message.learned for message in messages):
         raise DataError(f'field "{name}": no message of the assistant is to be learned (weight 0)')
-    return Conversation(messages=tuple(messages), tools=tools)
+    return Conversation(messages=tuple(messages))
 
 
 def _part_text(part: object, name: str) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from assent.data.answers import answer_messages, is_messages, judged_answer
+from assent.data.columns import is_given
 from assent.data.examples import Example, Format, Kind, Labelled
-from assent.data.prompts import prompt_of
+from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
     Fields,
     answer_of,
@@ -17,7 +19,6 @@ from assent.data.rows import (
     present,
     prompt_conversation,
     text_of,
-    tools_of,
     wrong,
 )
 from assent.errors import DataError
@@ -31,13 +32,19 @@ _PAIRS = (
     ("question", "answer"),
     ("question", "response"),
     ("query", "response"),
-    ("context", "response"),
     ("instruction", "response"),
     ("instruction", "completion"),
+    ("instruction", "output"),
+    ("instruction", "demonstration"),
+    ("context", "response"),
     ("input", "output"),
     ("input", "target"),
 )
 _SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
+_MESSAGES = ("messages", "conversations", "conversation")
+_FLAGS = ("is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
+_SCORES = ("score", "rating", "helpfulness", "overall_score", "quality", "reward", "grade")
+_CRITERIA = ("helpfulness", "quality")
 _LABELLED_TEXTS = ("text", "sentence", "tweet", "test_case", "comment")
 _LABELS = ("label", "class", "label_gold")
 _DAVIDSON = ("hate_speech", "offensive_language", "neither")
@@ -45,18 +52,25 @@ _MODERATION = ("S", "H", "V", "HR", "SH")
 _NO_PROMPT = Conversation(messages=())
 
 
-def _pair_name(fields: Fields, *, text_only: bool = True) -> tuple[str, str] | None:
-    for prompt, answer in _PAIRS:
-        if prompt in fields and answer in fields and (not text_only or not isinstance(fields[answer], list | Mapping)):
-            return prompt, answer
-    return None
+def _pair_name(fields: Fields) -> tuple[str, str] | None:
+    """The names of a prompt and an answer; those of empty ones (other rows of a table fill them) only if need be."""
+    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and _may_be_answer(pair[1], fields)]
+    whole = (pair for pair in names if is_given(fields[pair[0]]) and is_given(fields[pair[1]]))
+    return next(whole, names[0] if names else None)
+
+
+def _may_be_answer(name: str, fields: Fields) -> bool:
+    """Whether the field is no list but one of messages."""
+    value = fields[name]
+    return name == "completion" or not isinstance(value, list | Mapping) or is_messages(value)
 
 
 def read_prompt_completion(fields: Fields) -> list[Example]:
-    """A prompt and a completion under any usual pair of names."""
+    """A prompt and a completion under any usual pair of names; the completion may be several messages."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
-    answer = answer_of(fields, answer_name)
-    return [Demonstration(conversation=prompt_of(fields, prompt_name).then(answer))]
+    answer = answer_messages(present(fields, answer_name), answer_name)
+    told = (*prompt_of(fields, prompt_name).messages, *answer)
+    return [Demonstration(conversation=demonstration_conversation(told, answer_name))]
 
 
 def read_prompt_of_completion(fields: Fields) -> list[Example]:
@@ -64,26 +78,33 @@ def read_prompt_of_completion(fields: Fields) -> list[Example]:
     return [prompt_of(fields, (_pair_name(fields) or ("prompt", ""))[0])]
 
 
+def read_input_output_turns(fields: Fields) -> list[Example]:
+    """`conversation`: turns of input and output."""
+    told = []
+    for place, turn in enumerate(list_of(fields, "conversation")):
+        if not isinstance(turn, Mapping):
+            raise wrong(f"conversation[{place}]", "an object with input and output", turn)
+        said = ((Role.USER, text_of(turn, "input")), (Role.ASSISTANT, answer_of(turn, "output")))
+        told += [Message(role=role, content=text.strip()) for role, text in said]
+    return [Demonstration(conversation=demonstration_conversation(with_system(tuple(told), fields), "conversation"))]
+
+
 def read_messages(fields: Fields) -> list[Example]:
-    """A list of messages under `messages` or `conversations`; the assistant has the last word."""
+    """A list of messages under `messages`, `conversations` or `conversation`; the assistant has the last word."""
     messages, name = _messages(fields)
-    return [Demonstration(conversation=demonstration_conversation(messages, name, tools_of(fields)))]
+    return [Demonstration(conversation=demonstration_conversation(messages, name))]
 
 
 def read_messages_as_prompt(fields: Fields) -> list[Example]:
     """The messages before the assistant's last word, or all of them if the assistant is next."""
     messages, name = _messages(fields)
     asked = messages[:-1] if messages[-1].role is Role.ASSISTANT else messages
-    return [prompt_conversation(asked, name, tools_of(fields))]
+    return [prompt_conversation(asked, name)]
 
 
 def _messages(fields: Fields) -> tuple[tuple[Message, ...], str]:
-    name = "messages" if "messages" in fields else "conversations"
-    messages = messages_value(present(fields, name), name)
-    system = fields.get("system")
-    if isinstance(system, str) and system.strip() and messages[0].role is not Role.SYSTEM:
-        messages = (*messages_value([{"role": "system", "content": system}], "system"), *messages)
-    return messages, name
+    name = next((name for name in _MESSAGES if name in fields), _MESSAGES[0])
+    return with_system(messages_value(present(fields, name), name), fields), name
 
 
 def read_alpaca(fields: Fields) -> list[Example]:
@@ -106,25 +127,27 @@ def read_self_instruct(fields: Fields) -> list[Example]:
 
 def read_labelled_messages(fields: Fields) -> list[Example]:
     """Messages that end with the judged answer, and a label."""
-    conversation = demonstration_conversation(messages_value(present(fields, "messages"), "messages"), "messages")
-    prompt = prompt_conversation(conversation.messages[:-1], "messages", tools_of(fields))
-    return [_labelled(prompt, conversation.messages[-1].content, present(fields, "label"), "label")]
+    messages, name = _messages(fields)
+    conversation = demonstration_conversation(messages, name)
+    prompt, label = prompt_conversation(conversation.messages[:-1], name), _label_name(fields) or "label"
+    return [_labelled(prompt, conversation.messages[-1].content, present(fields, label), label)]
 
 
 def read_labelled_completion(fields: Fields) -> list[Example]:
     """A prompt, a completion and a label."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
-    prompt = prompt_of(fields, prompt_name)
-    return [_labelled(prompt, answer_of(fields, answer_name), present(fields, "label"), "label")]
+    prompt, name = prompt_of(fields, prompt_name), _label_name(fields) or "label"
+    return [_labelled(prompt, judged_answer(present(fields, answer_name), answer_name), present(fields, name), name)]
 
 
 def read_rated_completion(fields: Fields) -> list[Example]:
     """A prompt, a completion and a number."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
-    name = "score" if "score" in fields else "rating"
+    name = next((name for name in _SCORES if name in fields), "score")
     score = number_value(present(fields, name), name)
-    prompt, answer = prompt_of(fields, prompt_name), answer_of(fields, answer_name)
-    return [Rating(prompt=prompt, completion=Completion(text=answer), score=score)]
+    prompt, answer = prompt_of(fields, prompt_name), judged_answer(present(fields, answer_name), answer_name)
+    criterion = name if name in _CRITERIA else "overall"
+    return [Rating(prompt=prompt, completion=Completion(text=answer), score=score, criterion=criterion)]
 
 
 def read_dialogue_rating(fields: Fields) -> list[Example]:
@@ -190,6 +213,33 @@ def _labelled(prompt: Conversation, text: str, label: Any, name: str) -> Labelle
     return Labelled(prompt=prompt, completion=Completion(text=text), label=word)
 
 
+def read_steps(fields: Fields) -> list[Example]:
+    """A prompt whose answer was judged step by step; the steps are not taken."""
+    question = fields.get("question")
+    if isinstance(question, Mapping):
+        return [prompt_of({"prompt": present(question, "problem")})]
+    return [prompt_of(fields)]
+
+
+def _is_stepwise(row: Fields) -> bool:
+    label = row.get("label")
+    steps = isinstance(label, Mapping) and "steps" in label
+    return steps or (isinstance(row.get("completions"), list) and isinstance(row.get("labels"), list))
+
+
+def _is_input_output(row: Fields) -> bool:
+    turns = row.get("conversation")
+    return isinstance(turns, list) and bool(turns) and isinstance(turns[0], Mapping) and "input" in turns[0]
+
+
+def _label_name(row: Fields) -> str | None:
+    """The field of a label; other names than `label` count where they say yes or no."""
+    if "label" in row:
+        return "label"
+    words = ("true", "false")
+    return next((name for name in _FLAGS if name in row and str(row[name]).strip().lower() in words), None)
+
+
 def _has(fields: Fields, *names: str) -> bool:
     return all(name in fields for name in names)
 
@@ -199,10 +249,11 @@ def _has_any(fields: Fields, names: tuple[str, ...]) -> bool:
 
 
 SINGLE_FORMATS = (
+    Format(name="stepwise", kind=Kind.STEPS, matches=_is_stepwise, read=read_steps),
     Format(
         name="labelled-messages",
         kind=Kind.RATINGS,
-        matches=lambda row: _has(row, "messages", "label"),
+        matches=lambda row: _has_any(row, _MESSAGES) and _label_name(row) is not None,
         read=read_labelled_messages,
     ),
     Format(
@@ -214,13 +265,13 @@ SINGLE_FORMATS = (
     Format(
         name="labelled-completions",
         kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and "label" in row,
+        matches=lambda row: _pair_name(row) is not None and _label_name(row) is not None,
         read=read_labelled_completion,
     ),
     Format(
         name="rated-completions",
         kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and _has_any(row, ("score", "rating")),
+        matches=lambda row: _pair_name(row) is not None and _has_any(row, _SCORES),
         read=read_rated_completion,
     ),
     Format(name="davidson", kind=Kind.RATINGS, matches=lambda row: _has(row, "class", *_DAVIDSON), read=read_davidson),
@@ -238,9 +289,15 @@ SINGLE_FORMATS = (
         read_prompts=read_messages_as_prompt,
     ),
     Format(
+        name="input-output-turns",
+        kind=Kind.DEMONSTRATIONS,
+        matches=_is_input_output,
+        read=read_input_output_turns,
+    ),
+    Format(
         name="sharegpt",
         kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: "conversations" in row,
+        matches=lambda row: _has_any(row, ("conversations", "conversation")),
         read=read_messages,
         read_prompts=read_messages_as_prompt,
     ),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
+from assent.data.cells import messages_spelled, table_cell, with_messages_spelled
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.export_files import original_cell
@@ -32,6 +33,7 @@ def csv_rows(text: str, name: str, *, delimiter: str) -> Iterator[SourceRow]:
 
     What `assent feedback export` did to cells (an apostrophe before what a spreadsheet might run) is undone.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a document may be a cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [column.strip() for column in next(reader, [])]
@@ -62,29 +64,24 @@ def _csv_row(
     if len(cells) != len(header):
         problem = f"expected {len(header)} columns as in the header, got {len(cells)}"
         return SourceRow(place=place, number=line, problem=problem)
-    if exported is None:
-        fields = {column: _cell(cell) for column, cell in zip(header, cells, strict=True) if column}
-    else:
-        original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
-        fields = {name: _exported_cell(cell, exported[name]) for name, cell in original.items()}
+    try:
+        if exported is None:
+            fields = {column: table_cell(cell, column) for column, cell in zip(header, cells, strict=True) if column}
+        else:
+            original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
+            fields = {name: _exported_cell(cell, name, exported[name]) for name, cell in original.items()}
+    except DataError as error:
+        return SourceRow(place=place, number=line, problem=error.what)
     return SourceRow(place=place, number=line, fields=fields)
 
 
-def _exported_cell(cell: str, kind: Cell) -> object:
+def _exported_cell(cell: str, name: str, kind: Cell) -> object:
     """Text stays text whatever it spells; two formats share their names, and only one of them holds messages."""
-    value = cell if kind in _TEXTUAL else _cell(cell)
-    whole = kind != "messages" or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
-    return value if whole else cell
-
-
-def _cell(cell: str) -> object:
-    """A cell that spells a list or an object in JSON is one: a table has no other way to hold messages."""
-    if cell.startswith(("[{", "{", '["', "[[")) or (cell.startswith("[") and cell[1:2].isdigit()):
-        try:
-            return json.loads(cell)
-        except (ValueError, RecursionError):
-            return cell
-    return cell
+    if kind in _TEXTUAL:
+        return cell
+    if kind == "messages":
+        return messages_spelled(cell) or cell
+    return table_cell(cell, name)
 
 
 def parquet_rows(content: bytes, name: str) -> list[SourceRow]:
@@ -93,7 +90,7 @@ def parquet_rows(content: bytes, name: str) -> list[SourceRow]:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"the Parquet file is damaged ({_first_line(error)})", where=name, now=_AGAIN) from error
-    return _table_rows(table, name)
+    return table_rows(table, name)
 
 
 def arrow_folder_rows(folder: Path) -> tuple[tuple[SourceRow, ...], str]:
@@ -114,7 +111,7 @@ def arrow_folder_rows(folder: Path) -> tuple[tuple[SourceRow, ...], str]:
         except (pyarrow.ArrowException, OSError, ValueError) as error:
             raise DataError(f"the data file is damaged ({_first_line(error)})", where=str(path), now=_AGAIN) from error
         digest.update(content)
-        rows += _table_rows(table, str(folder), start=len(rows) + 1)
+        rows += table_rows(table, str(folder), start=len(rows) + 1)
     return tuple(rows), digest.hexdigest()
 
 
@@ -131,7 +128,8 @@ def _arrow_files(folder: Path) -> list[Path]:
     return [folder / Path(name).name for name in names]
 
 
-def _table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[SourceRow]:
+def table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[SourceRow]:
+    """Rows of a table in memory; `start` is the number of the first."""
     try:
         listed = table.to_pylist()
     except (pyarrow.ArrowException, ValueError, OverflowError) as error:
@@ -139,7 +137,7 @@ def _table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[Sour
     return [
         SourceRow(
             place=f"{name}: row {number}", number=number,
-            fields={column: _without_filling(value) for column, value in fields.items()},
+            fields=with_messages_spelled({column: _without_filling(value) for column, value in fields.items()}),
         )
         for number, fields in enumerate(listed, start=start)
     ]  # fmt: skip

@@ -58,7 +58,9 @@ def run_collect(request: Request, display: Display) -> None:
         made = make_prompts(build_world(0), split="train", count=settings.prompts, seed=settings.seed)
         prompts = [prompt.conversation for prompt in made]
     else:
-        data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+        data = read_all(
+            files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+        )
         prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
     with StudioClient(request.text("studio") or "") as studio:
         studio.sign_in(settings.admin)

@@ -145,8 +145,12 @@ def run_ppo(request: Request, display: Display) -> Path:
     files, settings = request.files, request.settings(PPOJob)
     require_data(files)
     check_output(files, settings)
-    data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
-    held = read_all(files.eval_data, load_prompts, files, display, role="eval", limit=settings.limit)
+    data = read_all(
+        files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+    )
+    held = read_all(
+        files.eval_data, load_prompts, files, display, role="eval", limit=settings.limit, reading=settings.reading
+    )
     model = _policy(files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
     unseen = fitting_prompts(held.examples, model, settings.max_tokens, display) if held.examples else []

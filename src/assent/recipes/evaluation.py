@@ -133,7 +133,9 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         raise ConfigError("this is the model under evaluation itself", where=f"--against {against}")
     found, prompts = Found(), None
     if files.data != (WORLD,):
-        prompts = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+        prompts = read_all(
+            files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+        )
         found.sources = prompts.sources
         _note_held_out(path, prompts.examples, display, found)
     names = unique_names(folders, taken=("ceiling", "ideal"))
@@ -176,7 +178,9 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
 
 def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Found) -> bool:
     """Say how likely the model finds the file's own answers; False where it has none."""
-    options = ReadOptions(format=files.format, on_bad_row="skip", limit=settings.limit)
+    options = ReadOptions(
+        format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading.columns
+    )
     try:
         data = [one for path in files.data for one in load_demonstrations(path, options).examples]
     except DataError:

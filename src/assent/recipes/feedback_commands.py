@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,20 +12,21 @@ from typing import Literal
 from pydantic import Field
 
 from assent.config import Settings
+from assent.data.load import set_aside
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.feedback.engine import parse_url
 from assent.feedback.export_rows import ROW_FORMATS
 from assent.feedback.exporting import ExportOptions, export
 from assent.feedback.importing.entering import enter, mode_for
-from assent.feedback.importing.imported import Collected, Imported, ImportLimits, merge
+from assent.feedback.importing.imported import Imported, ImportLimits, merge
 from assent.feedback.making import Making
 from assent.feedback.records import Project, ProjectSettings, TaskMode
 from assent.feedback.resampling import Estimate
 from assent.feedback.statistics import Figures, LiveFigures, PersonFigures
 from assent.feedback.store import FeedbackStore
 from assent.feedback.weighed import export_weighed
-from assent.recipes.feedback_reading import ImportJob, read_import
+from assent.recipes.feedback_reading import ImportFile, ImportJob, read_import
 from assent.recipes.inputs import refuse_existing, require_data
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
@@ -51,27 +53,45 @@ class ExportJob(Settings):
 
 
 def run_feedback_import(request: Request, display: Display) -> None:
-    """Items, with their answers, of all --data files into a project, which is made if it is not there."""
+    """Items, with their answers, of all --data files into a project, which is made if it is not there.
+
+    A store that is there is opened and its project looked at first, so that nothing is read in vain; a new one is made
+    only when everything has been read. Bad rows are written last.
+    """
     files, settings = request.files, request.settings(ImportJob)
     require_data(files)
-    read = []
-    for path in map(Path, files.data):
-        aside = _aside(request, path) if files.on_bad_row == "skip" else None
-        collected = read_import(path, settings, format_name=files.format, aside=aside)
-        display.say(f"{path}: {len(collected.imported)} items, {_answers(collected)} answers")
-        for note in collected.notes:
-            display.say(f"  {note}")
-        for row, reason in collected.bad[:_SHOWN_BAD_ROWS]:
-            display.say(f"  {row.place}: {reason}")
-        read += [_labelled(one, settings) for one in collected.imported]
-    imported = merge(read, ImportLimits(rows=settings.most_rows))
-    with _store(request, writing=True) as store:
+    with contextlib.ExitStack() as opened:
+        store = opened.enter_context(_store(request, writing=True)) if _is_there(request) else None
+        if store is not None:
+            _known_project(store, request, settings)
+        read = [
+            (path, read_import(path, settings, format_name=files.format, skip=files.on_bad_row == "skip"))
+            for path in map(Path, files.data)
+        ]
+        labelled = [_labelled(item, settings) for _, one in read for item in one.imported]
+        imported = merge(labelled, ImportLimits(rows=settings.most_rows))
+        store = store or opened.enter_context(_store(request, writing=True))
         project = _project_for_import(store, request, settings, imported)
         entered = enter(store, project.id, imported, gold=settings.answers == "gold")
+    for path, one in read:
+        _say_what_was_read(request, path, one, display)
     told = f"{entered.added} items added, {entered.known} were there already"
     if entered.people:
         told += f"; {entered.answers} answers of {entered.people} people kept"
     display.say(f'project "{project.name}" ({project.settings.mode}): {told}')
+
+
+def _say_what_was_read(request: Request, path: Path, one: ImportFile, display: Display) -> None:
+    answers = sum(len(item.answers) for item in one.imported)
+    display.say(f"{path}: {len(one.imported)} items, {answers} answers")
+    for note in one.notes:
+        display.say(f"  {note}")
+    for row, reason in one.bad[:_SHOWN_BAD_ROWS]:
+        display.say(f"  {row.place}: {reason}")
+    if one.bad:
+        aside = _aside(request, path)
+        set_aside(one.bad, aside)
+        display.say(f"  the bad rows lie in {aside}")
 
 
 def run_feedback_export(request: Request, display: Display) -> Path:
@@ -204,11 +224,15 @@ def _aside(request: Request, path: Path) -> Path:
     return Path(f"{store.database}.{name}")
 
 
-def _store(request: Request, *, writing: bool) -> FeedbackStore:
+def _url(request: Request) -> str:
     url = request.text("store")
     if not url:
         raise ConfigError("no store was named", now="Name one with --store, e.g. --store judgement.db.")
-    return FeedbackStore.open(url, read_only=not writing)
+    return url
+
+
+def _store(request: Request, *, writing: bool) -> FeedbackStore:
+    return FeedbackStore.open(_url(request), read_only=not writing)
 
 
 def _project(store: FeedbackStore, request: Request) -> Project:
@@ -224,23 +248,34 @@ def _project(store: FeedbackStore, request: Request) -> Project:
     return found
 
 
+def _is_there(request: Request) -> bool:
+    """Whether the store is a file that exists."""
+    url = parse_url(_url(request))
+    return url.get_backend_name() == "sqlite" and bool(url.database) and Path(str(url.database)).is_file()
+
+
+def _known_project(store: FeedbackStore, request: Request, settings: ImportJob) -> Project | None:
+    """The project that the import goes into, if it is there; one of another mode is an error."""
+    name = request.text("project")
+    found = _project(store, request) if name is None else store.project_named(name)
+    if found is not None and settings.mode is not None and found.settings.mode != settings.mode:
+        raise DataError(
+            f'the project "{found.name}" is of mode {found.settings.mode}, and a mode stays',
+            where="--set mode",
+            now="Leave it out, or name another project.",
+        )
+    return found
+
+
 def _project_for_import(
     store: FeedbackStore, request: Request, settings: ImportJob, imported: tuple[Imported, ...]
 ) -> Project:
-    name = request.text("project")
-    if name is None:
-        return _project(store, request)
-    found = store.project_named(name)
+    found = _known_project(store, request, settings)
     if found is not None:
-        if settings.mode is not None and found.settings.mode != settings.mode:
-            raise DataError(
-                f'the project "{name}" is of mode {found.settings.mode}, and a mode stays',
-                where="--set mode",
-                now="Leave it out, or name another project.",
-            )
         return found
     mode = TaskMode(settings.mode) if settings.mode else mode_for(imported)
-    return store.create_project(name, ProjectSettings(mode=mode, overlap=settings.overlap, criteria=settings.criteria))
+    made = ProjectSettings(mode=mode, overlap=settings.overlap, criteria=settings.criteria)
+    return store.create_project(request.text("project") or "", made)
 
 
 def _labelled(one: Imported, settings: ImportJob) -> Imported:
@@ -249,7 +284,3 @@ def _labelled(one: Imported, settings: ImportJob) -> Imported:
     if (settings.topic and not item.topic) or (settings.serves and not item.serves):
         item = replace(item, topic=item.topic or settings.topic, serves=item.serves or settings.serves)
     return Imported(item=item, answers=() if settings.answers == "drop" else one.answers)
-
-
-def _answers(collected: Collected) -> int:
-    return sum(len(one.answers) for one in collected.imported)

@@ -5,32 +5,37 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.examples import Kind
+from assent.data.columns import Columns, Watched, is_answer, is_judgement
+from assent.data.examples import Format, Kind
 from assent.data.files import read_file
-from assent.data.formats import detect, format_named
+from assent.data.formats import detect, format_named, format_of
 from assent.data.load import (
+    BadRow,
     Dataset,
     ReadOptions,
     load_comparisons,
     load_demonstrations,
     load_rankings,
     load_ratings,
-    set_aside,
 )
+from assent.data.message_trees import grown
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.importing.argilla import FieldNames, argilla_reader
-from assent.feedback.importing.imported import Collected, Imported, ImportLimits, ImportRow, collect
+from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect
 from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import TaskNames, label_studio_reader
 from assent.feedback.importing.own import read_own
+from assent.feedback.records import NewItem
+from assent.recipes.reading import Reading
+from assent.types import Conversation
 
 TOOLS = ("items", "argilla", "label-studio")
 _LOAD: dict[Kind, Callable[[Path, ReadOptions], Dataset[Any]]] = {
@@ -39,9 +44,9 @@ _LOAD: dict[Kind, Callable[[Path, ReadOptions], Dataset[Any]]] = {
     Kind.RATINGS: load_ratings,
     Kind.DEMONSTRATIONS: load_demonstrations,
 }
-_JUDGED = ("ranks", "ranking", "scores", "chosen", "label", "rating", "score")
 _LISTS = ("completions", "candidates", "responses", "answers")
 _MEBIBYTE = 1 << 20
+_SHOWN_NAMES = 8
 _CHUNK = 1 << 20
 
 
@@ -49,8 +54,9 @@ class ImportJob(Settings):
     """`assent feedback import`. `mode` and what follows it are for a project that is not there yet.
 
     `answers` says what becomes of judgement in the file: kept as answers of people named after whoever gave them, made
-    the known answers of control items, or dropped, so that the items are asked anew. `prompt`, `completions` and
-    `buckets` (best first) name fields of other tools where their names do not say what they hold.
+    the known answers of control items, or dropped, so that the items are asked anew. `reading` names columns;
+    `prompt` is short for `reading.prompt`. `completions` (several fields) and `buckets` (best first) name what holds
+    the completions where their names do not say it.
     """
 
     mode: Literal["ranking", "pairwise", "rating", "good_bad", "demonstration", "chat", "red_team"] | None = None
@@ -65,32 +71,115 @@ class ImportJob(Settings):
     serves: str = ""
     most_rows: int = Field(default=1_000_000, ge=1)
     most_megabytes: int = Field(default=2048, ge=1)
+    reading: Reading = Reading()
+
+    @property
+    def columns(self) -> Columns:
+        """The file's names for its columns."""
+        return replace(self.reading.columns, prompt=self.reading.prompt or self.prompt)
 
 
-def read_import(
-    path: Path, settings: ImportJob, *, format_name: str | None = None, aside: Path | None = None
-) -> Collected:
-    """All items of one file; DataError before anything is kept. Bad rows go to the file `aside`; None: they stop it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportFile:
+    """What one file holds: items with answers, rows set aside with their reasons, and remarks for people."""
+
+    imported: tuple[Imported, ...]
+    bad: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_import(path: Path, settings: ImportJob, *, format_name: str | None = None, skip: bool = False) -> ImportFile:
+    """All items of one file; DataError before anything is kept. Bad rows stop the reading, or are given back."""
     refuse_large(path, settings.most_megabytes * _MEBIBYTE)
-    limits = ImportLimits(rows=settings.most_rows)
     rows = read_file(path, text_rows="lines").rows
-    tool = format_name or tool_of([row.fields for row in rows if row.problem is None][:100])
-    if tool in TOOLS:
-        readers = {
-            "items": read_own,
-            "argilla": argilla_reader(
-                FieldNames(prompt=settings.prompt, completions=settings.completions, criterion=settings.criterion)
-            ),
-            "label-studio": label_studio_reader(
-                TaskNames(prompt=settings.prompt, completions=settings.completions, buckets=settings.buckets)
-            ),
-        }
-        return _collected(rows, readers[tool], limits, aside)
-    return _judged(path, rows, limits, format_name=format_name, aside=aside)
+    if len(rows) > settings.most_rows:
+        raise DataError(f"there are more than {settings.most_rows:,} rows", where=str(path), now="Import it in parts.")
+    tool = format_name or _tool_of_rows(rows)
+    if tool in ("argilla", "label-studio"):
+        return _of_tool(rows, tool, settings, str(path), skip=skip)
+    rows = settings.columns.applied(grown(rows), str(path))
+    if settings.completions:
+        rows = tuple(_listed(row, settings.completions) for row in rows)
+    tool = format_name or _tool_of_rows(rows)
+    found = None if tool == "items" else format_named(format_name) if format_name else detect(rows)
+    if found is not None and found.kind in _LOAD:
+        return _judged(path, found, settings, named=format_name is not None, skip=skip)
+    if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS) and settings.answers != "drop":
+        raise DataError(
+            f"the file holds {found.kind.value} (format {found.name}), and a store cannot keep them",
+            where=str(path),
+            now="Nothing was imported. --set answers=drop takes the prompts alone.",
+        )
+    return _unjudged(rows, found, settings, str(path), skip=skip)
+
+
+def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: str, *, skip: bool) -> ImportFile:
+    columns = settings.columns
+    if other := [name for name in columns.named() if name != "prompt"]:
+        raise DataError(
+            f"a file of {tool} has no columns to name (reading.{other[0]})",
+            where=place,
+            now="Give reading.prompt, completions, buckets or criterion.",
+        )
+    reader = (
+        argilla_reader(
+            FieldNames(prompt=columns.prompt, completions=settings.completions, criterion=settings.criterion)
+        )
+        if tool == "argilla"
+        else label_studio_reader(
+            TaskNames(prompt=columns.prompt, completions=settings.completions, buckets=settings.buckets)
+        )
+    )
+    return _collected(rows, reader, settings, skip=skip)
+
+
+def _unjudged(
+    rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
+) -> ImportFile:
+    """Items without answers. Columns of answers or judgement that would be lost are an error."""
+    lost: dict[str, None] = {}
+
+    def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
+        watched = Watched(fields)
+        if found is not None and not {"prompt", "messages"} & fields.keys():
+            (prompt,) = (found.read_prompts or found.read)(watched)
+            told = prompt if isinstance(prompt, Conversation) else Conversation.of_user(str(prompt).strip())
+            one = Imported(item=NewItem(prompt=told))
+        else:
+            one = read_own(watched, limits)
+        lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
+        return one
+
+    collected = _collected(rows, read, settings, skip=skip)
+    if lost and settings.answers != "drop":
+        raise _would_be_lost(list(lost), place)
+    return collected
+
+
+def _would_be_lost(names: Sequence[str], place: str) -> DataError:
+    return DataError(
+        f"the file has columns of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
+        where=place,
+        now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md), or "
+        "--set answers=drop to ask anew.",
+    )
+
+
+def _listed(row: SourceRow, names: Sequence[str]) -> SourceRow:
+    """The row with the named fields as its list of completions."""
+    missing = [name for name in names if name not in row.fields]
+    if row.problem or missing:
+        return row if row.problem else replace(row, problem=f'field "{missing[0]}" is missing (completions)')
+    kept = {name: value for name, value in row.fields.items() if name not in names}
+    return replace(row, fields={**kept, "completions": [row.fields[name] for name in names]})
+
+
+def _tool_of_rows(rows: Sequence[SourceRow]) -> str | None:
+    return tool_of([row.fields for row in rows if row.problem is None][:100])
 
 
 def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Which tool wrote rows like these; None: a file of judgement (see the pages on data files)."""
+    """Which tool wrote rows like these; None: a file of judgement or of prompts (see the pages on data files)."""
     for fields in rows:
         if "annotations" in fields and "data" in fields:
             return "label-studio"
@@ -98,7 +187,8 @@ def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
             return "argilla"
         if any(_is_argilla_column(value) for value in fields.values()):
             return "argilla"
-        if any(name in fields for name in _JUDGED):
+        found = format_of(SourceRow(place="", number=1, fields=fields))
+        if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS):
             return None
         if "prompt" in fields and (
             any(name in fields for name in _LISTS) or "completion_1" in fields or set(fields) <= {"prompt", "topic"}
@@ -122,36 +212,40 @@ def _row(row: SourceRow) -> ImportRow:
 def _collected(
     rows: Sequence[SourceRow],
     read: Callable[[Mapping[str, Any], ImportLimits], Imported],
-    limits: ImportLimits,
-    aside: Path | None,
-) -> Collected:
-    collected = collect(map(_row, rows), read, limits=limits, on_bad_row="stop" if aside is None else "skip")
-    if aside is not None and collected.bad:
-        by_place = {row.place: row for row in rows}
-        set_aside([(by_place[row.place], reason) for row, reason in collected.bad], aside)
-        return replace(collected, notes=(*collected.notes, _lies(aside)))
-    return collected
+    settings: ImportJob,
+    *,
+    skip: bool,
+) -> ImportFile:
+    collected = collect(
+        map(_row, rows),
+        read,
+        limits=ImportLimits(rows=settings.most_rows),
+        on_bad_row="skip" if skip else "stop",
+        answers_wanted=settings.answers != "drop",
+    )
+    by_place = {row.place: row for row in rows}
+    bad = tuple((by_place[row.place], reason) for row, reason in collected.bad)
+    return ImportFile(imported=collected.imported, bad=bad, notes=collected.notes)
 
 
-def _judged(
-    path: Path, rows: Sequence[SourceRow], limits: ImportLimits, *, format_name: str | None, aside: Path | None
-) -> Collected:
-    found = format_named(format_name) if format_name else detect(rows)
-    if found.kind in (Kind.PROMPTS, Kind.TEXTS):
-        return _collected(rows, read_own, limits, aside)
-    if len(rows) > limits.rows:
-        raise DataError(f"there are more than {limits.rows:,} rows", where=str(path), now="Import it in parts.")
-    options = ReadOptions(format=found.name, on_bad_row="stop" if aside is None else "skip", bad_rows_to=aside)
+def _judged(path: Path, found: Format, settings: ImportJob, *, named: bool, skip: bool) -> ImportFile:
+    reading = settings.reading
+    options = ReadOptions(
+        format=found.name,
+        on_bad_row="skip" if skip else "stop",
+        positive_labels=reading.positive_labels,
+        negative_labels=reading.negative_labels,
+        keep_ties=reading.keep_ties,
+        columns=settings.columns,
+    )
     data = _LOAD[found.kind](path, options)
+    if found.kind is Kind.DEMONSTRATIONS and data.unread and not named and settings.answers != "drop":
+        raise _would_be_lost(data.unread, str(path))
     try:
-        imported = imported_of(data.examples, who=path.name, limits=limits)
+        imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    return Collected(imported=imported, notes=(*data.notes, _lies(aside)) if data.bad_rows and aside else data.notes)
-
-
-def _lies(aside: Path) -> str:
-    return f"the bad rows lie in {aside}"
+    return ImportFile(imported=imported, bad=data.bad, notes=data.notes)
 
 
 def refuse_large(path: Path, most_bytes: int) -> None:

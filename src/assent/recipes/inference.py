@@ -35,7 +35,9 @@ def run_sample(request: Request, display: Display) -> Path:
     files, settings = request.files, request.settings(SampleJob)
     require_data(files)
     refuse_existing(files)
-    data = read_all(files.data, load_prompts, files, display, role="prompts", limit=settings.limit)
+    data = read_all(
+        files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+    )
     model = load_language_model(model_folder(files.model), machine=settings.machine)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
     rows: list[list[dict[str, str]]] = [[] for _ in prompts]

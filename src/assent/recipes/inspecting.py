@@ -17,10 +17,10 @@ from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.evals.token_page import ShownExample, ShownToken, render_tokens, shown_text
 from assent.recipes.inputs import Files, Load, model_folder, read_all, refuse_existing, require_data
-from assent.recipes.job_settings import Reading
 from assent.recipes.model_checks import check_model
 from assent.recipes.models import ClockOptions, adapter_base, template_of
 from assent.recipes.progress import Display
+from assent.recipes.reading import Reading
 from assent.recipes.request import Request
 from assent.recipes.serving import name_of
 from assent.text.template import ChatTemplate, Encoded

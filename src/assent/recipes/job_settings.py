@@ -13,27 +13,9 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import Settings
 from assent.recipes.models import LoraOptions, MachineOptions
+from assent.recipes.reading import Learn, Reading
 
-Learn = Literal["auto", "comparisons", "labels"]
 MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
-
-
-class Reading(Settings):
-    """How judgement in a file is taken.
-
-    `positive_labels` names the good labels where they are no well-known words; the others are bad or, if
-    `negative_labels` names the bad ones, left out. `margin_per_score` turns a difference of scores into a margin.
-    """
-
-    positive_labels: tuple[str, ...] = ()
-    negative_labels: tuple[str, ...] = ()
-    keep_ties: bool = True
-    margin_per_score: float = Field(default=0.0, ge=0)
-
-    @property
-    def class_names(self) -> tuple[str, str]:
-        """What a classifier's two classes are called: by the first bad and the first good label, if they are named."""
-        return (*self.negative_labels, "bad")[0], (*self.positive_labels, "good")[0]
 
 
 class JobSettings(Settings):
@@ -42,6 +24,7 @@ class JobSettings(Settings):
     seed: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
     machine: MachineOptions = MachineOptions()
+    reading: Reading = Reading()
 
 
 class RunSettings(JobSettings):
@@ -66,14 +49,12 @@ class SFTJob(RunSettings, SFTSettings):
     """`assent sft`."""
 
     lora: LoraOptions = LoraOptions()
-    reading: Reading = Reading()
 
 
 class RewardJob(RunSettings, RewardSettings):
     """`assent reward`; `learn` says whether comparisons or good/bad labels are learnt (auto: what the file holds)."""
 
     lora: LoraOptions = LoraOptions()
-    reading: Reading = Reading()
     learn: Learn = "auto"
 
 
@@ -81,7 +62,6 @@ class DPOJob(RunSettings, DPOSettings):
     """`assent dpo`."""
 
     lora: LoraOptions = LoraOptions()
-    reading: Reading = Reading()
 
 
 class PPOJob(RunSettings, PPOSettings):
@@ -116,5 +96,4 @@ class EvalJob(JobSettings):
     micro_batch_tokens: int = Field(default=8192, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
-    reading: Reading = Reading()
     learn: Learn = "auto"

@@ -107,8 +107,10 @@ def _plain_texts(world: World, seed: int) -> Iterable[str]:
 
 def _text_corpus(request: Request, settings: PretrainJob, display: Display) -> Corpus:
     files = request.files
-    data = read_all(files.data, load_texts, files, display, role="train", limit=settings.limit)
-    held = read_all(files.eval_data, load_texts, files, display, role="eval")
+    data = read_all(
+        files.data, load_texts, files, display, role="train", limit=settings.limit, reading=settings.reading
+    )
+    held = read_all(files.eval_data, load_texts, files, display, role="eval", reading=settings.reading)
     display.say("training the tokenizer")
     tokenizer = train_tokenizer(
         data.examples,

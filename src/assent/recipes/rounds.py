@@ -271,7 +271,15 @@ class _Work:
         if self.world is not None:
             return [prompt.conversation for prompt in self._world_prompts(number)]
         files = self.request.files
-        data = read_all(files.data, load_prompts, files, self.display, role="prompts", limit=settings.limit)
+        data = read_all(
+            files.data,
+            load_prompts,
+            files,
+            self.display,
+            role="prompts",
+            limit=settings.limit,
+            reading=settings.reading,
+        )
         order = shuffled(data.examples, seed=settings.seed)
         start = (number - 1) * settings.prompts % len(order)
         return [*order[start:], *order[:start]][: settings.prompts]

@@ -61,7 +61,7 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
     prompt_name = names.prompt or next((name for name in _PROMPTS if name in shown), "")
     if prompt_name not in shown:
-        raise DataError(f'field "{prompt_name or "prompt"}" is missing; name it with prompt=')
+        raise DataError(f'field "{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     given = list(names.completions) or completion_names(shown)
     wanted = [name for name in given if names.completions or (name != prompt_name and shown.get(name) is not None)]
     missing = [name for name in wanted if name not in shown]
@@ -71,7 +71,8 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
     if len(candidates) > limits.completions:
         raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be judged at once")
     item = NewItem(prompt=conversation_value(shown[prompt_name], prompt_name, limits), candidates=candidates)
-    return Imported(item=item, answers=tuple(_answers(list(_responses(fields)), wanted, names, limits)))
+    answers, left_out = _answers(list(_responses(fields)), wanted, names, limits)
+    return Imported(item=item, answers=tuple(answers), left_out=tuple(left_out))
 
 
 def _responses(fields: Fields) -> Iterator[_Response]:
@@ -138,24 +139,47 @@ def _user(response: Fields) -> str:
 
 def _answers(
     responses: Sequence[_Response], names: Sequence[str], chosen: FieldNames, limits: ImportLimits
-) -> Iterator[ImportedAnswer]:
-    rated: dict[str, dict[int, int]] = {}
+) -> tuple[list[ImportedAnswer], list[str]]:
+    """The answers, and in words what is none: of a question about something else, or ratings of a part."""
+    answers: list[ImportedAnswer] = []
+    left_out: list[str] = []
+    rated: dict[str, dict[str, dict[int, int]]] = {}  # by user, criterion and completion
     for one in responses:
-        place = _rated_completion(one.question, names)
-        if isinstance(one.value, int | float) and not isinstance(one.value, bool) and place is not None:
-            rated.setdefault(one.user, {})[place] = whole_value(one.value, one.question, 1, HIGHEST_RATING)
+        if one.value is None:
             continue
-        ranks = _ranks(one, names)
-        if ranks is not None:
-            yield ImportedAnswer(who=one.user, kind=EventKind.RANKING, payload={"ranks": ranks})
+        place = _rated_completion(one.question, names)
+        ranks = None if place is not None else _ranks(one, names)
+        if isinstance(one.value, int | float) and not isinstance(one.value, bool) and place is not None:
+            number = whole_value(one.value, one.question, 1, HIGHEST_RATING)
+            criterion = _criterion(one.question, names[place])
+            rated.setdefault(one.user, {}).setdefault(criterion, {})[place] = number
+        elif ranks is not None:
+            answers.append(ImportedAnswer(who=one.user, kind=EventKind.RANKING, payload={"ranks": ranks}))
         elif not names and isinstance(one.value, str):
             text = text_value(one.value, one.question, limits)
-            yield ImportedAnswer(who=one.user, kind=EventKind.DEMONSTRATION, payload={"text": text})
-    for user, ratings in rated.items():
-        if len(ratings) == len(names):
-            column = [ratings[place] for place in range(len(names))]
-            payload = {"ratings": {chosen.criterion: column}}
-            yield ImportedAnswer(who=user, kind=EventKind.RATING, payload=payload)
+            answers.append(ImportedAnswer(who=one.user, kind=EventKind.DEMONSTRATION, payload={"text": text}))
+        else:
+            left_out.append(f'to the question "{one.question[:60]}"')
+    for user, criteria in rated.items():
+        whole = {name: numbers for name, numbers in criteria.items() if len(numbers) == len(names)}
+        left_out += ["ratings of only some of the completions"] * (len(criteria) - len(whole))
+        columns = {name: [numbers[place] for place in range(len(names))] for name, numbers in whole.items()}
+        if len(columns) == 1 and len(criteria) == 1:
+            (column,) = columns.values()
+            columns = {chosen.criterion: column}
+        if columns:
+            answers.append(ImportedAnswer(who=user, kind=EventKind.RATING, payload={"ratings": columns}))
+    return answers, left_out
+
+
+def _criterion(question: str, completion: str) -> str:
+    """What a rating question asks, without the completion it asks it of."""
+    told = (
+        question.replace(completion, "")
+        if completion in question
+        else re.sub(r"[ _.-]?(?:[0-9]+|[a-i])$", "", question)
+    )
+    return told.strip(" _.-").lower() or "rating"
 
 
 def _ranks(response: _Response, names: Sequence[str]) -> list[int] | None:

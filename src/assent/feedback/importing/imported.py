@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -12,6 +13,10 @@ from assent.errors import DataError
 from assent.feedback.records import MOST_COMPLETIONS, EventKind, NewItem, conversation_to_json
 
 _SHOWN_BAD_ROWS = 5
+_NONE_KEPT = (
+    "Nothing was imported. Name the completions with --set completions, or import the items alone with "
+    "--set answers=drop."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +51,11 @@ class ImportedAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """An item with the answers it came with."""
+    """An item with the answers it came with; `left_out` names what somebody said of it that is no answer here."""
 
     item: NewItem
     answers: tuple[ImportedAnswer, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +73,17 @@ def collect(
     *,
     limits: ImportLimits = ImportLimits(),
     on_bad_row: Literal["stop", "skip"] = "stop",
+    answers_wanted: bool = True,
 ) -> Collected:
     """Read every row before anything is kept. Bad rows stop the import with a list of them, or are set aside.
+
+    Annotations of which not one can be kept are an error, unless no answers are wanted.
 
     Rows with the same prompt and completions (or the same key) are one item with the answers of all.
     """
     found: list[Imported] = []
     bad: list[tuple[ImportRow, str]] = []
+    lost: list[tuple[str, str]] = []  # places and reasons
     for number, row in enumerate(rows, start=1):
         if number > limits.rows:
             raise DataError(f"there are more than {limits.rows:,} rows", where=row.place, now="Import it in parts.")
@@ -81,6 +91,7 @@ def collect(
             if row.problem is not None:
                 raise DataError(row.problem)
             found.append(with_key(read(row.fields, limits)))
+            lost += [(row.place, reason) for reason in found[-1].left_out]
         except DataError as error:
             bad.append((row, error.what))
     if bad and (on_bad_row == "stop" or not found):
@@ -91,7 +102,16 @@ def collect(
     notes = [f"{len(bad)} bad rows set aside"] if bad else []
     if len(merged) < len(found):
         notes.append(f"{len(found)} rows are {len(merged)} different items")
+    if lost and answers_wanted and not any(one.answers for one in found):
+        raise DataError(f"none of the annotations can be read: {_counted(lost)}", where=lost[0][0], now=_NONE_KEPT)
+    if lost:
+        notes.append(f"{len(lost)} annotations were left out: {_counted(lost)}")
     return Collected(imported=merged, bad=tuple(bad), notes=tuple(notes))
+
+
+def _counted(lost: Sequence[tuple[str, str]]) -> str:
+    counted = Counter(reason for _, reason in lost).most_common(_SHOWN_BAD_ROWS)
+    return ", ".join(f"{count} {reason}" for reason, count in counted)
 
 
 def with_key(imported: Imported) -> Imported:
@@ -112,7 +132,11 @@ def merge(found: Sequence[Imported], limits: ImportLimits) -> tuple[Imported, ..
         together[one.item.key] = (
             replace(one, answers=_named((), one.answers))
             if before is None
-            else replace(before, answers=_named(before.answers, one.answers))
+            else replace(
+                before,
+                answers=_named(before.answers, one.answers),
+                left_out=(*before.left_out, *one.left_out),
+            )
         )
     for one in together.values():
         if len(one.answers) > limits.answers:

@@ -19,8 +19,8 @@ def imported_of(
 ) -> tuple[Imported, ...]:
     """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
 
-    Ratings of one prompt by one person become one item. A score that is no whole number from 1 to 7 (or 0 and 1, for
-    labels) is a DataError: a rating is not rounded unasked.
+    Ratings of one prompt by one person become one item. Scores that are all 0 or 1 are labels; among others, one that
+    is no whole number from 1 to 7 is a DataError: a rating is not rounded unasked.
     """
     found = [_imported(one, who, limits) for one in judgements if not isinstance(one, Rating)]
     found += _rated([one for one in judgements if isinstance(one, Rating)], who, limits)
@@ -51,18 +51,18 @@ def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: Impor
 
 
 def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
-    together: dict[tuple[Conversation, str, bool], dict[Completion, dict[str, float]]] = {}
+    together: dict[tuple[Conversation, str], dict[Completion, dict[str, float]]] = {}
+    label = all(one.score in (0.0, 1.0) and one.criterion == "overall" for one in ratings)
     for one in ratings:
-        label = one.score in (0.0, 1.0) and one.criterion == "overall"
         if not label and not (1 <= one.score <= HIGHEST_RATING and one.score.is_integer()):
             raise DataError(
                 f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}",
                 now="Bring the scores to that scale, or import rankings.",
             )
-        of_prompt = together.setdefault((one.prompt, _who(one.provenance, who), label), {})
+        of_prompt = together.setdefault((one.prompt, _who(one.provenance, who)), {})
         of_prompt.setdefault(one.completion, {})[one.criterion] = one.score
     found = []
-    for (prompt, name, label), scores in together.items():
+    for (prompt, name), scores in together.items():
         item = _item(prompt, tuple(scores), limits)
         if label:
             good = [bool(of_one["overall"]) for of_one in scores.values()]

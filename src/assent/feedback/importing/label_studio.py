@@ -9,7 +9,7 @@ Several buckets of a ranker have an order only if it is given (`buckets`, best f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -64,10 +64,14 @@ def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = T
     shown = _shown(data, [result for _, results in told for result in results], names, limits)
     prompt_name = names.prompt or next((name for name in _PROMPTS if name in data and name not in shown.names), "")
     if prompt_name not in data:
-        raise DataError(f'field "data.{prompt_name or "prompt"}" is missing; name it with prompt=')
+        raise DataError(f'field "data.{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     prompt = conversation_value(data[prompt_name], f"data.{prompt_name}", limits)
-    answers = [answer for one, results in told for answer in _answers(one, results, shown, names)]
-    return Imported(item=NewItem(prompt=prompt, candidates=shown.candidates), answers=tuple(answers))
+    judged = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
+    return Imported(
+        item=NewItem(prompt=prompt, candidates=shown.candidates),
+        answers=tuple(_answer(one, result, ranks) for one, result, ranks in judged if ranks is not None),
+        left_out=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in judged if ranks is None),
+    )
 
 
 def _results(annotation: object, path: str) -> tuple[Fields, list[Fields]]:
@@ -122,18 +126,13 @@ def _compared(data: Fields, results: Sequence[Fields]) -> tuple[str, ...]:
     return ()
 
 
-def _answers(
-    annotation: Fields, results: Sequence[Fields], shown: _Shown, names: TaskNames
-) -> Iterator[ImportedAnswer]:
-    for result in results:
-        ranks = _ranks(result, shown, names)
-        if ranks is not None:
-            yield ImportedAnswer(
-                who=_who(annotation, result),
-                kind=EventKind.RANKING,
-                payload={"ranks": ranks},
-                time_taken_ms=_time_taken_ms(annotation),
-            )
+def _answer(annotation: Fields, result: Fields, ranks: list[int]) -> ImportedAnswer:
+    return ImportedAnswer(
+        who=_who(annotation, result),
+        kind=EventKind.RANKING,
+        payload={"ranks": ranks},
+        time_taken_ms=_time_taken_ms(annotation),
+    )
 
 
 def _ranks(result: Fields, shown: _Shown, names: TaskNames) -> list[int] | None:

@@ -1,0 +1,154 @@
+"""Which column holds what: named by the user where its name does not say it, and columns of judgement nobody read."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from assent.data.rows import Fields, SourceRow
+from assent.errors import DataError
+
+_SHOWN = 16
+_FIELD = re.compile(r'field "(\w+)(?=["\[.])')
+_MAY_BE_ABSENT = ("system", "tools", "margin")
+_JUDGEMENT = re.compile(
+    r"(?:^|_)(?:labels?|scores?|scored|ranks?|ranking|ratings?|rated|votes?|voted|upvotes?|winner|loser|better|worse|safer"
+    r"|best|worst|prefer\w*|chosen|rejected|choice|judge?ments?|judged|annotat\w+|verdict|thumbs|liked|dislik\w*|good|bad"
+    r"|helpful\w*|harmless\w*|harmful\w*|honest\w*|truthful\w*|correct\w*|coherence|quality|is_safe|safe|unsafe|is_\w+_safe"
+    r"|reward|grade|stars|feedback|toxic\w*|severity|harm|desirable|acceptable)(?:_|[0-9]|$)"
+)
+_ANSWER = re.compile(
+    r"(?:^|_)(?:answers?|responses?|completions?|outputs?|replies|reply|generations?|demonstrations?|target)(?:_|[0-9]|$)"
+)
+_ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """Names that the file has for what we know under these names; empty: the file's names are ours.
+
+    A name with dots leads into objects and lists: "question.full_text", "answers.0".
+    """
+
+    prompt: str = ""
+    system: str = ""
+    messages: str = ""
+    completion: str = ""
+    completions: str = ""
+    chosen: str = ""
+    rejected: str = ""
+    label: str = ""
+    score: str = ""
+    scores: str = ""
+    ranks: str = ""
+    margin: str = ""
+    tools: str = ""
+    text: str = ""
+
+    def named(self) -> dict[str, str]:
+        """Our names and the file's, where one was given."""
+        given = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {ours: theirs for ours, theirs in given.items() if theirs}
+
+    def applied(self, rows: Sequence[SourceRow], place: str) -> tuple[SourceRow, ...]:
+        """The rows under our names. A column that no row has is a DataError, one that a row lacks its problem."""
+        named = self.named()
+        if not named:
+            return tuple(rows)
+        readable = [row for row in rows if row.problem is None]
+        for ours, theirs in named.items():
+            if readable and not any(_found(row.fields, theirs) for row in readable):
+                raise DataError(
+                    f'no row has the field "{theirs}" (reading.{ours})', where=place, now=fields_of(readable, theirs)
+                )
+        return tuple(row if row.problem else _renamed(row, named) for row in rows)
+
+    def in_words_of_the_file(self, what: str) -> str:
+        """An error with the file's names for its fields."""
+        named = self.named()
+        return _FIELD.sub(lambda found: f'field "{named.get(found[1], found[1])}', what)
+
+
+def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
+    values = {ours: _found(row.fields, theirs) for ours, theirs in named.items()}
+    lacking = [ours for ours, value in values.items() if not value and ours not in _MAY_BE_ABSENT]
+    if lacking:
+        return replace(row, problem=f'field "{named[lacking[0]]}" is missing (reading.{lacking[0]})')
+    moved = {*named.values(), *named}
+    kept = {name: value for name, value in row.fields.items() if name not in moved}
+    return replace(row, fields=kept | {ours: value[0] for ours, value in values.items() if value})
+
+
+def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
+    """The value under a name or a path of names, in a tuple; empty if there is none."""
+    if name in fields_:
+        return (fields_[name],)
+    value: Any = fields_
+    for part in name.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return ()
+    return (value,)
+
+
+def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
+    """A sentence that lists the fields of the first rows, and which of them may be meant by one of `near`."""
+    names = list(dict.fromkeys(str(name) for row in rows[:_SHOWN] for name in row.fields))
+    listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    close = [match for one in near for match in difflib.get_close_matches(one, names, n=1)]
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    return f"The fields are: {listed or 'none'}.{hint}"
+
+
+def is_judgement(name: str) -> bool:
+    """Whether a column's name sounds like somebody's judgement: label, score_A, better_response_id, good_answer."""
+    snake = _snake(name)
+    return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
+
+
+def is_answer(name: str) -> bool:
+    """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
+    snake = _snake(name)
+    return _ANSWER.search(snake) is not None and _ABOUT.search(snake) is None
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
+
+
+def is_given(value: object) -> bool:
+    """Whether a cell holds anything: not null, not NaN (pandas' null), no empty text, list or object."""
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return value is not None and value not in ("", [], {}, ())
+
+
+class Watched(Mapping[str, Any]):
+    """A row's fields that remembers which of them were read."""
+
+    def __init__(self, fields_: Fields) -> None:
+        self._fields, self._read = fields_, set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self._read.add(name)
+        return self._fields[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def unread(self) -> list[str]:
+        """Columns that hold something and were not read."""
+        return [str(name) for name, value in self._fields.items() if name not in self._read and is_given(value)]
