@@ -94,6 +94,10 @@ class Rendering:
             spans = [self._with_end_of_turn(text, span) for span in tagged]
         return list(_cut(text, spans))
 
+    def prompt_text(self, conversation: Conversation) -> str:
+        """The rendered conversation up to and including the header of the assistant's turn; empty if it is."""
+        return self._render(conversation.messages, generation_prompt=True)[0] if conversation.messages else ""
+
     def as_plain(self, text: str) -> str:
         """`text` with the control tokens spelled out in it marked."""
         return self._control.sub(lambda match: _marked(match.group()), text)

@@ -124,6 +124,10 @@ class ChatTemplate:
             for conversation in conversations
         ]
 
+    def prompt_text(self, conversation: Conversation) -> str:
+        """The text whose tokens `encode_prompt` gives, control tokens that someone spelled out still marked."""
+        return self._rendering.prompt_text(conversation)
+
     def encode_completion(self, prompt: Conversation, completion: Completion) -> Encoded:
         """`encode_prompt(prompt)`, the completion's own tokens and, if it ended by itself, the end token.
 
