@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
@@ -97,3 +99,49 @@ def test_dropping_everyone_leaves_nothing_and_a_new_one_starts_afresh() -> None:
     decoder.begin([begun(0)])
     (_, alone), *_ = generate(role, [PROMPTS[0]], sampling=SAMPLINGS[0], end_ids=ENDS, seeds=[100])
     assert decoder.step()[0].id == alone.ids[0]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("method", ["_advance", "_take_in", "_by_sampling", "_keep"])
+def test_after_a_step_that_fails_everyone_goes_on_where_they_stood(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures in the middle of a step, after the cache has grown: the tokens are those of writing alone."""
+    real, left = getattr(StepDecoder, method), [2, 5]
+
+    def failing(self: StepDecoder, *given: object) -> object:
+        found = real(self, *given)
+        left[:] = [count - 1 for count in left]
+        if 0 in left:
+            raise RuntimeError("on purpose")
+        return found
+
+    monkeypatch.setattr(StepDecoder, method, failing)
+    role = role_of(name)
+    decoder = StepDecoder(role, end_ids=ENDS)
+    ids: dict[int, list[int]] = {}
+    for step in range(60):
+        if step < len(PROMPTS):
+            decoder.begin([begun(step)])
+        with suppress(RuntimeError):
+            for one in decoder.step():
+                ids.setdefault(one.key, []).append(one.id)
+    assert decoder.under_way == 0 and max(left) < 4, "it has failed at least once"
+    for place, prompt in enumerate(PROMPTS):
+        (_, alone), *_ = generate(role, [prompt], sampling=SAMPLINGS[place], end_ids=ENDS, seeds=[100 + place])
+        assert tuple(ids[place]) == alone.ids
+
+
+def test_some_may_be_stepped_without_the_others() -> None:
+    role = role_of("llama")
+    decoder = StepDecoder(role, end_ids=ENDS)
+    decoder.begin([begun(place) for place in range(len(PROMPTS))])
+    ids: dict[int, list[int]] = {place: [] for place in range(len(PROMPTS))}
+    for step in range(200):
+        keys = [(step, step // 2), (step * 5,), range(99)][step % 3]
+        for one in decoder.step([key % len(PROMPTS) for key in keys]):
+            ids[one.key].append(one.id)
+    assert decoder.under_way == 0
+    for place, prompt in enumerate(PROMPTS):
+        (_, alone), *_ = generate(role, [prompt], sampling=SAMPLINGS[place], end_ids=ENDS, seeds=[100 + place])
+        assert tuple(ids[place]) == alone.ids

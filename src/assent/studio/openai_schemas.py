@@ -89,28 +89,25 @@ class SentMessage(_Sent):
 
 def _refuse_half_characters(data: dict[str, Any]) -> None:
     """Half of a surrogate pair is no text and cannot be sent back. In `model` it makes a name that nothing has."""
+    sent = {name: value for name, value in data.items() if name != "model"}
+    if _is_text(sent):
+        return
+    name, value = next((name, value) for name, value in sent.items() if not _is_text({name: value}))
+    place = encodable(name)
+    if name == "messages" and isinstance(value, list):
+        place += f".{next(number for number, one in enumerate(value) if not _is_text(one))}"
+    what = "there is half of a surrogate pair (part of an emoji, mostly) in it; send whole characters"
+    raise PydanticCustomError("half_character", what, {"name": place})
+
+
+def _is_text(value: Any) -> bool:
     try:
-        json.dumps(data | {"model": None}, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        what = "there is half of a surrogate pair (part of an emoji, mostly) in it; send whole characters"
-        raise PydanticCustomError("half_character", what, {"name": _place_of_half(data)}) from None
+        return False
     except RecursionError:
         raise PydanticCustomError("too_deep", "the body is nested too deeply") from None
-
-
-def _place_of_half(data: dict[str, Any]) -> str:
-    """The path to a text that cannot be sent."""
-    todo: list[tuple[str, Any]] = [("", {name: value for name, value in data.items() if name != "model"})]
-    for place, value in todo:  # it grows meanwhile
-        if isinstance(value, str) and encodable(value) != value:
-            return place
-        if isinstance(value, dict):
-            for name, inner in value.items():
-                below = f"{place}.{encodable(name)}".removeprefix(".")
-                todo += [(below, name), (below, inner)]
-        elif isinstance(value, list):
-            todo += ((f"{place}.{number}", inner) for number, inner in enumerate(value))
-    return ""
+    return True
 
 
 class StreamOptions(_Sent):
@@ -139,11 +136,11 @@ class _Request(_Sent):
         if not isinstance(data, dict):
             return data
         _refuse_half_characters(data)
-        kept = {}
+        kept, known = {}, cls.model_fields
         for name, value in data.items():
-            if name in _IDLE or (name not in cls.model_fields and name in _NEUTRAL and value is None):
+            if name in _IDLE or (name not in known and name in _NEUTRAL and value is None):
                 continue
-            if name in _NEUTRAL and name not in cls.model_fields:
+            if name in _NEUTRAL and name not in known:
                 if value in _NEUTRAL[name]:
                     continue
                 raise PydanticCustomError(
