@@ -48,7 +48,7 @@ FAMILIES = {
     + "## assistant\n{% endif %}",
     "channel": "{% for m in messages %}<|u|>{{ m.role }}{% if m.role == 'assistant' %}<|a|>final{% endif %}"
     "<|im_start|>{{ m.content }}" + END + "{% endfor %}" + _OPEN + "<|u|>assistant{% endif %}",
-    "fragile": "{% for m in messages %}{{ m.content[0] }}{{ m.content[1:] | upper }}{{ 1 // (m.content | length - 7) }}"
+    "fragile": "{% for m in messages %}{{ m.content[0] }}{{ m.content[1:] }}{{ 1 // (m.content | length - 7) }}"
     + END + "{% endfor %}" + _OPEN + ">{% endif %}",
 }  # fmt: skip
 

@@ -42,7 +42,7 @@ def run_endpoint(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str]
     unsent = Unsent(head_timeout_s=limits.head_timeout_s, most_per_address=limits.connections_per_address)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False,
-        lifespan="on", ws="none", http=partial(_EndpointProtocol, unsent=unsent),  # type: ignore[arg-type]
+        lifespan="on", ws="none", http=partial(EndpointProtocol, unsent=unsent),  # type: ignore[arg-type]
     )  # fmt: skip
     try:
         asyncio.run(_serve(_Server(config), listening, app.state.queue, on_ready))
@@ -50,7 +50,7 @@ def run_endpoint(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str]
         listening.close()
 
 
-class _EndpointProtocol(CorkedProtocol):
+class EndpointProtocol(CorkedProtocol):
     def refusal(self, status: int, what: str) -> tuple[str, bytes]:
         """In the interface's form."""
         response = problem_of_status(status, what).response()

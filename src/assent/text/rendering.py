@@ -126,7 +126,7 @@ class Rendering:
             )
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"the chat template is broken ({error})", now=_OTHER_TEMPLATE) from error
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             roles = ", ".join(message.role.value for message in messages)
             raise DataError(
                 f"the chat template refuses a conversation with the turns {roles} ({error})", now=_OTHER_TEMPLATE
