@@ -222,12 +222,13 @@ class Untouchable:
 
 
 @pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("word", ["word ", " ", "<|end|>", "\U0001f469\u200d"])
 def test_what_cannot_fit_is_refused_before_it_is_tokenised(
-    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, chat: bool
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, chat: bool, word: str
 ) -> None:
     sampler = LocalStepSampler(model.role, model.template)
     monkeypatch.setattr(sampler._reader, "tokenizer", Untouchable())
-    text = "word " * 380_000
+    text = word * (1_900_000 // len(word))
     with pytest.raises(PromptTooLong, match=r"at least \d+ tokens, 3 are to come, the model holds 256"):
         sampler.prepare(Asked(prompt=Conversation.of_user(text) if chat else text, max_tokens=3))
 

@@ -18,7 +18,9 @@ TEXTS = ["what is red ? " * 3, "the sun is red and blue " * 3, "ắ ế ῂ é "
 BYTES = pre_tokenizers.ByteLevel.alphabet()
 
 
-def bytewise(normalizer: Any = None, splitter: Any = None, alphabet: list[str] | None = None) -> Tokenizer:
+def bytewise(
+    normalizer: Any = None, splitter: Any = None, alphabet: list[str] | None = None, strips: bool = False
+) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -29,7 +31,7 @@ def bytewise(normalizer: Any = None, splitter: Any = None, alphabet: list[str] |
         vocab_size=450, show_progress=False, initial_alphabet=BYTES if alphabet is None else alphabet
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
-    tokenizer.add_special_tokens([AddedToken("<|user|>", rstrip=True), AddedToken("<|end|>", lstrip=True)])
+    tokenizer.add_special_tokens([AddedToken("<|user|>", rstrip=strips), AddedToken("<|end|>", lstrip=strips)])
     return tokenizer
 
 
@@ -51,6 +53,9 @@ def wordpiece() -> Tokenizer:
 
 KNOWN: dict[str, Callable[[], Tokenizer]] = {
     "bytes": bytewise, "NFC": lambda: bytewise(normalizers.NFC()), "byte fallback": with_byte_fallback,
+    "strips": lambda: bytewise(strips=True),
+    "splits at spaces": lambda: bytewise(splitter=pre_tokenizers.WhitespaceSplit()),
+    "squeezes": lambda: bytewise(normalizers.Replace("  ", " ")),
     "digits": lambda: bytewise(splitter=pre_tokenizers.Digits(individual_digits=True)),
 }  # fmt: skip
 UNKNOWN: dict[str, Callable[[], Tokenizer]] = {
@@ -73,6 +78,7 @@ def known(name: str) -> tuple[PreTrainedTokenizerFast, TokenBound]:
 @example("α\u0313\u0300\u0345" * 200)
 @example("ắ" * 300)
 @example(" " * 5000)
+@example("a " * 500 + " " * 5000 + "<|end|>")
 @example("<|user|>" * 60 + " " * 900)
 @example("\ud7a3👩‍👩‍👧" * 90)
 def test_no_text_has_fewer_tokens_than_the_bound(name: str, text: str) -> None:
@@ -85,6 +91,7 @@ def test_a_long_text_has_a_bound(name: str) -> None:
     tokenizer, bound = known(name)
     longest = max(map(len, tokenizer.get_vocab()))
     assert bound.least("xy z" * 9000) >= 9000 * 3 // (4 * longest) > 50
+    assert (bound.least(" " * 90_000) > 50) == (name in ("bytes", "NFC", "byte fallback", "digits"))
 
 
 @pytest.mark.parametrize("name", UNKNOWN)

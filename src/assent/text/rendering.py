@@ -96,7 +96,9 @@ class Rendering:
 
     def prompt_text(self, conversation: Conversation) -> str:
         """The rendered conversation up to and including the header of the assistant's turn; empty if it is."""
-        return self._render(conversation.messages, generation_prompt=True)[0] if conversation.messages else ""
+        if not conversation.messages:
+            return ""
+        return self._render(conversation.messages, generation_prompt=True)[0].replace(_MARK, "")
 
     def as_plain(self, text: str) -> str:
         """`text` with the control tokens spelled out in it marked."""

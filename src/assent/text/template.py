@@ -125,7 +125,7 @@ class ChatTemplate:
         ]
 
     def prompt_text(self, conversation: Conversation) -> str:
-        """The text whose tokens `encode_prompt` gives, control tokens that someone spelled out still marked."""
+        """The text whose tokens `encode_prompt` gives."""
         return self._rendering.prompt_text(conversation)
 
     def encode_completion(self, prompt: Conversation, completion: Completion) -> Encoded:
