@@ -58,7 +58,7 @@ class Outcome:
     """Answers by family and status; what must not be."""
 
     statuses: dict[str, Counter[str]] = field(default_factory=dict)
-    grown_mb: dict[str, float] = field(default_factory=dict)
+    memory_mb: dict[str, list[int]] = field(default_factory=dict)  # after every 200 requests
     wrong: list[str] = field(default_factory=list)
 
 
@@ -115,15 +115,14 @@ def run(requests: int, *, seed: int, clients: int, families: Sequence[str], fold
         log = folder / f"{family}.log"
         with serving(folder / family, log) as (process, port):
             told = outcome.statuses[family] = Counter()
-            _send(outcome, told, [case(seed, family, number) for number in range(min(share, 200))], port, clients)
-            before = memory_mb(process.pid)
-            for start in range(200, share, 200):
+            memory = outcome.memory_mb[family] = []
+            for start in range(0, share, 200):
                 cases = [case(seed, family, number) for number in range(start, min(share, start + 200))]
                 _send(outcome, told, cases, port, clients)
                 if process.poll() is not None:
                     outcome.wrong.append(f"{family}: the process is gone after {start} requests")
                     break
-            outcome.grown_mb[family] = round(memory_mb(process.pid) - before, 1) if process.poll() is None else 0.0
+                memory.append(memory_mb(process.pid))
             process.send_signal(signal.SIGTERM)
             if (code := process.wait(60)) != 0:
                 outcome.wrong.append(f"{family}: exit code {code}")
@@ -154,9 +153,9 @@ def _send(outcome: Outcome, told: Counter[str], cases: Sequence[Case], port: int
         outcome.wrong.append(f"a plain request gets no answer: {error}")
 
 
-def memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> int:
     """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 def main() -> int:
@@ -174,7 +173,7 @@ def main() -> int:
         print(one)
     total: Counter[str] = sum(outcome.statuses.values(), Counter())
     told = {name: dict(sorted(counts.items())) for name, counts in outcome.statuses.items()}
-    row = {"total": dict(sorted(total.items())), "families": told, "grown_mb": outcome.grown_mb}
+    row = {"total": dict(sorted(total.items())), "families": told, "memory_mb": outcome.memory_mb}
     print("RESULT", json.dumps(row | {"wrong": len(outcome.wrong)}))
     return 1 if outcome.wrong else 0
 

@@ -27,7 +27,7 @@ from assent.recipes.models import LanguageModel, MachineOptions, load_language_m
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.recipes.serving import name_of, run_serve
-from assent.studio.endpoint import create_endpoint
+from assent.studio.endpoint import ServingLimits, create_endpoint
 from assent.types import Conversation, Message, Role
 
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
@@ -266,3 +266,12 @@ def test_a_name_or_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.Monk
     flags = {"name": name} if name else {"api_key_env": "SERVE_KEY"}
     with pytest.raises(ConfigError, match="UTF-8" if name else "printable ASCII"):
         run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = page.split("\n## Settings\n")[1].split("\n## ")[0]
+    written = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", table, flags=re.MULTILINE))
+    assert written == {
+        name: str(field.default).removesuffix(".0") for name, field in ServingLimits.model_fields.items()
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -235,3 +236,19 @@ def test_a_mistake_of_the_endpoints_own_is_told_in_the_interfaces_form(stepper: 
         slash = httpx.post(f"{address}/v1/completions/", json={})
         assert slash.status_code == 404, "no redirection: clients send their key along with it"
         assert httpx.put(f"{address}/v1/models").headers["allow"] == "GET"
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assent.studio.limits._BODY_S", 0.2)
+    host, port = url.removeprefix("http://").split(":")
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+    with socket.create_connection((host, int(port)), 20) as connection:
+        connection.sendall(head)
+        said, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 408 ") and json.loads(body)["error"]["code"] == "timeout"
+
+
+@pytest.mark.parametrize(("sent", "asked"), [(1e-300, 0.0), (1e-6, 0.0), (0, 0.0), (0.5, 0.5), (None, 1.0)])
+def test_a_temperature_that_no_float_can_divide_by_is_greedy(sent: float | None, asked: float) -> None:
+    request = ChatRequest.model_validate(asking("hello", temperature=sent))
+    assert request.asked(0).temperature == asked
