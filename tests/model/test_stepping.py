@@ -9,6 +9,7 @@ import torch
 from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 from torch.testing import assert_close
 
+from assent.model.body import Body
 from assent.model.generation import generate
 from assent.model.roles import LanguageRole
 from assent.model.stepping import Begun, Drawn, StepDecoder
@@ -145,3 +146,19 @@ def test_some_may_be_stepped_without_the_others() -> None:
     for place, prompt in enumerate(PROMPTS):
         (_, alone), *_ = generate(role, [prompt], sampling=SAMPLINGS[place], end_ids=ENDS, seeds=[100 + place])
         assert tuple(ids[place]) == alone.ids
+
+
+def test_prompts_are_read_in_passes_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Body, "read_at_once", 8)
+    role, sizes = role_of("llama"), []
+    real = Body.hidden
+    monkeypatch.setattr(Body, "hidden", lambda self, batch, *more, **named: (
+        sizes.append(len(batch.ids_N)), real(self, batch, *more, **named))[1])  # fmt: skip
+    decoder = StepDecoder(role, end_ids=frozenset())
+    decoder.begin([Begun(key=key, prompt_ids=prompt, sampling=Sampling(max_tokens=3), seed=key)
+                   for key, prompt in enumerate([[5, 9, 2], [7], [3, 3, 8, 21], list(range(2, 14)), [6]])])  # fmt: skip
+    drawn = [decoder.step() for _ in range(3)]
+    assert sizes == [8, 12, 1] and [one.key for one in drawn[0]] == [0, 1, 2, 3, 4]
+    monkeypatch.undo()
+    (_, alone), *_ = generate(role, [[6]], sampling=Sampling(max_tokens=3), end_ids=frozenset(), seeds=[4])
+    assert tuple(step[4].id for step in drawn) == alone.ids

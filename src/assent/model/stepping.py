@@ -1,6 +1,6 @@
 """Writing one token at a time for sequences that come and go: the same mathematics as `generation`, driven by steps.
 
-Before a step, sequences that wait are read in one flat pass and laid beside those under way. Every
+Before a step, sequences that wait are read in flat passes and laid beside those under way. Every
 sequence draws its uniforms from its own seed, as in `generation`: who else is being written changes nothing but the
 rounding of the logits.
 
@@ -9,6 +9,7 @@ Legend: B sequences, V vocabulary, H hidden size, C cache columns, K kept rows, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class StepDecoder:
         with self._role.body.wearing(self._role.adapter):
             if self._rows:
                 self._advance()
-            if self._waiting:
+            while self._waiting:
                 self._take_in()
         return self._draw() if self._rows else []
 
@@ -155,9 +156,11 @@ class StepDecoder:
         self._position_B = self._position_B + 1
 
     def _take_in(self) -> None:
-        """Read the prompts that wait and lay them beside the others."""
-        rows = self._waiting
+        """Read prompts that wait, as many as one pass may hold, and lay them beside the others."""
         body = self._role.body
+        until = itertools.accumulate(len(row.ids) for row in self._waiting)
+        fit = sum(tokens <= body.read_at_once for tokens in until)
+        rows, rest = self._waiting[: max(1, fit)], self._waiting[max(1, fit) :]
         batch = flatten([row.ids for row in rows]).to(body.device)
         cache = DecodeCache(lengths=batch.lengths, new_tokens=0)
         cache.place(body.device)
@@ -166,7 +169,7 @@ class StepDecoder:
         if self._cache is not None:
             parts.insert(0, (self._cache, range(len(self._rows))))
         self._cache = lay_together(parts, spare=_SPARE_COLUMNS)
-        self._rows, self._waiting = [*self._rows, *rows], []
+        self._rows, self._waiting = [*self._rows, *rows], rest
         self._hidden_BH = torch.cat([self._hidden_BH.to(hidden_BH.dtype), hidden_BH])
         self._position_B = torch.cat([self._position_B, torch.tensor(batch.lengths, device=body.device)])
 
