@@ -196,3 +196,10 @@ def test_truncation_keeps_what_brute_force_keeps(top_k: int, top_p: float) -> No
         assert {token for token in range(8) if cut[token] > float("-inf")} == kept
         true_V = row[sorted(kept)] - row[sorted(kept)].logsumexp(0)
         assert_close(cut[sorted(kept)], true_V, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("top_p", [1e-300, 1e-46, 1e-9])
+def test_a_top_p_next_to_nothing_keeps_the_likeliest_token(top_p: float) -> None:
+    logits_BV = torch.tensor([[0.0, 3.0, 1.0], [2.0, 0.0, -1.0]])
+    ids_B, logp_B = draw(logits_BV, torch.tensor([0.0, 0.999]), Sampling(top_p=top_p))
+    assert ids_B.tolist() == [1, 0] and logp_B.tolist() == [0.0, 0.0]

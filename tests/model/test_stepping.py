@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import torch
 from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 from torch.testing import assert_close
 
+from assent.model.body import Body
 from assent.model.generation import generate
 from assent.model.roles import LanguageRole
 from assent.model.stepping import Begun, Drawn, StepDecoder
@@ -97,3 +100,65 @@ def test_dropping_everyone_leaves_nothing_and_a_new_one_starts_afresh() -> None:
     decoder.begin([begun(0)])
     (_, alone), *_ = generate(role, [PROMPTS[0]], sampling=SAMPLINGS[0], end_ids=ENDS, seeds=[100])
     assert decoder.step()[0].id == alone.ids[0]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("method", ["_advance", "_take_in", "_by_sampling", "_keep"])
+def test_after_a_step_that_fails_everyone_goes_on_where_they_stood(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Failures in the middle of a step, after the cache has grown: the tokens are those of writing alone."""
+    real, left = getattr(StepDecoder, method), [2, 5]
+
+    def failing(self: StepDecoder, *given: object) -> object:
+        found = real(self, *given)
+        left[:] = [count - 1 for count in left]
+        if 0 in left:
+            raise RuntimeError("on purpose")
+        return found
+
+    monkeypatch.setattr(StepDecoder, method, failing)
+    role = role_of(name)
+    decoder = StepDecoder(role, end_ids=ENDS)
+    ids: dict[int, list[int]] = {}
+    for step in range(60):
+        if step < len(PROMPTS):
+            decoder.begin([begun(step)])
+        with suppress(RuntimeError):
+            for one in decoder.step():
+                ids.setdefault(one.key, []).append(one.id)
+    assert decoder.under_way == 0 and max(left) < 4, "it has failed at least once"
+    for place, prompt in enumerate(PROMPTS):
+        (_, alone), *_ = generate(role, [prompt], sampling=SAMPLINGS[place], end_ids=ENDS, seeds=[100 + place])
+        assert tuple(ids[place]) == alone.ids
+
+
+def test_some_may_be_stepped_without_the_others() -> None:
+    role = role_of("llama")
+    decoder = StepDecoder(role, end_ids=ENDS)
+    decoder.begin([begun(place) for place in range(len(PROMPTS))])
+    ids: dict[int, list[int]] = {place: [] for place in range(len(PROMPTS))}
+    for step in range(200):
+        keys = [(step, step // 2), (step * 5,), range(99)][step % 3]
+        for one in decoder.step([key % len(PROMPTS) for key in keys]):
+            ids[one.key].append(one.id)
+    assert decoder.under_way == 0
+    for place, prompt in enumerate(PROMPTS):
+        (_, alone), *_ = generate(role, [prompt], sampling=SAMPLINGS[place], end_ids=ENDS, seeds=[100 + place])
+        assert tuple(ids[place]) == alone.ids
+
+
+def test_prompts_are_read_in_passes_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Body, "read_at_once", 8)
+    role, sizes = role_of("llama"), []
+    real = Body.hidden
+    monkeypatch.setattr(Body, "hidden", lambda self, batch, *more, **named: (
+        sizes.append(len(batch.ids_N)), real(self, batch, *more, **named))[1])  # fmt: skip
+    decoder = StepDecoder(role, end_ids=frozenset())
+    decoder.begin([Begun(key=key, prompt_ids=prompt, sampling=Sampling(max_tokens=3), seed=key)
+                   for key, prompt in enumerate([[5, 9, 2], [7], [3, 3, 8, 21], list(range(2, 14)), [6]])])  # fmt: skip
+    drawn = [decoder.step() for _ in range(3)]
+    assert sizes == [8, 12, 1] and [one.key for one in drawn[0]] == [0, 1, 2, 3, 4]
+    monkeypatch.undo()
+    (_, alone), *_ = generate(role, [[6]], sampling=Sampling(max_tokens=3), end_ids=frozenset(), seeds=[4])
+    assert tuple(step[4].id for step in drawn) == alone.ids

@@ -22,12 +22,12 @@ from studio.endpoint_fakes import listening
 from assent.backends.local.streaming import LocalStepSampler
 from assent.errors import ConfigError
 from assent.model.flat import flatten
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import Asked, PromptTooLong, Sampling
 from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.recipes.serving import name_of, run_serve
-from assent.studio.endpoint import create_endpoint
+from assent.studio.endpoint import ServingLimits, create_endpoint
 from assent.types import Conversation, Message, Role
 
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
@@ -212,3 +212,66 @@ def test_a_key_that_is_not_set_and_other_mistakes_are_said_before_the_model_is_l
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
+
+
+class Untouchable:
+    """A tokenizer's stand-in for prompts that must not reach it."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"the tokenizer was asked for {name}")
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("word", ["word ", " ", "<|end|>", "\U0001f469\u200d"])
+def test_what_cannot_fit_is_refused_before_it_is_tokenised(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch, chat: bool, word: str
+) -> None:
+    sampler = LocalStepSampler(model.role, model.template)
+    monkeypatch.setattr(sampler._reader, "tokenizer", Untouchable())
+    text = word * (1_900_000 // len(word))
+    with pytest.raises(PromptTooLong, match=r"at least \d+ tokens, 3 are to come, the model holds 256"):
+        sampler.prepare(Asked(prompt=Conversation.of_user(text) if chat else text, max_tokens=3))
+
+
+def test_prompts_are_read_by_a_tokenizer_of_their_own(model: LanguageModel) -> None:
+    """A text that spells a control token out is encoded with another setting of the tokenizer, on another thread."""
+    sampler = LocalStepSampler(model.role, model.template)
+    end = str(model.template.tokenizer.eos_token)
+    prepared = sampler.prepare(Asked(prompt=Conversation.of_user(f"say {end}"), max_tokens=3))
+    assert prepared.prompt_ids == model.template.encode_prompt(Conversation.of_user(f"say {end}"))
+    assert sampler._reader.tokenizer is not model.template.tokenizer
+
+
+def test_memory_that_is_full_is_a_memory_error_and_the_next_step_goes_on(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = LocalStepSampler(model.role, model.template)
+    sampler.begin({7: sampler.prepare(Asked(prompt=CONVERSATION, max_tokens=5, temperature=0.0))})
+    with monkeypatch.context() as patched:
+        patched.setattr(sampler._decoder, "_step", lambda: torch.empty(1 << 60))
+        with pytest.raises(MemoryError):
+            sampler.step([7])
+    pieces = []
+    while not pieces or pieces[-1].stop is None:
+        sampler.step([7])
+        pieces.append(sampler.take(7))
+    turn = model.sampler.sample([CONVERSATION], sampling=Sampling(max_tokens=5, temperature=0.0), seed=0)[0]
+    assert "".join(piece.text for piece in pieces) == turn.completion.text
+    sampler.check()
+
+
+@pytest.mark.parametrize("name", ["", "\udcff"])
+def test_a_name_or_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("SERVE_KEY", "schlüssel")
+    flags = {"name": name} if name else {"api_key_env": "SERVE_KEY"}
+    with pytest.raises(ConfigError, match="UTF-8" if name else "printable ASCII"):
+        run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
+
+
+def test_the_page_names_every_setting_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    table = page.split("\n## Settings\n")[1].split("\n## ")[0]
+    written = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .+ \|$", table, flags=re.MULTILINE))
+    assert written == {
+        name: str(field.default).removesuffix(".0") for name, field in ServingLimits.model_fields.items()
+    }

@@ -20,8 +20,10 @@ MOST_TOKENS = 64
 class WordStepper:
     """Says words drawn by the seed, a word a token; "echo" repeats the last message, "never" does not end by itself.
 
-    `gate` can be closed to hold every step back; `widths` and `dropped` say what happened. A prompt of "refuse" is
-    refused, "break" breaks the model's thread.
+    `gate` can be closed to hold every step back, `page` to hold back the reading of prompts that start with "long";
+    `widths` and `dropped` say what happened. Prompts that fail: "refuse" and "unreadable" when they are read,
+    "unbeginnable" when they begin, "break" and "heavy" in every step, "illegible" when the step is looked at; "crowd"
+    only beside others. While `broken`, nothing works.
     """
 
     def __init__(self) -> None:
@@ -30,13 +32,22 @@ class WordStepper:
         self.hold_at = -1  # the step before which the gate closes by itself
         self.widths: list[int] = []
         self.dropped: set[int] = set()
+        self.page = threading.Event()
+        self.page.set()
+        self.broken = False
+        self.read: list[str] = []
         self._lines: dict[int, tuple[Prepared, list[str]]] = {}
 
     def prepare(self, asked: Asked) -> Prepared:
         """A token per word."""
         text = self._text(asked)
+        self.read.append(text)
+        if text.startswith("long"):
+            self.page.wait(10)
         if text == "refuse":
             raise DataError("this prompt cannot be used")
+        if text == "unreadable":
+            raise TypeError("read badly on purpose")
         ids = tuple(range(len(text.split())))
         limit = asked.max_tokens or MOST_TOKENS
         if len(ids) + limit > 2 * MOST_TOKENS:
@@ -47,20 +58,36 @@ class WordStepper:
         """From the next step on."""
         for key, prepared in completions.items():
             text = self._text(prepared.asked)
+            if text == "unbeginnable":
+                raise ValueError("begun badly on purpose")
             rng = python_rng(prepared.asked.seed, "words")
             words = [f"{rng.choice(['red', 'green', 'blue'])} " for _ in range(MOST_TOKENS)]
             words = words if text == "never" else words[: 3 + prepared.asked.seed % 5]
             self._lines[key] = prepared, [f"{word} " for word in text.split()[1:]] if text.startswith("echo") else words
 
-    def step(self) -> Mapping[int, Piece]:
+    def step(self, keys: Collection[int]) -> None:
         """A word more."""
         if len(self.widths) == self.hold_at:
             self.gate.clear()
         self.gate.wait(10)
-        self.widths.append(len(self._lines))
-        if any(self._text(prepared.asked) == "break" for prepared, _ in self._lines.values()):
+        self.check()
+        texts = [self._text(self._lines[key][0].asked) for key in keys]
+        if "break" in texts or ("crowd" in texts and len(texts) > 1):
             raise RuntimeError("broken on purpose")
-        return {key: self._next(key) for key in list(self._lines)}
+        if "heavy" in texts:
+            raise MemoryError("too heavy on purpose")
+        self.widths.append(len(keys))
+
+    def take(self, key: int) -> Piece:
+        """The word."""
+        if self._text(self._lines[key][0].asked) == "illegible":
+            raise KeyError("written badly on purpose")
+        return self._next(key)
+
+    def check(self) -> None:
+        """Works unless `broken`."""
+        if self.broken:
+            raise RuntimeError("broken for good")
 
     def drop(self, keys: Collection[int]) -> None:
         """Forget."""

@@ -27,7 +27,10 @@ from assent.studio.server import bind, first_admin_path
 from assent.studio.settings import StudioSettings
 
 ROOT = Path(__file__).parents[2]
-SERVE = "import sys; from assent.recipes.studio_command import run_studio; run_studio(store=sys.argv[1], port=0)"
+SERVE = (
+    "import sys; from assent.recipes.studio_command import run_studio; "
+    "run_studio(store=sys.argv[1], port=0, overrides=sys.argv[2:])"
+)
 CHUNKED = (
     b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\n\r\n1\r\na\r\n0\r\n"
@@ -35,10 +38,10 @@ CHUNKED = (
 
 
 @contextmanager
-def studio(store: Path) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
+def studio(store: Path, *overrides: str) -> Iterator[tuple[subprocess.Popen[str], str, int]]:
     """A studio process on a free port, its first line, its port."""
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", SERVE, str(store)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-u", "-c", SERVE, str(store), *overrides], stdout=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
     )  # fmt: skip
     try:
@@ -190,3 +193,29 @@ def test_a_usual_head_and_a_large_body_pass(tmp_path: Path) -> None:
             assert answer.status in (200, 303)
         connection.close()
         assert ask(port, "POST", "/api/nothing", token, {"text": "a" * 500_000})[0] == 404
+
+
+def test_half_sent_heads_of_one_address_leave_room_for_everybody(tmp_path: Path) -> None:
+    _, token = prepared(tmp_path / "studio.db")
+    with studio(tmp_path / "studio.db", "connections_per_address=20", "head_timeout_s=600") as (_, _, port):
+        heads = [socket.create_connection(("127.0.0.1", port), 20) for _ in range(120)]
+        for head in heads:
+            with suppress(ConnectionError):
+                head.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert ask(port, "GET", "/api/me", token)[0] == 200
+        for head in heads[:100]:
+            with suppress(ConnectionError):
+                assert head.recv(1000) == b""
+        for head in heads:
+            head.close()
+
+
+def test_a_half_sent_head_is_timed_out(tmp_path: Path) -> None:
+    prepared(tmp_path / "studio.db")
+    limit = "head_timeout_s=0.3"
+    with (
+        studio(tmp_path / "studio.db", limit) as (_, _, port),
+        socket.create_connection(("127.0.0.1", port), 20) as head,
+    ):
+        head.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        assert head.recv(1000).startswith(b"HTTP/1.1 408 ")

@@ -14,6 +14,7 @@ from assent.data.examples import Example, Format, Kind
 from assent.data.files import TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import with_scores
+from assent.data.message_notes import message_notes
 from assent.data.message_trees import grown
 from assent.data.rows import SourceRow, tools_of
 from assent.errors import DataError

@@ -140,5 +140,6 @@ def truncate(logp_BV: Tensor, *, top_k: int, top_p: float) -> Tensor:
         keep_BV[:, top_k:] = False
     before_BV = sorted_BV.exp().cumsum(-1) - sorted_BV.exp()
     keep_BV &= before_BV < top_p
+    keep_BV[:, 0] = True  # also where `top_p` is less than a float can tell from 0
     kept_BV = torch.zeros_like(keep_BV).scatter(1, order_BV, keep_BV)
     return torch.log_softmax(logp_BV.masked_fill(~kept_BV, float("-inf")), dim=-1)

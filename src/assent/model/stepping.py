@@ -1,6 +1,6 @@
 """Writing one token at a time for sequences that come and go: the same mathematics as `generation`, driven by steps.
 
-Before a step, sequences that have begun since are read in one flat pass and laid beside those under way. Every
+Before a step, sequences that wait are read in flat passes and laid beside those under way. Every
 sequence draws its uniforms from its own seed, as in `generation`: who else is being written changes nothing but the
 rounding of the logits.
 
@@ -9,6 +9,7 @@ Legend: B sequences, V vocabulary, H hidden size, C cache columns, K kept rows, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -51,12 +52,13 @@ class Drawn:
 
 
 class _Row:
-    """A sequence under way; without a key nobody wants it any more."""
+    """A sequence under way with all its tokens; without a key nobody wants it any more."""
 
-    __slots__ = ("begun", "key", "uniforms", "written")
+    __slots__ = ("begun", "ids", "key", "uniforms", "written")
 
     def __init__(self, begun: Begun) -> None:
         self.begun, self.written = begun, 0
+        self.ids = list(begun.prompt_ids)
         self.key: int | None = begun.key
         self.uniforms: np.ndarray = numpy_rng(begun.seed, "tokens").random(begun.sampling.max_tokens)
 
@@ -92,17 +94,40 @@ class StepDecoder:
             if row.key in keys:
                 row.key = None
 
+    def step(self, keys: Collection[int] | None = None) -> list[Drawn]:
+        """One token more for every sequence, or for those of `keys` alone.
+
+        If it raises, every sequence stands where it stood: what was cached is forgotten and read again next time.
+        """
+        if keys is not None and any(row.key is not None and row.key not in keys for row in self._rows):
+            self._set_aside()
+        aside = [row for row in self._waiting if keys is not None and row.key not in keys]
+        self._waiting = [row for row in self._waiting if row not in aside]
+        try:
+            return self._step()
+        except BaseException:
+            self._set_aside()
+            raise
+        finally:
+            self._waiting += aside
+
     @torch.no_grad()
-    def step(self) -> list[Drawn]:
-        """One token more for every sequence."""
+    def _step(self) -> list[Drawn]:
         self._role.body.model.eval()
         self._compact()
         with self._role.body.wearing(self._role.adapter):
             if self._rows:
                 self._advance()
-            if self._waiting:
+            while self._waiting:
                 self._take_in()
         return self._draw() if self._rows else []
+
+    def _set_aside(self) -> None:
+        """Let all sequences wait until they are read again, with what they have written."""
+        living = [row for row in self._rows if row.key is not None]
+        self._waiting = [*living, *(row for row in self._waiting if row not in living)]
+        self._rows = []
+        self._compact()
 
     def _compact(self) -> None:
         kept = [place for place, row in enumerate(self._rows) if row.key is not None]
@@ -133,10 +158,12 @@ class StepDecoder:
         self._position_B = self._position_B + 1
 
     def _take_in(self) -> None:
-        """Read the prompts that wait and lay them beside the others."""
-        rows, self._waiting = self._waiting, []
+        """Read prompts that wait, as many as one pass may hold, and lay them beside the others."""
         body = self._role.body
-        batch = flatten([row.begun.prompt_ids for row in rows]).to(body.device)
+        until = itertools.accumulate(len(row.ids) for row in self._waiting)
+        fit = sum(tokens <= body.read_at_once for tokens in until)
+        rows, rest = self._waiting[: max(1, fit)], self._waiting[max(1, fit) :]
+        batch = flatten([row.ids for row in rows]).to(body.device)
         cache = DecodeCache(lengths=batch.lengths, new_tokens=0)
         cache.place(body.device)
         hidden_BH = body.hidden(batch, batch.last_B, adapter=self._role.adapter, cache=cache)
@@ -144,7 +171,7 @@ class StepDecoder:
         if self._cache is not None:
             parts.insert(0, (self._cache, range(len(self._rows))))
         self._cache = lay_together(parts, spare=_SPARE_COLUMNS)
-        self._rows = [*self._rows, *rows]
+        self._rows, self._waiting = [*self._rows, *rows], rest
         self._hidden_BH = torch.cat([self._hidden_BH.to(hidden_BH.dtype), hidden_BH])
         self._position_B = torch.cat([self._position_B, torch.tensor(batch.lengths, device=body.device)])
 
@@ -183,6 +210,7 @@ class StepDecoder:
     def _file(self, row: _Row, token: int, logp: float, likeliest: tuple[tuple[int, float], ...]) -> Drawn:
         assert row.key is not None
         row.written += 1
+        row.ids.append(token)
         drawn = Drawn(
             key=row.key,
             id=token,

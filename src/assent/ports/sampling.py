@@ -63,6 +63,13 @@ class Asked:
     stops: tuple[str, ...] = ()
     likeliest: int = 0
 
+    @property
+    def size(self) -> int:
+        """Characters of the prompt."""
+        if isinstance(self.prompt, str):
+            return len(self.prompt)
+        return sum(len(message.content) for message in self.prompt.messages)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
@@ -105,7 +112,11 @@ class Piece:
 
 
 class StepSampler(Protocol):
-    """Writes many completions side by side, a token of each per step. Everything runs on one thread."""
+    """Writes many completions side by side, a token of each per step.
+
+    `prepare` runs on a thread of its own, one prompt at a time; everything else on the thread of the model. Any verb
+    that is given completions may raise because of one of them; the others can go on.
+    """
 
     def prepare(self, asked: Asked) -> Prepared:
         """Count and check before anything is written. Raises DataError, `PromptTooLong` among them."""
@@ -115,12 +126,20 @@ class StepSampler(Protocol):
         """Let these completions, by keys of the caller's choice, take part from the next step on."""
         ...
 
-    def step(self) -> Mapping[int, Piece]:
-        """One token more for every completion under way; those whose piece has a `stop` are over."""
+    def step(self, keys: Collection[int]) -> None:
+        """One token more for these completions; if it raises, all stand where they stood. MemoryError if it is full."""
+        ...
+
+    def take(self, key: int) -> Piece:
+        """What the last step added to a completion; with a `stop` the completion is over and forgotten."""
         ...
 
     def drop(self, keys: Collection[int]) -> None:
         """Forget completions that nobody wants any more; unknown keys are nothing."""
+        ...
+
+    def check(self) -> None:
+        """Raises if the model cannot write at all, whatever it is asked."""
         ...
 
 

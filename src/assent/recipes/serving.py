@@ -6,10 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from pydantic import Field
-
 from assent.backends.local.streaming import LocalStepSampler
-from assent.config import Settings
 from assent.errors import ConfigError
 from assent.recipes.inputs import model_folder
 from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
@@ -17,18 +14,16 @@ from assent.recipes.progress import Display
 from assent.recipes.request import Request
 from assent.studio.endpoint import ServingLimits, create_endpoint
 from assent.studio.endpoint_server import hosts_of, run_endpoint
+from assent.studio.openai_answers import encodable
 
 HOST, PORT = "127.0.0.1", 8000
 _HIGHEST_PORT = 65535
 
 
-class ServeJob(Settings):
+class ServeJob(ServingLimits):
     """`assent serve`."""
 
     machine: MachineOptions = MachineOptions()
-    most_rows: int = Field(default=32, ge=1, le=4096)
-    most_waiting: int = Field(default=64, ge=1)
-    body_limit_bytes: int = Field(default=2 << 20, ge=1024)
 
 
 def run_serve(request: Request, display: Display) -> None:
@@ -37,15 +32,13 @@ def run_serve(request: Request, display: Display) -> None:
     path, host, port = request.text("model") or "", request.text("host") or HOST, _port(request.text("port"))
     key = _key(request.text("api_key_env"))
     name = request.text("name") or name_of(path)
+    if encodable(name) != name:
+        raise ConfigError("the name is not valid UTF-8", where=ascii(name), now="Give another with --name.")
     model = load_language_model(model_folder(path), machine=settings.machine.with_real_clock())
     app = create_endpoint(
         LocalStepSampler(model.role, model.template),
         name,
-        limits=ServingLimits(
-            most_rows=settings.most_rows,
-            most_waiting=settings.most_waiting,
-            body_limit_bytes=settings.body_limit_bytes,
-        ),
+        limits=settings,
         fingerprint=fingerprint_of(model),
         api_key=key,
         hosts=hosts_of(host),
@@ -81,6 +74,9 @@ def _key(variable: str | None) -> str | None:
     if not key:
         now = "Set it to the key that clients must send, or leave --api-key-env out."
         raise ConfigError("the environment variable is not set", where=f"--api-key-env {variable}", now=now)
+    if not (key.isascii() and key.isprintable()):
+        now = "No header can carry other characters; choose another key."
+        raise ConfigError("the key must be printable ASCII", where=f"--api-key-env {variable}", now=now)
     return key
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from assent.studio.unsent import Unsent
 
 LONGEST_HEAD_BYTES = 32 * 1024
 
@@ -42,25 +44,43 @@ class _Corked:
 
 
 class CorkedProtocol(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`. The parser knows no bounds, so heads and trailers are measured here."""
+    """For `uvicorn.Config(http=...)`, with `unsent` bound. Heads and trailers, whose size and time the parser leaves
+    open, are measured here.
+    """
 
-    _head_bytes = 0  # header lines of this request
-    _unplaced_bytes = 0  # received since a head or a request ended, or a part of a body came
+    def __init__(self, *given: Any, unsent: Unsent, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._unsent = unsent
+        self._head_bytes = 0  # header lines of this request
+        self._unplaced_bytes = 0  # received since a head or a request ended, or a part of a body came
+        self._in_head = True  # what comes next belongs to a head
+        self._deadline: asyncio.TimerHandle | None = None  # of the head
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """For asyncio."""
         super().connection_made(_Corked(transport, self.loop))  # type: ignore[arg-type]
+        self._await_request()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """For asyncio."""
+        self._has_head()
+        self._unsent.remove(self._address, self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """For asyncio."""
         self._unplaced_bytes += len(data)
         super().data_received(data)
         if self._unplaced_bytes > LONGEST_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too long.")
+            self.refuse(400, "The head of the request is too long.")
+        if self._unplaced_bytes and self._in_head:
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """For the parser."""
         self._head_bytes = 0
+        self._await_head()
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -72,7 +92,8 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """For the parser."""
-        self._unplaced_bytes = 0
+        self._unplaced_bytes, self._in_head = 0, False
+        self._has_head()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -82,5 +103,53 @@ class CorkedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """For the parser."""
-        self._unplaced_bytes = 0
+        self._unplaced_bytes, self._in_head = 0, True
+        self._unsent.remove(self._address, self)
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """For the answer."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.cycle.response_complete:
+            self._await_request()
+
+    def send_400_response(self, msg: str) -> None:
+        """For the parser's errors."""
+        self.refuse(400, msg)
+
+    def refuse(self, status: int, what: str) -> None:
+        """Answer in place of the application, which never saw the request, and close."""
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            kind, body = self.refusal(status, what)
+            head = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.close()
+
+    def refusal(self, status: int, what: str) -> tuple[str, bytes]:
+        """Content type and body of what the application never saw."""
+        return "text/plain; charset=utf-8", what.encode()
+
+    @property
+    def _address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    def _await_request(self) -> None:
+        self._unsent.add(self._address, self, self.transport.close)
+
+    def _await_head(self) -> None:
+        if self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self._unsent.head_timeout_s, self._head_is_late)
+
+    def _has_head(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_is_late(self) -> None:
+        self._deadline = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_head()  # an answer is under way on this connection: that comes first
+        elif self._unplaced_bytes:
+            self.refuse(408, "The head of the request took too long to arrive.")
+        else:
+            self.transport.close()

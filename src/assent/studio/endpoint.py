@@ -11,29 +11,34 @@ from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import Field
-from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assent.config import Settings
-from assent.ports.sampling import Asked, Piece, PromptTooLong, StepSampler
+from assent.ports.sampling import Asked, Piece, StepSampler
 from assent.studio.endpoint_guard import EndpointGuard
+from assent.studio.endpoint_problems import NOT_A_NUMBER, ClientGone, answer_errors, problem_of
 from assent.studio.openai_answers import AnswerForm, ChoiceSoFar, Kind, Problem, ProblemError
 from assent.studio.openai_schemas import ChatRequest, TextRequest
-from assent.studio.writing_queue import Failed, Grown, QueueClosed, QueueFull, Started, Ticket, Told, WritingQueue
+from assent.studio.writing_queue import Failed, Fault, Grown, QueueClosed, QueueFull, Ticket, Told, WritingQueue
 from assent.types import StopReason
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class ServingLimits(Settings):
-    """How an endpoint takes requests: completions written side by side, requests that wait, bytes of one request."""
+    """How an endpoint takes requests.
+
+    Completions written side by side, requests that wait, bytes of one request, seconds that its head may take, and
+    connections of one address that have sent no whole request.
+    """
 
     most_rows: Annotated[int, Field(ge=1, le=4096)] = 32
     most_waiting: Annotated[int, Field(ge=1)] = 64
     body_limit_bytes: Annotated[int, Field(ge=1024)] = 2 << 20
+    head_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    connections_per_address: Annotated[int, Field(ge=1)] = 1024
 
 
 def create_endpoint(
@@ -61,11 +66,11 @@ def create_endpoint(
         finally:
             await asyncio.to_thread(queue.close)
 
-    app = FastAPI(title="Assent", lifespan=running, openapi_url=None)
-    app.state.queue = queue
+    app = FastAPI(title="Assent", lifespan=running, openapi_url=None, redirect_slashes=False)
+    app.state.queue, app.state.limits = queue, limits
     app.add_middleware(EndpointGuard, api_key=api_key, hosts=hosts, body_limit_bytes=limits.body_limit_bytes)
     _add_routes(app, _Endpoint(queue, name, fingerprint))
-    _answer_errors(app)
+    answer_errors(app)
     return app
 
 
@@ -139,17 +144,13 @@ class _Endpoint:
         return JSONResponse(form.whole(line.choices, line.prompt_tokens), headers={"Cache-Control": "no-store"})
 
 
-class _ClientGone(Exception):
-    """Nobody waits for the answer any more."""
-
-
 class _Line:
     """One request's line to the queue: what the model's thread tells comes out here, on the event loop."""
 
     def __init__(self, queue: WritingQueue, asked: Asked, count: int) -> None:
         self._told: asyncio.Queue[Told] = asyncio.Queue()
+        self._first: Grown | None = None
         self.choices = [ChoiceSoFar() for _ in range(count)]
-        self.prompt_tokens = 0
         try:
             self._ticket: Ticket = queue.submit(asked, count, self._listener())
         except QueueFull:
@@ -157,7 +158,12 @@ class _Line:
             problem = Problem(status=429, message=what, type="rate_limit_error", code="rate_limit_exceeded")
             raise ProblemError(problem) from None
         except QueueClosed:
-            raise ProblemError(_CLOSED) from None
+            raise ProblemError(problem_of(Failed(fault=Fault.CLOSED))) from None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, once the answer has begun."""
+        return self._ticket.prompt_tokens
 
     def _listener(self) -> Callable[[Told], None]:
         loop = asyncio.get_running_loop()
@@ -169,24 +175,23 @@ class _Line:
         return tell
 
     async def begin(self) -> None:
-        """Wait until the request is accepted. Raises ProblemError."""
-        told = await self._told.get()
-        if isinstance(told, Failed):
-            raise ProblemError(_problem_of(told))
-        assert isinstance(told, Started)
-        self.prompt_tokens = told.prompt_tokens
+        """Wait until the answer begins. Raises ProblemError."""
+        self._first = await self._next()
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         """(choice, piece) as they come, until all choices are over. Raises ProblemError."""
         while any(choice.stop is None for choice in self.choices):
-            told = await self._told.get()
-            if isinstance(told, Failed):
-                raise ProblemError(_problem_of(told))
-            assert isinstance(told, Grown)
-            if told.piece.stop is StopReason.ERROR:
-                raise ProblemError(_NOT_A_NUMBER)
-            self.choices[told.choice].take(told.piece)
-            yield told.choice, told.piece
+            grown, self._first = self._first or await self._next(), None
+            if grown.piece.stop is StopReason.ERROR:
+                raise ProblemError(NOT_A_NUMBER)
+            self.choices[grown.choice].take(grown.piece)
+            yield grown.choice, grown.piece
+
+    async def _next(self) -> Grown:
+        told = await self._told.get()
+        if isinstance(told, Failed):
+            raise ProblemError(problem_of(told))
+        return told
 
     async def all(self) -> None:
         """Wait for everything."""
@@ -205,7 +210,7 @@ async def _unless_gone(request: Request, work: Any) -> None:
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise _ClientGone
+            raise ClientGone
         working.result()
     finally:
         for task in (working, watching):
@@ -253,60 +258,3 @@ async def _chunks(form: AnswerForm, line: _Line, *, usage_wanted: bool) -> Async
 
 def _event(content: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(content, ensure_ascii=False, separators=(',', ':'), allow_nan=False)}\n\n".encode()
-
-
-_CLOSED = Problem(
-    status=503, message="the model is not there: this endpoint is stopping", type="server_error", code="unavailable"
-)
-_NOT_A_NUMBER = Problem(
-    status=500, message="the model computes numbers that are not finite", type="server_error", code="model_error"
-)
-
-
-def _problem_of(failed: Failed) -> Problem:
-    if failed.error is None:
-        return _CLOSED
-    code = "context_length_exceeded" if isinstance(failed.error, PromptTooLong) else "invalid_value"
-    return Problem(status=400, message=str(failed.error), param="messages", code=code)
-
-
-def _answer_errors(app: FastAPI) -> None:
-    async def on_problem(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ProblemError)
-        return error.problem.response()
-
-    async def on_fields(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _problem_of_fields(error).response()
-
-    async def on_http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return Problem(status=error.status_code, message=str(error.detail)).response()
-
-    async def on_gone(_: Request, error: Exception) -> Response:
-        return Response(status_code=499)
-
-    app.add_exception_handler(ProblemError, on_problem)
-    app.add_exception_handler(RequestValidationError, on_fields)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(_ClientGone, on_gone)
-
-
-_CODES = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
-
-
-def _problem_of_fields(error: RequestValidationError) -> Problem:
-    """The first field that cannot be used; of the ways to give a message's content, the one that was tried."""
-    errors = error.errors()
-    first = next((one for one in errors if one["type"] == "unsupported_content"), errors[0])
-    path = [str(part) for part in first["loc"][1:] if not str(part).startswith(("list[", "str", "function-"))]
-    param = ".".join(path) or None
-    if first["type"] == "extra_forbidden":
-        message = f"unknown parameter: '{param}'"
-    elif first["type"] == "json_invalid":
-        message, param = f"the body is not JSON: {first['ctx']['error']}", None
-    else:
-        reason = str(first["msg"]).replace("Input should be", "expected").replace("Field required", "is required")
-        message = f"{param}: {reason[:1].lower()}{reason[1:]}" if param else reason
-    named = first.get("ctx", {}).get("name")
-    return Problem(status=400, message=message, param=named or param, code=_CODES.get(first["type"], "invalid_value"))

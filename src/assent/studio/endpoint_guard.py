@@ -1,13 +1,14 @@
-"""What stands before an endpoint's routes: the name it is called by, the key, the kind and size of the body."""
+"""What stands before an endpoint's routes: the name it is called by, the key, the kind, size and speed of the body."""
 
 from __future__ import annotations
 
 import hmac
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from assent.studio.openai_answers import Problem, ProblemError
+from assent.studio.limits import BodyMeter, content_length, headers_of
+from assent.studio.openai_answers import Problem
 
 
 class EndpointGuard:
@@ -20,7 +21,7 @@ class EndpointGuard:
         self._bearer = None if api_key is None else f"Bearer {api_key}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look at the head of a request, count its body."""
+        """Look at the head of a request, measure its body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -28,17 +29,8 @@ class EndpointGuard:
         if problem is not None:
             await problem.response()(scope, receive, send)
             return
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise ProblemError(self._too_large())
-            return message
-
-        await self.app(scope, counted, send)
+        meter = BodyMeter(scope, receive, self._limit, content_length(headers_of(scope)))
+        await self.app(scope, meter.receive, send)
 
     def _look(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
@@ -49,15 +41,9 @@ class EndpointGuard:
             if not hmac.compare_digest(given, self._bearer):
                 what = "the API key is missing or wrong; send it as bearer token"
                 return Problem(status=401, message=what, type="authentication_error", code="invalid_api_key")
-        if scope["method"] == "POST" and headers.get("content-type", "").partition(";")[0].strip() != _JSON:
+        if scope["method"] == "POST" and headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
             return Problem(status=415, message=f"the body must be {_JSON}")
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self._limit:
-            return self._too_large()
         return None
-
-    def _too_large(self) -> Problem:
-        return Problem(status=413, message=f"the request is larger than {self._limit:,} bytes", code="too_large")
 
 
 _JSON = "application/json"

@@ -7,12 +7,16 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 
 from assent.errors import BackendError, ConfigError
 from assent.studio.corked import CorkedProtocol
+from assent.studio.endpoint import ServingLimits
+from assent.studio.endpoint_problems import problem_of_status
+from assent.studio.unsent import Unsent
 from assent.studio.writing_queue import WritingQueue
 
 _GRACE_S = 3  # how long answers under way may go on after a request to stop
@@ -34,14 +38,23 @@ def run_endpoint(app: FastAPI, *, host: str, port: int, on_ready: Callable[[str]
     Raises ConfigError where the address cannot be had, BackendError where the model broke.
     """
     listening = _listen(host, port)
+    limits: ServingLimits = app.state.limits
+    unsent = Unsent(head_timeout_s=limits.head_timeout_s, most_per_address=limits.connections_per_address)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S, server_header=False,
-        lifespan="on", http=CorkedProtocol,
+        lifespan="on", ws="none", http=partial(EndpointProtocol, unsent=unsent),  # type: ignore[arg-type]
     )  # fmt: skip
     try:
         asyncio.run(_serve(_Server(config), listening, app.state.queue, on_ready))
     finally:
         listening.close()
+
+
+class EndpointProtocol(CorkedProtocol):
+    def refusal(self, status: int, what: str) -> tuple[str, bytes]:
+        """In the interface's form."""
+        response = problem_of_status(status, what).response()
+        return "application/json", bytes(response.body)
 
 
 class _Server(uvicorn.Server):

@@ -142,14 +142,20 @@ class Problem:
     code: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """The JSON that clients turn into their exceptions."""
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        """The JSON that clients turn into their exceptions. Half of a surrogate pair that was sent shows as \\ud83d."""
+        shown = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": {name: encodable(text) if text else text for name, text in shown.items()}}
 
-    def response(self) -> JSONResponse:
+    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
         """The answer with its status; those that may pass say when to come again."""
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
-        headers |= {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
-        return JSONResponse(self.body(), self.status, headers=headers)
+        more = {"Retry-After": "1"} if self.status in (429, 503) else {}
+        more |= {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        return JSONResponse(self.body(), self.status, headers={**more, **(headers or {})})
+
+
+def encodable(text: str) -> str:
+    """`text` with each half of a surrogate pair spelled out, so that it can be sent."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ProblemError(HTTPException):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from assent.ports.sampling import Asked
+from assent.studio.openai_answers import encodable
 from assent.types import Conversation, Message, Role
 
 MOST_LIKELIEST, MOST_LIKELIEST_LEGACY, MOST_CHOICES, MOST_STOPS = 20, 5, 128, 4
-_LONGEST_STOP, _MOST_MESSAGES, _LARGEST_SEED = 500, 1000, 2**63 - 1
+_LONGEST_STOP, _MOST_MESSAGES, _LARGEST = 500, 1000, 2**63 - 1
+_COLDEST = 1e-5  # below, dividing by it leaves the range of floats: it is greedy
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
 _NEUTRAL: dict[str, tuple[Any, ...]] = {  # parameters that are taken where they change nothing
     "presence_penalty": (0,), "frequency_penalty": (0,), "logit_bias": ({},), "tools": ([],), "functions": ([],),
@@ -44,6 +47,17 @@ Count = Annotated[int, BeforeValidator(_integer)]
 class _Sent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_the_first_unknown(cls, data: Any) -> Any:
+        """One mistake is enough: a body may hold a hundred thousand unknown fields."""
+        unknown = (
+            next((name for name in data if name not in cls.model_fields), None) if isinstance(data, dict) else None
+        )
+        if unknown is not None:
+            raise PydanticCustomError("extra_forbidden", "unknown parameter", {"name": encodable(unknown)})
+        return data
+
 
 class TextPart(_Sent):
     """A piece of a message's text."""
@@ -56,7 +70,7 @@ class SentMessage(_Sent):
     """A message; `name`, `refusal` and the like are taken and not shown to the model."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Annotated[TextPart, BeforeValidator(_refuse_other_parts)]]
+    content: str | Annotated[list[Annotated[TextPart, BeforeValidator(_refuse_other_parts)]], Field(fail_fast=True)]
     name: str | None = None
     refusal: None = None
     tool_calls: None = None
@@ -73,6 +87,29 @@ class SentMessage(_Sent):
         )
 
 
+def _refuse_half_characters(data: dict[str, Any]) -> None:
+    """Half of a surrogate pair is no text and cannot be sent back. In `model` it makes a name that nothing has."""
+    sent = {name: value for name, value in data.items() if name != "model"}
+    if _is_text(sent):
+        return
+    name, value = next((name, value) for name, value in sent.items() if not _is_text({name: value}))
+    place = encodable(name)
+    if name == "messages" and isinstance(value, list):
+        place += f".{next(number for number, one in enumerate(value) if not _is_text(one))}"
+    what = "there is half of a surrogate pair (part of an emoji, mostly) in it; send whole characters"
+    raise PydanticCustomError("half_character", what, {"name": place})
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    except RecursionError:
+        raise PydanticCustomError("too_deep", "the body is nested too deeply") from None
+    return True
+
+
 class StreamOptions(_Sent):
     """`include_usage` adds a last chunk that counts the tokens."""
 
@@ -86,10 +123,10 @@ class _Request(_Sent):
     model: str
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: Count | None = Field(default=None, ge=0)
+    top_k: Count | None = Field(default=None, ge=0, le=_LARGEST)
     n: Count | None = Field(default=None, ge=1, le=MOST_CHOICES)
-    seed: Count | None = Field(default=None, ge=-_LARGEST_SEED - 1, le=_LARGEST_SEED)
-    stop: str | list[str] | None = None
+    seed: Count | None = Field(default=None, ge=-_LARGEST - 1, le=_LARGEST)
+    stop: str | Annotated[list[str], Field(fail_fast=True)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -98,11 +135,12 @@ class _Request(_Sent):
     def _leave_out_what_changes_nothing(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        kept = {}
+        _refuse_half_characters(data)
+        kept, known = {}, cls.model_fields
         for name, value in data.items():
-            if name in _IDLE or (name not in cls.model_fields and name in _NEUTRAL and value is None):
+            if name in _IDLE or (name not in known and name in _NEUTRAL and value is None):
                 continue
-            if name in _NEUTRAL and name not in cls.model_fields:
+            if name in _NEUTRAL and name not in known:
                 if value in _NEUTRAL[name]:
                     continue
                 raise PydanticCustomError(
@@ -138,10 +176,11 @@ class _Request(_Sent):
 
     def asking(self, prompt: Conversation | str, *, max_tokens: int | None, likeliest: int, seed: int) -> Asked:
         """For the sampler; `seed` where the request names none."""
+        temperature = 1.0 if self.temperature is None else self.temperature
         return Asked(
             prompt=prompt,
             max_tokens=max_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
+            temperature=temperature if temperature >= _COLDEST else 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             seed=seed if self.seed is None else self.seed,
@@ -153,7 +192,7 @@ class _Request(_Sent):
 class ChatRequest(_Request):
     """POST /v1/chat/completions."""
 
-    messages: list[SentMessage] = Field(min_length=1, max_length=_MOST_MESSAGES)
+    messages: list[SentMessage] = Field(min_length=1, max_length=_MOST_MESSAGES, fail_fast=True)
     max_tokens: Count | None = Field(default=None, ge=1)
     max_completion_tokens: Count | None = Field(default=None, ge=1)
     logprobs: bool | None = None

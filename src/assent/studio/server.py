@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -17,6 +18,7 @@ from assent.feedback.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.corked import CorkedProtocol
 from assent.studio.settings import StudioSettings
+from assent.studio.unsent import Unsent
 
 _ADMIN_LINK_S = 86400.0
 _GRACE_S = 5
@@ -66,11 +68,12 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
     path = first_admin_path(store)
     if path is not None:
         say(f"there is no admin yet. Open this link once, within a day: {door.url}{path}")
+    unsent = Unsent(head_timeout_s=settings.head_timeout_s, most_per_address=settings.connections_per_address)
     config = uvicorn.Config(
         create_app(store, settings), log_level="warning", access_log=False, server_header=False, lifespan="off",
         ws="none", proxy_headers=bool(settings.proxies), forwarded_allow_ips=list(settings.proxies),
         limit_concurrency=_MOST_CONNECTIONS, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
-        http=CorkedProtocol,
+        http=partial(CorkedProtocol, unsent=unsent),  # type: ignore[arg-type]
     )  # fmt: skip
     before = signal.signal(signal.SIGTERM, _as_interrupt)
     try:

@@ -43,6 +43,8 @@ class StudioSettings(Settings):
     sign_in_lifetime_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
     body_limit_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     upload_limit_bytes: Annotated[int, Field(ge=1024)] = 64 << 20
+    head_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    connections_per_address: Annotated[int, Field(ge=1)] = 1024  # that wait for a request or its rest
     requests_per_minute: Annotated[int, Field(ge=1)] = 1200
     sign_in_attempts: Annotated[int, Field(ge=1)] = 5
     sign_in_window_s: Annotated[float, Field(gt=0)] = 900.0

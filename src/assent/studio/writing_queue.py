@@ -1,27 +1,43 @@
-"""Many requests, one model: a thread drives a `StepSampler`, requests join and leave between its steps.
+"""Many requests, one model: prompts are read on one thread, a second one drives a `StepSampler`.
 
-Requests are taken in order of arrival. What does not fit beside the completions under way waits; more than
-`most_waiting` requests are turned away. Everything about a request is told to its `Listener`, on the model's thread.
+Requests join and leave between the model's steps. What does not fit beside the completions under way waits; more than
+`most_waiting` requests are turned away. A short prompt is read before a long one that came earlier.
+
+Whatever goes wrong with a request is told to its `Listener` and to nobody else. A step that fails is tried again for
+each request alone: those that fail alone are over, the others go on. The model's thread ends only when the model cannot
+write anything at all.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
+import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
+from queue import PriorityQueue
+from typing import TypeVar
 
-from assent.errors import DataError
-from assent.ports.sampling import Asked, Piece, Prepared, StepSampler
+from assent.errors import AssentError, BackendError
+from assent.ports.sampling import Asked, Piece, Prepared, PromptTooLong, StepSampler
 from assent.seeds import derive
 
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+_LOG = logging.getLogger("assent.studio")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """The request is accepted: its prompt has so many tokens."""
 
-    prompt_tokens: int
+class Fault(Enum):
+    """Why a request is over before its end."""
+
+    REQUEST = "the request cannot be used"
+    TOO_LONG = "the prompt leaves no room"
+    MEMORY = "the memory is not enough"
+    MODEL = "the model failed"
+    CLOSED = "the queue is closed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +50,14 @@ class Grown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The request is over: its own mistake, or (None) the model's thread has ended."""
+    """The request is over. `what` is for the client, `details` for the log."""
 
-    error: DataError | None
+    fault: Fault
+    what: str = ""
+    details: str = ""
 
 
-Told = Started | Grown | Failed
+Told = Grown | Failed
 Listener = Callable[[Told], None]
 
 
@@ -66,19 +84,28 @@ class Ticket:
         """Nobody listens any more."""
         self.cancelled = True
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, once something has been written after it."""
+        return len(self.prepared.prompt_ids) if self.prepared else 0
+
 
 class WritingQueue:
-    """The queue and its thread. At most `most_rows` completions are written side by side."""
+    """The queue and its threads. At most `most_rows` completions are written side by side."""
 
     def __init__(self, sampler: StepSampler, *, most_rows: int, most_waiting: int) -> None:
         self.most_rows, self._most_waiting = most_rows, most_waiting
         self._sampler = sampler
         self._changed = threading.Condition()
+        self._order = itertools.count()
+        self._unread: PriorityQueue[tuple[int, int, Ticket | None]] = PriorityQueue()
+        self._reading: set[Ticket] = set()  # waiting to be read, or being read
         self._arrived: deque[Ticket] = deque()
         self._closing = False
         self._waiting: deque[Ticket] = deque()  # from here on for the model's thread only
         self._under_way: list[Ticket] = []
         self._next_key = itertools.count()
+        self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self.on_end: Callable[[], None] = lambda: None
         self.largest_batch = 0  # completions that were ever written side by side
@@ -86,24 +113,26 @@ class WritingQueue:
     @property
     def is_open(self) -> bool:
         """Whether requests are taken."""
-        return self._thread.is_alive() and not self._closing
+        return self._thread.is_alive() and self._reader.is_alive() and not self._closing
 
     @property
     def length(self) -> int:
         """Requests that wait or are under way."""
-        return len(self._arrived) + len(self._waiting) + len(self._under_way)
+        return len(self._reading) + len(self._arrived) + len(self._waiting) + len(self._under_way)
 
     def start(self) -> None:
-        """Start the model's thread."""
+        """Start the threads."""
+        self._reader.start()
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread after its step; whoever still waits is told."""
+        """End the threads, each after what it is doing; all who still wait are told."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
+            self._reader.join()
 
     def submit(self, asked: Asked, count: int, listener: Listener) -> Ticket:
         """Ask for `count` choices. Raises QueueFull or QueueClosed."""
@@ -111,25 +140,43 @@ class WritingQueue:
         with self._changed:
             if not self.is_open:
                 raise QueueClosed
-            if len(self._arrived) + len(self._waiting) >= self._most_waiting:
+            if len(self._reading) + len(self._arrived) + len(self._waiting) >= self._most_waiting:
                 raise QueueFull
-            self._arrived.append(ticket)
-            self._changed.notify()
+            self._reading.add(ticket)
+        self._unread.put((asked.size, next(self._order), ticket))
         return ticket
 
+    def _read(self) -> None:
+        """The reading thread: prompts become tokens while the model writes."""
+        while (ticket := self._unread.get()[2]) is not None:
+            read = None if ticket.cancelled else _attempt(self._sampler.prepare, ticket.asked)
+            with self._changed:
+                self._reading.discard(ticket)
+                if isinstance(read, Prepared):
+                    ticket.prepared = read
+                    self._arrived.append(ticket)
+                    self._changed.notify()
+            if isinstance(read, Failed):
+                _tell_failure(ticket, read)
+
     def _run(self) -> None:
+        """The model's thread."""
         try:
             while self._take_arrived():
                 self._drop_cancelled()
                 self._begin_what_fits()
-                self._step()
+                if self._under_way:
+                    self._step(self._under_way)
+                self._under_way = [ticket for ticket in self._under_way if ticket.keys]
         finally:
-            self._closing = True
             with self._changed:
-                left = [*self._under_way, *self._waiting, *self._arrived]
+                self._closing = True
+                left = [*self._under_way, *self._waiting, *self._arrived, *self._reading]
                 self._arrived.clear()
+                self._reading.clear()
+            self._unread.put((-1, -1, None))
             for ticket in left:
-                ticket.listener(Failed(error=None))
+                ticket.listener(Failed(fault=Fault.CLOSED))
             self.on_end()
 
     def _take_arrived(self) -> bool:
@@ -137,55 +184,88 @@ class WritingQueue:
         with self._changed:
             while not (self._closing or self._arrived or self._waiting or self._under_way):
                 self._changed.wait()
-            arrived, self._arrived = list(self._arrived), deque()
-            self._waiting.extend(arrived)
-            closing = self._closing
-        for ticket in arrived:
-            self._prepare(ticket)
-        return not closing
-
-    def _prepare(self, ticket: Ticket) -> None:
-        try:
-            ticket.prepared = self._sampler.prepare(ticket.asked)
-        except DataError as error:
-            self._waiting.remove(ticket)
-            ticket.listener(Failed(error=error))
-            return
-        ticket.listener(Started(prompt_tokens=len(ticket.prepared.prompt_ids)))
+            self._waiting.extend(self._arrived)
+            self._arrived.clear()
+            return not self._closing
 
     def _drop_cancelled(self) -> None:
         self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
-        gone = [ticket for ticket in self._under_way if ticket.cancelled]
-        if gone:
-            self._sampler.drop([key for ticket in gone for key in ticket.keys])
-            self._under_way = [ticket for ticket in self._under_way if not ticket.cancelled]
+        for ticket in self._under_way:
+            if ticket.cancelled:
+                self._forget(ticket)
+        self._under_way = [ticket for ticket in self._under_way if ticket.keys]
 
     def _begin_what_fits(self) -> None:
         rows = sum(len(ticket.keys) for ticket in self._under_way)
-        starting: dict[int, Prepared] = {}
         while self._waiting and rows + self._waiting[0].count <= self.most_rows:
             ticket = self._waiting.popleft()
-            prepared = ticket.prepared
-            assert prepared is not None
             rows += ticket.count
-            for choice in range(ticket.count):
-                key = next(self._next_key)
-                ticket.keys[key] = choice
-                seed = derive(ticket.asked.seed, choice)
-                starting[key] = replace(prepared, asked=replace(ticket.asked, seed=seed))
-            self._under_way.append(ticket)
+            ticket.keys = {next(self._next_key): choice for choice in range(ticket.count)}
+            begun = _attempt(self._sampler.begin, _choices(ticket))
+            if isinstance(begun, Failed):
+                self._fail(ticket, begun)
+            else:
+                self._under_way.append(ticket)
         self.largest_batch = max(self.largest_batch, rows)
-        if starting:
-            self._sampler.begin(starting)
 
-    def _step(self) -> None:
-        if not self._under_way:
-            return
-        pieces = self._sampler.step()
-        for ticket in self._under_way:
-            for key, choice in list(ticket.keys.items()):
-                piece = pieces[key]
-                if piece.stop is not None:
-                    del ticket.keys[key]
-                ticket.listener(Grown(choice=choice, piece=piece))
-        self._under_way = [ticket for ticket in self._under_way if ticket.keys]
+    def _step(self, tickets: Sequence[Ticket]) -> None:
+        """One token more for each. After a failure each is tried alone; if none fails alone, the newest has to go."""
+        failed = _attempt(self._sampler.step, [key for ticket in tickets for key in ticket.keys])
+        if failed is None:
+            for ticket in tickets:
+                self._tell_step(ticket)
+        elif len(tickets) == 1:
+            self._fail(tickets[0], failed)
+            if failed.fault is Fault.MODEL:
+                self._sampler.check()
+        else:
+            for ticket in tickets:
+                self._step([ticket])
+            if all(ticket.keys for ticket in tickets):
+                self._fail(tickets[-1], failed)
+
+    def _tell_step(self, ticket: Ticket) -> None:
+        for key, choice in list(ticket.keys.items()):
+            piece = _attempt(self._sampler.take, key)
+            if isinstance(piece, Failed):
+                self._fail(ticket, piece)
+                return
+            if piece.stop is not None:
+                del ticket.keys[key]
+            ticket.listener(Grown(choice=choice, piece=piece))
+
+    def _fail(self, ticket: Ticket, failed: Failed) -> None:
+        self._forget(ticket)
+        _tell_failure(ticket, failed)
+
+    def _forget(self, ticket: Ticket) -> None:
+        self._sampler.drop(list(ticket.keys))
+        ticket.keys = {}
+
+
+def _attempt(work: Callable[[Given], Result], given: Given) -> Result | Failed:
+    """What `work` gives. This is the one place where an exception becomes the answer to a request."""
+    try:
+        return work(given)
+    except PromptTooLong as error:
+        return Failed(fault=Fault.TOO_LONG, what=str(error))
+    except MemoryError as error:
+        return Failed(fault=Fault.MEMORY, details=str(error))
+    except BaseException as error:  # noqa: BLE001 (a tokenizer's panic is no Exception; signals never come to a thread)
+        if isinstance(error, AssentError) and not isinstance(error, BackendError):
+            return Failed(fault=Fault.REQUEST, what=str(error))
+        return Failed(fault=Fault.MODEL, details="".join(traceback.format_exception(error)))
+
+
+def _tell_failure(ticket: Ticket, failed: Failed) -> None:
+    if failed.details:
+        _LOG.error("%s on one request: %s", failed.fault.value, failed.details)
+    ticket.listener(failed)
+
+
+def _choices(ticket: Ticket) -> dict[int, Prepared]:
+    """Choice i draws from `derive(seed, i)`."""
+    prepared = ticket.prepared
+    assert prepared is not None
+    seeds = {key: derive(ticket.asked.seed, choice) for key, choice in ticket.keys.items()}
+    return {key: replace(prepared, asked=replace(ticket.asked, seed=seed)) for key, seed in seeds.items()}

@@ -77,6 +77,12 @@ class Rendering:
         tools = self._plain_json(conversation.tools) if conversation.tools else None
         return self._call(chat, tools, generation_prompt=generation_prompt)
 
+    def prompt_text(self, conversation: Conversation) -> str:
+        """The rendered conversation up to and including the header of the assistant's turn; empty if it is."""
+        if not conversation.messages:
+            return ""
+        return self.render(conversation, generation_prompt=True).replace(_MARK, "")
+
     def as_plain(self, text: str) -> str:
         """`text` with the control tokens spelled out in it marked."""
         return self._control.sub(lambda match: _marked(match.group()), text)

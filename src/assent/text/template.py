@@ -179,6 +179,10 @@ class ChatTemplate:
         ids_of = dict(zip(distinct, self._token_ids(texts), strict=True))
         return [ids_of.get(conversation, self._start_ids) for conversation in conversations]
 
+    def prompt_text(self, conversation: Conversation) -> str:
+        """The text whose tokens `encode_prompt` gives."""
+        return self._rendering.prompt_text(conversation)
+
     def encode_completion(self, prompt: Conversation, completion: Completion) -> Encoded:
         """`encode_prompt(prompt)`, what the model writes to give this completion and, if it ended, the end token."""
         return self.encode_completions([(prompt, completion)])[0]

@@ -16,7 +16,7 @@ def _byte_alphabet() -> dict[str, int]:
     return {chr(byte): byte for byte in plain} | {chr(256 + place): byte for place, byte in enumerate(others)}
 
 
-_BYTES = _byte_alphabet()
+BYTE_LETTERS = _byte_alphabet()
 
 
 class TokenTexts:
@@ -48,8 +48,8 @@ class TokenTexts:
             return text, text.encode()
         if fallback := _BYTE_FALLBACK.fullmatch(name):
             part = bytes([int(fallback[1], 16)])
-        elif all(letter in _BYTES for letter in name):
-            part = bytes(_BYTES[letter] for letter in name)
+        elif all(letter in BYTE_LETTERS for letter in name):
+            part = bytes(BYTE_LETTERS[letter] for letter in name)
         else:
             return text, text.encode()
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in part), part

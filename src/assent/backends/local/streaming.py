@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 from assent.errors import DataError
 from assent.model.roles import LanguageRole
@@ -11,8 +13,12 @@ from assent.model.stepping import Begun, Drawn, StepDecoder
 from assent.ports.sampling import Asked, Chance, Piece, Prepared, PromptTooLong, Sampling, WrittenToken
 from assent.text.incremental import Released, TextStream
 from assent.text.template import ChatTemplate
+from assent.text.token_bound import TokenBound
 from assent.text.token_texts import TokenTexts
 from assent.types import StopReason
+
+_USUAL_WITHOUT_LIMIT = 1024  # tokens of an answer unless asked, where the model names no limit
+_HOLDS_WITHOUT_LIMIT = 1 << 17  # the uniforms of an answer are drawn before it begins
 
 
 class _Line:
@@ -34,26 +40,33 @@ class LocalStepSampler:
     """`StepSampler` with the weights of a role of this process."""
 
     def __init__(self, role: LanguageRole, template: ChatTemplate) -> None:
-        self._template, self._limit = template, role.body.max_length
+        self._role, self._template = role, template
+        self._holds = role.body.max_length or _HOLDS_WITHOUT_LIMIT
+        self._usual = None if role.body.max_length else _USUAL_WITHOUT_LIMIT
+        self._reader = copy.deepcopy(template)  # a tokenizer is not for two threads: encoding changes its settings
+        self._bound = TokenBound(self._reader.tokenizer)
         self._decoder = StepDecoder(role, end_ids=template.end_ids)
         self._texts = TokenTexts(template.tokenizer)
         self._lines: dict[int, _Line] = {}
+        self._drawn: dict[int, Drawn] = {}
 
     def prepare(self, asked: Asked) -> Prepared:
-        """The prompt's ids and how much may be written. Without a limit in the model, 1,024 tokens unless asked."""
-        if isinstance(asked.prompt, str):
-            ids = self._template.continuation_ids(asked.prompt)
-        else:
-            ids = self._template.encode_prompt(asked.prompt)
+        """The prompt's ids and how much may be written. Without a limit in the model, 1,024 tokens unless asked.
+
+        A prompt that cannot fit, by the number of its letters, is refused before it is tokenised.
+        """
+        prompt = asked.prompt
+        if asked.size >= self._holds:
+            least = self._bound.least(prompt if isinstance(prompt, str) else self._reader.prompt_text(prompt))
+            if least >= self._holds:
+                raise self._too_long(f"at least {least}", asked.max_tokens or 1)
+        ids = self._reader.continuation_ids(prompt) if isinstance(prompt, str) else self._reader.encode_prompt(prompt)
         if not ids:
             raise DataError("the prompt is empty", now="Give some text.")
-        room = self._limit - len(ids) if self._limit is not None else None
-        wanted = asked.max_tokens or (room if room is not None else 1024)
-        if room is not None and (room < 1 or wanted > room):
-            raise PromptTooLong(
-                f"the prompt has {len(ids)} tokens, {max(wanted, 1)} are to come, the model holds {self._limit}",
-                now="Shorten the conversation, or ask for fewer tokens.",
-            )
+        room = self._holds - len(ids)
+        wanted = asked.max_tokens or self._usual or room
+        if room < 1 or wanted > room:
+            raise self._too_long(str(len(ids)), max(wanted, 1))
         return Prepared(asked=asked, prompt_ids=tuple(ids), max_tokens=wanted)
 
     def begin(self, completions: Mapping[int, Prepared]) -> None:
@@ -61,18 +74,38 @@ class LocalStepSampler:
         self._lines |= {key: _Line(self._template, one.asked.stops) for key, one in completions.items()}
         self._decoder.begin([_begun(key, one) for key, one in completions.items()])
 
-    def step(self) -> Mapping[int, Piece]:
-        """One token more for every completion."""
-        pieces = {drawn.key: self._piece(drawn) for drawn in self._decoder.step()}
-        over = [key for key, piece in pieces.items() if piece.stop is not None]
-        self.drop(over)
-        return pieces
+    def step(self, keys: Collection[int]) -> None:
+        """One token more for these completions."""
+        with _telling_of_memory():
+            drawn = self._decoder.step(keys)
+        self._drawn |= {one.key: one for one in drawn}
+
+    def take(self, key: int) -> Piece:
+        """What the last step added to a completion."""
+        piece = self._piece(self._drawn.pop(key))
+        if piece.stop is not None:
+            self.drop([key])
+        return piece
 
     def drop(self, keys: Collection[int]) -> None:
         """Forget completions."""
         self._decoder.drop(keys)
         for key in keys:
             self._lines.pop(key, None)
+            self._drawn.pop(key, None)
+
+    def check(self) -> None:
+        """Write one token after the end token, beside everything else."""
+        decoder = StepDecoder(self._role, end_ids=self._template.end_ids)
+        decoder.begin([Begun(key=0, prompt_ids=(self._template.eos_id,), sampling=Sampling(max_tokens=1), seed=0)])
+        with _telling_of_memory():
+            decoder.step()
+
+    def _too_long(self, tokens: str, wanted: int) -> PromptTooLong:
+        return PromptTooLong(
+            f"the prompt has {tokens} tokens, {wanted} are to come, the model holds {self._holds}",
+            now="Shorten the conversation, or ask for fewer tokens.",
+        )
 
     def _piece(self, drawn: Drawn) -> Piece:
         line = self._lines[drawn.key]
@@ -92,6 +125,17 @@ class LocalStepSampler:
     def _chance(self, id_: int, logp: float, first: bool) -> Chance:
         text, utf8 = self._texts.of(id_, first=first)
         return Chance(id=id_, text=text, utf8=utf8, logp=logp)
+
+
+@contextmanager
+def _telling_of_memory() -> Iterator[None]:
+    """PyTorch's ways to say that memory is full, as MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
+            raise MemoryError("the memory is not enough") from error
+        raise
 
 
 def _begun(key: int, prepared: Prepared) -> Begun:
