@@ -205,9 +205,14 @@ class FeedbackStore:
         active: bool | None = None,
         topics_declined: Sequence[str] | None = None,
     ) -> Person:
-        """Change what is given. Who becomes inactive is signed out everywhere."""
+        """Change what is given. Who becomes inactive is signed out everywhere; Taken where it is the last admin."""
         change = {"role": role, "active": active, "topics_declined": topics_declined}
         return self._write.do(lambda t: accounts.update(t, person_id, **change))  # type: ignore[arg-type]
+
+    def can_be_run(self) -> bool:
+        """Whether there is an admin who can sign in."""
+        with self._database.read() as session:
+            return accounts.can_be_run(session)
 
     def set_password(self, person_id: int, password: str) -> None:
         """A new password; signs the person out everywhere."""
@@ -290,11 +295,12 @@ class FeedbackStore:
     # answering
 
     def submit(self, person_id: int, answer: Answer) -> Future[Event]:
-        """Keep an answer. The same key again gives the first event, whatever the rest: a new answer needs a new key,
+        """Keep an answer. The same answer with the same key again gives the first event: a new answer needs a new key,
         also when an undone item comes back as the same presentation.
 
-        Fails with NotFound (no such presentation), Invalid (`where` is the field) or Taken: the lease had ended and
-        others have filled the item, or the person has answered it already.
+        Fails with NotFound (no such presentation, or the project no longer asks this person), Invalid (`where` is the
+        field) or Taken: the lease had ended and others have filled the item, the person has answered it already, or
+        the key stands for something else.
         """
         return self._write.submit(lambda t: answering.submit(t, person_id, answer))
 
@@ -334,6 +340,11 @@ class FeedbackStore:
                 limit=limit,
                 newest_first=newest_first,
             )
+
+    def shown_as(self, project_id: int, person_id: int, *, limit: int = 1000) -> dict[int, str]:
+        """The presentations that a person's latest standing answers were given to, by the answer's number."""
+        with self._database.read() as session:
+            return reading.shown_as(session, project_id, person_id, limit=limit)
 
     def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
         """Items with standing answers (silent repeats, flags and skips are among them), by item id."""

@@ -86,9 +86,8 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
         """One's own latest answers, newest first, and whether they were taken back."""
         await guard_of(request).project(actor, project_id)
         events = await in_thread(_newest, store, project_id, actor.person.id, limit)
-        undone = {event.undone_seq for event in events}
-        shown = [own_event_out(e, e.seq in undone) for e in events if e.kind is not EventKind.UNDO]
-        return _json(shown)
+        stands = await in_thread(lambda: store.shown_as(project_id, actor.person.id, limit=limit))
+        return _json([own_event_out(e, stands.get(e.seq)) for e in events if e.kind is not EventKind.UNDO])
 
     @router.get("/api/projects/{project_id}/guideline")
     async def guideline(request: Request, project_id: Id, actor: SignedIn, version: Version = None) -> Response:

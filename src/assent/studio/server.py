@@ -55,7 +55,7 @@ def bind(settings: StudioSettings) -> Door:
 
 def first_admin_path(store: FeedbackStore) -> str | None:
     """The one-time link to become the first admin; None where there is an admin who can sign in."""
-    if any(person.role is PersonRole.ADMIN and person.active for person in store.people()):
+    if store.can_be_run():
         return None
     return f"/join/{store.invite(PersonRole.ADMIN, (), lifetime_s=_ADMIN_LINK_S)}"
 

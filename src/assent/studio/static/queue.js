@@ -57,10 +57,10 @@ export class Queue {
     if (this.left !== null) this.left += 1;
   }
 
-  /** After an undo the server gives the item again; resolves with it, or null if somebody else has it now. */
-  async refetch(itemId) {
+  /** After an undo the server shows the same again; resolves with it, or null if it is not asked any more. */
+  async refetch(presentationId) {
     const { items, left } = await get(`/api/projects/${this.projectId}/next?count=${MOST_AT_ONCE}`);
-    const found = items.find((item) => item.item_id === itemId) ?? null;
+    const found = items.find((item) => item.id === presentationId) ?? null;
     if (found) this.bringBack(found);
     this.left = left;
     return found;
