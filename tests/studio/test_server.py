@@ -113,6 +113,7 @@ def test_the_studio_starts_says_its_link_and_stops_in_order(tmp_path: Path, end:
         assert line == f"the studio answers at http://127.0.0.1:{port}\n"
         assert process.stdout is not None
         assert re.search(rf"http://127\.0\.0\.1:{port}/join/\S{{40,}}$", process.stdout.readline())
+        assert "new, empty store" in process.stdout.readline()
         status, body = ask(port, "GET", "/healthz", ("", ""))
         assert (status, body) == (200, {"ok": True})
         process.send_signal(end)
@@ -140,7 +141,7 @@ def test_a_disk_that_takes_nothing_more_refuses_cleanly_and_recovers(tmp_path: P
         for _ in range(3):
             status, body = answer(1, names[1])
             assert status == 503, body
-            assert "the store cannot be used now" in body["error"]["what"] and "safe" in body["error"]["now"]
+            assert "the store cannot be used now" in body["error"]["what"] and "acknowledged" in body["error"]["now"]
             assert str(tmp_path) not in json.dumps(body)
         assert ask(port, "GET", "/api/projects/1/mine", token)[0] == 200
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -82,7 +82,7 @@ def events_page(
 
 def shown_as(session: Session, project_id: int, person_id: int, *, limit: int) -> dict[int, str]:
     """The presentations that a person's latest standing answers were given to, by the answer's number."""
-    return dict(session.rows(_SHOWN_AS, project=project_id, person=person_id, most=_bounded(limit)))  # type: ignore[arg-type]
+    return dict(session.rows(_SHOWN_AS, project=project_id, person=person_id, most=_bounded(limit)))
 
 
 def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[Judged]:

@@ -35,6 +35,7 @@ from assent.feedback.records import (
     Project,
     ProjectSettings,
 )
+from assent.feedback.refusals import Unavailable
 from assent.feedback.writer import Writer
 
 _ITEMS_AT_ONCE = 2000
@@ -67,6 +68,7 @@ class FeedbackStore:
                 migrating.check(database)
             else:
                 migrating.migrate(database)
+                database.watch()
         except BaseException:
             database.close()
             raise
@@ -363,6 +365,38 @@ class FeedbackStore:
             events = reading.every_event(session, last_seq)
             return verify(events, last_seq=last_seq, last_sha256=last_sha256)
 
-    def backup(self, path: Path) -> None:
+    def check(self, patience_s: float = 5.0) -> None:
+        """Raises Unavailable unless an answer could be kept now: it writes, and looks at the disk and the file."""
+        self._write.check(patience_s)
+        if self._database.file is not None:
+            self._database.file.check_room()
+
+    @property
+    def place(self) -> str:
+        """The store's file, or its URL without a password."""
+        return self._database.place
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `open` made this store."""
+        return self._database.new
+
+    def parting(self) -> str:
+        """What is true of everything that was acknowledged, before the store is closed. Saves a copy of a lost file."""
+        file = self._database.file
+        try:
+            self._write.do(lambda _: None)
+        except Unavailable as trouble:
+            if file is None or not file.lost:
+                return f"{trouble.what}. {trouble.now}"
+            copy = file.path.with_name(f"{file.path.name}.rescued-{int(self._clock())}")
+            try:
+                self.backup(copy)
+            except StoreError as failed:
+                return f"{trouble.what}. No copy could be saved: {failed}"
+            return f"{trouble.what}. A copy of everything that was acknowledged is at {copy}"
+        return "everything that was acknowledged is saved"
+
+    def backup(self, path: Path | str) -> None:
         """A consistent copy of a SQLite store at `path`, while others write; StoreError if the file exists."""
         self._database.backup(path)
