@@ -29,7 +29,7 @@ from assent.metrics import Metrics
 from assent.ports.sampling import Scorer
 from assent.recipes.inference import sampling_of
 from assent.recipes.inputs import Files, model_folder, read_judgement
-from assent.recipes.job_settings import Reading, SampleJob
+from assent.recipes.job_settings import SampleJob
 from assent.recipes.left_out import fitting_prompts
 from assent.recipes.models import (
     LanguageModel,
@@ -44,6 +44,7 @@ from assent.recipes.models import (
     save_reward_model,
 )
 from assent.recipes.progress import Display
+from assent.recipes.reading import Reading
 from assent.recipes.rewards import function_reward, is_function
 from assent.recipes.training import (
     Prepared,

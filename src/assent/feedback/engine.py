@@ -253,6 +253,17 @@ class Database:
         finally:
             part.unlink(missing_ok=True)
 
+    def saved_in_spite_of(self, trouble: Unavailable, at: float) -> str:
+        """What is true of the store that is in trouble; where its file is lost, after saving a copy of it."""
+        if self.file is None or not self.file.lost:
+            return f"{trouble.what}. {trouble.now}"
+        copy = self.file.path.with_name(f"{self.file.path.name}.rescued-{int(at)}")
+        try:
+            self.backup(copy)
+        except StoreError as failed:
+            return f"{trouble.what}. No copy could be saved: {failed}"
+        return f"{trouble.what}. A copy of everything that was acknowledged is at {copy}"
+
     def close(self) -> None:
         """Let go of the pooled connections and of the lock."""
         self._closed = True

@@ -21,7 +21,7 @@ from assent.feedback import accounts, adapting, answering, kept_talks, migrating
 from assent.feedback.accounts import Invitation, SignIn
 from assent.feedback.chain import verify
 from assent.feedback.engine import Connect, Database, parse_url
-from assent.feedback.progress import Progress, progress
+from assent.feedback.progress import Progress, labels_left, progress
 from assent.feedback.records import (
     Answer,
     Event,
@@ -358,6 +358,11 @@ class FeedbackStore:
         with self._database.read() as session:
             return progress(session, project_id, self._clock())
 
+    def labels_left(self, project_id: int) -> int:
+        """How many labels the project still wants, from anybody; NotFound."""
+        with self._database.read() as session:
+            return labels_left(session, project_id)
+
     def verify_chain(self) -> int:
         """The number of events, all as they were written; StoreError names the first broken one."""
         with self._database.read() as session:
@@ -383,18 +388,10 @@ class FeedbackStore:
 
     def parting(self) -> str:
         """What is true of everything that was acknowledged, before the store is closed. Saves a copy of a lost file."""
-        file = self._database.file
         try:
             self._write.do(lambda _: None)
         except Unavailable as trouble:
-            if file is None or not file.lost:
-                return f"{trouble.what}. {trouble.now}"
-            copy = file.path.with_name(f"{file.path.name}.rescued-{int(self._clock())}")
-            try:
-                self.backup(copy)
-            except StoreError as failed:
-                return f"{trouble.what}. No copy could be saved: {failed}"
-            return f"{trouble.what}. A copy of everything that was acknowledged is at {copy}"
+            return self._database.saved_in_spite_of(trouble, self._clock())
         return "everything that was acknowledged is saved"
 
     def backup(self, path: Path | str) -> None:

@@ -12,8 +12,8 @@ from assent.data.formats import format_named
 from assent.data.load import Dataset, ReadOptions, load_comparisons, load_rankings, load_ratings
 from assent.errors import ConfigError, DataError
 from assent.lineage import DataSource
-from assent.recipes.job_settings import Learn, Reading
 from assent.recipes.progress import Display
+from assent.recipes.reading import Learn, Reading
 
 Load = Callable[[str, ReadOptions], Dataset[Any]]
 

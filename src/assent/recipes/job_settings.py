@@ -13,22 +13,9 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import Settings
 from assent.recipes.models import LoraOptions, MachineOptions
+from assent.recipes.reading import Learn, Reading
 
-Learn = Literal["auto", "comparisons", "labels"]
 MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
-
-
-class Reading(Settings):
-    """How judgement in a file is taken.
-
-    `positive_labels` names the good labels where they are no well-known words; the others are bad or, if
-    `negative_labels` names the bad ones, left out. `margin_per_score` turns a difference of scores into a margin.
-    """
-
-    positive_labels: tuple[str, ...] = ()
-    negative_labels: tuple[str, ...] = ()
-    keep_ties: bool = True
-    margin_per_score: float = Field(default=0.0, ge=0)
 
 
 class JobSettings(Settings):

@@ -25,8 +25,9 @@ export class Queue {
 
   async fetch() {
     const wanted = Math.min(MOST_AT_ONCE, AHEAD + this.outbox.waiting);
+    const onTheirWay = this.outbox.waiting;  // the server does not know of these yet
     const { items, left } = await get(`/api/projects/${this.projectId}/next?count=${wanted}`);
-    this.left = left;
+    this.left = Math.max(0, left - onTheirWay);
     for (const item of items) if (!this.knows(item.id)) this.items.push(item);
   }
 
