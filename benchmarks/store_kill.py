@@ -65,8 +65,8 @@ def prepare(url: str, *, labelers: int, cycles: int) -> None:
         prompt = Conversation.of_user("question")
         count = ITEMS_PER_CYCLE * max(cycles, 10)
         store.add_items(project.id, (NewItem(prompt=prompt, candidates=candidates, key=str(n)) for n in range(count)))
-        for number in range(labelers):
-            store.create_person(f"labeler {number}", PersonRole.LABELER, None)
+        people = [store.create_person(f"labeler {number}", PersonRole.LABELER, None) for number in range(labelers)]
+        store.set_members(project.id, [person.id for person in people])
 
 
 def label(store: FeedbackStore, person: int, outbox: list[tuple[str, str]], log: Log, stop: threading.Event) -> None:

@@ -199,7 +199,16 @@ def test_light_rooms_never_reach_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["assent", "assent.cli", "assent.text.template", "assent.types", "assent.evals.report"]
+    "name",
+    [
+        "assent",
+        "assent.cli",
+        "assent.text.template",
+        "assent.types",
+        "assent.evals.report",
+        "assent.recipes.feedback_commands",
+        "assent.recipes.studio_command",
+    ],
 )
 def test_importing_it_loads_no_torch(name: str) -> None:
     if not any(module.name == name for module in modules()):

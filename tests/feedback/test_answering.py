@@ -60,8 +60,10 @@ def test_one_key_sent_again_after_a_restart_is_the_same_event(store_url: str) ->
         first = store.submit(person, sent).result()
         undone = store.undo(person, first.seq, "undo").result()
     with FeedbackStore.open(store_url) as store:
-        other = dataclasses.replace(sent, payload={"nonsense": 1}, presentation_id="gone")
-        assert store.submit(person, other).result() == first
+        assert store.submit(person, dataclasses.replace(sent, time_taken_ms=7)).result() == first
+        for change in ({"payload": {"nonsense": 1}}, {"presentation_id": "gone"}, {"kind": EventKind.SKIP}):
+            with pytest.raises(Taken, match="key"):
+                store.submit(person, dataclasses.replace(sent, **change)).result()
         assert store.undo(person, first.seq, "undo").result() == undone
         assert len(store.events(project)) == 2
 

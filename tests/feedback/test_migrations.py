@@ -45,6 +45,7 @@ def test_every_older_schema_migrates_with_its_data(store_url: str, version: str)
     _at_version(store_url, version)
     with FeedbackStore.open(store_url) as store:
         assert store.project_named("old").settings.criteria == ()
+        store.set_members(1, [1])
         shown = store.lease(1, 1)[0]
         assert shown.item.new.prompt.last_user_text == "q"
         assert store.submit(1, answer(shown)).result().seq == 1

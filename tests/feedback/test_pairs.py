@@ -139,17 +139,23 @@ def test_good_is_better_than_bad_and_two_good_ones_say_nothing() -> None:
     assert told(pairs_of(judged)) == {("a", "b", 1.0), ("c", "b", 1.0)}
 
 
-def test_a_correction_is_edited_over_chosen_over_rejected_in_one_gesture() -> None:
+def test_a_correction_alone_says_that_the_edit_is_better_and_nothing_else() -> None:
     judged = [judged_by(["a", "b", "c"], (1, "correction", {"slot": 1, "text": "b, mended"}))]
-    assert told(pairs_of(judged)) == {
-        ("b, mended", "b", 1.0), ("b, mended", "a", 1.0), ("b, mended", "c", 1.0), ("b", "a", 1.0), ("b", "c", 1.0),
-    }  # fmt: skip
+    assert told(pairs_of(judged)) == {("b, mended", "b", 1.0)}
     (correction,) = corrections_of(judged)
     assert (correction.original.text, correction.edited.text) == ("b", "b, mended")
     (shown,) = demonstrations_of(judged)
     assert shown.conversation.messages[-1].content == "b, mended"
     assert shown.provenance.detail == "event 1"
     assert demonstrations_of(judged, corrections=False) == []
+
+
+def test_a_correction_of_what_is_called_the_best_is_edited_over_chosen_over_rejected() -> None:
+    judged = [judged_by(["a", "b", "c"], (1, "correction", {"slot": 1, "text": "mended", "ranks": [2, 1, 2]}))]
+    assert told(pairs_of(judged)) == {
+        ("mended", "b", 1.0), ("mended", "a", 1.0), ("mended", "c", 1.0), ("b", "a", 1.0), ("b", "c", 1.0),
+        ("a", "c", 0.5),
+    }  # fmt: skip
 
 
 def test_a_correction_with_ranks_says_nothing_of_what_was_ranked_above() -> None:
@@ -161,7 +167,7 @@ def test_a_correction_with_ranks_says_nothing_of_what_was_ranked_above() -> None
 
 def test_an_edit_that_changes_nothing_makes_no_correction_and_no_pair_with_itself() -> None:
     judged = [judged_by(["a", "b"], (1, "correction", {"slot": 0, "text": " a "}))]
-    assert told(pairs_of(judged)) == {("a", "b", 1.0)}
+    assert told(pairs_of(judged)) == set()
     assert corrections_of(judged) == []
 
 

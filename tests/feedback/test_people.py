@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from feedback.postgres import Server
 from feedback.store_fixtures import (
     Clock,
     clock,
@@ -36,6 +37,7 @@ def test_a_password_opens_its_own_account_only(store: FeedbackStore) -> None:
         assert store.check_password(name, password) is None
     store.set_password(silent.id, "new one")
     assert store.check_password("cyd", "new one") == silent
+    store.create_person("Dot", PersonRole.ADMIN, "staple horse")
     store.update_person(ada.id, active=False)
     assert store.check_password("Ada", "correct horse") is None
 
@@ -46,6 +48,97 @@ def test_names_that_look_alike_are_one_name(store: FeedbackStore, same: str) -> 
     with pytest.raises(Taken):
         store.create_person(same, PersonRole.LABELER, None)
     assert store.person_named(same).name == "Ada"
+
+
+@pytest.mark.parametrize("double", ["\u0430nn", "a\u0578\u0578", "\u0410NN", " \uff41\uff4e\uff4e", "\u0251nn", "ann "])
+def test_nobody_joins_as_a_double_of_somebody(store: FeedbackStore, double: str) -> None:
+    store.create_person("Ann", PersonRole.LABELER, None)
+    token = store.invite(PersonRole.LABELER, ())
+    with pytest.raises(Taken) as caught:
+        store.accept_invitation(token, double, "a long password")
+    assert caught.value.where == "name"
+    assert store.accept_invitation(token, "Anna", "a long password").name == "Anna"
+
+
+@pytest.mark.parametrize(
+    "hidden", ["\u200b", "\u202e", "\u2066", "\u00ad", "\ufeff", "\u200d", "\u3164", "\ufe0f", "\U000e0041", "\n"]
+)
+@pytest.mark.parametrize("place", [1, 2])
+def test_nobody_joins_under_a_name_with_what_cannot_be_seen(
+    sqlite_store: FeedbackStore, hidden: str, place: int
+) -> None:
+    name = "Bob"[:place] + hidden + "Bob"[place:]
+    with pytest.raises(Invalid, match=f"U\\+{ord(hidden):04X}"):
+        sqlite_store.create_person(name, PersonRole.LABELER, "a long password")
+    assert sqlite_store.people() == []
+
+
+@pytest.mark.parametrize("leave", [{"role": PersonRole.LABELER}, {"role": PersonRole.VIEWER}, {"active": False}])
+def test_two_admins_who_end_each_other_at_once_leave_one(store: FeedbackStore, leave: dict[str, object]) -> None:
+    for attempt in range(10):
+        pair = [store.create_person(f"admin {attempt} {side}", PersonRole.ADMIN, None) for side in "ab"]
+        for other in store.people()[:-2]:
+            if other.active and other.role is PersonRole.ADMIN:
+                store.update_person(other.id, active=False)
+        together = threading.Barrier(2)
+        refused: list[Taken] = []
+
+        def end(person_id: int, together: threading.Barrier = together, refused: list[Taken] = refused) -> None:
+            together.wait()
+            try:
+                store.update_person(person_id, **leave)  # type: ignore[arg-type]
+            except Taken as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=end, args=(person.id,)) for person in reversed(pair)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) == 1 and "last admin" in refused[0].what
+        left = [one for one in store.people() if one.active and one.role is PersonRole.ADMIN]
+        assert len(left) == 1
+
+
+def test_two_processes_on_one_database_leave_an_admin_too(postgres_server: Server) -> None:
+    url = postgres_server.fresh_schema("two_admins")
+    with FeedbackStore.open(url) as one, FeedbackStore.open(url) as other:
+        pair = [one.create_person(name, PersonRole.ADMIN, None).id for name in ("ada", "bob")]
+        for _ in range(10):
+            together, refused = threading.Barrier(2), []
+
+            def end(
+                store: FeedbackStore,
+                person_id: int,
+                together: threading.Barrier = together,
+                refused: list[int] = refused,
+            ) -> None:
+                together.wait()
+                try:
+                    store.update_person(person_id, role=PersonRole.VIEWER)
+                except Taken:
+                    refused.append(person_id)
+
+            threads = [threading.Thread(target=end, args=sides) for sides in zip((one, other), pair, strict=True)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(refused) == 1
+            for person_id in pair:
+                one.update_person(person_id, role=PersonRole.ADMIN)
+
+
+def test_an_admin_who_cannot_sign_in_is_no_last_admin(store: FeedbackStore) -> None:
+    ada = store.create_person("Ada", PersonRole.ADMIN, "a long password")
+    imported = store.create_person("imported bob", PersonRole.LABELER, None)
+    store.update_person(imported.id, role=PersonRole.ADMIN)
+    with pytest.raises(Taken, match="last admin"):
+        store.update_person(ada.id, role=PersonRole.VIEWER)
+    assert store.can_be_run()
+    store.set_password(imported.id, "another long one")
+    store.update_person(ada.id, role=PersonRole.VIEWER)
+    assert store.can_be_run()
 
 
 @pytest.mark.parametrize("name", ["", "   ", "a\0b", "\ud800", "x" * 101])
@@ -68,7 +161,7 @@ def test_only_hashes_of_passwords_and_tokens_are_in_the_file(sqlite_store: Feedb
 
 
 def test_a_sign_in_ends_by_time_by_leaving_and_with_the_account(store: FeedbackStore, clock: Clock) -> None:
-    ada = store.create_person("Ada", PersonRole.ADMIN, None)
+    ada = store.create_person("Ada", PersonRole.LABELER, None)
     first, second = (store.sign_in(ada.id, lifetime_s=60) for _ in range(2))
     assert first.token != second.token
     assert first.csrf != second.csrf

@@ -171,6 +171,7 @@ def test_criteria_are_asked_by_share_and_always_for_ratings(store: FeedbackStore
     asked = [bool(shown.criteria) for shown in store.lease(project, person, count=50)]
     assert 0 < sum(asked) < 50
     rating = ranking_project(store, count=1, name="rating", mode=TaskMode.RATING)
+    store.set_members(rating, [person])
     assert store.lease(rating, person)[0].criteria == ("helpful", "honest", "harmless")
 
 

@@ -51,7 +51,7 @@ class Queue(RuleBasedStateMachine):
         self.copies = 0
         self.given: list[tuple[str, int, int]] = []  # presentation, item, person
         self.kept: dict[int, tuple[str, int, int]] = {}  # event: presentation, item, person
-        self.sent: dict[tuple[int, str], int] = {}  # person, key: event
+        self.sent: dict[tuple[int, str], tuple[int, str, EventKind]] = {}  # person, key: event, presentation, kind
 
     @initialize(count=st.integers(1, 5), overlap=st.integers(1, 3))
     def open(self, count: int, overlap: int) -> None:
@@ -82,7 +82,12 @@ class Queue(RuleBasedStateMachine):
         self.model.expire(self.clock.now)
         hold = (item, person)
         if (person, key) in self.sent:
-            assert self.store.submit(person, answer).result().seq == self.sent[person, key]
+            seq, before, first_kind = self.sent[person, key]
+            if (shown, kind) == (before, first_kind):
+                assert self.store.submit(person, answer).result().seq == seq
+            elif kind is not first_kind or self.kept[seq][1] != item or seq in self.model.standing.values():
+                with pytest.raises(Taken, match="key"):
+                    self.store.submit(person, answer).result()
         elif hold in self.model.standing or not (hold in self.model.live or self.model.room(item)):
             with pytest.raises(Taken):
                 self.store.submit(person, answer).result()
@@ -90,7 +95,7 @@ class Queue(RuleBasedStateMachine):
             event = self.store.submit(person, answer).result()
             self.model.submit(item, person, event.seq)
             self.kept[event.seq] = (shown, item, person)
-            self.sent[person, key] = event.seq
+            self.sent[person, key] = (event.seq, shown, kind)
 
     @precondition(lambda self: self.kept)
     @rule(data=st.data(), person=PERSON)
@@ -109,7 +114,7 @@ class Queue(RuleBasedStateMachine):
             event = self.store.undo(person, seq, key).result()
             assert event.undone_seq == seq
             self.model.undo(item, person, shown, self.clock.now)
-            self.sent[person, key] = event.seq
+            self.sent[person, key] = (event.seq, "", EventKind.UNDO)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())

@@ -198,6 +198,7 @@ def test_judged_pages_hold_every_standing_answer_once(store: FeedbackStore) -> N
 def test_events_page_by_project_and_person_in_both_directions(store: FeedbackStore) -> None:
     first, second = (ranking_project(store, count=3, name=name) for name in ("first", "second"))
     people = labelers(store, first, 2)
+    store.set_members(second, people)
     for person, project in ((people[0], first), (people[1], first), (people[0], second)):
         store.submit(person, answer(store.lease(project, person)[0])).result()
     assert [event.seq for event in store.events()] == [1, 2, 3]

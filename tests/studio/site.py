@@ -101,6 +101,18 @@ class Site:
         return body | {"time_taken_ms": 900} | changes
 
 
+def turn_away(site: Site, project_id: int, state: str) -> None:
+    """Make the labeler somebody whom the project does not ask, without the application's being told."""
+    if state == "removed":
+        site.store.set_members(project_id, [site.viewer.id])
+    elif state == "archived":
+        site.store.archive_project(project_id)
+    elif state == "closed":
+        site.store.update_person(site.labeler.id, active=False)
+    else:
+        site.store.update_person(site.labeler.id, role=PersonRole(state))
+
+
 def items(count: int, *, start: int = 0) -> list[NewItem]:
     """Pairs to be compared."""
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from studio.site import PASSWORD, SETTINGS, Browser, Site
 
 from assent.feedback.records import Person, PersonRole
@@ -99,6 +100,37 @@ def test_five_wrong_attempts_shut_the_door_even_for_the_right_password(site: Sit
     assert right.status_code == 429 and 0 < int(right.headers["retry-after"]) <= 900
     with_password(site, site.viewer)
     assert nobody.post("/api/sign-in", {"name": "the viewer", "password": PASSWORD}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "spelling", ["\uff54he labeler", "THE LABELER", "the \uff4cabeler", "the\u00a0labeler", "the labe\u2160er"]
+)
+def test_no_other_spelling_has_attempts_of_its_own(site: Site, spelling: str) -> None:
+    with_password(site, site.labeler)
+    nobody, body = site.browser(), {"name": "the labeler", "password": "not this one"}
+    assert [nobody.post("/api/sign-in", body).status_code for _ in range(5)] == [401] * 5
+    assert nobody.post("/api/sign-in", {"name": spelling, "password": PASSWORD}).status_code in (401, 429)
+    assert nobody.post("/api/sign-in", {"name": "the labeler", "password": PASSWORD}).status_code == 429
+
+
+def test_from_many_addresses_an_account_has_the_attempts_of_an_account(site: Site) -> None:
+    with_password(site, site.labeler)
+    spellings = ("the labeler", "THE LABELER", "\uff54he labeler", "the labele\uff52")
+    codes = []
+    for number in range(24):
+        visitor = site.browser()
+        visitor.client = TestClient(site.app, base_url=visitor.origin, client=(f"10.0.0.{number}", 5000))
+        body = {"name": spellings[number % len(spellings)], "password": "not this one"}
+        codes.append(visitor.post("/api/sign-in", body).status_code)
+    assert codes == [401] * 20 + [429] * 4
+
+
+def test_nobody_joins_as_a_double(site: Site) -> None:
+    for name, status in (("the l\u0430beler", 409), ("the\u200b labeler", 422), ("\u202ethe labeler", 422)):
+        token = site.store.invite(PersonRole.LABELER, [])
+        answer = site.browser().post("/api/join", {"token": token, "name": name, "password": PASSWORD})
+        assert answer.status_code == status and answer.json()["error"]["where"] == "name"
+        assert site.store.invitation(token) is not None
 
 
 def test_one_address_cannot_try_many_names(site: Site) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from studio.chat_fakes import KEY, KEY_VARIABLE, RUDE, ChatSite, Endpoints, chat_endpoints
-from studio.site import Browser, key, open_site
+from studio.site import Browser, key, open_site, turn_away
 
 from assent.feedback.pairs import pairs_of
 from assent.feedback.records import Event, EventKind
@@ -176,7 +176,7 @@ def test_a_repeated_or_doubled_judgement_counts_once(chat: ChatSite) -> None:
     turn = talker.say("hello")["turn_id"]
     same = key()
     first = talker.judge("a", turn, key=same)
-    again = talker.judge("b", turn, key=same)
+    again = talker.judge("a", turn, key=same)
     assert again.status_code == 201 and again.json()["seq"] == first.json()["seq"]
     assert talker.judge("b", turn).status_code == 409
     turn = talker.say("more")["turn_id"]
@@ -229,7 +229,7 @@ def test_a_talk_is_read_back_from_the_store_after_a_restart(chat: ChatSite) -> N
 
 def test_two_people_talk_about_one_item_each_in_their_own_talk(chat: ChatSite) -> None:
     one, other = Talker(chat, "two"), Talker(chat, "two", chat.site.browser(chat.site.stranger))
-    assert one.talk["item_id"] == other.talk["item_id"] and one.talk["sensitive"]
+    assert one.talk["suggestion"] == other.talk["suggestion"] and one.talk["sensitive"]
     one.judge("a", one.say("mine")["turn_id"])
     other.judge("b", other.say("theirs")["turn_id"])
     assert one.talk["messages"][0]["content"] == "mine" and other.talk["messages"][0]["content"] == "theirs"
@@ -263,7 +263,7 @@ def test_a_red_team_talk_is_rated_as_a_whole(chat: ChatSite) -> None:
     assert [m["role"] for m in event.payload["conversation"]] == ["user", "assistant"] * 2
     assert red_team_of(chat.site.store.judged(chat.project("red")))[0].note == "it gave in"
     following = talker.post("open", {}).json()["talk"]
-    assert following["messages"] == [] and following["item_id"] != talker.talk["item_id"]
+    assert following["messages"] == [] and following["suggestion"] != talker.talk["suggestion"]
     undone = talker.browser.post(f"/api/answers/{event.seq}/undo", {"key": key()})
     assert undone.status_code == 201
 
@@ -404,3 +404,49 @@ def test_an_answer_that_cannot_be_kept_is_refused_and_the_talk_goes_on(
 
 def _full_disk(*_: object) -> None:
     raise Unavailable("the disk is full", now="Wait.")
+
+
+def test_a_key_stands_for_one_judgement_of_one_turn(chat: ChatSite) -> None:
+    talker = Talker(chat, "compare")
+    first, same = talker.say("one")["turn_id"], key()
+    for _ in range(2):
+        assert talker.judge("a", first, key=same).status_code == 201
+    assert talker.judge("b", first, key=same).status_code == 409
+    second = talker.say("two")["turn_id"]
+    assert talker.judge("a", second, key=same).status_code == 409
+    assert len(events_of(chat, "compare")) == 1
+    assert talker.judge("a", second).status_code == 201
+    undo = {"key": same, "presentation_id": talker.talk["presentation_id"]}
+    assert talker.post("undo", undo).status_code == 409
+    assert len(events_of(chat, "compare")) == 2
+
+
+def test_a_key_stands_for_one_rating(chat: ChatSite) -> None:
+    talker, same = Talker(chat, "red"), key()
+    talker.say("please")
+    rating = {"presentation_id": talker.talk["presentation_id"], "reached": 7, "note": "", "key": same}
+    assert talker.post("rate", rating).status_code == 201
+    assert talker.post("rate", rating | {"reached": 2}).status_code == 409
+    assert talker.post("rate", rating).status_code == 201
+    assert len(events_of(chat, "red")) == 1
+
+
+@pytest.mark.parametrize("state", ["removed", "archived", "closed", "viewer"])
+@pytest.mark.parametrize("name", ["compare", "red"])
+def test_who_is_asked_no_more_talks_no_more(chat: ChatSite, name: str, state: str) -> None:
+    talker, store = Talker(chat, name), chat.site.store
+    shown = {"presentation_id": talker.talk["presentation_id"]}
+    turn = talker.say("hello").get("turn_id", "x")
+    requests = {
+        "open": {}, "say": shown | {"text": "more"}, "judge": shown | {"key": key(), "turn_id": turn, "choice": "a"},
+        "undo": shown | {"key": key()}, "rate": shown | {"key": key(), "reached": 1},
+    }  # fmt: skip
+    turn_away(chat.site, talker.id, state)  # behind the server's back: another process did it
+    before = store.events()
+    for verb, body in requests.items():
+        answer = talker.post(verb, body)
+        assert answer.status_code >= 400 or (verb == "open" and answer.json()["talk"] is None), (verb, answer.text)
+    skip = {"key": key(), "kind": "skip", "payload": {"reason": "other"}} | shown
+    assert talker.browser.post("/api/answers", skip).status_code == 404
+    assert talker.browser.post(f"/api/presentations/{shown['presentation_id']}/renew").status_code == 404
+    assert store.events() == before

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from studio.site import Site
 
+from assent.feedback.records import ProjectSettings, TaskMode
 from assent.studio.schemas import ItemIn
 from assent.studio.security import guarded_routes
 from assent.studio.settings import StudioSettings
@@ -40,3 +41,16 @@ def test_every_route_that_is_named_exists(site: Site) -> None:
 def test_the_example_of_an_item_is_one() -> None:
     (line,) = re.findall(r"```json\n(.*?)\n```", PAGE)
     assert ItemIn.model_validate_json(line).item().candidates[1].model == "run-7"
+
+
+def test_the_known_answers_of_the_table_are_taken(site: Site) -> None:
+    rows = re.findall(r"^\| (ranking|pairwise|rating|good or bad) \| (.+) \|$", PAGE, flags=re.MULTILINE)
+    assert len(rows) == 4
+    for mode, told in rows:
+        project = site.store.create_project(mode, ProjectSettings(mode=TaskMode(mode.replace(" or ", "_"))))
+        for gold in map(json.loads, re.findall(r"`(\{.*?\})`", told)):
+            count = len(gold.get("ranks") or (1, 2))
+            line = {"prompt": "q", "candidates": [f"c{place}" for place in range(count)], "gold": gold}
+            path = f"/api/projects/{project.id}/items"
+            answer = site.browser(site.admin).post(path, content=json.dumps(line))
+            assert answer.status_code == 201, (mode, gold, answer.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from assent.feedback import statistics
 from assent.feedback.records import Answer, EventKind
 from assent.studio.figures import FigureKeeper, newest_event
 from assent.studio.figures_file import Insight
+from assent.studio.overview import overview
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def _answer(site: Site, count: int) -> None:
 
 def _seen(site: Site, keeper: FigureKeeper) -> Insight:
     until = time.monotonic() + 60
-    while (found := keeper.insight(site.project, newest_event(site.store, site.project.id))) is None:
+    while (found := keeper.insight(site.project, newest_event(site.store, site.project.id))[0]) is None:
         assert time.monotonic() < until
     return found
 
@@ -90,8 +92,30 @@ def test_another_cost_of_an_hour_is_seen_at_once(worked: Site) -> None:
     assert _seen(worked, keeper).figures.cost is None
     settings = worked.project.settings
     dear = worked.store.update_project(worked.project.id, type(settings)(mode=settings.mode, cost_per_hour=30.0))
-    found = keeper.insight(dear, newest_event(worked.store, dear.id))
-    assert found is not None and found.figures.cost is not None
+    found, fresh = keeper.insight(dear, newest_event(worked.store, dear.id))
+    assert fresh and found is not None and found.figures.cost is not None
+
+
+def test_figures_that_are_old_say_so_and_those_of_no_answers_are_none(site: Site) -> None:
+    keeper = FigureKeeper(site.store, clock=lambda: 0.0)  # time stands still: nothing is counted again for a while
+    newest = newest_event(site.store, site.project.id)
+    assert keeper.insight(site.project, newest)[1]
+    _answer(site, 1)
+    newest = newest_event(site.store, site.project.id)
+    first, fresh = keeper.insight(site.project, newest)
+    assert (fresh and first is not None and first.figures.answers == 1) or (first is None and not fresh)
+    _counted(site, keeper, 1)
+    held = keeper._threads.submit(hold := threading.Event().wait)  # the thread that counts is busy
+    _answer(site, 2)
+    old, fresh = keeper.insight(site.project, newest_event(site.store, site.project.id))
+    assert old is not None and old.figures.answers == 1 and not fresh
+    text = overview(site.project, site.store.progress(site.project.id), old, fresh=fresh, hours=[], names={}, now=0.0)[
+        "text"
+    ]
+    assert all("being counted" in text[f"{name}_note"] for name in ("agreement", "gold", "repeats", "median", "cost"))
+    assert "being counted" not in text["answers_note"]
+    held.cancel()
+    hold.__self__.set()
 
 
 def test_a_folder_that_takes_no_files_costs_only_the_next_start(worked: Site, caplog: pytest.LogCaptureFixture) -> None:

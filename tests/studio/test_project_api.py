@@ -113,3 +113,27 @@ def test_figures_are_for_those_who_look_on(site: Site) -> None:
 def test_what_is_left_is_what_nobody_has_answered_yet(site: Site) -> None:
     site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler)))
     assert site.browser(site.labeler).get(f"/api/projects/{site.project.id}/next").json()["left"] == 59
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ({"prompt": "  ", "candidates": ["a", "b"]}, "line 2: prompt"),
+        ({"prompt": [{"role": "user", "content": "\n"}], "candidates": ["a", "b"]}, "line 2: prompt"),
+        ({"prompt": "q", "candidates": ["same", " same\n"]}, "line 2: candidates"),
+    ],
+)
+def test_nobody_is_asked_about_nothing(site: Site, line: dict[str, object], where: str) -> None:
+    before = site.store.progress(site.project.id).items
+    good = json.dumps({"prompt": "q", "candidates": ["a", "b"]})
+    path = f"/api/projects/{site.project.id}/items"
+    answer = site.browser(site.admin).post(path, content=f"{good}\n{json.dumps(line)}")
+    assert answer.status_code == 422 and answer.json()["error"]["where"] == where
+    assert site.store.progress(site.project.id).items == before
+
+
+def test_an_upload_may_begin_with_a_byte_order_mark(site: Site) -> None:
+    good = json.dumps({"prompt": "q", "candidates": ["a", "b"]}).encode()
+    path = f"/api/projects/{site.project.id}/items"
+    answer = site.browser(site.admin).post(path, content=b"\xef\xbb\xbf" + good + b"\r\n" + good)
+    assert answer.json() == {"added": 2, "already_there": 0}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.site import Site, items, key
+from studio.site import PASSWORD, Site, items, key
 
 from assent.errors import ConfigError, StoreError
 from assent.feedback.records import Person, PersonRole, ProjectSettings, TaskMode
@@ -103,10 +103,10 @@ def test_bad_settings_are_refused_before_anything_is_opened(tmp_path: Path) -> N
 
 
 def test_a_link_is_given_only_while_there_is_no_admin(site: Site) -> None:
-    assert first_admin_path(site.store) is None
-    site.store.update_person(site.admin.id, active=False)
-    path = first_admin_path(site.store)
+    path = first_admin_path(site.store)  # there is an admin, but none with a password
     assert path is not None and site.store.invitation(path.removeprefix("/join/")) is not None
+    site.store.set_password(site.admin.id, PASSWORD)
+    assert first_admin_path(site.store) is None
 
 
 @pytest.mark.slow
@@ -116,6 +116,7 @@ def test_the_studio_starts_says_its_link_and_stops_in_order(tmp_path: Path, end:
         assert line == f"the studio answers at http://127.0.0.1:{port}\n"
         assert process.stdout is not None
         assert re.search(rf"http://127\.0\.0\.1:{port}/join/\S{{40,}}$", process.stdout.readline())
+        assert "new, empty store" in process.stdout.readline()
         status, body = ask(port, "GET", "/healthz", ("", ""))
         assert (status, body) == (200, {"ok": True})
         process.send_signal(end)
@@ -143,7 +144,7 @@ def test_a_disk_that_takes_nothing_more_refuses_cleanly_and_recovers(tmp_path: P
         for _ in range(3):
             status, body = answer(1, names[1])
             assert status == 503, body
-            assert "the store cannot be used now" in body["error"]["what"] and "safe" in body["error"]["now"]
+            assert "the store cannot be used now" in body["error"]["what"] and "acknowledged" in body["error"]["now"]
             assert str(tmp_path) not in json.dumps(body)
         assert ask(port, "GET", "/api/projects/1/mine", token)[0] == 200
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

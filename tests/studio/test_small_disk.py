@@ -79,8 +79,10 @@ def test_a_disk_filled_by_answers_refuses_cleanly_and_goes_on_when_there_is_room
             assert status == 503 and "the store cannot be used now" in body["error"]["what"], body
             assert "safe" in body["error"]["now"] and str(disk) not in json.dumps(body)
         assert ask(port, "GET", "/api/projects/1/mine", token)[0] == 200, "reading goes on"
-        assert ask(port, "GET", "/healthz", token)[0] == 200
+        status, body = ask(port, "GET", "/healthz", token)
+        assert status == 503 and "full" in body["what"], body
         ballast.unlink()
+        assert ask(port, "GET", "/healthz", token)[0] == 200
         status, body = ask(port, "POST", "/api/answers", token, refused)
         assert status == 201, body
         acknowledged.append(refused["key"])

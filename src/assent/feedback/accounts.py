@@ -7,7 +7,6 @@ import hashlib
 import json
 import secrets
 import threading
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,13 +16,14 @@ from sqlalchemy import bindparam
 
 from assent.errors import StoreError
 from assent.feedback.engine import Row, Session, Statement, insert
-from assent.feedback.records import Person, PersonRole
+from assent.feedback.names import check_name, check_readable, folded, skeletons
+from assent.feedback.records import Person, PersonRole, Project
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.rows import person_of, to_json
 from assent.feedback.schema import cursors, invitations, members, people, projects, sign_ins
 from assent.feedback.writer import Transaction
 
-_MOST_NAME, _MOST_PASSWORD, _MOST_TOPICS = 100, 1000, 200
+_MOST_PASSWORD, _MOST_TOPICS = 1000, 200
 _HASHER = argon2.PasswordHasher()  # argon2id with the library's current costs
 _AT_ONCE = threading.BoundedSemaphore(2)  # a hash takes 64 MiB and a core
 
@@ -33,6 +33,12 @@ _BY_ID = Statement(sa.select(*PERSON_COLUMNS).where(_p.id == bindparam("id")))
 _BY_NAME = Statement(sa.select(*PERSON_COLUMNS).where(_p.folded == bindparam("folded")))
 _ALL = Statement(sa.select(*PERSON_COLUMNS).order_by(_p.id))
 _HASH = Statement(sa.select(_p.password_hash, *PERSON_COLUMNS).where(_p.folded == bindparam("folded")))
+_NAMES = Statement(sa.select(_p.name))
+_OTHER_ADMINS = Statement(
+    sa.select(_p.password_hash != sa.literal_column("''")).where(
+        _p.role == str(PersonRole.ADMIN), _p.active == sa.literal_column("1"), _p.id != bindparam("id")
+    )
+)
 _LAST = Statement(sa.select(sa.func.coalesce(sa.func.max(_p.id), 0)))
 _INSERT = insert(people)
 _UPDATE = Statement(
@@ -49,6 +55,17 @@ _MEMBERS = Statement(
     .join(members, _m.person_id == _p.id)
     .where(_m.project_id == bindparam("project"))
     .order_by(_p.id)
+)
+_WORKS = Statement(
+    sa.select(_p.id)
+    .outerjoin(members, sa.and_(_m.person_id == _p.id, _m.project_id == bindparam("project")))
+    .where(
+        _p.id == bindparam("person"),
+        _p.active == sa.literal_column("1"),
+        sa.or_(
+            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.LABELER), _m.person_id.is_not(None))
+        ),
+    )
 )
 _DROP_MEMBERS = Statement(members.delete().where(_m.project_id == bindparam("project")))
 _ADD_MEMBER = insert(members)
@@ -105,11 +122,6 @@ def _csrf(token: str) -> str:
     return hashlib.sha256(b"csrf:" + token.encode(errors="replace")).hexdigest()
 
 
-def folded(name: str) -> str:
-    """Names that look alike are alike: compatibility forms, case and surrounding space do not count."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
-
-
 def hash_password(password: str) -> str:
     """An argon2id hash; Invalid for a password that is empty or longer than 1,000 characters."""
     text_of(password, "password", least=1, most=_MOST_PASSWORD)
@@ -143,18 +155,14 @@ def find(session: Session, person_id: int) -> Person:
 
 def named(session: Session, name: str) -> Person | None:
     """The person of this name, whatever its case."""
-    row = session.first(_BY_NAME, folded=_safe(folded(name)))
+    row = session.first(_BY_NAME, folded=folded(name))
     return None if row is None else person_of(row)
 
 
 def with_hash(session: Session, name: str) -> tuple[str, Person | None]:
     """The password's hash and the person; an empty hash where there is none."""
-    row: Row | None = session.first(_HASH, folded=_safe(folded(name)))
+    row: Row | None = session.first(_HASH, folded=folded(name))
     return ("", None) if row is None else (row[0], person_of(row[1:]))
-
-
-def _safe(text: str) -> str:
-    return text.encode(errors="replace").decode().replace("\0", "?")
 
 
 def listed(session: Session) -> list[Person]:
@@ -163,12 +171,14 @@ def listed(session: Session) -> list[Person]:
 
 
 def create(transaction: Transaction, name: str, role: PersonRole, password_hash: str) -> Person:
-    """Add a person; Taken if the name is."""
-    text_of(name, "name", least=1, most=_MOST_NAME)
-    if not folded(name):
-        raise Invalid("the name is empty", where="name", now="Choose a name.")
+    """Add a person; Taken if the name is. Who can sign in also needs a name that is readable and no one's double."""
+    check_name(name)
     if named(transaction, name) is not None:
         raise Taken(f"there is somebody called {name!r} already", where="name", now="Choose another name.")
+    if password_hash:
+        check_readable(name)
+        if any(skeletons(name) & skeletons(other) for (other,) in transaction.rows(_NAMES)):
+            raise Taken("this name looks like somebody else's", where="name", now="Choose another name.")
     last = transaction.first(_LAST)
     assert last is not None
     values = {"id": last[0] + 1, "name": name.strip(), "folded": folded(name), "role": str(role)}
@@ -185,7 +195,7 @@ def update(
     active: bool | None,
     topics_declined: Sequence[str] | None,
 ) -> Person:
-    """Change what is given; who is made inactive is signed out everywhere."""
+    """Change what is given; who is made inactive is signed out everywhere. Taken for the last admin's leaving."""
     before = find(transaction, person_id)
     topics = before.topics_declined if topics_declined is None else tuple(dict.fromkeys(topics_declined))
     if len(topics) > _MOST_TOPICS:
@@ -193,6 +203,8 @@ def update(
     for place, topic in enumerate(topics):
         text_of(topic, f"topics_declined.{place}", least=1, most=1000)
     active = before.active if active is None else active
+    if is_admin(before) and not (active and (role or before.role) is PersonRole.ADMIN):
+        _keep_an_admin(transaction, person_id)
     values = {"new_role": str(role or before.role), "new_active": int(active), "topics": to_json(list(topics))}
     transaction.run(_UPDATE, which=person_id, **values)
     if topics != before.topics_declined:
@@ -200,6 +212,23 @@ def update(
     if not active:
         transaction.run(_SIGN_OUT_EVERYWHERE, person=person_id)
     return find(transaction, person_id)
+
+
+def is_admin(person: Person) -> bool:
+    """Whether the person runs the studio at present."""
+    return person.active and person.role is PersonRole.ADMIN
+
+
+def can_be_run(session: Session) -> bool:
+    """Whether there is an admin who can sign in."""
+    return any(has_password for (has_password,) in session.rows(_OTHER_ADMINS, id=0))
+
+
+def _keep_an_admin(transaction: Transaction, leaving_id: int) -> None:
+    """Taken if nobody, or nobody who can sign in, would be left to run the studio."""
+    others = [bool(has_password) for (has_password,) in transaction.rows(_OTHER_ADMINS, id=leaving_id)]
+    if not others or (can_be_run(transaction) and not any(others)):
+        raise Taken("the last admin cannot go", where="role", now="Make somebody else an admin first.")
 
 
 def set_password_hash(transaction: Transaction, person_id: int, password_hash: str) -> None:
@@ -221,6 +250,17 @@ def set_members(transaction: Transaction, project_id: int, person_ids: Sequence[
         find(transaction, person_id)
     transaction.run(_DROP_MEMBERS, project=project_id)
     transaction.run_many(_ADD_MEMBER, [{"project_id": project_id, "person_id": p} for p in sorted(set(person_ids))])
+
+
+def works_in(session: Session, project: Project, person_id: int) -> bool:
+    """Whether the project asks this person: not archived, and they are active, an admin or one of its labelers."""
+    return not project.archived and session.first(_WORKS, project=project.id, person=person_id) is not None
+
+
+def check_works_in(session: Session, project: Project, person_id: int) -> None:
+    """Raises NotFound for whom the project does not ask, or no longer."""
+    if not works_in(session, project, person_id):
+        raise NotFound("this project takes no answers from you now", now="Ask an admin whether you are still in it.")
 
 
 def _need_project(session: Session, project_id: int) -> None:

@@ -8,14 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback import projects, queue
+from assent.feedback import accounts, projects, queue
 from assent.feedback.adapting import reconsider
 from assent.feedback.chain import digest
 from assent.feedback.engine import Session, Statement, insert
 from assent.feedback.payloads import canonical
-from assent.feedback.records import Answer, Event, EventKind
+from assent.feedback.records import Answer, Event, EventKind, ProjectSettings
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
-from assent.feedback.rows import event_of, event_values
+from assent.feedback.rows import event_of, event_values, to_json
 from assent.feedback.schema import events, standing
 from assent.feedback.slots import item_state, put, slot_of
 from assent.feedback.writer import Transaction
@@ -37,16 +37,17 @@ _MANY = frozenset({EventKind.CHAT_TURN})
 
 
 def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
-    """Keep an answer; the first event again if its key was used before. Raises NotFound, Invalid, Taken."""
+    """Keep an answer; the first event again if it was sent before. Raises NotFound, Invalid, Taken."""
     text_of(answer.key, "key", least=1, most=200)
     again = transaction.first(_BY_KEY, person=person_id, key=answer.key)
     if again is not None:
-        return event_of(again)
+        return _sent_before(transaction, event_of(again), answer)
     shown = queue.shown(transaction, answer.presentation_id, person_id)
     if shown is None:
         raise NotFound("there is no such presentation", where="presentation_id", now="Ask for the next item.")
-    settings = projects.find(transaction, shown.project_id).settings
-    payload = canonical(answer.kind, answer.payload, shown.order, settings)
+    project = projects.find(transaction, shown.project_id)
+    accounts.check_works_in(transaction, project, person_id)
+    payload = canonical(answer.kind, answer.payload, shown.order, project.settings)
     time_taken_ms = _time_taken(answer.time_taken_ms)
     _refuse_second(transaction, person_id, answer.kind, shown)
     event = Event(
@@ -77,6 +78,32 @@ def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
     if not kept.repeat:
         reconsider(transaction, shown.project_id, shown.item_id)
     return kept
+
+
+def _sent_before(session: Session, kept: Event, answer: Answer) -> Event:
+    """The event, if `answer` says the same of the same presentation; Taken where its key stands for something else."""
+    shown = queue.shown(session, answer.presentation_id, kept.person_id)
+    stands = session.first(_STANDING, seq=kept.seq)
+    if (
+        shown is None
+        or (stands is not None and stands[1] != shown.id)
+        or (shown.item_id, shown.order, shown.repeat) != (kept.item_id, kept.order, kept.repeat)
+        or answer.kind is not kept.kind
+        or not _says_the_same(answer, kept, projects.find(session, kept.project_id).settings)
+    ):
+        raise _used_key()
+    return kept
+
+
+def _says_the_same(answer: Answer, kept: Event, settings: ProjectSettings) -> bool:
+    try:
+        return to_json(canonical(answer.kind, answer.payload, kept.order, settings)) == to_json(kept.payload)
+    except Invalid:
+        return False
+
+
+def _used_key() -> Taken:
+    return Taken("this key was used for something else", where="key", now="Send what is new with a new key.")
 
 
 def _time_taken(value: int) -> int:
@@ -129,11 +156,15 @@ def undo(transaction: Transaction, person_id: int, event_seq: int, key: str) -> 
     text_of(key, "key", least=1, most=200)
     again = transaction.first(_BY_KEY, person=person_id, key=key)
     if again is not None:
-        return event_of(again)
+        before = event_of(again)
+        if before.undone_seq != event_seq:
+            raise _used_key()
+        return before
     row = transaction.first(_BY_SEQ, seq=event_seq)
     undone = None if row is None else event_of(row)
     if undone is None or undone.person_id != person_id or undone.kind is EventKind.UNDO:
         raise NotFound(f"you have no answer {event_seq}", now="See your latest answers.")
+    accounts.check_works_in(transaction, projects.find(transaction, undone.project_id), person_id)
     stands = transaction.first(_STANDING, seq=event_seq)
     if stands is None:
         raise Taken(f"answer {event_seq} was undone already", now="See your latest answers.")

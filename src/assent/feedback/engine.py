@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -23,6 +24,8 @@ from sqlalchemy.pool import NullPool, PoolProxiedConnection, QueuePool
 from assent.durable import sync_folder
 from assent.errors import StoreError
 from assent.feedback.refusals import NotFound, Unavailable
+from assent.feedback.schema import chain
+from assent.feedback.store_file import DAMAGE, StoreFile
 
 Row = tuple[Any, ...]
 Connect = Callable[[str, bool], DBAPIConnection]
@@ -30,6 +33,7 @@ Connect = Callable[[str, bool], DBAPIConnection]
 
 _BUSY_S = 10.0
 _READERS, _MORE_READERS = 8, 56
+_CHECKED_BYTES = 64 << 20
 _ADVISORY_LOCK = 0x0A55E27  # of PostgreSQL: one batch is written at a time, whoever writes it
 
 
@@ -126,6 +130,9 @@ class Database:
         self._connect = connect or _connect_sqlite
         self._lock: int | None = None
         self._closed = False
+        self.file: StoreFile | None = None
+        self.head: Row | None = None  # the number and the hash of the newest event that this process knows of
+        self.new = self.path is not None and not self.path.exists()
         if self.path is not None and not read_only:
             self._lock = _lock(self.path)
         elif self.path is not None and not self.path.is_file():
@@ -141,11 +148,36 @@ class Database:
         if read_only:
             pool = {"poolclass": QueuePool, "pool_size": _READERS, "max_overflow": _MORE_READERS}
         if self.path is not None:
-            path, connect = str(self.path), self._connect
-            return sa.create_engine(url, paramstyle="named", creator=lambda: connect(path, read_only), **pool)
+            return sa.create_engine(url, paramstyle="named", creator=lambda: self._connected(read_only), **pool)
         if read_only:
             pool |= {"pool_pre_ping": True, "isolation_level": "AUTOCOMMIT"}
         return sa.create_engine(url, connect_args={"connect_timeout": 10}, **pool)
+
+    def _connected(self, read_only: bool) -> DBAPIConnection:
+        if self.file is not None:
+            self.file.check_place()  # what stands there otherwise is not this store
+        return self._connect(str(self.path), read_only)
+
+    def watch(self) -> None:
+        """From now on a file that is lost or damaged is noticed. StoreError for one that is damaged already."""
+        if self.path is None:
+            return
+        with self.read() as session:
+            self.head = session.first(_HEAD)
+        small = self.path.stat().st_size <= _CHECKED_BYTES  # of more, a check would hold up the start
+        if small and not self._sound():
+            now = "Keep the file and those beside it, and go back to a backup."
+            raise StoreError("the store's file is damaged", where=self.place, now=now)
+        self.file = StoreFile(self.path, self._sound)
+
+    def _sound(self) -> bool:
+        """Whether a new connection finds every page in order, and the newest event that this process knows of."""
+        try:
+            with contextlib.closing(self._connect(str(self.path), True)) as connection:
+                session = Session(connection, self.reading.dialect)
+                return session.first(_QUICK_CHECK) == ("ok",) and session.first(_HEAD) == self.head
+        except self.Error:
+            return False
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
@@ -184,26 +216,33 @@ class Database:
         """What to tell people about a failure of the database."""
         cause = getattr(error, "orig", None) or error
         reason = str(cause).strip().split("\n")[0] or type(cause).__name__
-        full = "is full" in reason or "No space left" in reason
-        now = "Free some space; the store goes on by itself, and what was saved is safe."
-        if not full:
-            now = "What was saved is safe. Check the disk." if self.sqlite else "Check that the server is up."
+        if self.file is not None:
+            self.file.note(reason)
+        if "is full" in reason or "No space left" in reason:
+            now = "Free some space; the store goes on by itself, and what was saved is safe."
+        elif self.file is not None and any(words in reason for words in DAMAGE):
+            now = self.file.advice()
+        else:
+            now = "Check that the server is up."
+            if self.sqlite:
+                now = "What was acknowledged had been written before. Check the disk, and who may write there."
         return Unavailable(f"the store cannot be used now ({reason})", where=self.place, now=now)
 
-    def backup(self, path: Path) -> None:
+    def backup(self, path: Path | str) -> None:
         """A consistent copy of a SQLite database, page by page while others write."""
+        path = Path(path)
         if self.path is None:
             raise StoreError("only a SQLite store copies itself", where=self.place, now="Use pg_dump.")
         if path.exists():
             raise StoreError("the file exists", where=str(path), now="Give another path for the copy.")
         part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with (
-                self.translated(),
-                contextlib.closing(sqlite3.connect(self.path)) as source,
-                contextlib.closing(sqlite3.connect(part)) as copy,
-            ):
-                source.backup(copy)
+            with self.translated(), contextlib.closing(sqlite3.connect(part)) as copy:
+                source = self.reading.raw_connection()  # one that is open reads a file that was deleted, too
+                try:
+                    source.driver_connection.backup(copy)  # type: ignore[union-attr]
+                finally:
+                    source.close()
             with part.open("rb") as file:
                 os.fsync(file.fileno())
             part.replace(path)
@@ -214,16 +253,31 @@ class Database:
         finally:
             part.unlink(missing_ok=True)
 
+    def saved_in_spite_of(self, trouble: Unavailable, at: float) -> str:
+        """What is true of the store that is in trouble; where its file is lost, after saving a copy of it."""
+        if self.file is None or not self.file.lost:
+            return f"{trouble.what}. {trouble.now}"
+        copy = self.file.path.with_name(f"{self.file.path.name}.rescued-{int(at)}")
+        try:
+            self.backup(copy)
+        except StoreError as failed:
+            return f"{trouble.what}. No copy could be saved: {failed}"
+        return f"{trouble.what}. A copy of everything that was acknowledged is at {copy}"
+
     def close(self) -> None:
         """Let go of the pooled connections and of the lock."""
         self._closed = True
         self.reading.dispose()
         self.writing.dispose()
+        if self.file is not None:
+            self.file.part_from_another()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
+_HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == sa.literal_column("1")))
+_QUICK_CHECK = Statement(sa.text("PRAGMA quick_check(1)"))
 _BEGIN_SQLITE = Statement(sa.text("BEGIN IMMEDIATE"))
 _BEGIN_POSTGRESQL = Statement(sa.select(sa.func.pg_advisory_xact_lock(sa.literal_column(str(_ADVISORY_LOCK)))))
 
@@ -250,8 +304,9 @@ def _without_password(url: str) -> str:
 
 
 def _connect_sqlite(path: str, read_only: bool) -> DBAPIConnection:
+    address = f"file:{quote(str(Path(path).absolute()))}?mode=rw"  # a file that is gone is not made anew
     connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        address, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     prepare_sqlite(connection.execute, read_only=read_only)
     return connection  # type: ignore[return-value]
@@ -269,8 +324,10 @@ def prepare_sqlite(execute: Callable[[str], Any], *, read_only: bool, synchronou
 
 def _lock(path: Path) -> int:
     place = path.with_name(path.name + ".lock")
+    if not path.parent.is_dir():
+        now = "Check the path and that its disk is mounted; for a new store make the folder first."
+        raise StoreError("there is no such folder", where=str(path.parent), now=now)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         what = f"the store cannot be opened ({error.strerror})"
@@ -285,4 +342,5 @@ def _lock(path: Path) -> int:
         raise StoreError(what, where=str(path), now=now) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    path.touch()
     return descriptor

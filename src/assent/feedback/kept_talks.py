@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback import queue
+from assent.feedback import accounts, projects, queue
 from assent.feedback.engine import Session, Statement, insert
 from assent.feedback.refusals import NotFound
 from assent.feedback.schema import talks
@@ -35,8 +35,10 @@ _FORGET = Statement(talks.delete().where(_k.kept_at < bindparam("before")))
 
 def keep(transaction: Transaction, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
     """Hold `state`, plain JSON, as the person's talk under that presentation; NotFound where it is not theirs."""
-    if queue.shown(transaction, presentation_id, person_id) is None:
+    shown = queue.shown(transaction, presentation_id, person_id)
+    if shown is None:
         raise NotFound("there is no such presentation", where="presentation_id", now="Ask for the next item.")
+    accounts.check_works_in(transaction, projects.find(transaction, shown.project_id), person_id)
     text = json.dumps(state, separators=(",", ":"))  # escaped: models write characters that no column holds
     if not transaction.run(_CHANGE, which=presentation_id, what=text, now=transaction.now):
         values = {"presentation_id": presentation_id, "person_id": person_id, "state": text}

@@ -107,3 +107,11 @@ def progress(session: Session, project_id: int, now: float) -> Progress:
         labels_given=row[6],
         by_person=people,
     )
+
+
+def labels_left(session: Session, project_id: int) -> int:
+    """How many labels the project still wants; NotFound."""
+    row = session.first(_COUNTERS, project=project_id)
+    if row is None:
+        raise NotFound(f"there is no project {project_id}", now="See the list of projects.")
+    return max(0, int(row[5] - row[6]))

@@ -206,12 +206,14 @@ def presentation(session: Session, presentation_id: str, person_id: int) -> Pres
 
 
 def renew(transaction: Transaction, presentation_id: str, person_id: int) -> bool:
-    """Start the lease again; False if it has ended."""
+    """Start the lease again; False if it has ended. NotFound where the project no longer asks the person."""
     found = shown(transaction, presentation_id, person_id)
     if found is None or not found.open:
         return False
-    lease_s = projects.find(transaction, found.project_id).settings.lease_s
-    transaction.run(_EXTEND, which=presentation_id, at=transaction.now, until=transaction.now + lease_s)
+    project = projects.find(transaction, found.project_id)
+    accounts.check_works_in(transaction, project, person_id)
+    until = transaction.now + project.settings.lease_s
+    transaction.run(_EXTEND, which=presentation_id, at=transaction.now, until=until)
     return True
 
 
@@ -242,7 +244,7 @@ def lease(transaction: Transaction, project_id: int, person_id: int, count: int)
     """Up to `count` presentations: the person's live ones first, in the order in which they got them, then new ones."""
     project = projects.find(transaction, project_id)
     person = accounts.find(transaction, person_id)
-    if project.archived or not person.active:
+    if not accounts.works_in(transaction, project, person_id):
         return []
     own = transaction.rows(_OWN, project=project_id, person=person_id)
     given = []

@@ -34,6 +34,12 @@ _PAGES = {
     )
     for by_project, by_person, newest in itertools.product((False, True), repeat=3)
 }
+_SHOWN_AS = Statement(
+    sa.select(_s.seq, _s.presentation_id)
+    .where(_s.project_id == bindparam("project"), _s.person_id == bindparam("person"))
+    .order_by(_s.seq.desc())
+    .limit(_LIMIT)
+)
 _JUDGED_IDS = Statement(
     sa.select(_s.item_id)
     .where(_s.project_id == bindparam("project"), _s.item_id > bindparam("after"))
@@ -72,6 +78,11 @@ def events_page(
     given = {name: value for name, value in which.items() if value is not None}
     statement = _PAGES[project_id is not None, person_id is not None, newest_first]
     return [event_of(row) for row in session.rows(statement, **given, after=after, most=_bounded(limit))]
+
+
+def shown_as(session: Session, project_id: int, person_id: int, *, limit: int) -> dict[int, str]:
+    """The presentations that a person's latest standing answers were given to, by the answer's number."""
+    return dict(session.rows(_SHOWN_AS, project=project_id, person=person_id, most=_bounded(limit)))
 
 
 def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[Judged]:

@@ -213,7 +213,7 @@ class Answer:
         with the message that a and b answer; `goes_on` is the answer with which the talk went on.
         flag           {"flag": "harmful", "slot": 0 or null, "note": ""}
         skip           {"reason": "unclear", "note": ""}
-    `key` is the client's idempotency key: the same key again changes nothing and returns the first event.
+    `key` is the client's idempotency key: the same answer with it again changes nothing and returns the first event.
     """
 
     key: str

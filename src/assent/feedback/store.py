@@ -21,7 +21,7 @@ from assent.feedback import accounts, adapting, answering, kept_talks, migrating
 from assent.feedback.accounts import Invitation, SignIn
 from assent.feedback.chain import verify
 from assent.feedback.engine import Connect, Database, parse_url
-from assent.feedback.progress import Progress, progress
+from assent.feedback.progress import Progress, labels_left, progress
 from assent.feedback.records import (
     Answer,
     Event,
@@ -35,6 +35,7 @@ from assent.feedback.records import (
     Project,
     ProjectSettings,
 )
+from assent.feedback.refusals import Unavailable
 from assent.feedback.writer import Writer
 
 _ITEMS_AT_ONCE = 2000
@@ -67,6 +68,7 @@ class FeedbackStore:
                 migrating.check(database)
             else:
                 migrating.migrate(database)
+                database.watch()
         except BaseException:
             database.close()
             raise
@@ -205,9 +207,14 @@ class FeedbackStore:
         active: bool | None = None,
         topics_declined: Sequence[str] | None = None,
     ) -> Person:
-        """Change what is given. Who becomes inactive is signed out everywhere."""
+        """Change what is given. Who becomes inactive is signed out everywhere; Taken where it is the last admin."""
         change = {"role": role, "active": active, "topics_declined": topics_declined}
         return self._write.do(lambda t: accounts.update(t, person_id, **change))  # type: ignore[arg-type]
+
+    def can_be_run(self) -> bool:
+        """Whether there is an admin who can sign in."""
+        with self._database.read() as session:
+            return accounts.can_be_run(session)
 
     def set_password(self, person_id: int, password: str) -> None:
         """A new password; signs the person out everywhere."""
@@ -290,11 +297,12 @@ class FeedbackStore:
     # answering
 
     def submit(self, person_id: int, answer: Answer) -> Future[Event]:
-        """Keep an answer. The same key again gives the first event, whatever the rest: a new answer needs a new key,
+        """Keep an answer. The same answer with the same key again gives the first event: a new answer needs a new key,
         also when an undone item comes back as the same presentation.
 
-        Fails with NotFound (no such presentation), Invalid (`where` is the field) or Taken: the lease had ended and
-        others have filled the item, or the person has answered it already.
+        Fails with NotFound (no such presentation, or the project no longer asks this person), Invalid (`where` is the
+        field) or Taken: the lease had ended and others have filled the item, the person has answered it already, or
+        the key stands for something else.
         """
         return self._write.submit(lambda t: answering.submit(t, person_id, answer))
 
@@ -335,6 +343,11 @@ class FeedbackStore:
                 newest_first=newest_first,
             )
 
+    def shown_as(self, project_id: int, person_id: int, *, limit: int = 1000) -> dict[int, str]:
+        """The presentations that a person's latest standing answers were given to, by the answer's number."""
+        with self._database.read() as session:
+            return reading.shown_as(session, project_id, person_id, limit=limit)
+
     def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
         """Items with standing answers (silent repeats, flags and skips are among them), by item id."""
         with self._database.read() as session:
@@ -345,6 +358,11 @@ class FeedbackStore:
         with self._database.read() as session:
             return progress(session, project_id, self._clock())
 
+    def labels_left(self, project_id: int) -> int:
+        """How many labels the project still wants, from anybody; NotFound."""
+        with self._database.read() as session:
+            return labels_left(session, project_id)
+
     def verify_chain(self) -> int:
         """The number of events, all as they were written; StoreError names the first broken one."""
         with self._database.read() as session:
@@ -352,6 +370,30 @@ class FeedbackStore:
             events = reading.every_event(session, last_seq)
             return verify(events, last_seq=last_seq, last_sha256=last_sha256)
 
-    def backup(self, path: Path) -> None:
+    def check(self, patience_s: float = 5.0) -> None:
+        """Raises Unavailable unless an answer could be kept now: it writes, and looks at the disk and the file."""
+        self._write.check(patience_s)
+        if self._database.file is not None:
+            self._database.file.check_room()
+
+    @property
+    def place(self) -> str:
+        """The store's file, or its URL without a password."""
+        return self._database.place
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `open` made this store."""
+        return self._database.new
+
+    def parting(self) -> str:
+        """What is true of everything that was acknowledged, before the store is closed. Saves a copy of a lost file."""
+        try:
+            self._write.do(lambda _: None)
+        except Unavailable as trouble:
+            return self._database.saved_in_spite_of(trouble, self._clock())
+        return "everything that was acknowledged is saved"
+
+    def backup(self, path: Path | str) -> None:
         """A consistent copy of a SQLite store at `path`, while others write; StoreError if the file exists."""
         self._database.backup(path)

@@ -19,7 +19,7 @@ from assent.feedback.export_files import whole_file
 from assent.feedback.source import JudgementSource
 from assent.feedback.tally import KINDS, REASONS, Columns, Items, Tally
 
-_FORM = 1  # raised when the columns change
+_FORM = 2  # raised when the columns change
 _SIGNS = {"better": 1, "worse": -1, "level": 0}
 
 

@@ -167,9 +167,9 @@ def _mean_ratings(ratings: Mapping[str, Sequence[float | None]], criterion: str)
 
 
 def _corrected(slot: int, ranks: Sequence[float] | None, count: int) -> Worth:
-    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks else {}
-    worth = worth or {place: float(place == slot) for place in range(count)}
-    return {**worth, slot: worth[slot]}
+    """Without ranks it speaks of what was edited alone: not everybody who mends an answer finds it the best."""
+    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks else dict.fromkeys(range(count), 0.0)
+    return worth if ranks else {slot: worth[slot]}
 
 
 def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], strengths: Strengths) -> Iterator[Vote]:
@@ -182,7 +182,7 @@ def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], stren
 def _votes_of_correction(
     event: Event, own: Worth | None, table: Table, places: Mapping[int, int], worth: Worth
 ) -> Iterator[Vote]:
-    """What was edited stands where the ranks, else the person's own judgement, else being chosen put it."""
+    """What was edited stands where the ranks, else the person's own judgement put it, else beside nothing."""
     slot, ranked = event.payload["slot"], bool(event.payload.get("ranks"))
     if not ranked and own is not None and slot in own:
         worth = own

@@ -81,6 +81,11 @@ class Transaction(Session):
             self._head = (row[0], row[1])
         return self._head
 
+    @property
+    def newest(self) -> tuple[int, str] | None:
+        """The same, if it was asked for or moved in this transaction."""
+        return self._head
+
     def move_head(self, seq: int, sha256: str) -> None:
         """Say that an event was added."""
         self._head, self._moved = (seq, sha256), True
@@ -107,7 +112,7 @@ class Transaction(Session):
             if not self.run(_COUNT_PERSON, **values):
                 self.run(_FIRST_COUNT, **values)
         if self._moved:
-            self.run(_SET_HEAD, seq=self.head[0], sha256=self.head[1])
+            self.run(_SET_HEAD, **_head_values(self.head))
         self._project_counts.clear()
         self._person_counts.clear()
         self._moved = False
@@ -140,6 +145,10 @@ class _Job:
             self.future.set_result(self.result)
 
 
+def _head_values(head: tuple[int, str]) -> dict[str, Any]:
+    return {"seq": head[0], "sha256": head[1]}
+
+
 class Writer:
     """Runs operations in the order in which they come. `before_each_group` is run first in every transaction."""
 
@@ -165,6 +174,16 @@ class Writer:
     def do(self, operation: Callable[[Transaction], Result], *, again: bool = True) -> Result:
         """Run `operation` and wait until it is on the disk."""
         return self.submit(operation, again=again).result()
+
+    def check(self, patience_s: float) -> None:
+        """Raises Unavailable unless something can be written within that time."""
+        trial = self.submit(lambda transaction: transaction.run(_SET_HEAD, **_head_values(transaction.head)))
+        try:
+            trial.result(timeout=patience_s)
+        except TimeoutError:
+            trial.cancel()
+            now = "Check its disk or its server."
+            raise Unavailable("the store does not answer", where=self._database.place, now=now) from None
 
     def close(self) -> None:
         """Finish what waits, then stop."""
@@ -200,6 +219,9 @@ class Writer:
                 alone = self._attempt(jobs)
                 self._worked()
                 break
+            except Unavailable as refusal:  # the file, not the database, is the matter
+                self._refuse(jobs, refusal)
+                break
             except (self._database.Error, SQLAlchemyError) as error:
                 lost, committing = self._database.lost(self._connection), self._committing
                 self._disconnect()
@@ -225,20 +247,26 @@ class Writer:
         wait = lost and time.monotonic() - started < self._patience_s
         if lost and not wait:
             self._patience_s = 0.0  # until it is back: fail at once
-        if not self._failing:
-            _log.warning("the store could not write: %s", refusal)
-        self._failing = True
         again = [job for job in jobs if wait and (job.again or not committing)]
-        for job in jobs:
-            if job not in again:
-                job.error = refusal
+        self._refuse([job for job in jobs if job not in again], refusal)
         if again:
             time.sleep(_PAUSE_S)
         return again
 
+    def _refuse(self, jobs: list[_Job], refusal: Unavailable) -> None:
+        if not self._failing:
+            _log.warning("the store could not write: %s", refusal)
+        self._failing = True
+        for job in jobs:
+            job.error = refusal
+
     def _attempt(self, jobs: list[_Job]) -> bool:
-        """One transaction. Whether each job has to be done by itself instead; raises the database's errors."""
+        """One transaction. Whether each job has to be done by itself instead; raises the database's errors, and
+        Unavailable where its file is not as it was left."""
+        file = self._database.file
         self._committing = False
+        if file is not None:
+            file.check()
         connection = self._connected()
         transaction = Transaction(self._database.begin(connection), self._clock())
         self._before(transaction)
@@ -254,6 +282,9 @@ class Writer:
         transaction.finish()
         self._committing = True
         connection.commit()
+        self._database.head = transaction.newest or self._database.head
+        if file is not None:
+            file.settle(transaction.now)
         return False
 
     def _connected(self) -> PoolProxiedConnection:
@@ -265,3 +296,5 @@ class Writer:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()
+            if self._database.file is not None:
+                self._database.file.let_go()

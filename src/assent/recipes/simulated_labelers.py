@@ -88,7 +88,7 @@ def _judgement(
     """A ranking or a pair with noise; what is not about the world is skipped."""
     if prompt is None or conversation_from_json([dict(m) for m in shown.prompt]) != prompt.conversation:
         return "skip", {"reason": "no_opinion", "note": "not about the world"}
-    rng = numpy_rng(seed, person.name, shown.item_id)
+    rng = numpy_rng(seed, person.name, texts_of(shown.prompt), *sorted(shown.texts))
     ranking = rank(world, person, prompt, [Completion(text=text) for text in shown.texts], rng)
     if shown.mode == "pairwise":
         first, second = ranking.ranks

@@ -25,7 +25,6 @@ class Shown:
     """An item as this client's person sees it: the prompt's messages and the texts in the order shown."""
 
     presentation_id: str
-    item_id: int
     prompt: tuple[Mapping[str, str], ...]
     texts: tuple[str, ...]
     mode: str
@@ -124,8 +123,8 @@ class StudioClient:
         found = self.get(f"/api/projects/{project_id}/next", count=count)
         items = [
             Shown(
-                presentation_id=one["id"], item_id=int(one["item_id"]), prompt=tuple(one["prompt"]),
-                texts=tuple(slot["text"] for slot in one["shown"]), mode=one["mode"],
+                presentation_id=one["id"], prompt=tuple(one["prompt"]), mode=one["mode"],
+                texts=tuple(slot["text"] for slot in one["shown"]),
             )
             for one in found["items"]
         ]  # fmt: skip

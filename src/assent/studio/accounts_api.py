@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from assent.feedback.records import Person, PersonRole
+from assent.feedback.names import folded
+from assent.feedback.records import Person
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused
 from assent.studio.schemas import (
@@ -118,10 +119,6 @@ def _add_admin(router: APIRouter, store: FeedbackStore) -> None:
     @router.put("/api/people/{person_id}")
     def change_person(request: Request, person_id: Id, given: PersonIn, _: Admin) -> dict[str, Any]:
         """Change somebody's role, or close and reopen their account."""
-        person = store.person(person_id)
-        leaves = given.active is False or (given.role is not None and given.role is not PersonRole.ADMIN)
-        if leaves and _is_last_admin(store, person):
-            raise Refused(409, "the last admin cannot go", where="role", now="Make somebody else an admin first.")
         changed = store.update_person(person_id, role=given.role, active=given.active)
         guard_of(request).forget()
         return person_out(changed)
@@ -138,8 +135,8 @@ def _add_admin(router: APIRouter, store: FeedbackStore) -> None:
 
 async def _checked(guard: Guard, request: Request, name: str, password: str, *, wrong: str = _WRONG) -> Person:
     """Who has this name and password; Refused (401, 429), with no word on which of the two was wrong."""
-    folded, address = name.strip().casefold(), address_of(request)
-    pair, wider = ("sign-in", folded, address), (("account", folded), ("address", address))
+    account, address = folded(name), address_of(request)
+    pair, wider = ("sign-in", account, address), (("account", account), ("address", address))
     guard.attempts.check(pair)
     guard.attempts.check(*wider, factor=_WIDER)
     guard.attempts.note(pair, *wider)
@@ -157,8 +154,3 @@ async def _signed_in(guard: Guard, person: Person, *, status: int = 200) -> Resp
     response = JSONResponse({"person": person_out(person), "csrf": sign_in.csrf}, status)
     guard.set_cookie(response, sign_in.token)
     return response
-
-
-def _is_last_admin(store: FeedbackStore, person: Person) -> bool:
-    admins = [other.id for other in store.people() if other.active and other.role is PersonRole.ADMIN]
-    return admins == [person.id]

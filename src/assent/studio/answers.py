@@ -81,9 +81,7 @@ def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEv
             except ValidationError as error:
                 raise refusal_of_fields(error.errors(include_url=False)) from None
             event, status = await durable.settled(store.submit(actor.person.id, given.answer()))
-            body = b'{"seq":%d,"kind":"%s","item_id":%s}' % (
-                event.seq, event.kind.encode(), b"null" if event.item_id is None else b"%d" % event.item_id,
-            )  # fmt: skip
+            body = b'{"seq":%d,"kind":"%s"}' % (event.seq, event.kind.encode())
             headers = [_JSON, (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})

@@ -95,9 +95,9 @@ def _island(island: Island) -> dict[str, Any]:
         "dots": [
             {
                 "name": one.model,
-                "value": round(one.rating, 1),
-                "low": None if one.low is None else round(one.low, 1),
-                "high": None if one.high is None else round(one.high, 1),
+                "value": round(one.rating),  # as the table beside it has it
+                "low": None if one.low is None else round(one.low),
+                "high": None if one.high is None else round(one.high),
             }
             for one in island.ratings
         ],

@@ -95,9 +95,12 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
         """Keep the judgement of a turn; the reply comes after it is on the disk."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.CHAT)
         talk = await desk.of(project, actor, given.presentation_id)
-        event = await desk.kept_before(project, actor, given.key)
+        says = {"choice": given.choice}
+        event = await desk.kept_before(project, actor, given, EventKind.CHAT_TURN, says)
         if event is None:
             event = await desk.judge(actor, talk, given)
+        elif talk.pending is not None and talk.pending.id == given.turn_id and talk.claimed != given.key:
+            raise _used_key()  # of an earlier turn
         talk = await desk.retold(project, actor, talk)
         return {"seq": event.seq, "talk": talk_out(talk, project)}
 
@@ -108,7 +111,7 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
         talk = await desk.of(project, actor, given.presentation_id)
         if talk.busy:
             raise Refused(409, "the models are writing", now="Wait for them, or stop them.")
-        event = await desk.kept_before(project, actor, given.key)
+        event = await desk.kept_before(project, actor, given, EventKind.UNDO, {})
         if event is None:
             event = await desk.undo_last(actor, talk, given.key)
         undone = event.undone_seq
@@ -121,7 +124,8 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
     async def rate(request: Request, project_id: Id, given: RateIn, actor: Labeler) -> dict[str, Any]:
         """Keep how far a red-team talk got; the talk ends with it."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.RED_TEAM)
-        event = await desk.kept_before(project, actor, given.key)
+        says = {"reached": given.reached, "note": given.note}
+        event = await desk.kept_before(project, actor, given, EventKind.RED_TEAM, says)
         if event is None:
             talk = await desk.of(project, actor, given.presentation_id)
             if talk.turns == 0 or talk.busy:
@@ -132,7 +136,7 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
             }  # fmt: skip
             event = await desk.submit(actor, given, EventKind.RED_TEAM, payload)
         desk.talks.drop(given.presentation_id)
-        return {"seq": event.seq, "kind": str(event.kind), "item_id": event.item_id}
+        return {"seq": event.seq, "kind": str(event.kind)}
 
 
 class _Desk:
@@ -190,9 +194,23 @@ class _Desk:
             lambda: self.store.events(project.id, person_id=actor.person.id, limit=_EVENTS_BACK, newest_first=True)
         )
 
-    async def kept_before(self, project: Project, actor: Actor, key: str) -> Event | None:
-        """The event that this key made already."""
-        return next((event for event in await self._latest(project, actor) if event.key == key), None)
+    async def kept_before(
+        self,
+        project: Project,
+        actor: Actor,
+        given: JudgeIn | RateIn | TakeBackIn,
+        kind: EventKind,
+        says: Mapping[str, Any],
+    ) -> Event | None:
+        """The event that this request made already. Refused (409) where its key stands for something else."""
+        event = next((event for event in await self._latest(project, actor) if event.key == given.key), None)
+        if event is None:
+            return None
+        shown = await asyncio.to_thread(self.store.presentation, given.presentation_id, actor.person.id)
+        same = shown is not None and shown.item.id == event.item_id and kind is event.kind
+        if not same or any(event.payload.get(name) != value for name, value in says.items()):
+            raise _used_key()
+        return event
 
     async def submit(self, actor: Actor, given: JudgeIn | RateIn, kind: EventKind, payload: Mapping[str, Any]) -> Event:
         """Keep an answer; durable when it returns."""
@@ -335,7 +353,7 @@ def talk_out(talk: Talk, project: Project) -> dict[str, Any]:
     """A talk as its labeler may see it: no model's name."""
     new, pending = talk.presentation.item.new, talk.pending
     return {
-        "presentation_id": talk.presentation.id, "item_id": talk.presentation.item.id, "mode": str(talk.mode),
+        "presentation_id": talk.presentation.id, "mode": str(talk.mode),
         "compare": _compares(project), "messages": conversation_to_json(Conversation(messages=talk.messages)),
         "suggestion": talk.suggestion, "turns": talk.turns, "can_undo": bool(talk.judged), "busy": talk.busy,
         "topic": new.topic, "sensitive": new.sensitive or talk.mode is TaskMode.RED_TEAM,
@@ -358,6 +376,10 @@ def _talking(project: Project, mode: TaskMode | None = None) -> Project:
             409, "this project asks for something else than this kind of talk", now="Open it from the start page."
         )
     return project
+
+
+def _used_key() -> Refused:
+    return Refused(409, "this key was used for something else", where="key", now="Send what is new with a new key.")
 
 
 def _event(content: dict[str, Any]) -> bytes:

@@ -29,6 +29,7 @@ _MOST_RECENT = 10_000  # events looked at for the pace when the studio starts
 _PATIENCE_S = 0.6  # that a first look at a page waits for its figures
 _REST = 4.0  # times as long as the counting took pass before it is done again
 _RESAMPLING = Resampling(resamples=600)
+_NOT_JUDGED = frozenset({EventKind.SKIP, EventKind.FLAG})
 COMPARING = frozenset({TaskMode.RANKING, TaskMode.PAIRWISE, TaskMode.RATING, TaskMode.GOOD_BAD})
 
 
@@ -47,24 +48,25 @@ class FigureKeeper:
         self._counting: dict[int, Future[Insight]] = {}
         self._lock = threading.Lock()
 
-    def insight(self, project: Project, newest: int) -> Insight | None:
-        """What is known, possibly of a few seconds ago; None while it is being counted for the first time."""
+    def insight(self, project: Project, newest: int) -> tuple[Insight | None, bool]:
+        """What is known, and whether the event `newest` is in it; None while the first answers are being counted."""
         with self._lock:
             if project.id not in self._written:
                 self._recall(project.id)
             kept, not_before = self._kept.get(project.id, (None, 0.0))
             same = kept is not None and kept.cost_per_hour == project.settings.cost_per_hour
             if kept is not None and same and (kept.seq >= newest or not_before > self._clock()):
-                return kept.insight
+                return _known(kept, newest)
             counting = self._counting.get(project.id)
             if counting is None or counting.done():
                 counting = self._counting[project.id] = self._threads.submit(self._count, project)
-        if kept is not None and same:
-            return kept.insight
+        if kept is not None and same and kept.seq:
+            return _known(kept, newest)
         try:
-            return counting.result(timeout=_PATIENCE_S)
+            counting.result(timeout=_PATIENCE_S)
         except TimeoutError:
-            return None
+            return None, False
+        return _known(self._kept[project.id][0], newest)
 
     def _recall(self, project_id: int) -> None:
         path = self._store.beside(_FILE.format(project_id))
@@ -95,8 +97,14 @@ class FigureKeeper:
         return found
 
 
+def _known(kept: Counted, newest: int) -> tuple[Insight | None, bool]:
+    """Figures of no answers at all say nothing once there are some."""
+    fresh = kept.seq >= newest
+    return kept.insight if fresh or kept.seq else None, fresh
+
+
 class Pace:
-    """Answers by the hour: counted back once, then kept up to date with what is new."""
+    """Judgements that stand by the hour in which they were given: counted back once, then kept up to date."""
 
     def __init__(self, store: FeedbackStore) -> None:
         self._store = store
@@ -109,7 +117,7 @@ class Pace:
         with self._lock:
             newest, earliest, counts = self._kept.get(project_id) or self._counted_back(project_id)
             while page := self._store.events(project_id, after=newest, limit=PAGE):
-                _count(counts, page)
+                self._count(counts, page)
                 newest = page[-1].seq
             self._kept[project_id] = (newest, earliest, counts)
             first = max(this - HOURS + 1, earliest)
@@ -118,10 +126,18 @@ class Pace:
     def _counted_back(self, project_id: int) -> tuple[int, int, Counter[int]]:
         counts: Counter[int] = Counter()
         latest = self._store.events(project_id, limit=_MOST_RECENT, newest_first=True)
-        _count(counts, latest)
+        self._count(counts, latest)
         cut = len(latest) == _MOST_RECENT  # the hour in which the reading stopped is not whole
         earliest = int(latest[-1].created_at // 3600) + 1 if cut else 0
         return (latest[0].seq if latest else 0), earliest, counts
+
+    def _count(self, counts: Counter[int], events: Iterable[Event]) -> None:
+        for event in events:
+            sign = 1
+            if event.undone_seq is not None:
+                sign, (event,) = -1, self._store.events(event.project_id, after=event.undone_seq - 1, limit=1)
+            if event.kind not in _NOT_JUDGED:
+                counts[int(event.created_at // 3600)] += sign
 
 
 def newest_event(store: FeedbackStore, project_id: int) -> int:
@@ -153,7 +169,7 @@ def _of_answers(read: Iterable[Judged]) -> tuple[Estimate, dict[int, str]]:
         if judged.item.new.gold is None:
             opinions.append(opinions_of(judged))
         for event in judged.events:
-            if event.kind in (EventKind.SKIP, EventKind.FLAG):
+            if event.kind in _NOT_JUDGED:
                 continue
             if event.time_taken_ms:
                 paces.append((event.person_id, judged.item.id, event.time_taken_ms))
@@ -166,8 +182,3 @@ def _of_answers(read: Iterable[Judged]) -> tuple[Estimate, dict[int, str]]:
         if verdict:
             habits.setdefault(person, []).append(verdict)
     return pair_alpha(opinions, _RESAMPLING), {person: ", ".join(words) for person, words in habits.items()}
-
-
-def _count(counts: Counter[int], events: Iterable[Event]) -> None:
-    for event in events:
-        counts[int(event.created_at // 3600)] += -1 if event.kind is EventKind.UNDO else 1

@@ -18,7 +18,7 @@ from assent.feedback.resampling import Estimate
 from assent.feedback.statistics import Figures
 from assent.feedback.store import FeedbackStore
 
-_FORM = 1  # raised when the figures change
+_FORM = 2  # raised when the figures change
 _log = logging.getLogger(__name__)
 
 

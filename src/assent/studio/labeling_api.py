@@ -28,7 +28,6 @@ from assent.studio.schemas import (
 from assent.studio.security import Labeler, SignedIn, guard_of
 from assent.studio.threads import in_thread
 
-_LEFT_S = 10.0  # how old the count of what is left may be
 _FATIGUE_EVENTS = 300
 OwnLimit = Annotated[int, Query(ge=1, le=500)]
 Count = Annotated[int, Query(ge=1, le=5)]
@@ -54,15 +53,13 @@ def _add_undoing(router: APIRouter, store: FeedbackStore, durable: DurableEvents
 
 
 def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
-    left = _Left(store)
-
     @router.get("/api/projects/{project_id}/next")
     async def next_items(request: Request, project_id: Id, actor: Labeler, count: Count = 1) -> Response:
         """The next items for this person, under a lease. Asking again gives the same ones until they are answered."""
         project = await guard_of(request).project(actor, project_id)
         given = await in_thread(lambda: store.lease(project_id, actor.person.id, count=count))
         items = [presentation_out(presentation, project) for presentation in given]
-        return _json({"items": items, "left": await left.of(project_id)})
+        return _json({"items": items, "left": await in_thread(store.labels_left, project_id)})
 
     @router.post("/api/presentations/{presentation_id}/renew")
     def renew(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:
@@ -86,9 +83,8 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
         """One's own latest answers, newest first, and whether they were taken back."""
         await guard_of(request).project(actor, project_id)
         events = await in_thread(_newest, store, project_id, actor.person.id, limit)
-        undone = {event.undone_seq for event in events}
-        shown = [own_event_out(e, e.seq in undone) for e in events if e.kind is not EventKind.UNDO]
-        return _json(shown)
+        stands = await in_thread(lambda: store.shown_as(project_id, actor.person.id, limit=limit))
+        return _json([own_event_out(e, stands.get(e.seq)) for e in events if e.kind is not EventKind.UNDO])
 
     @router.get("/api/projects/{project_id}/guideline")
     async def guideline(request: Request, project_id: Id, actor: SignedIn, version: Version = None) -> Response:
@@ -111,24 +107,6 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
 
 def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -> list[Event]:
     return store.events(project_id, person_id=person_id, limit=limit, newest_first=True)
-
-
-class _Left:
-    """How many labels a project still wants: counted every few seconds, by one call for all who ask."""
-
-    def __init__(self, store: FeedbackStore) -> None:
-        self._store = store
-        self._counts: dict[int, int] = {}
-        self._until: dict[int, float] = {}
-
-    async def of(self, project_id: int) -> int | None:
-        """Labels still wanted from anybody; None while they are counted for the first time."""
-        now = time.monotonic()
-        if self._until.get(project_id, 0.0) <= now:
-            self._until[project_id] = now + _LEFT_S
-            progress = await in_thread(self._store.progress, project_id)
-            self._counts[project_id] = max(0, progress.labels_wanted - progress.labels_given)
-        return self._counts.get(project_id)
 
 
 def _json(content: object) -> Response:

@@ -28,6 +28,14 @@ class RequestRate:
         self._most, self._clock = float(per_minute), clock
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
+    def allows(self, key: Hashable) -> bool:
+        """Count one request of `key`, unless its minute is used up."""
+        try:
+            self.take(key)
+        except Refused:
+            return False
+        return True
+
     def take(self, key: Hashable) -> None:
         """Count one request of `key`; Refused (429) when its minute is used up."""
         now = self._clock()

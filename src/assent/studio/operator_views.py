@@ -56,10 +56,12 @@ class OperatorViews:
 
     def overview(self, project: Project) -> dict[str, Any]:
         """One project."""
+        insight, fresh = self._figures.insight(project, newest_event(self.store, project.id))
         return overview(
             project,
             self.store.progress(project.id),
-            self._figures.insight(project, newest_event(self.store, project.id)),
+            insight,
+            fresh=fresh,
             hours=self._pace.hours(project.id, self.now()),
             names=self.names(),
             now=self.now(),

@@ -48,11 +48,15 @@ def overview(
     progress: Progress,
     insight: Insight | None,
     *,
+    fresh: bool,
     hours: list[tuple[int, int]],
     names: Mapping[int, str],
     now: float,
 ) -> dict[str, Any]:
-    """The view: `text` by name, `value` of progress bars (0 to 1000), `rows`, `facts`, and the bars of `hours`."""
+    """The view: `text` by name, `value` of progress bars (0 to 1000), `rows`, `facts`, and the bars of `hours`.
+
+    Without `fresh` the insight is of before the latest answers, and what comes of it says so.
+    """
     day = sum(answers for start, answers in hours if start >= now - 86400)
     figures = insight.figures if insight else None
     return {
@@ -62,8 +66,8 @@ def overview(
             "outlook": _outlook(progress, hours, now) + _adaptive(project, progress),
             "answers": wording.count(progress.answers),
             "answers_note": f"{wording.count(day)} in the last day; {wording.count(progress.leased)} being answered",
-            **_quality(project, insight),
-            **_effort(project, progress, figures),
+            **_marked(_quality(project, insight), insight, fresh=fresh),
+            **_marked(_effort(project, progress, figures), insight, fresh=fresh),
             "people_note": _people_note(project, figures),
             "saved": _saved(figures),
         },
@@ -72,6 +76,12 @@ def overview(
         "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
         "hours": [list(hour) for hour in hours],
     }
+
+
+def _marked(texts: dict[str, str], insight: Insight | None, *, fresh: bool) -> dict[str, str]:
+    if fresh or insight is None:
+        return texts
+    return {name: f"{text}; {_COUNTING}" if name.endswith("_note") else text for name, text in texts.items()}
 
 
 def project_row(project: Project, progress: Progress, *, members: int, now: float) -> dict[str, Any]:

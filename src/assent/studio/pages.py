@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from assent.errors import StoreError
 from assent.feedback.records import PersonRole, TaskMode
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import not_found
+from assent.studio.limits import RequestRate, raise_body_limit
 from assent.studio.schemas import Id, TokenInPath
 from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, SignedIn, guard_of
 from assent.studio.templates import page
 
 STATIC = Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}
-_LONGEST_REPORT = 2_000
+_LARGEST_REPORT = 64 << 10
+_LONGEST_REPORT, _REPORTS_PER_MINUTE = 500, 10  # characters and reports that the log is told, from all browsers
 _LOG = logging.getLogger("assent.studio")
 
 
@@ -28,7 +33,7 @@ def pages_router(store: FeedbackStore) -> APIRouter:
     _add_doors(router, store)
     _add_labeling(router, store)
     _add_files(router)
-    _add_service(router)
+    _add_service(router, store)
     return router
 
 
@@ -46,7 +51,7 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/sign-in")
     def sign_in_page(actor: MaybeActor) -> Response:
         """Name and password."""
-        return RedirectResponse("/", 303) if actor else page("sign_in.html")
+        return RedirectResponse("/", 303) if actor else page("sign_in.html", can_be_run=store.can_be_run())
 
     @router.get("/account")
     def account(actor: SignedIn) -> Response:
@@ -101,17 +106,39 @@ def _add_files(router: APIRouter) -> None:
         return Response(status_code=204)
 
 
-def _add_service(router: APIRouter) -> None:
+def _add_service(router: APIRouter, store: FeedbackStore) -> None:
+    known: tuple[int, dict[str, Any]] = 200, {"ok": True}
+    trying = threading.Lock()
+
     @router.get("/healthz", dependencies=[Depends(ANYONE)])
-    async def health() -> Response:
-        """Whether the studio answers."""
-        return JSONResponse({"ok": True})
+    def health() -> Response:
+        """Whether an answer could be kept now: tried by one request at a time, the others get what it found last."""
+        nonlocal known
+        if trying.acquire(blocking=False):
+            try:
+                known = _health_of(store)
+            finally:
+                trying.release()
+        status, told = known
+        return JSONResponse(told, status)
+
+    told = RequestRate(_REPORTS_PER_MINUTE)
 
     @router.post("/api/csp-report", dependencies=[Depends(BROWSERS)])
     async def content_policy_report(request: Request) -> Response:
         """A browser stopped something that the content policy forbids: counted, and told to the log."""
+        raise_body_limit(request.scope, _LARGEST_REPORT)
         guard = guard_of(request)
         guard.reports += 1
         report = (await request.body())[:_LONGEST_REPORT].decode(errors="replace")
-        _LOG.warning("content policy report %d: %s", guard.reports, ascii(report))
+        if told.allows("anybody"):
+            _LOG.warning("content policy report %d: %s", guard.reports, ascii(report))
         return Response(status_code=204)
+
+
+def _health_of(store: FeedbackStore) -> tuple[int, dict[str, Any]]:
+    try:
+        store.check()
+    except StoreError as error:
+        return 503, {"ok": False, "what": error.what, "now": error.now}
+    return 200, {"ok": True}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
-from assent.feedback.records import NewItem
+from assent.feedback.records import NewItem, TaskMode
 from assent.feedback.store import FeedbackStore
 from assent.studio.error_page import Refused, refusal_of_fields
 from assent.studio.limits import raise_body_limit
@@ -85,9 +86,9 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
     async def add_items(request: Request, project_id: Id, _: Admin) -> dict[str, Any]:
         """Add items, one JSON object a line; all or none. A line whose key is there already adds nothing."""
         raise_body_limit(request.scope, guard_of(request).settings.upload_limit_bytes)
-        await in_thread(store.project, project_id)
+        project = await in_thread(store.project, project_id)
         body = await request.body()
-        added, known = await in_thread(lambda: store.add_items(project_id, _items_of(body)))
+        added, known = await in_thread(lambda: store.add_items(project_id, _items_of(body, project.settings.mode)))
         return {"added": added, "already_there": known}
 
     @router.post("/api/projects/{project_id}/guidelines", status_code=201)
@@ -144,9 +145,9 @@ def _check_endpoints(request: Request, names: list[str]) -> None:
             raise Refused(422, what, where="settings.endpoints", now=now)
 
 
-def _items_of(body: bytes) -> list[NewItem]:
+def _items_of(body: bytes, mode: TaskMode) -> list[NewItem]:
     items: list[NewItem] = []
-    for number, line in enumerate(body.split(b"\n"), 1):
+    for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
         if len(items) == _MOST_ITEMS:
@@ -155,6 +156,18 @@ def _items_of(body: bytes) -> list[NewItem]:
             items.append(ItemIn.model_validate_json(line).item())
         except ValidationError as error:
             raise refusal_of_fields(error.errors(include_url=False), place=f"line {number}") from None
+        _check_is_a_question(items[-1], mode, f"line {number}")
     if not items:
         raise Refused(422, "no items were sent", now="Send one JSON object a line.")
     return items
+
+
+def _check_is_a_question(item: NewItem, mode: TaskMode, place: str) -> None:
+    """Refused (422) where people would be asked about nothing."""
+    said = any(message.content.strip() for message in item.prompt.messages)
+    if not said and mode not in (TaskMode.CHAT, TaskMode.RED_TEAM):
+        raise Refused(422, "the prompt is empty", where=f"{place}: prompt", now="Correct or remove the line.")
+    texts = {candidate.text.strip() for candidate in item.candidates}
+    if mode in (TaskMode.RANKING, TaskMode.PAIRWISE) and len(item.candidates) > 1 and len(texts) == 1:
+        what = "all candidates are the same text"
+        raise Refused(422, what, where=f"{place}: candidates", now="Correct or remove the line.")

@@ -254,11 +254,11 @@ def person_out(person: Person) -> dict[str, Any]:
 
 
 def project_out(project: Project, *, whole: bool) -> dict[str, Any]:
-    """A project; its settings in `whole` only for those who run it: shares of control items are not for labelers."""
+    """A project; its settings in `whole` only for those who run it: labelers learn neither models nor shares."""
     shown: dict[str, Any] = {
         "id": project.id, "name": project.name, "mode": str(project.settings.mode),
         "guideline_version": project.guideline_version, "instructions": project.settings.instructions,
-        "endpoints": list(project.settings.endpoints), "archived": project.archived,
+        "archived": project.archived,
     }  # fmt: skip
     if whole:
         settings = project.settings
@@ -268,10 +268,10 @@ def project_out(project: Project, *, whole: bool) -> dict[str, Any]:
 
 
 def presentation_out(presentation: Presentation, project: Project) -> dict[str, Any]:
-    """An item as its labeler may see it: no model, no gold, no mark of a repeat."""
+    """An item as its labeler may see it: no model, no gold, no mark of a repeat, no number that tells one."""
     new = presentation.item.new
     return {
-        "id": presentation.id, "item_id": presentation.item.id, "project_id": presentation.item.project_id,
+        "id": presentation.id, "project_id": presentation.item.project_id,
         "mode": str(project.settings.mode), "prompt": conversation_to_json(new.prompt),
         "shown": [{"slot": slot, "text": candidate.text} for slot, candidate in enumerate(presentation.shown)],
         "criteria": list(presentation.criteria), "guideline_version": presentation.guideline_version,
@@ -287,11 +287,11 @@ def guideline_out(guideline: Guideline) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def own_event_out(event: Event, undone: bool) -> dict[str, Any]:
-    """One line of a person's own history."""
+def own_event_out(event: Event, presentation_id: str | None) -> dict[str, Any]:
+    """One line of a person's own history; `presentation_id` is None for an answer that was taken back."""
     return {
-        "seq": event.seq, "kind": str(event.kind), "item_id": event.item_id, "created_at": event.created_at,
-        "undone": undone,
+        "seq": event.seq, "kind": str(event.kind), "presentation_id": presentation_id,
+        "created_at": event.created_at, "undone": presentation_id is None,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -17,9 +18,10 @@ from assent.feedback.records import PersonRole
 from assent.feedback.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.corked import CorkedProtocol
-from assent.studio.settings import StudioSettings
+from assent.studio.settings import StudioSettings, own_names
 from assent.studio.unsent import Unsent
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _ADMIN_LINK_S = 86400.0
 _GRACE_S = 5
 _KEEP_ALIVE_S = 65
@@ -50,14 +52,14 @@ def bind(settings: StudioSettings) -> Door:
             raise ConfigError(f"the port {settings.port} is in use", where=place, now=now) from None
         now = "Check the host and the port; ports below 1024 need rights."
         raise ConfigError(f"cannot listen there ({error.strerror or error})", where=place, now=now) from None
-    shown = settings.host if settings.host not in ("", "0.0.0.0", "::") else "localhost"
+    shown = (*settings.hosts, *own_names())[0] if settings.listens_everywhere else settings.host
     port = listener.getsockname()[1]
     return Door(listener=listener, url=f"http://{f'[{shown}]' if ':' in shown else shown}:{port}")
 
 
 def first_admin_path(store: FeedbackStore) -> str | None:
     """The one-time link to become the first admin; None where there is an admin who can sign in."""
-    if any(person.role is PersonRole.ADMIN and person.active for person in store.people()):
+    if store.can_be_run():
         return None
     return f"/join/{store.invite(PersonRole.ADMIN, (), lifetime_s=_ADMIN_LINK_S)}"
 
@@ -68,6 +70,12 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
     path = first_admin_path(store)
     if path is not None:
         say(f"there is no admin yet. Open this link once, within a day: {door.url}{path}")
+    if store.is_new:
+        now = "If there should be projects in it, stop now; check the path and that its disk is mounted"
+        say(f"{Path(store.place).absolute()} was not there: this is a new, empty store. {now}")
+    if settings.host not in _THIS_MACHINE and not settings.tls:
+        now = "put a proxy with TLS before the studio (docs/studio.md) unless you trust the network"
+        say(f"other machines reach this by plain HTTP, which sends passwords unencrypted: {now}")
     unsent = Unsent(head_timeout_s=settings.head_timeout_s, most_per_address=settings.connections_per_address)
     config = uvicorn.Config(
         create_app(store, settings), log_level="warning", access_log=False, server_header=False, lifespan="off",
@@ -83,7 +91,7 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
     finally:
         signal.signal(signal.SIGTERM, before)
         door.listener.close()
-    say("the studio has stopped; everything that was acknowledged is saved")
+    say(f"the studio has stopped; {store.parting()}")
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:

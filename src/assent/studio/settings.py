@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,18 @@ from assent.config import Settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WILDCARDS = ("", "0.0.0.0", "::")
+_ELSEWHERE = ("192.0.2.1", 9)  # an address that is kept for examples
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def own_names() -> tuple[str, ...]:
+    """Under what other machines reach this one: its address in the network, where it has one, and its name."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ELSEWHERE)  # sends nothing; it chooses the interface
+        except OSError:
+            return (socket.gethostname(),)
+        return (str(probe.getsockname()[0]), socket.gethostname())
 
 
 class EndpointSettings(Settings):
@@ -60,8 +72,13 @@ class StudioSettings(Settings):
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """Names that a Host header may carry, lower case, without port."""
-        own = () if self.host in _WILDCARDS else (self.host if ":" not in self.host else f"[{self.host}]",)
+        own = own_names() if self.listens_everywhere else (self.host if ":" not in self.host else f"[{self.host}]",)
         return frozenset(name.lower() for name in (*_LOOPBACK, *own, *self.hosts))
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether all interfaces are listened on, so that the setting is no address to open."""
+        return self.host in _WILDCARDS
 
     @property
     def cookie(self) -> str:

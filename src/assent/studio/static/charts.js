@@ -102,7 +102,7 @@ class Frame {
     this.latest = make("b", { class: "latest" });
     heading.firstChild.after(this.latest);
     const table = make("table", {}, make("thead", {}, this.head), this.body);
-    const scroll = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, as a table` }, table);
+    const scroll = make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${title}, as a table` }, table);
     this.table = make("details", { class: "chart-table" }, make("summary", {}, "Table"), scroll);
     host.replaceChildren(heading, this.box, this.table);
     new ResizeObserver(() => this.redraw?.()).observe(this.box);

@@ -1,7 +1,7 @@
 // The desk: the item on the screen, what is decided about it so far, and sending it. What keys and buttons do to it
 // stands in actions.js.
 import { Actions } from "./actions.js";
-import { byId, freshKey, key as keyCap, make } from "./dom.js";
+import { byId, count, freshKey, key as keyCap, make } from "./dom.js";
 import { ItemView, say } from "./item_view.js";
 import { VIEWS } from "./judgement_view.js";
 import { MODES, ranksForCorrection } from "./judgement.js";
@@ -54,7 +54,7 @@ export class Desk {
     this.item = item;
     this.history = [];
     const kept = working ?? this.drafts.read(item.id);
-    const fresh = { judgement: this.mode.start(item), focus: -1, edits: {}, own: "", open: null, best: true, spentMs: 0 };
+    const fresh = { judgement: this.mode.start(item), focus: -1, edits: {}, own: "", open: null, best: false, spentMs: 0 };
     this.working = { ...fresh, ...kept };
     if (this.modeName === "demonstration") this.working.open = { what: "write" };
     const { controls, view } = this.sheet(item);
@@ -66,7 +66,7 @@ export class Desk {
     byId("judgement").replaceChildren(controls.node);
     byId("bar").hidden = false;
     byId("heading").textContent = TASKS[this.modeName](item.shown.length);
-    byId("left").textContent = this.queue.left === null ? "" : `${this.queue.left.toLocaleString("en")} answers wanted from all`;
+    byId("left").textContent = this.queue.left === null ? "" : `${count(this.queue.left, "answer")} still needed from everybody`;
     view.settle();
     scrollTo({ top: 0, behavior: "instant" });
     this.since = document.hidden ? null : performance.now();

@@ -13,6 +13,7 @@ import { Rest } from "./rest.js";
 import { SaveStatus } from "./save_status.js";
 import { Sent } from "./undoing.js";
 
+const NOTICE_MS = 15_000;
 const { project: projectText, mode, instructions } = byId("desk").dataset;
 const projectId = Number(projectText);
 
@@ -42,12 +43,18 @@ function listen(desk, settings) {
   addEventListener("pagehide", () => desk.keepDraft());
 }
 
+/** What became of an answer that the server did not take. */
+function refusalWords({ status, what, message }) {
+  if (status === 409 && what.includes("others have answered")) return "Somebody else answered that item in the meantime, so your answer was not needed.";
+  if (status === 409 && what.includes("you have answered")) return "You had answered that item already, in another window perhaps. That first answer stands; this one was not kept.";
+  return `One answer was not accepted: ${message} It is kept in the settings.`;
+}
+
 function tellRefusals(outbox) {
   outbox.addEventListener("refused", ({ detail: { problem } }) => {
-    const words = problem.status === 409
-      ? "Somebody else answered that item in the meantime, so your answer was not needed."
-      : `One answer was not accepted: ${problem.message} It is kept in the settings.`;
-    byId("notice").replaceChildren(make("p", { class: "notice warn" }, words));
+    const notice = make("p", { class: "notice warn" }, refusalWords(problem));
+    byId("notice").replaceChildren(notice);
+    setTimeout(() => notice.remove(), NOTICE_MS);
   });
 }
 

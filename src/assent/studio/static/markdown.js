@@ -127,7 +127,7 @@ function table(lines, at, parent) {
   const body = [];
   let next = at + 2;
   for (; next < lines.length && !blank(lines[next]) && lines[next].includes("|"); next += 1) body.push(row(lines[next], "td"));
-  parent.append(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table" },
+  parent.append(make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Table" },
     make("table", {}, make("thead", {}, row(lines[at], "th")), make("tbody", {}, ...body))));
   return next;
 }

@@ -84,3 +84,15 @@ export async function whoAmI() {
 
 /** Sets the CSRF token after signing in. */
 export function trust(token) { csrf = token; }
+
+/** Saves the file at `url` on this device, under the name the server gives it. Throws Refused or Unreachable. */
+export async function download(url) {
+  const response = await fetch(url, { credentials: "same-origin", redirect: "error", cache: "no-store" }).catch((problem) => { throw new Unreachable(problem); });
+  if (!response.ok) throw new Refused(response.status, (await body(response))?.error);
+  const named = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = named?.[1] ?? "export";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -15,7 +15,8 @@ document.getElementById("uncover")?.addEventListener("click", () => {
 });
 
 const button = document.getElementById("withdraw");
-button?.addEventListener("click", () => held(button, document.getElementById("item-error"), async () => {
+const ASKED = "Ask nobody else about this item? Answers to it stay. It cannot be put back into the queue.";
+button?.addEventListener("click", () => confirm(ASKED) && held(button, document.getElementById("item-error"), async () => {
   await send("POST", `/api/operator/projects/${button.dataset.project}/withdraw`, { item_ids: [Number(button.dataset.item)] });
   location.reload();
 }));

@@ -2,7 +2,7 @@
 import { BarChart } from "./charts.js";
 import { byId, wake } from "./dom.js";
 import { dialogOf, fill, get, onSubmit, poll } from "./operator.js";
-import { send } from "./net.js";
+import { download, send } from "./net.js";
 
 const overview = document.getElementById("overview");
 const pace = new BarChart(document.getElementById("chart-hours"), { title: "Answers an hour", caption: "The last 48 hours, in this browser's time.", xName: "hour", yName: "answers", height: 210 });
@@ -40,6 +40,17 @@ if (form) {
 }
 const menu = document.getElementById("export-menu");
 document.addEventListener("pointerdown", (event) => { if (menu && !menu.contains(event.target)) menu.open = false; });
+for (const link of document.querySelectorAll("[data-export]")) {
+  link.addEventListener("click", async (event) => {
+    event.preventDefault();
+    menu.open = false;
+    const error = document.getElementById("export-error");
+    error.textContent = "";
+    try {
+      await download(link.href);
+    } catch (problem) { error.textContent = `Nothing was exported. ${problem.message}`; }
+  });
+}
 menu?.addEventListener("keydown", (event) => { if (event.key === "Escape") { menu.open = false; menu.querySelector("summary").focus(); } });
 
 wake(byId("main"));

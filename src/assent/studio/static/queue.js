@@ -25,8 +25,9 @@ export class Queue {
 
   async fetch() {
     const wanted = Math.min(MOST_AT_ONCE, AHEAD + this.outbox.waiting);
+    const onTheirWay = this.outbox.waiting;  // the server does not know of these yet
     const { items, left } = await get(`/api/projects/${this.projectId}/next?count=${wanted}`);
-    this.left = left;
+    this.left = Math.max(0, left - onTheirWay);
     for (const item of items) if (!this.knows(item.id)) this.items.push(item);
   }
 
@@ -57,10 +58,10 @@ export class Queue {
     if (this.left !== null) this.left += 1;
   }
 
-  /** After an undo the server gives the item again; resolves with it, or null if somebody else has it now. */
-  async refetch(itemId) {
+  /** After an undo the server shows the same again; resolves with it, or null if it is not asked any more. */
+  async refetch(presentationId) {
     const { items, left } = await get(`/api/projects/${this.projectId}/next?count=${MOST_AT_ONCE}`);
-    const found = items.find((item) => item.item_id === itemId) ?? null;
+    const found = items.find((item) => item.id === presentationId) ?? null;
     if (found) this.bringBack(found);
     this.left = left;
     return found;

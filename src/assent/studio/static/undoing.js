@@ -56,7 +56,7 @@ export class Sent {
     await undoOnServer(last.seq);
     this.undone.add(last.seq);
     this.stack.pop();
-    const item = await this.queue.refetch(last.item.item_id);
+    const item = await this.queue.refetch(last.item.id);
     return { item, working: item ? { ...last.working, slots: slotsBetween(last.item, item) } : null };
   }
 
@@ -66,6 +66,6 @@ export class Sent {
     if (!newest) return null;
     await undoOnServer(newest.seq);
     this.undone.add(newest.seq);
-    return { item: await this.queue.refetch(newest.item_id), working: null };
+    return { item: await this.queue.refetch(newest.presentation_id), working: null };
   }
 }
