@@ -11,7 +11,7 @@ import pydantic_core
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from assent.feedback.records import Event, EventKind
+from assent.feedback.records import Event, EventKind, Presentation
 from assent.feedback.store import FeedbackStore
 from assent.studio.answers import DurableEvents
 from assent.studio.error_page import not_found
@@ -57,9 +57,12 @@ def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
     async def next_items(request: Request, project_id: Id, actor: Labeler, count: Count = 1) -> Response:
         """The next items for this person, under a lease. Asking again gives the same ones until they are answered."""
         project = await guard_of(request).project(actor, project_id)
-        given = await in_thread(lambda: store.lease(project_id, actor.person.id, count=count))
-        items = [presentation_out(presentation, project) for presentation in given]
-        return _json({"items": items, "left": await in_thread(store.labels_left, project_id)})
+
+        def leased() -> tuple[list[Presentation], int]:
+            return store.lease(project_id, actor.person.id, count=count), store.labels_left(project_id)
+
+        given, left = await in_thread(leased)
+        return _json({"items": [presentation_out(one, project) for one in given], "left": left})
 
     @router.post("/api/presentations/{presentation_id}/renew")
     def renew(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:

@@ -145,6 +145,20 @@ def test_undo_brings_the_answers_back_and_the_talk_can_be_finished(table: Table)
     assert table.complaints == []
 
 
+def test_letters_in_the_message_are_text_and_the_hint_says_how_to_leave_it(table: Table) -> None:
+    table.open("compare")
+    table.say(" again")
+    table.judge("1")
+    undo = table.page.locator('[data-act="undo"]')
+    assert undo.inner_text().split() == ["Undo", "Esc", "u"]
+    table.page.keyboard.type("un")
+    assert table.page.locator("#words").input_value() == "un" and len(table.kept("compare")) == 1
+    table.page.keyboard.press("Escape")
+    assert undo.inner_text().split() == ["Undo", "u"]
+    table.page.keyboard.press("u")
+    table.phase("judging")
+
+
 def test_text_appears_while_it_is_written_and_can_be_stopped(table: Table) -> None:
     stepper = table.chat.endpoints.steppers["first"]
     stepper.hold_at = len(stepper.widths) + 4

@@ -169,3 +169,17 @@ def test_two_labelers_at_once_never_get_the_same_item(studio, seat):
     by_person = {event.person_id for event in studio.events("pairs")}
     assert by_person == set(studio.people.values())
     assert [person.complaints for person in people] == [[], []]
+
+
+def test_an_answer_from_ones_own_second_window_is_not_blamed_on_somebody_else(studio, seat):
+    one, other = seat(studio, "Ana"), seat(studio, "Ana")
+    for window in (one, other):
+        window.open("pairs")
+    assert one.heading() == other.heading()
+    one.press("2", "Enter")
+    one.wait_saved(1)
+    other.press("1", "Enter")
+    notice = other.page.locator("#notice", has_text="You had answered that item already")
+    notice.wait_for()
+    assert "Somebody else" not in other.page.locator("#notice").inner_text()
+    assert len(studio.events("pairs")) == 1

@@ -334,3 +334,29 @@ def test_the_arena_shows_who_is_better(office, browser):
     page.wait_for_url(re.compile(r"project=3"))
     assert office.complaints == []
     page.context.close()
+
+
+def test_an_export_without_rows_says_so_and_one_with_rows_is_a_file(office, browser):
+    page = office.page(browser)
+    page.goto(f"{office.url}/projects/1")
+    page.locator("summary", has_text="Export").click()
+    page.locator("[data-export]", has_text="red-team").click()
+    page.locator("#export-error", has_text="Nothing was exported.").wait_for()
+    page.locator("summary", has_text="Export").click()
+    with page.expect_download() as download:
+        page.locator("[data-export]", has_text="rankings").click()
+    assert download.value.suggested_filename == "project-1-rankings.jsonl"
+    assert page.locator("#export-error").inner_text() == ""
+    page.context.close()
+
+
+def test_withdrawing_an_item_asks_first(office, browser):
+    page = office.page(browser)
+    page.goto(f"{office.url}/projects/1/items/3")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Withdraw").click()
+    page.reload()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Withdraw").click()
+    page.locator("#withdraw").wait_for(state="detached")
+    page.context.close()
