@@ -38,7 +38,7 @@ METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where
         "KL penalty against reward",
         "The penalty of a completion, in standard deviations of the starting model's reward.",
     ),
-    "reward_normalised": ("Reward that PPO maximises", "0 is the starting model's mean, 1 its standard deviation."),
+    "reward_normalised": ("Reward that PPO maximises", "Raw reward, less the starting model's mean, in its spreads."),
     "kl_coefficient": ("KL weight", "The coefficient in force at each step."),
 }
 FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coefficient"}
