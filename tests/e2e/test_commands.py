@@ -141,6 +141,27 @@ def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Pa
         assert list(later[name].values()) == [after]
 
 
+def test_two_reward_adapters_on_the_policys_own_base_do_not_take_each_others_place(home: Path, tmp_path: Path) -> None:
+    data = home / "world"
+    for name, seed in (("one", 1), ("two", 2)):
+        worked(
+            "reward", "--model", home / "sft", "--data", data / "preferences.jsonl", "--out", tmp_path / name,
+            "--set", f"seed={seed}", *LORA,
+        )  # fmt: skip
+    rows = {}
+    for names in (("one",), ("two",), ("one", "two")):
+        rewards = [part for name in names for part in ("--reward", tmp_path / name)]
+        worked(
+            "ppo", "--model", home / "sft", *rewards, "--data", data / "prompts.jsonl", "--out",
+            tmp_path / "-".join(("ppo", *names)), *LORA, *SMALL_PPO,
+        )  # fmt: skip
+        lines = (tmp_path / "-".join(("ppo", *names)) / "metrics.jsonl").read_text().splitlines()
+        rows[names] = json.loads(lines[0])
+    both = rows["one", "two"]
+    assert both["reward/one"] == pytest.approx(rows["one",]["reward"], abs=1e-5)
+    assert both["reward/two"] == pytest.approx(rows["two",]["reward"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("more", "match"),
     [
