@@ -20,7 +20,7 @@ END, PAD = "<|end|>", "<|pad|>"
 TEXTS = ["Human: what is red ? Assistant: the sun is red .", "blue green one two three four", "yes no maybe " * 3]
 
 # The same examples in every run: a change is judged by what it changed. HYPOTHESIS_PROFILE=default draws new ones.
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

@@ -177,4 +177,4 @@ def test_several_rewards_have_a_curve_each(evidence_by_name):
     evidence = dataclasses.replace(evidence_by_name["demo"], curves={"ppo": rows}, reward_unit="raw score of rm")
     charts = {chart.title: chart for chart in ppo_charts(evidence, main=True)}
     assert "Reward: short" in charts
-    assert charts["Reward"].caption.endswith("in raw score of rm.")
+    assert charts["Reward"].caption.endswith("normalisation: raw score of rm.")

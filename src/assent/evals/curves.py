@@ -44,7 +44,7 @@ STAGE_METRICS = {  # what a stage has beside its loss
 def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
     """One small chart a metric; PPO and, where it ran, the arm with KL weight 0. `main` ones stand open on the page."""
     charts = []
-    unit = f", in {evidence.reward_unit}" if evidence.reward_unit else ""
+    unit = f": {evidence.reward_unit}" if evidence.reward_unit else ""
     for metric, (title, caption) in {**METRICS, **_single_rewards(evidence)}.items():
         if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
             continue

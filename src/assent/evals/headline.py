@@ -154,7 +154,9 @@ def _held_out(evidence: Evidence, what: str) -> str:
         return f"held-out {what}"
     if held.seen is None:
         return f"{what} of the file given as held-out"
-    return f"{what} that share no prompt with its training data" if not held.seen else f"{what}, some of them seen"
+    if held.seen:
+        return f"{what}, some of them seen in training"
+    return f"{what} that {'are not in' if what == 'prompts' else 'share no prompt with'} its training data"
 
 
 def _values(rows: tuple[MetricsRow, ...], metric: str) -> list[float]:
