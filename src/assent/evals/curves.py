@@ -24,7 +24,10 @@ METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
     "policy_loss": ("Policy loss", "The clipped objective, negated. Its level says nothing; sudden jumps do."),
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
-    "reward_normalised": ("Reward that PPO maximises", "Raw reward, less the starting model's mean, in its standard deviations."),
+    "reward_normalised": (
+        "Reward that PPO maximises",
+        "0: the starting model's mean; 1: its standard deviation above it.",
+    ),
     "kl_coefficient": ("KL weight", "The coefficient in force at each iteration."),
     "reward_spread": ("Spread of the reward", "Standard deviation over the completions of an iteration{unit}."),
 }
