@@ -81,8 +81,8 @@ class MainJobSettings(Settings):
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
     ppo: PPOSettings = PPOSettings(
-        iterations=40, batch_size=256, mini_batches=4, epochs=1, learning_rate=2e-4, max_tokens=_MAX_TOKENS,
-        temperature=1.2, sample_batch_size=256, kl_weight=0.05, critic="shared",
+        iterations=40, batch_size=256, mini_batches=4, epochs=2, learning_rate=5e-4, max_tokens=_MAX_TOKENS,
+        temperature=1.2, sample_batch_size=256, kl_weight=0.1, critic="shared",
     )  # fmt: skip
     judge_every: int = Field(default=4, ge=1)
 
