@@ -144,7 +144,7 @@ def _load(
         path=source.path,
         bad=tuple(bad),
         unread=unread,
-        notes=(*_notes(examples, made, bad, unread, wanted, format_), *message_notes(source.rows, examples)),
+        notes=(*_notes(examples, made, bad, unread, wanted, format_), *message_notes(rows, examples)),
     )
 
 

@@ -39,7 +39,7 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         f"fields of messages that are not read: {listed}" if unread else "",
         f"{read} conversations come with tools" if read else "",
         f"the tools of {offered} rows are not read in this format" if offered and not read else "",
-        f"{context} messages of the assistant are context and not learned (weight 0)" if context else "",
+        f"{context} messages of the assistant are context and not learned" if context else "",
     ]
     return tuple(note for note in told if note)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from assent.data.answers import answer_messages, is_messages, judged_answer
@@ -66,10 +67,14 @@ def _may_be_answer(name: str, fields: Fields) -> bool:
 
 
 def read_prompt_completion(fields: Fields) -> list[Example]:
-    """A prompt and a completion under any usual pair of names; the completion may be several messages."""
+    """A prompt and a completion under any usual pair of names; the completion, and it alone, is learned.
+
+    It may be several messages.
+    """
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     answer = answer_messages(present(fields, answer_name), answer_name)
-    told = (*prompt_of(fields, prompt_name).messages, *answer)
+    prompt = (replace(message, learned=False) for message in prompt_of(fields, prompt_name).messages)
+    told = (*prompt, *answer)
     return [Demonstration(conversation=demonstration_conversation(told, answer_name))]
 
 

@@ -25,7 +25,8 @@ from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, p
 from assent.interrupts import StopRequest
 from assent.lineage import Lineage, parent, write_model_card
 from assent.metrics import Metrics
-from assent.recipes.main_job import MainJob, MainJobSettings, Outcome, Place
+from assent.recipes.main_job import MainJob, Outcome, Place
+from assent.recipes.main_job_settings import MainJobSettings
 from assent.recipes.models import MachineOptions
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
@@ -127,6 +128,7 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         reward_model=_reward_quality(outcomes),
         over_optimisation=over_optimisation(first.optimisation, kl_weight=job.settings.ppo.kl_weight),
         curves=first.curves,
+        reward_unit="raw score of the reward model",
         samples=job.samples(),
         per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
         notes=_NOTES,

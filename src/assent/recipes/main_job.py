@@ -10,18 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field
-
-from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.loop import Watch
 from assent.algorithms.ppo import Rollout
 from assent.algorithms.ppo_settings import PPOSettings
-from assent.algorithms.reward import RewardSettings
 from assent.algorithms.reward_signal import RewardScale
-from assent.algorithms.sft import SFTSettings
-from assent.config import Settings
 from assent.data.convert import comparisons
 from assent.evals.evidence import Sample
 from assent.evals.gold import ArmScores, arm_scores
@@ -31,6 +24,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.beside import Beside, cores
+from assent.recipes.main_job_settings import MAX_TOKENS, MainJobSettings
 from assent.recipes.models import (
     LanguageModel,
     MachineOptions,
@@ -60,36 +54,6 @@ from assent.world.people import PEOPLE, population_preference, rank
 from assent.world.prompts import WorldPrompt, make_prompts
 
 _SAMPLE_KINDS_EACH = 2
-_MAX_TOKENS = 32
-
-
-class MainJobSettings(Settings):
-    """Sizes and settings of the main job; the defaults are the demo's.
-
-    Settings are chosen with `evaluation_split` "validation", so that no held-out prompt of a report had a part in it.
-    Every `judge_every` iterations PPO answers the held-out prompts, and gold judge and reward model score the answers.
-    """
-
-    demonstrations: int = Field(default=500, ge=1)
-    ranked_prompts: int = Field(default=3600, ge=10)
-    ranked_held_out: int = Field(default=900, ge=1)
-    temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    evaluation_prompts: int = Field(default=540, ge=9)
-    evaluation_split: Literal["held_out", "validation"] = "held_out"
-    sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-    reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
-    ppo: PPOSettings = PPOSettings(
-        iterations=40, batch_size=256, mini_batches=4, epochs=2, learning_rate=5e-4, max_tokens=_MAX_TOKENS,
-        temperature=1.2, sample_batch_size=256, kl_weight=0.1, critic="shared",
-    )  # fmt: skip
-    judge_every: int = Field(default=4, ge=1)
-
-    @property
-    def no_kl(self) -> PPOSettings:
-        """PPO's settings with a KL weight of 0, and nothing else changed."""
-        return self.ppo.model_copy(update={"kl_weight": 0.0})
 
 
 @dataclass(slots=True)
@@ -267,7 +231,7 @@ class MainJob:
         written = {}
         for turn in turns:
             sampling = Sampling(
-                max_tokens=_MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p, batch_size=256
+                max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p, batch_size=256
             )
             seed = derive(self.seed, "candidates", turn)
             sampled = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=progress)
@@ -346,7 +310,7 @@ class MainJob:
         """One sample at temperature 1 per held-out prompt."""
         turns = model.sampler.sample(
             [prompt.conversation for prompt in self.held_out],
-            sampling=Sampling(max_tokens=_MAX_TOKENS, temperature=1.0, batch_size=256),
+            sampling=Sampling(max_tokens=MAX_TOKENS, temperature=1.0, batch_size=256),
             seed=derive(self.seed, "evaluate"),
             progress=progress,
         )
