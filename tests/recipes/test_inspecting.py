@@ -66,7 +66,8 @@ def test_the_page_holds_the_tokens_and_loads_nothing(model: Path, tmp_path: Path
     )
     learned = re.findall(r'class="t assistant learned" title="[^"]*">([^<]*)<', text)
     assert "".join(learned).replace("\u21b5\n", "\n") == (
-        "&lt;think&gt;\n\n&lt;/think&gt;\n\nA colour.&lt;|im_end|&gt;&lt;think&gt;\n\n&lt;/think&gt;\n\nNo.&lt;|im_end|&gt;"
+        "&lt;think&gt;\n\n&lt;/think&gt;\n\nA colour.&lt;|im_end|&gt;"
+        "&lt;think&gt;\n\n&lt;/think&gt;\n\nNo.&lt;|im_end|&gt;"
     )
     user = re.findall(r'class="t user" title="[^"]*">([^<]*)<', text)
     assert "".join(user) == "What is red?" * 2 + "&lt;b&gt;More"
