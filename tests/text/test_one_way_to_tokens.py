@@ -14,6 +14,7 @@ from assent.algorithms.dpo import encode_pairs
 from assent.algorithms.reward import judgements_of
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.examples import comparison_of
+from assent.text.incremental import TextStream
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role, StopReason
 
@@ -242,3 +243,13 @@ def test_the_writers_of_a_prompt_are_told_token_by_token() -> None:
     assert chat.tokenizer.decode(by_role[None]) == (
         "".join(map(header.format, ("system", "user", "assistant", "user"))) + "<|im_start|>assistant\n"
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stream_shows_the_text_that_is_decoded_at_once(name: str) -> None:
+    chat = chat_of(name)
+    for answer in (*ANSWERS, "<think>\n" + "light of red " * 20 + "\n</think>\n\n" + "A colour. " * 20 + "Yes."):
+        written = learned(chat.encode(QUESTION.then(answer)))[:-1]
+        stream = TextStream(chat.decode, in_pieces=chat.decodes_in_pieces)
+        shown = "".join(stream.add(id_).text for id_ in written) + stream.close().text
+        assert shown.rstrip() == chat.decode(written).rstrip()
