@@ -142,6 +142,8 @@ def _with_tools(example: Example, tools: str) -> Example:
         return replace(example, tools=tools)
     if isinstance(example, Demonstration):
         return replace(example, conversation=replace(example.conversation, tools=tools))
+    if not example.prompt.messages:  # a text judged by itself
+        return example
     return replace(example, prompt=replace(example.prompt, tools=tools))
 
 
