@@ -275,4 +275,5 @@ def test_arbitrary_rows_under_known_names_are_read_or_refused_by_every_format(
 def test_the_documentation_lists_every_format_with_what_it_holds() -> None:
     lines = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8").splitlines()
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| `") and "--format" not in line]
-    assert {row[0].strip("`"): row[-1] for row in rows if len(row) == 3} == {known.name: known.kind.value for known in FORMATS}
+    documented = {row[0].strip("`"): row[-1] for row in rows if len(row) == 3}
+    assert documented == {known.name: known.kind.value for known in FORMATS}

@@ -200,7 +200,7 @@ def test_labels_make_a_classifier_whose_class_can_be_the_reward(home: Path, tmp_
         "--set", "classes=2",
     )  # fmt: skip
     assert "AUC" in ran.err
-    for positive in ("LABEL_0", "1"):
+    for positive in ("bad", "1"):
         worked(
             "ppo", "--model", home / "sft", "--reward", tmp_path / "classifier",
             "--data", home / "world" / "prompts.jsonl", "--out", tmp_path / f"ppo-{positive}",
@@ -208,7 +208,7 @@ def test_labels_make_a_classifier_whose_class_can_be_the_reward(home: Path, tmp_
         )  # fmt: skip
     first, second = (
         json.loads((tmp_path / f"ppo-{name}" / "metrics.jsonl").read_text().splitlines()[0])["reward"]
-        for name in ("LABEL_0", "1")
+        for name in ("bad", "1")
     )
     assert first != second
 

@@ -68,5 +68,5 @@ def test_a_classifier_of_tweets_becomes_the_reward(base: Path, tmp_path: Path) -
     assert "(davidson)" in ran.err and "AUC" in ran.err
     worked(
         "ppo", "--model", base, "--reward", classifier, "--data", PAIRS, "--on-bad-row", "skip",
-        "--out", tmp_path / "ppo", *PPO, "--set", "positive=LABEL_1",
+        "--out", tmp_path / "ppo", *PPO, "--set", "positive=good",
     )  # fmt: skip

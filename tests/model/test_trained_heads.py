@@ -360,8 +360,9 @@ def test_the_names_of_classes_are_saved_and_pick_the_reward(
     assert load_reward_model(str(tmp_path / "out"), machine=CPU).names == ("toxic", "fine")
     config = transformers.AutoConfig.from_pretrained(tmp_path / "out")
     assert config.id2label == {0: "toxic", 1: "fine"} and config.label2id == {"toxic": 0, "fine": 1}
-    with pytest.raises(ConfigError, match='called "LABEL_1"; there are: toxic, fine'):
-        load_reward_model(str(tmp_path / "out"), machine=CPU, positive="LABEL_1")
+    assert load_reward_model(str(tmp_path / "out"), machine=CPU, positive="LABEL_1").positive == 1
+    with pytest.raises(ConfigError, match='called "nice"; there are: toxic, fine'):
+        load_reward_model(str(tmp_path / "out"), machine=CPU, positive="nice")
 
 
 @pytest.mark.parametrize("labels", [2, 3])

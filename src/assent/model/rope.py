@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import MethodType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 _KINDS = ("dynamic", "longrope")
@@ -77,17 +78,11 @@ def _forward(module: Any, x: Tensor, position_ids: Tensor, layer_type: str | Non
         return whole(module, x, position_ids, **more)  # type: ignore[no-any-return]
     position_N = position_ids.reshape(-1)
     length_N = module.length_N.clamp(min=_steady(module))
-    parts: tuple[Tensor, Tensor] | None = None
+    pieces, places = [], []
     for length in length_N.unique():
-        chosen_K = (length_N == length).nonzero()[:, 0]
+        places.append((length_N == length).nonzero()[:, 0])
         _reset(module)
-        found = whole(module, x, position_N[None, chosen_K], **more)
-        if parts is None:
-            parts = (
-                found[0].new_empty((len(position_N), found[0].shape[-1])),
-                found[1].new_empty((len(position_N), found[1].shape[-1])),
-            )
-        for part, one in zip(parts, found, strict=True):
-            part[chosen_K] = one[0]
-    assert parts is not None, "an empty batch"
-    return parts[0].view(*position_ids.shape, -1), parts[1].view(*position_ids.shape, -1)
+        pieces.append(whole(module, x, position_N[None, places[-1]], **more))
+    back_N = torch.cat(places).argsort()
+    cos, sin = (torch.cat([piece[side][0] for piece in pieces])[back_N] for side in (0, 1))
+    return cos.view(*position_ids.shape, -1), sin.view(*position_ids.shape, -1)

@@ -301,7 +301,7 @@ def _class_number(wanted: str | None, names: Sequence[str], path: str) -> int:
             )
         return len(names) - 1
     for number, name in enumerate(names):
-        if wanted in (name, str(number)):
+        if wanted in (name, str(number), f"LABEL_{number}"):  # the last is what transformers calls any class
             return number
     raise ConfigError(f'no class is called "{wanted}"; there are: {", ".join(names)}', where=path)
 
