@@ -154,7 +154,7 @@ export class Actions {
 
   on_edit(slot = Math.max(0, this.desk.working.focus)) {
     if (!this.desk.item.shown.length) return false;
-    this.desk.set({ open: { what: "edit", slot }, focus: slot, best: true });
+    this.desk.set({ open: { what: "edit", slot }, focus: slot, best: false });
     const { area } = this.desk.correction.editor;
     area.focus();
     area.setSelectionRange(0, 0);

@@ -84,7 +84,7 @@ const ALWAYS = [
 ];
 const WITH_ANSWERS = [
   [["←", "→"], "from answer to answer"],
-  [["e"], "edit the answer you are at: your text becomes the best one"],
+  [["e"], "correct the answer you are at: your text is better than what it was"],
   [["d"], "mark the words in which the answers differ"],
 ];
 
