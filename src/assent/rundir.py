@@ -40,7 +40,8 @@ class RunDir:
     """The folder of one run, held by this process alone. A context: leaving it by an error marks the run so.
 
     `config.json`, `lineage.json`, `status.json`, `metrics.jsonl`, `samples.jsonl` and the folder `checkpoints`.
-    `warnings` says what may make a resumed run differ from one that was never cut (other library versions).
+    `warnings` says what may make a resumed run differ from one that was never cut: other library versions, another
+    number of threads.
     """
 
     def __init__(self, path: Path, *, lock: int, status: Status, warnings: tuple[str, ...] = ()) -> None:
@@ -98,7 +99,7 @@ class RunDir:
         try:
             before = _refuse_no_run(path)
             _refuse_changes(path, settings, lineage, ignore)
-            warnings = tuple(_changed_versions(_read_json(path / _LINEAGE), lineage))
+            warnings = tuple(_changed_machine(_read_json(path / _LINEAGE), lineage))
             run = cls(path, lock=lock, status=before, warnings=warnings)
             run.set_status("running")
             return run
@@ -166,6 +167,11 @@ def read_status(path: Path) -> Status:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings the run in a folder was started with. Raises RunError."""
     return _read_json(path / _CONFIG)
+
+
+def read_lineage(path: Path) -> dict[str, Any]:
+    """What the run in a folder was made from and where. Raises RunError."""
+    return _read_json(path / _LINEAGE)
 
 
 def is_held(path: Path) -> bool:
@@ -287,9 +293,13 @@ def _identities(lineage: Mapping[str, Any], part: str) -> dict[str, Any]:
     return named
 
 
-def _changed_versions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _changed_machine(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     lines = difference(old.get("versions") or {}, new.get("versions") or {})
-    return [f"resumed with another version, results may differ in their last bits: {line}" for line in lines]
+    told = [f"resumed with another version, results may differ in their last bits: {line}" for line in lines]
+    threads = difference({"threads": old.get("threads")}, {"threads": new.get("threads")})
+    return told + [
+        f"resumed on another number of threads, results may differ in their last bits: {line}" for line in threads
+    ]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
