@@ -1,8 +1,6 @@
 """Assent aligns language models with human judgement: preferences in, an aligned model and the evidence out."""
 
 import importlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the functions as type checkers and editors see them
@@ -21,9 +19,6 @@ __all__ = [
     "sft",
     "train_reward",
 ]
-
-# Read when PyTorch is first imported: see assent.model.waiting, also for what happens where PyTorch came first.
-"torch" in sys.modules or os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:

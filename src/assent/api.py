@@ -25,7 +25,7 @@ from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
-from assent.model.waiting import wait_asleep
+from assent.model.waiting import watch_cores
 from assent.ports.sampling import Scorer
 from assent.recipes import given
 from assent.recipes.call_settings import (
@@ -108,7 +108,7 @@ def set_threads(count: int) -> None:
     Another number may change the last bits of a result.
     """
     torch.set_num_threads(parse(ThreadCall, base={"threads": count}).threads)
-    wait_asleep()
+    watch_cores()
 
 
 @python_call(SFTCall)

@@ -199,7 +199,7 @@ def check_on_step(on_step: object) -> None:
     if on_step is None:
         return
     try:
-        if not callable(on_step) or isinstance(on_step, type):
+        if not callable(on_step) or isinstance(on_step, type | torch.nn.Module):
             raise TypeError
         inspect.signature(on_step).bind({})
     except TypeError:

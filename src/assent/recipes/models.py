@@ -22,7 +22,7 @@ from assent.model.body import Body, LoraSettings, Precision
 from assent.model.loading import class_names, load_causal_lm, load_classifier, load_trunk, pick_device
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import save_adapter, save_full, whole_folder
-from assent.model.waiting import wait_asleep
+from assent.model.waiting import watch_cores
 from assent.recipes.model_checks import check_model
 from assent.text.template import ChatTemplate
 
@@ -56,7 +56,7 @@ class MachineOptions(Settings):
         keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
-        wait_asleep()
+        watch_cores()
         device = pick_device(self.device)
         if device.type == "cpu" and self.precision == "bf16":
             keep_few_products()
