@@ -3,9 +3,6 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # the functions as type checkers and editors see them
-    from assent.api import dpo, evaluate, load, load_reward, ppo, sample, set_threads, sft, train_reward
-
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
@@ -20,12 +17,15 @@ __all__ = [
     "train_reward",
 ]
 
+if TYPE_CHECKING:  # the functions as type checkers and editors see them
+    from assent.api import dpo, evaluate, load, load_reward, ppo, sample, set_threads, sft, train_reward
+else:
 
-def __getattr__(name: str) -> Any:
-    """The Python API, loaded at first use: `import assent` alone stays light."""
-    if name in __all__:
-        return getattr(importlib.import_module("assent.api"), name)
-    raise AttributeError(f"module 'assent' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """The Python API, loaded at first use: `import assent` alone stays light."""
+        if name in __all__:
+            return getattr(importlib.import_module("assent.api"), name)
+        raise AttributeError(f"module 'assent' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
