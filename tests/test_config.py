@@ -4,6 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,10 @@ class Ppo(Settings):
     clip: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     kl: Kl = Kl()
+
+
+class Words(Settings):
+    words: tuple[str, ...] = ()
 
 
 class Run(Settings):
@@ -64,6 +69,44 @@ def test_later_sources_win_and_tables_are_merged(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Run().seed = 1  # type: ignore[misc]
+
+
+def test_words_where_a_list_is_expected_are_its_items() -> None:
+    def betas(text: str) -> tuple[float, float]:
+        return parse(Ppo, overrides=[f"betas={text}"]).betas
+
+    assert betas("0.5, 0.6") == betas("[0.5, 0.6]") == (0.5, 0.6)
+
+    def words(text: str) -> tuple[str, ...]:
+        return parse(Words, overrides=[f"words={text}"]).words
+
+    assert words("good") == words('"good"') == words('["good"]') == ("good",)
+    assert words("good, very good") == words('"good","very good"') == ("good", "very good")
+    assert words("[]") == ()
+    with pytest.raises(ConfigError, match=r'--set words=3: setting "words.0": expected a valid string, got 3'):
+        words("3")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (lambda: 0, "got an object of type function"),
+        (int, "got the class int"),
+        ({1, 2}, "got an object of type set"),
+        (b"3", "got an object of type bytes"),
+        ([1, object()], 'setting "seed.1": expected text, a number, true or false, a list or a table'),
+        ("3", "expected a valid integer"),
+    ],
+)
+def test_what_no_file_could_hold_is_refused_where_a_program_gives_it(value: object, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(Run, base={"seed": value})
+    assert expected in str(caught.value)
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    settings = parse(Run, base={"seed": np.int64(3), "ppo": {"learning_rate": np.float32(0.5)}})
+    assert (settings.seed, settings.ppo.learning_rate) == (3, 0.5)
 
 
 def test_an_override_that_is_no_toml_or_stands_where_text_is_expected_is_text() -> None:

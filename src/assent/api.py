@@ -1,8 +1,9 @@
 """The Python API, for scripts and notebooks: load, sft, train_reward, ppo, dpo, sample, evaluate.
 
 Models are trained in place and handed back. Settings are keyword arguments with the names of the command line's
-`--set`. A reward may be a reward model, a classifier, or a function of prompts and completions (two lists of text).
-Everything the user gets wrong raises `assent.errors.AssentError` with a message of what, where and what now.
+`--set`. Data is a path, examples of `assent.types`, or rows in memory (`assent.recipes.given`). A reward may be a
+reward model, a classifier, or a function of prompts and completions (two lists of text). Everything the user gets
+wrong raises `assent.errors.AssentError` with a message of what, where and what now.
 """
 
 from __future__ import annotations
@@ -14,22 +15,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
-from assent.algorithms.dpo import DPOSettings
+import torch
+
 from assent.algorithms.loop import Task, Watch
-from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
 from assent.config import parse
-from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
+from assent.model.waiting import watch_cores
 from assent.ports.sampling import Scorer
+from assent.recipes import given
+from assent.recipes.call_settings import (
+    DPOCall,
+    EvaluateCall,
+    JudgeCall,
+    LoadCall,
+    MeasureCall,
+    PPOCall,
+    RewardCall,
+    SampleCall,
+    SFTCall,
+    ThreadCall,
+)
 from assent.recipes.inference import sampling_of
-from assent.recipes.inputs import Files, model_folder, read_judgement
-from assent.recipes.job_settings import SampleJob
-from assent.recipes.left_out import fitting_prompts
+from assent.recipes.inputs import model_folder
+from assent.recipes.left_out import fitting_prompts, say_prepared
 from assent.recipes.models import (
     LanguageModel,
     LoraOptions,
@@ -43,58 +55,81 @@ from assent.recipes.models import (
     save_reward_model,
 )
 from assent.recipes.progress import Display
-from assent.recipes.reading import Reading
+from assent.recipes.python_calls import python_call
 from assent.recipes.reward_functions import FunctionScorer, function_reward, is_function
 from assent.recipes.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.training import Prepared, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft, score_judged
-from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
+from assent.types import Completion, Conversation
 
 RewardFunction = Callable[..., Iterable[float]]
 Reward = RewardModel | RewardFunction | Scorer | str | Path
 RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
-Prompts = Sequence[str] | Sequence[Conversation] | str | Path
-Judged = Sequence[Comparison] | Sequence[Ranking] | Sequence[Rating] | str | Path
+Rows = Iterable[Any]
+"""Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
+Data = Rows | str | Path
 OnStep = Callable[[Metrics], None]
 
 
-def load(model: str | Path, *, lora_rank: int = 0, device: str = "auto", precision: str = "fp32") -> LanguageModel:
+@python_call()
+def load(
+    model: str | Path, *, lora_rank: int = 0, device: str | torch.device = "auto", precision: str = "fp32"
+) -> LanguageModel:
     """A causal language model from a folder (of a model, an adapter or a run) or a hub name.
 
     `lora_rank` > 0 puts a fresh trainable adapter on it; 0 trains all weights. `precision` is fp32, or bf16 products
     over fp32 weights. Raises ConfigError for what is no language model.
     """
-    machine = parse(MachineOptions, base={"device": device, "precision": precision})
-    return load_language_model(model_folder(str(model)), machine=machine, lora=_lora(lora_rank))
+    path = given.model_or_path(model, loader="load")
+    chosen = parse(LoadCall, base={"lora_rank": lora_rank, "device": _device(device), "precision": precision})
+    return load_language_model(model_folder(path), machine=chosen, lora=LoraOptions(rank=chosen.lora_rank))
 
 
-def load_reward(model: str | Path, *, positive: str | None = None, device: str = "auto") -> RewardModel:
+@python_call()
+def load_reward(
+    model: str | Path, *, positive: str | int | None = None, device: str | torch.device = "auto"
+) -> RewardModel:
     """A reward model or classifier; `positive` names the class whose logit is the reward (default: the last)."""
-    machine = parse(MachineOptions, base={"device": device})
-    return load_reward_model(model_folder(str(model)), machine=machine, positive=positive)
+    path = given.model_or_path(model, loader="load_reward")
+    machine = parse(MachineOptions, base={"device": _device(device)})
+    return load_reward_model(model_folder(path), machine=machine, positive=given.class_name(positive))
 
 
+@python_call()
+def set_threads(count: int) -> None:
+    """Compute with this many CPU threads from now on, in the whole process; by default there is one for each core.
+
+    Another number may change the last bits of a result.
+    """
+    torch.set_num_threads(parse(ThreadCall, base={"threads": count}).threads)
+    watch_cores()
+
+
+@python_call(SFTCall)
 def sft(
     model: LanguageModel,
-    data: Sequence[Demonstration] | str | Path,
+    data: Data,
     *,
     out: str | Path | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
-    """Fine-tune on demonstrations, or on a file of them, with the loss on the assistant's words only.
+    """Fine-tune on demonstrations, with the loss on the assistant's words only.
 
-    With `out` the model is also saved there. `on_step` is called with each row of metrics. Settings: `SFTSettings`.
+    With `out` the model is also saved there. `on_step` is called with each row of metrics.
     """
-    chosen = parse(SFTSettings, base=settings)
-    shown = load_demonstrations(data).examples if isinstance(data, str | Path) else data
-    _run("fine-tune (SFT)", prepare_sft(model, shown, chosen, seed=seed), on_step)
-    return _saved(model, out)
+    chosen, policy = parse(SFTCall, base={"seed": seed, **settings}), given.language_model(model)
+    given.check_on_step(on_step)
+    folder = given.place(out, keeps=given.needed_beside(policy))
+    shown = given.demonstrations(data, chosen, Display())
+    _run("fine-tune (SFT)", prepare_sft(policy, shown, chosen, seed=seed), on_step)
+    return _saved(policy, folder)
 
 
+@python_call(RewardCall)
 def train_reward(
     model: str | Path | LanguageModel,
-    data: Judged,
+    data: Data,
     *,
     out: str | Path | None = None,
     lora_rank: int = 0,
@@ -104,24 +139,28 @@ def train_reward(
 ) -> RewardModel:
     """A reward model on the trunk of `model` as it is now, learnt from comparisons, rankings or good/bad labels.
 
-    Where `model` is a reward model's folder, its head is trained on. The model itself is left alone. Settings:
-    `RewardSettings`.
+    Where `model` is a reward model's folder, its head is trained on. The model itself is left alone.
     """
-    chosen = parse(RewardSettings, base=settings)
-    judged = _judged(data, ranked=chosen.loss == "plackett_luce")
-    reward = _reward_on(model, chosen, lora_rank, seed)
+    chosen = parse(RewardCall, base={"seed": seed, **settings})
+    lora = LoraOptions(rank=parse(LoadCall, base={"lora_rank": lora_rank}).lora_rank)
+    start = model if isinstance(model, LanguageModel) else given.model_or_path(model, loader="load")
+    given.check_on_step(on_step)
+    folder = given.place(out, keeps=_needed(start))
+    judged = given.judgement(data, chosen, Display(), ranked=chosen.loss == "plackett_luce")
+    reward = _reward_on(start, chosen, lora)
     if reward.goes_on:
         how = "fitted anew" if chosen.train == "head" else "trained on"
         Display().say(f"{reward.path} is a reward model: its head is {how}")
     _run("reward model", prepare_reward(reward, judged, chosen, seed=seed), on_step)
-    if out is not None:
-        save_reward_model(reward, Path(out))
+    if folder is not None:
+        save_reward_model(reward, folder)
     return reward
 
 
+@python_call(PPOCall)
 def ppo(
     model: LanguageModel,
-    prompts: Prompts,
+    prompts: Data,
     *,
     reward: RewardOrSeveral,
     out: str | Path | None = None,
@@ -133,62 +172,67 @@ def ppo(
 
     The reward is a reward model, a classifier, or a function that gives one finite number per completion; it is never
     changed. Several, in a list or by name in a dict, are added up with `reward_weights`. PPO normalises the reward by
-    its mean and spread on completions of the starting model. Settings: `PPOSettings`.
+    its mean and standard deviation on completions of the starting model.
     """
-    chosen = parse(PPOSettings, base=settings)
-    display = Display()
-    asked = fitting_prompts(_prompts(prompts), model, chosen.max_tokens, display)
+    chosen, policy, display = parse(PPOCall, base={"seed": seed, **settings}), given.language_model(model), Display()
+    given.check_on_step(on_step)
+    folder = given.place(out, keeps=given.needed_beside(policy))
+    given.check_reward(reward)
+    asked = fitting_prompts(given.prompts(prompts, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    _run("PPO", prepare_ppo(model, asked, chosen, seed=seed, reward=rewards.scorer, say=display.say), on_step)
-    return _saved(model, out)
+    _run("PPO", prepare_ppo(policy, asked, chosen, seed=seed, reward=rewards.scorer, say=display.say), on_step)
+    return _saved(policy, folder)
 
 
+@python_call(DPOCall)
 def dpo(
     model: LanguageModel,
-    data: Sequence[Comparison] | str | Path,
+    data: Data,
     *,
     out: str | Path | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
-    """Train on comparisons directly, held near the model as it is now. Settings: `DPOSettings`."""
-    chosen = parse(DPOSettings, base=settings)
-    pairs = load_comparisons(data).examples if isinstance(data, str | Path) else data
-    _run("DPO", prepare_dpo(model, pairs, chosen, seed=seed), on_step)
-    return _saved(model, out)
+    """Train on comparisons directly, held near the model as it is now."""
+    chosen, policy = parse(DPOCall, base={"seed": seed, **settings}), given.language_model(model)
+    given.check_on_step(on_step)
+    folder = given.place(out, keeps=given.needed_beside(policy))
+    pairs = given.comparisons(data, chosen, Display())
+    _run("DPO", prepare_dpo(policy, pairs, chosen, seed=seed), on_step)
+    return _saved(policy, folder)
 
 
-def sample(model: LanguageModel, prompts: Prompts, *, seed: int = 0, **settings: Any) -> list[str]:
-    """One completion per prompt. Settings: max_tokens, temperature (0 is greedy), top_p, top_k, batch_size."""
-    return [completion.text for completion in _complete(model, _prompts(prompts), seed, settings)]
+@python_call(SampleCall)
+def sample(model: LanguageModel, prompts: Data, *, seed: int = 0, **settings: Any) -> list[str]:
+    """One completion per prompt; temperature 0 is greedy, top_k 0 takes every token.
+
+    Text is a prompt, unless it names a file or looks like a path; a list of texts is a list of prompts.
+    """
+    chosen, policy = parse(SampleCall, base={"seed": seed, **settings}), given.language_model(model)
+    asked = given.prompts(prompts, chosen, Display())
+    return [completion.text for completion in _complete(policy, asked, chosen)]
 
 
 @overload
 def evaluate(
-    model: LanguageModel,
-    data: Prompts,
-    *,
-    reward: RewardOrSeveral,
-    reward_weights: Sequence[float] = (),
-    seed: int = 0,
-    **settings: Any,
+    model: LanguageModel, data: Data, *, reward: RewardOrSeveral, seed: int = 0, **settings: Any
 ) -> Interval: ...
 
 
 @overload
 def evaluate(
-    model: RewardModel, data: Judged, *, seed: int = 0, **settings: Any
+    model: RewardModel, data: Data, *, seed: int = 0, **settings: Any
 ) -> RewardQuality | ClassifierQuality: ...
 
 
+@python_call(EvaluateCall)
 def evaluate(
     model: LanguageModel | RewardModel,
-    data: Prompts | Judged,
+    data: Data,
     *,
     reward: RewardOrSeveral | None = None,
-    reward_weights: Sequence[float] = (),
     seed: int = 0,
     **settings: Any,
 ) -> Interval | RewardQuality | ClassifierQuality:
@@ -196,22 +240,33 @@ def evaluate(
 
     A reward model: its quality on held-out judgement.
 
-    For labels the quality is that of a classifier (AUC). Settings: those of `sample`, or `RewardSettings`.
+    For labels the quality is that of a classifier (AUC). A policy takes the settings of `sample`, a reward model
+    `max_length` and `micro_batch_tokens`.
     """
     if isinstance(model, RewardModel):
-        scored = score_judged(model, _judged(data), parse(RewardSettings, base=settings))  # type: ignore[arg-type]
-        if scored.judgements[0].label is None:
-            return reward_quality(scored.pairs, seed=seed)
-        labels = [one.label or 0.0 for one in scored.judgements]
-        return classifier_quality([values[0] for values in scored.rewards], labels)
+        if reward is not None:
+            raise ConfigError("a reward model is evaluated on judgement alone", where="reward", now="Leave it out.")
+        return _quality(model, data, parse(MeasureCall, base={"seed": seed, **settings}))
+    chosen, policy = parse(JudgeCall, base={"seed": seed, **settings}), given.language_model(model)
     if reward is None:
         raise ConfigError("a policy is evaluated by a reward", now="Give reward=...")
-    prompts, rewards = _prompts(data), _rewards(reward, reward_weights)  # type: ignore[arg-type]
+    given.check_reward(reward)
+    prompts, rewards = given.prompts(data, chosen, Display()), _rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
-    return bootstrap_mean(rewards.scorer.score(prompts, _complete(model, prompts, seed, settings)), seed=seed)
+    return bootstrap_mean(rewards.scorer.score(prompts, _complete(policy, prompts, chosen)), seed=seed)
+
+
+def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQuality | ClassifierQuality:
+    settings = RewardSettings(max_length=call.max_length, micro_batch_tokens=call.micro_batch_tokens)
+    scored = score_judged(reward, given.judgement(data, call, Display()), settings)
+    if scored.judgements[0].label is None:
+        return reward_quality(scored.pairs, seed=call.seed)
+    labels = [one.label or 0.0 for one in scored.judgements]
+    return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
 def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
+    say_prepared(Display(), prepared)
     with _watching(name, prepared.task, on_step) as watch:
         prepared.run(watch)
 
@@ -228,27 +283,9 @@ def _watching(name: str, task: Task, on_step: OnStep | None) -> Iterator[Watch]:
         yield Watch(on_tick=on_tick)
 
 
-def _complete(
-    model: LanguageModel, prompts: Sequence[Conversation], seed: int, settings: dict[str, Any]
-) -> list[Completion]:
-    chosen = parse(SampleJob, base=settings)
-    if chosen.samples_per_prompt > 1:
-        raise ConfigError("one completion per prompt is written here", now="Call again with another seed for more.")
-    return [turn.completion for turn in model.sampler.sample(prompts, sampling=sampling_of(chosen), seed=seed)]
-
-
-def _prompts(prompts: Prompts) -> list[Conversation]:
-    if isinstance(prompts, str | Path):
-        return list(load_prompts(prompts).examples)
-    return [Conversation.of_user(one) if isinstance(one, str) else one for one in prompts]
-
-
-def _judged(data: Judged, *, ranked: bool = False) -> Sequence[Any]:
-    if not isinstance(data, str | Path):
-        return data
-    files = Files(model="", out=Path(), data=(str(data),))
-    found, _ = read_judgement(files, Display(quiet=True), learn="auto", reading=Reading(), limit=None, ranked=ranked)
-    return found.examples
+def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: SampleCall) -> list[Completion]:
+    turns = model.sampler.sample(prompts, sampling=sampling_of(call), seed=call.seed)
+    return [turn.completion for turn in turns]
 
 
 def _rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
@@ -271,29 +308,35 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
     return type(judge).__name__, judge
 
 
-def _reward_on(model: str | Path | LanguageModel, settings: RewardSettings, lora_rank: int, seed: int) -> RewardModel:
+def _reward_on(model: str | LanguageModel, call: RewardCall, lora: LoraOptions) -> RewardModel:
     """A fresh reward model on a folder, or on a loaded model as it is now (through a folder that is taken away)."""
-    lora = _lora(lora_rank)
     if not isinstance(model, LanguageModel):
-        path = model_folder(str(model))
-        return new_reward_model(path, machine=MachineOptions(), seed=seed, lora=lora, classes=settings.classes)
-    if lora_rank and model.role.adapter is None:
+        path = model_folder(model)
+        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
+    if lora.rank and model.role.adapter is None:
         raise ConfigError("an adapter needs a base model on the disk", now="Save the model first and give its folder.")
     body = model.role.body
-    machine = MachineOptions(device=body.device.type, precision=body.precision)
+    machine = MachineOptions(device=str(body.device), precision=body.precision)
     with tempfile.TemporaryDirectory() as folder:
         save_language_model(model, Path(folder) / "model")
         path = str(Path(folder) / "model")
-        fresh = new_reward_model(path, machine=machine, seed=seed, lora=lora, classes=settings.classes)
+        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=call.classes)
     return replace(fresh, path=adapter_base(model.path) or model.path)
 
 
-def _lora(rank: int) -> LoraOptions:
-    return parse(LoraOptions, base={"rank": rank})
+def _needed(start: str | LanguageModel) -> tuple[str, ...]:
+    """What a reward model must not be written over: the model that it starts from, and its base."""
+    if isinstance(start, LanguageModel):
+        return (start.path, *given.needed_beside(start))
+    return (model_folder(start), *filter(None, [adapter_base(model_folder(start))]))
 
 
-def _saved(model: LanguageModel, out: str | Path | None) -> LanguageModel:
-    if out is None:
+def _device(device: object) -> object:
+    return str(device) if isinstance(device, torch.device) else device
+
+
+def _saved(model: LanguageModel, folder: Path | None) -> LanguageModel:
+    if folder is None:
         return model
-    save_language_model(model, Path(out))
-    return replace(model, path=str(out))
+    save_language_model(model, folder)
+    return replace(model, path=str(folder))

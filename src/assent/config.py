@@ -6,9 +6,11 @@ import difflib
 import hashlib
 import json
 import math
+import numbers
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -47,7 +49,7 @@ def parse(
     try:
         return _validate(cls, sources.merged())
     except pydantic.ValidationError as error:
-        if not sources.take_as_text([detail for detail in error.errors() if detail["type"] == "string_type"]):
+        if not sources.take_as_written(error.errors()):
             raise _readable(cls, sources, error) from None
     try:
         return _validate(cls, sources.merged())
@@ -83,7 +85,7 @@ class _Sources:
     """Where values come from, so that a message can name the file and line or the --set that is wrong."""
 
     def __init__(self, *, file: Path | None, overrides: Sequence[str], base: Mapping[str, Any] | None) -> None:
-        self._file, self._base = file, as_dict(base or {})
+        self._file, self._base = file, _plain_table(base or {}, "")
         self._text = _read(file) if file else ""
         self._table = _parse_toml(self._text, file) if file else {}
         self._overrides = [(*_split(override), override) for override in overrides]
@@ -98,17 +100,20 @@ class _Sources:
             table = merge(table, nested)
         return table
 
-    def take_as_text(self, errors: Sequence[ErrorDetails]) -> bool:
-        """Where text was expected, read the override's value as the text it was; False if that changes nothing."""
-        wanted = {tuple(map(str, detail["loc"])) for detail in errors}
-        changed = [
-            (path, written) for path, value, written in self._overrides if path in wanted and value != str(value)
-        ]
-        self._overrides = [
-            (path, written.split("=", 1)[1].strip() if (path, written) in changed else value, written)
-            for path, value, written in self._overrides
-        ]
-        return bool(changed)
+    def take_as_written(self, errors: Sequence[ErrorDetails]) -> bool:
+        """Where text was expected, read an override as the text it was; where a list, as its items with commas.
+
+        False if that changes nothing.
+        """
+        wanted = {tuple(map(str, detail["loc"])): detail["type"] for detail in errors}
+        before = list(self._overrides)
+        for number, (path, value, written) in enumerate(before):
+            text = written.split("=", 1)[1].strip()
+            if wanted.get(path) == "string_type" and value != str(value):
+                self._overrides[number] = path, text, written
+            elif wanted.get(path) in ("tuple_type", "list_type") and not isinstance(value, dict):
+                self._overrides[number] = path, _as_list(text), written
+        return self._overrides != before
 
     def place(self, path: tuple[str, ...]) -> str:
         """Where the value at `path` was given."""
@@ -119,6 +124,32 @@ class _Sources:
             line = _line_of(self._text, path)
             return f"{self._file}:{line}" if line else str(self._file)
         return str(self._file) if self._file and not self._base else "settings"
+
+
+def _plain_table(table: Mapping[str, Any], path: str) -> dict[str, Any]:
+    return {str(name): _plain(value, f"{path}{name}") for name, value in table.items()}
+
+
+def _plain(value: Any, path: str) -> Any:
+    """A value that a program gave as one that a file could hold; a function, say, is a ConfigError."""
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Settings):
+        return as_dict(value)
+    if isinstance(value, Mapping):
+        return _plain_table(value, f"{path}.")
+    if isinstance(value, list | tuple):
+        return [_plain(one, f"{path}.{place}") for place, one in enumerate(value)]
+    if isinstance(value, numbers.Real):  # of NumPy
+        return int(value) if isinstance(value, numbers.Integral) else float(value)
+    kind = f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
+    raise ConfigError(
+        f'setting "{path}": expected text, a number, true or false, a list or a table, got {kind}', where="settings"
+    )
 
 
 def _validate(cls: type[Chosen], table: Mapping[str, Any]) -> Chosen:
@@ -151,6 +182,7 @@ def _explain(cls: type[Settings], path: tuple[str, ...], detail: ErrorDetails) -
         detail["msg"]
         .replace("Input should be", "expected")
         .replace("an object", "a table")
+        .replace("a valid array", "a list")
         .removeprefix("Value error, ")
     )
     got = "" if detail["type"] == "value_error" and isinstance(detail["input"], Mapping) else detail["input"]
@@ -219,6 +251,16 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
         reason = re.sub(r" \(at .*\)$", "", str(error))
         now = "Settings files are TOML: `name = value`, text in quotes, sections as [name]."
         raise ConfigError(f"not valid TOML: {reason}", where=f"{file}:{line}", now=now) from None
+
+
+def _as_list(text: str) -> list[Any]:
+    """`1, 2` and `a, b` as lists: values of TOML, or words."""
+    try:
+        items = tomllib.loads(f"value = [{text}]")["value"]
+    except tomllib.TOMLDecodeError:
+        return [word.strip() for word in text.split(",")]
+    assert isinstance(items, list)
+    return items
 
 
 def _split(override: str) -> tuple[tuple[str, ...], Any]:

@@ -9,7 +9,7 @@ class AssentError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str | None = None, now: str | None = None) -> None:
-        self.what, self.where, self.now = what.rstrip("."), where, now
+        self.what, self.where, self.now = _printable(what).rstrip("."), where and _printable(where), now
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -18,6 +18,11 @@ class AssentError(Exception):
             return f"{place}{self.what}" + (f"\n{self.now}" if self.now else "")
         end = "" if self.what.endswith(("?", "!")) else "."
         return f"{place}{self.what}{end}" + (f" {self.now}" if self.now else "")
+
+
+def _printable(text: str) -> str:
+    """Text that any terminal and log takes: half of a surrogate pair, quoted from what a user gave, is written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class ConfigError(AssentError):

@@ -50,7 +50,8 @@ class RunDir:
     """The folder of one run, held by this process alone. A context: leaving it by an error marks the run so.
 
     `config.json`, `lineage.json`, `status.json`, `metrics.jsonl`, `samples.jsonl` and the folder `checkpoints`.
-    `warnings` says what may make a resumed run differ from one that was never cut (other library versions).
+    `warnings` says what may make a resumed run differ from one that was never cut: other library versions, another
+    number of threads.
     """
 
     def __init__(self, path: Path, *, lock: int, status: Status, warnings: tuple[str, ...] = ()) -> None:
@@ -185,6 +186,11 @@ def read_status(path: Path) -> Status:
 def read_settings(path: Path) -> dict[str, Any]:
     """The settings the run in a folder was started with. Raises RunError."""
     return _read_json(path / _CONFIG)
+
+
+def read_lineage(path: Path) -> dict[str, Any]:
+    """What the run in a folder was made from and where. Raises RunError."""
+    return _read_json(path / _LINEAGE)
 
 
 def is_held(path: Path) -> bool:

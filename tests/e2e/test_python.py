@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import runpy
 import sys
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 import transformers
 
 import assent
 from assent.errors import AssentError
-from assent.types import Conversation, Demonstration
+from assent.types import Completion, Conversation, Demonstration, Rating
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -131,3 +134,98 @@ def test_several_rewards_are_a_list_or_a_dict_and_their_sum_is_evaluated(here: P
         assent.ppo(policy, prompts, reward=[long, words], reward_weights=[1])
     with pytest.raises(AssentError, match=r"test_python\.py:\d+: the reward function .* asks for the column"):
         assent.ppo(policy, prompts, reward=lambda completions, answer: [0.0], iterations=1)
+
+
+def test_the_api_is_seen_by_dir_star_and_help() -> None:
+    names = {"dpo", "evaluate", "load", "load_reward", "ppo", "sample", "set_threads", "sft", "train_reward"}
+    assert set(dir(assent)) == {*names, "__version__"}
+    star: dict[str, object] = {}
+    exec("from assent import *", star)
+    assert names <= star.keys()
+    for name in names:
+        shown = inspect.signature(getattr(assent, name)).parameters
+        assert inspect.getdoc(getattr(assent, name)), name
+        assert "settings" not in shown, name
+    shown = inspect.signature(assent.ppo).parameters
+    assert (shown["iterations"].default, shown["iterations"].annotation) == (100, int)
+    assert list(shown)[:3] == ["model", "prompts", "reward"]
+
+
+def test_type_checkers_see_the_same_functions() -> None:
+    tree = ast.parse(Path(str(assent.__file__)).read_text())
+    (seen,) = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "assent.api"]
+    assert {alias.name for alias in seen.names} == set(assent.__all__) - {"__version__"}
+
+
+def test_a_model_says_what_it_is(here: Path, home: Path) -> None:
+    plain, adapted = assent.load("runs/base"), assent.load("runs/base", lora_rank=2)
+    assert re.fullmatch(
+        r"LanguageModel\(runs/base/model: LlamaForCausalLM, [\d.]+ k parameters, cpu, fp32\)", repr(plain)
+    )
+    assert "an adapter trains" in repr(adapted)
+    assert re.match(
+        r"RewardModel\(.*reward/model: LlamaForSequenceClassification", repr(assent.load_reward(home / "reward"))
+    )
+
+
+def test_a_call_that_does_not_fit_is_explained() -> None:
+    with pytest.raises(AssentError, match=r"assent\.ppo: missing a required argument: 'model'\. help\(assent\.ppo\)"):
+        assent.ppo()  # type: ignore[call-arg]
+    with pytest.raises(AssentError, match="got an unexpected keyword argument 'thread'"):
+        assent.load("runs/base", thread=2)  # type: ignore[call-arg]
+    with pytest.raises(AssentError, match='"threads": expected greater than or equal to 1, got 0'):
+        assent.set_threads(0)
+
+
+def test_one_text_is_a_prompt_unless_it_names_a_file_or_looks_like_a_path(here: Path) -> None:
+    policy = assent.load("runs/base")
+    ask = {"max_tokens": 4, "temperature": 0.0}
+    expected = assent.sample(policy, ["Hello!"], **ask)
+    assert assent.sample(policy, "Hello!", **ask) == expected
+    assert assent.sample(policy, [{"role": "user", "content": "Hello!"}], **ask) == expected
+    assert assent.sample(policy, pandas.DataFrame({"prompt": ["Hello!"]}), **ask) == expected
+    (here / "Hello!").write_text("One\nTwo\n")
+    with pytest.raises(AssentError, match="If it is meant as a prompt, put it into a list"):
+        assent.sample(policy, "Hello!", **ask)
+    (here / "two.txt").write_text("One\nTwo\n")
+    assert len(assent.sample(policy, "two.txt", **ask)) == len(assent.sample(policy, Path("two.txt"), **ask)) == 2
+    for missing in ("three.txt", "either/or"):
+        with pytest.raises(AssentError, match=f"{missing}: there is no such file.*put it into a list"):
+            assent.sample(policy, missing, **ask)
+    assert len(assent.sample(policy, ["three.txt", "either/or"], **ask)) == 2
+
+
+def test_rows_in_memory_train_to_the_bits_of_their_file(here: Path) -> None:
+    def trained(data: object) -> torch.Tensor:
+        policy = assent.dpo(assent.load("runs/base"), data, batch_size=4, learning_rate=1e-3)  # type: ignore[arg-type]
+        return torch.cat([parameter.flatten() for parameter in policy.role.parameters().values()])
+
+    frame = pandas.read_json("world/held-out.jsonl", lines=True)
+    assert torch.equal(trained("world/held-out.jsonl"), trained(frame))
+    assert torch.equal(trained(Path("world/held-out.jsonl")), trained(frame.to_dict("records")))
+
+
+def test_labels_in_memory_make_a_classifier_and_other_scores_make_pairs(here: Path) -> None:
+    def rated(*scores: float) -> list[Rating]:
+        asked = Conversation.of_user("Who?")
+        return [Rating(prompt=asked, completion=Completion(text=f"It is {s:g}."), score=s) for s in scores]
+
+    reward = assent.train_reward("runs/base", rated(1.0, 0.0), batch_size=1)
+    assert hasattr(assent.evaluate(reward, rated(1.0, 0.0)), "auc")
+    assert assent.evaluate(reward, rated(0.2, 0.9)).pairs == 1
+    with pytest.raises(AssentError, match="cannot be made of Rating"):
+        assent.evaluate(reward, rated(0.2))
+
+
+def test_a_result_never_replaces_what_it_needs(here: Path) -> None:
+    shown = [Demonstration(conversation=Conversation.of_user("Hello!").then("Good day."))]
+    assent.sft(assent.load("runs/base"), shown, batch_size=1, out="made/base")
+    adapter = assent.load("made/base", lora_rank=2)
+    with pytest.raises(AssentError, match="this model is still needed"):
+        assent.sft(adapter, shown, batch_size=1, out="made/base")
+    with pytest.raises(AssentError, match="this model is still needed"):
+        assent.train_reward("made/base", "world/preferences.jsonl", out="made/base")
+    (here / "taken").write_text("x")
+    for out, said in (("taken", "this is a file"), ("taken/model", "this is a file"), ("world", "holds no model")):
+        with pytest.raises(AssentError, match=said):
+            assent.sft(adapter, shown, batch_size=1, out=out)

@@ -11,7 +11,7 @@ from typing import Generic, Literal, TypeVar
 from assent.data import convert
 from assent.data.columns import Columns, Watched, fields_of, is_judgement
 from assent.data.examples import Example, Format, Kind
-from assent.data.files import TextRows, read_file
+from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import with_scores
 from assent.data.message_notes import message_notes
@@ -21,6 +21,8 @@ from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
 T = TypeVar("T", bound=Hashable)
+Source = str | Path | SourceFile
+"""A file, a folder, or rows that were read already."""
 
 BadRow = tuple[SourceRow, str]
 
@@ -80,48 +82,48 @@ class Dataset(Generic[T]):
         return len(self.bad)
 
 
-def load_demonstrations(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Demonstration]:
+def load_demonstrations(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Demonstration]:
     """Conversations to imitate; from judged completions, the chosen ones."""
-    return _load(path, options, Kind.DEMONSTRATIONS, convert.demonstrations)
+    return _load(source, options, Kind.DEMONSTRATIONS, convert.demonstrations)
 
 
-def load_comparisons(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Comparison]:
+def load_comparisons(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Comparison]:
     """Pairs; from rankings and scores, all pairs of a prompt under one `group`."""
 
     def pairs(examples: Sequence[Example]) -> list[Comparison]:
         return convert.comparisons(examples, keep_ties=options.keep_ties, margin_per_score=options.margin_per_score)
 
-    return _load(path, options, Kind.COMPARISONS, pairs)
+    return _load(source, options, Kind.COMPARISONS, pairs)
 
 
-def load_rankings(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Ranking]:
+def load_rankings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Ranking]:
     """Rankings of K completions; from pairs, rankings of two."""
-    return _load(path, options, Kind.RANKINGS, convert.rankings)
+    return _load(source, options, Kind.RANKINGS, convert.rankings)
 
 
-def load_ratings(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
+def load_ratings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
     """Scored completions; labels as 1.0 (good) and 0.0. Texts judged by themselves have an empty prompt."""
-    return _load(path, options, Kind.RATINGS, convert.ratings)
+    return _load(source, options, Kind.RATINGS, convert.ratings)
 
 
-def load_prompts(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
+def load_prompts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
     """Prompts with the columns of their rows; from files with answers, each distinct prompt once.
 
     A .txt file has one prompt per line.
     """
-    return _load(path, options, Kind.PROMPTS, convert.prompts)
+    return _load(source, options, Kind.PROMPTS, convert.prompts)
 
 
-def load_texts(path: str | Path, options: ReadOptions = _DEFAULT) -> Dataset[str]:
+def load_texts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[str]:
     """Documents for pretraining. A .txt file is one document; conversations become transcripts."""
-    return _load(path, options, Kind.TEXTS, convert.texts)
+    return _load(source, options, Kind.TEXTS, convert.texts)
 
 
 def _load(
-    path: str | Path, options: ReadOptions, wanted: Kind, conversion: Callable[[Sequence[Example]], list[T]]
+    given: Source, options: ReadOptions, wanted: Kind, conversion: Callable[[Sequence[Example]], list[T]]
 ) -> Dataset[T]:
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
-    source = read_file(path, text_rows=text_rows)
+    source = given if isinstance(given, SourceFile) else read_file(given, text_rows=text_rows)
     rows = options.columns.applied(grown(source.rows), source.path)
     format_ = format_named(options.format) if options.format else detect(rows)
     examples, bad, unread = _read_rows(rows, format_, options, wanted)

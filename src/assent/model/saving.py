@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,16 +23,27 @@ from assent.model.roles import head_name
 _MARKS = ("config.json", "adapter_config.json")
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a place where no model can be written: only an empty folder or an older model is replaced. RunError."""
+    with writing(folder):
+        for place in (folder, *folder.absolute().parents):
+            if place.exists() and not place.is_dir():
+                raise RunError("this is a file; a model is a folder", where=str(place), now="Give another folder.")
+        if folder.exists() and any(folder.iterdir()) and not any((folder / name).is_file() for name in _MARKS):
+            raise RunError("the folder is not empty and holds no model", where=str(folder), now="Give another folder.")
+        above = next(place for place in folder.absolute().parents if place.exists())
+        Path(tempfile.mkdtemp(prefix=".assent-", dir=above)).rmdir()
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder beside `folder` that takes its place when the block ends well.
 
-    Only an empty folder or an older model is replaced. Raises RunError.
+    Only what `check_folder` lets pass is replaced. Raises RunError.
     """
+    check_folder(folder)
     temporary = folder.with_name(f".{folder.name}.new")
     with writing(folder):
-        if folder.exists() and any(folder.iterdir()) and not any((folder / name).is_file() for name in _MARKS):
-            raise RunError("the folder is not empty and holds no model", where=str(folder), now="Give another folder.")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:

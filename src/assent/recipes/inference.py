@@ -10,7 +10,7 @@ from assent.data.load import load_prompts
 from assent.durable import write_atomic
 from assent.ports.sampling import Sampling
 from assent.recipes.inputs import model_folder, read_all, refuse_existing, require_data
-from assent.recipes.job_settings import EvalJob, SampleJob
+from assent.recipes.job_settings import SampleJob, SamplingSettings
 from assent.recipes.left_out import fitting_prompts
 from assent.recipes.models import load_language_model
 from assent.recipes.progress import Display
@@ -19,7 +19,7 @@ from assent.seeds import derive
 from assent.types import Conversation, Message, Role
 
 
-def sampling_of(settings: SampleJob | EvalJob) -> Sampling:
+def sampling_of(settings: SamplingSettings) -> Sampling:
     """The sampling part of the settings."""
     return Sampling(
         max_tokens=settings.max_tokens,

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from assent.data.examples import Kind
+from assent.data.files import SourceFile
 from assent.data.formats import format_named
-from assent.data.load import Dataset, ReadOptions, load_comparisons, load_rankings, load_ratings
+from assent.data.load import Dataset, ReadOptions, Source, load_comparisons, load_rankings, load_ratings
 from assent.errors import ConfigError, DataError
 from assent.lineage import DataSource
 from assent.recipes.progress import Display
 from assent.recipes.reading import Learn, Reading
 
-Load = Callable[[str, ReadOptions], Dataset[Any]]
+Load = Callable[[Source, ReadOptions], Dataset[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """What the command line says of input and output."""
+    """What was said of input and output. `rows` is judgement that a program holds in memory, beside its files."""
 
     model: str
     out: Path
     data: tuple[str, ...] = ()
+    rows: tuple[SourceFile, ...] = ()
     eval_data: tuple[str, ...] = ()
     format: str | None = None
     on_bad_row: str = "stop"
@@ -59,7 +61,7 @@ def refuse_existing(files: Files) -> None:
 
 
 def read_all(
-    paths: tuple[str, ...],
+    sources: Sequence[Source],
     load: Load,
     files: Files,
     display: Display,
@@ -69,7 +71,7 @@ def read_all(
     reading: Reading = Reading(),
 ) -> Read:
     """Read every file with `load`, say what it was taken for, set bad rows aside beside the output."""
-    found = _read(paths, load, files, role=role, limit=limit, reading=reading)
+    found = _read(sources, load, files, role=role, limit=limit, reading=reading)
     for note in found.notes:
         display.say(note)
     return found
@@ -85,14 +87,15 @@ def read_judgement(
     ranked: bool = False,
     role: str = "train",
 ) -> tuple[Read, Load]:
-    """The judgement in the data files and how it was read: comparisons (`ranked`: rankings), or good/bad labels.
+    """The judgement in files and rows and how it was read: comparisons (`ranked`: rankings), or good/bad labels.
 
     With `learn` auto, single completions that are labelled good or bad are labels; all else is comparisons.
     """
     compared: Load = load_rankings if ranked else load_comparisons
     load = load_ratings if learn == "labels" else compared
+    sources: tuple[Source, ...] = (*files.data, *files.rows)
     try:
-        found = _read(files.data, load, files, role=role, limit=limit, reading=reading)
+        found = _read(sources, load, files, role=role, limit=limit, reading=reading)
     except DataError as error:
         if learn != "auto":
             raise
@@ -113,21 +116,21 @@ def read_judgement(
 def _labels(files: Files, *, role: str, limit: int | None, reading: Reading) -> Read | None:
     """The files as ratings, or None where they hold none."""
     try:
-        return _read(files.data, load_ratings, files, role=role, limit=limit, reading=reading)
+        return _read((*files.data, *files.rows), load_ratings, files, role=role, limit=limit, reading=reading)
     except DataError:
         return None
 
 
-def _read(paths: tuple[str, ...], load: Load, files: Files, *, role: str, limit: int | None, reading: Reading) -> Read:
+def _read(given: Sequence[Source], load: Load, files: Files, *, role: str, limit: int | None, reading: Reading) -> Read:
     examples: list[Any] = []
     sources: list[DataSource] = []
     notes: list[str] = []
-    for path in paths:
-        aside = _aside(path, files)
+    for source in given:
+        aside = None if files.on_bad_row != "skip" or isinstance(source, SourceFile) else _aside(source, files)
         options = ReadOptions(
             format=files.format,
             on_bad_row="skip" if files.on_bad_row == "skip" else "stop",
-            bad_rows_to=aside if files.on_bad_row == "skip" else None,
+            bad_rows_to=aside,
             limit=limit,
             positive_labels=reading.positive_labels,
             negative_labels=reading.negative_labels,
@@ -135,21 +138,21 @@ def _read(paths: tuple[str, ...], load: Load, files: Files, *, role: str, limit:
             margin_per_score=reading.margin_per_score,
             columns=reading.columns,
         )
-        dataset = load(path, options)
+        dataset = load(source, options)
         examples.extend(dataset.examples)
-        notes.append(f"{role}: {len(dataset.examples)} from {path} ({dataset.format})")
+        notes.append(f"{role}: {len(dataset.examples)} from {dataset.path} ({dataset.format})")
         notes.extend(f"  {note}" for note in dataset.notes)
-        if dataset.bad_rows:
+        if dataset.bad_rows and aside is not None:
             notes.append(f"  the bad rows lie in {aside}")
-        name, rows = Path(path).name, len(dataset.examples)
+        name, rows = Path(dataset.path).name, len(dataset.examples)
         sources.append(DataSource(role=role, name=name, sha256=dataset.sha256, rows=rows, format=dataset.format))
     return Read(examples=tuple(examples), sources=tuple(sources), notes=tuple(notes))
 
 
-def _aside(path: str, files: Files) -> Path:
+def _aside(path: str | Path, files: Files) -> Path:
     """Where bad rows go: beside the output, one file for each input (those of equal names by number)."""
     namesakes = [one for one in dict.fromkeys((*files.data, *files.eval_data)) if Path(one).name == Path(path).name]
-    number = f"-{namesakes.index(path) + 1}" if len(namesakes) > 1 else ""
+    number = f"-{namesakes.index(str(path)) + 1}" if len(namesakes) > 1 else ""
     out = files.out if files.out.name else files.out.absolute()
     return out.parent / f"{out.name}.bad-rows-{Path(path).name}{number}.jsonl"
 

@@ -72,28 +72,33 @@ class PPOJob(RunSettings, PPOSettings):
     samples_every: int = Field(default=10, ge=1)
 
 
-class SampleJob(JobSettings):
-    """`assent sample` and `assent chat`; temperature 0 is greedy, top_k 0 takes every token."""
+class SamplingSettings(Settings):
+    """How completions are sampled; temperature 0 is greedy, top_k 0 takes every token."""
 
     max_tokens: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     batch_size: int = Field(default=64, ge=1)
-    samples_per_prompt: int = Field(default=1, ge=1)
 
 
-class EvalJob(JobSettings):
-    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
+class MeasuringSettings(Settings):
+    """How a reward model reads held-out judgement."""
 
-    max_tokens: int = Field(default=128, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    samples_per_prompt: int = Field(default=1, ge=1)
     max_length: int = Field(default=1024, ge=2)
     micro_batch_tokens: int = Field(default=8192, ge=1)
+
+
+class SampleJob(JobSettings, SamplingSettings):
+    """`assent sample` and `assent chat`."""
+
+    samples_per_prompt: int = Field(default=1, ge=1)
+
+
+class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
+    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
+
+    samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
     learn: Learn = "auto"

@@ -27,7 +27,7 @@ from assent.recipes.inputs import Files
 from assent.recipes.job_settings import MAY_CHANGE, RunSettings
 from assent.recipes.progress import Display, Stage
 from assent.recipes.unseen import held_out_of, remember_prompts, warning
-from assent.rundir import RunDir, check_place
+from assent.rundir import RunDir, check_place, read_lineage
 from assent.trackers import Tracker, check_trackers, open_trackers
 
 
@@ -146,8 +146,13 @@ def _with_gaps(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def check_output(files: Files, settings: RunSettings) -> None:
-    """Refuse an output folder or tracker that cannot be used, before any time is spent on data and models."""
+    """Refuse an output folder or tracker that cannot be used, before any time is spent on data and models.
+
+    A run that is resumed computes with as many threads as it began with, unless the settings say otherwise.
+    """
     check_place(files.out, resume=files.resume, overwrite=files.overwrite)
+    if files.resume and not settings.machine.threads:
+        torch.set_num_threads(read_lineage(files.out).get("threads") or torch.get_num_threads())
     check_trackers(settings.trackers)
 
 

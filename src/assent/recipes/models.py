@@ -24,17 +24,19 @@ from assent.model.loading import class_names, has_classifier, load_causal_lm, lo
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verifying import verify_flat
+from assent.model.waiting import watch_cores
 from assent.recipes.model_checks import check_model, is_reward_model
 from assent.recipes.vocabulary import check_vocabulary
 from assent.text.template import PINNED, ChatTemplate
 
+MOST_THREADS, MOST_RANKS = 1024, 65_536
 POLICY, REWARD = "policy", "reward"
 
 
 class LoraOptions(Settings):
     """Low-rank adapters instead of full weights: rank 0 trains all weights."""
 
-    rank: int = Field(default=0, ge=0)
+    rank: int = Field(default=0, ge=0, le=MOST_RANKS)
     alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: str = "all-linear"
@@ -70,24 +72,25 @@ class MachineOptions(ClockOptions):
 
     device: str = "auto"
     precision: Precision = "fp32"
-    threads: int = Field(default=0, ge=0)
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
 
     def with_real_clock(self) -> MachineOptions:
         """The same for talking with people: it is now, unless a clock was set."""
         return self if "clock" in self.model_fields_set else self.model_copy(update={"clock": "now"})
 
     def pick(self) -> torch.device:
-        """The device; also sets the number of CPU threads if one was given, and what the process keeps in memory."""
+        """The device; also sets CPU threads, if a number was given, how they wait, and what memory is kept."""
         keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
+        watch_cores()
         device = pick_device(self.device)
         if device.type == "cpu" and self.precision == "bf16":
             keep_few_products()
         return device
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class LanguageModel:
     """A policy (or any language model) with its chat template; `path` is where it came from."""
 
@@ -100,8 +103,11 @@ class LanguageModel:
         """Writes with these weights."""
         return LocalSampler(self.role, self.template)
 
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.path}: {_described(self.role)})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RewardModel:
     """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward.
 
@@ -119,6 +125,29 @@ class RewardModel:
     def scorer(self) -> RewardScorer:
         """Scores with these weights."""
         return RewardScorer(self.role, self.template, positive=self.positive)
+
+    def __repr__(self) -> str:
+        classes = self.role.head.out_features
+        told = f", class {self.positive} of {classes} is the reward" if classes > 1 else ""
+        return f"RewardModel({self.path}: {_described(self.role)}{told})"
+
+
+def _described(role: LanguageRole | ScalarRole) -> str:
+    """Architecture, size, what is trained, place and precision."""
+    body = role.body
+    size = sum(parameter.numel() for parameter in body.model.parameters())
+    adapter = sum(parameter.numel() for parameter in role.parameters().values())
+    trained = f", of which an adapter trains {_count(adapter)}" if role.adapter is not None else ""
+    name = f"{type(body.model).__name__}, {_count(size)} parameters{trained}"
+    return f"{name}, {body.device}, {body.precision}"
+
+
+def _count(number: int) -> str:
+    """Three digits: 1.43 M, 135 M."""
+    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
 
 
 def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:

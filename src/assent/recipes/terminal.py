@@ -12,8 +12,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import transformers
 
-from assent.errors import BackendError
 from assent.recipes.progress import Display
+from assent.recipes.python_calls import enough_memory
 from assent.recipes.request import Request
 
 
@@ -24,12 +24,5 @@ def run(module_name: str, function_name: str, parsed: argparse.Namespace) -> Non
     warnings.filterwarnings("ignore", module=r"(transformers|peft|torch)\b.*")
     logging.getLogger("assent").addHandler(logging.StreamHandler())
     function = getattr(importlib.import_module(module_name), function_name)
-    try:
+    with enough_memory():
         function(Request(parsed), Display())
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "out of memory" not in str(error).lower():
-            raise
-        raise BackendError(
-            "the memory is not enough",
-            now="Lower micro_batch_tokens (training), batch_size or sample_batch_size (writing), or use lora.rank.",
-        ) from error
