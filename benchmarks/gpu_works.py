@@ -194,7 +194,7 @@ def ppo(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     settings = PPOSettings(
         iterations=1000, batch_size=W.PPO_PROMPTS, epochs=W.PPO_EPOCHS, mini_batches=W.PPO_MINI_BATCHES,
         max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic="shared", sample_batch_size=W.PPO_PROMPTS,
-        normalise_reward=False, normalise_samples=2,
+        normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
     model = policy(job)
     task = prepare_ppo(model, prompts, settings, seed=0, reward=reward_model(job, model)).task

@@ -106,7 +106,7 @@ def ppo(job: Job) -> None:
     settings = PPOSettings(
         iterations=warmup + timed, batch_size=W.PPO_PROMPTS, epochs=W.PPO_EPOCHS, mini_batches=W.PPO_MINI_BATCHES,
         max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic=job.critic, sample_batch_size=W.PPO_PROMPTS,
-        normalise_reward=False, normalise_samples=2,
+        normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
     prepared = prepare_ppo(policy(job), prompts, settings, seed=W.SEED, reward=reward_model(job))
     stamps = Stamps()

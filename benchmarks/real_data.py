@@ -39,7 +39,7 @@ def stages(data: Path, encoder: str | None) -> list[dict[str, Any]]:
          "settings": {"epochs": 1.0, "batch_size": 16, "learning_rate": 2e-4, "max_length": 512}},
         {"kind": "ppo", "model": "@sft", "reward": "@reward", "data": train, **skip,
          "settings": {"iterations": 8, "batch_size": 48, "max_tokens": 48, "learning_rate": 1e-4, "critic": "shared",
-                      "normalise_samples": 64}},
+                      "normalise_prompts": 64}},
         {"kind": "dpo", "model": "@sft", "data": train, "eval_data": test, **skip,
          "settings": {"epochs": 1.0, "batch_size": 16, "learning_rate": 5e-5, "max_length": 512}},
         {"kind": "eval", "name": "ppo-against-sft", "model": "@ppo", "against": "@sft", "reward": "@reward",

@@ -180,7 +180,7 @@ def test_the_scale_is_measured_on_the_starting_model_and_prompts_are_repeated_if
     assert first == measure_scale(LENGTH, model, PROMPTS, settings_of(), seed=3)
     assert first != measure_scale(LENGTH, model, PROMPTS, settings_of(), seed=4)
     asked.clear()
-    measure_scale(Counting(), model, PROMPTS * 20, settings_of(normalise_samples=100), seed=3)
+    measure_scale(Counting(), model, PROMPTS * 20, settings_of(normalise_prompts=100), seed=3)
     assert len(asked) == 100
 
 

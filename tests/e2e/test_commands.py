@@ -12,7 +12,7 @@ import pytest
 import transformers
 from running import assent, worked, write_rows
 
-SMALL_PPO = ("--set", "iterations=2", "--set", "batch_size=4", "--set", "max_tokens=4", "--set", "normalise_samples=4")
+SMALL_PPO = ("--set", "iterations=2", "--set", "batch_size=4", "--set", "max_tokens=4", "--set", "normalise_prompts=4")
 LORA = ("--set", "lora.rank=2")
 CHECKED = """
 def right(completions, street, prompts):

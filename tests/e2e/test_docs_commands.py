@@ -21,7 +21,7 @@ SMALL = ("batch_size=4", "max_tokens=4")
 SCALED_DOWN = {
     "world": ("demonstrations=12", "rankings=12", "held_out=6"),
     "pretrain": ("steps=2", "batch_size=2", *TINY_SHAPE[1::2]),
-    "ppo": ("iterations=1", *SMALL, "normalise_samples=4", "limit=6"),
+    "ppo": ("iterations=1", *SMALL, "normalise_prompts=4", "limit=6"),
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",),
     "eval": ("limit=18", *SMALL),
@@ -29,7 +29,7 @@ SCALED_DOWN = {
     "collect": ("prompts=6", "questions=4", "asking.max_tokens=4", "asking.temperatures=[2.0]"),
     "round": (
         "prompts=18", "questions=4", "asking.max_tokens=4", "asking.temperatures=[2.0]", "reward.epochs=1",
-        "policy.iterations=1", "policy.batch_size=4", "policy.max_tokens=4", "policy.normalise_samples=4",
+        "policy.iterations=1", "policy.batch_size=4", "policy.max_tokens=4", "policy.normalise_prompts=4",
         "evaluation.limit=18", "evaluation.max_tokens=4",
     ),
 }  # fmt: skip

@@ -22,7 +22,7 @@ PPO = (
     "--set",
     "max_tokens=8",
     "--set",
-    "normalise_samples=8",
+    "normalise_prompts=8",
 )
 
 pytestmark = [

@@ -22,7 +22,7 @@ SMALL = (
 )  # fmt: skip
 PPO = (
     "policy.iterations=1", "policy.batch_size=8", "policy.mini_batches=2", "policy.max_tokens=12",
-    "policy.normalise_samples=4",
+    "policy.normalise_prompts=4",
 )  # fmt: skip
 DPO = ('algorithm="dpo"', "policy.epochs=1", "policy.batch_size=4", "policy.max_length=200")
 

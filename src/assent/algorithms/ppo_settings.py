@@ -50,7 +50,7 @@ class PPOSettings(Settings):
     whiten_advantages: bool = True
     whiten_rewards: bool = False
     normalise_reward: bool = True
-    normalise_samples: int = Field(default=256, ge=2)
+    normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
     missing_end_penalty: float = Field(default=1.0, ge=0)
     critic: Literal["shared", "separate"] = "separate"

@@ -263,12 +263,12 @@ class HeldOutPairs:
 def measure_scale(
     scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int
 ) -> RewardScale:
-    """The scale of a reward on `normalise_samples` completions of the model as it is.
+    """The scale of a reward on `normalise_prompts` completions of the model as it is.
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
-    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_samples)]
+    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
     turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"))
     completions = [turn.completion for turn in turns]
     scores = check_finite(scorer.score(asked, completions), completions)

@@ -71,6 +71,10 @@ class Rendering:
         self.splits_thoughts = CLOSING not in template and self._writes({**_ASSISTANT, **thinking})
         self.calls_as = self._form_of_calls()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Rendering:
+        """Itself: nothing in it ever changes, and a compiled template cannot be copied."""
+        return self
+
     def render(self, conversation: Conversation, *, generation_prompt: bool = False) -> str:
         """The conversation as text, with spelled-out control tokens marked."""
         chat = [self._entry(message) for message in conversation.messages]
