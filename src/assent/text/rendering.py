@@ -17,7 +17,7 @@ import jinja2
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from assent.errors import ConfigError, DataError
-from assent.text.thoughts import CLOSING, OPENING, split_thought
+from assent.text.thoughts import CLOSING, OPENING, split_thought, with_thought
 from assent.types import Conversation, Message, Role
 
 PLAIN_TEMPLATE = (
@@ -46,6 +46,8 @@ _ANSWERED = {"role": "assistant", "content": PROBE_WORD}
 class Rendering:
     """A chat template bound to one tokenizer's special tokens and to a clock.
 
+    `with_tools` is the template for conversations that come with tools, where the tokenizer has one of its own.
+
     Control tokens spelled out inside a message ("</s>" typed by a user) are marked, so that they become ordinary
     tokens and cannot pass for the end of a turn; only the tags around an assistant's thought stay what they are.
     """
@@ -56,6 +58,8 @@ class Rendering:
         variables: Mapping[str, Any],
         control_tokens: tuple[str, ...],
         clock: Callable[[], datetime],
+        *,
+        with_tools: str | None = None,
     ) -> None:
         self._variables = {**variables, "strftime_now": lambda form: clock().strftime(form)}
         longest_first = sorted(control_tokens, key=len, reverse=True)
@@ -63,12 +67,14 @@ class Rendering:
         self._control_but_thoughts = _any_of([text for text in longest_first if text not in (OPENING, CLOSING)])
         self._marked = re.compile("(" + "|".join(re.escape(_marked(text)) for text in longest_first) + ")")
         try:
-            self._template = _compile_jinja_template(template)
+            self._template, self._with_tools = map(_compile_jinja_template, (template, with_tools or template))
         except jinja2.TemplateSyntaxError as error:
             raise ConfigError(f"the chat template is broken ({error})", now=OTHER_TEMPLATE) from error
         self._in_parts = not self._writes(_ANSWERED) and self._writes({**_ANSWERED, "content": _parts(PROBE_WORD)})
         thinking = dict.fromkeys(_THOUGHTS, PROBE_WORD)
-        self.splits_thoughts = CLOSING not in template and self._writes({**_ASSISTANT, **thinking})
+        self.splits_thoughts = self._writes({**_ASSISTANT, **thinking}) and (
+            CLOSING not in template or self._tags_twice()
+        )
         self.calls_as = self._form_of_calls()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rendering:
@@ -156,7 +162,7 @@ class Rendering:
     def _call(self, chat: list[dict[str, Any]], tools: Any, *, generation_prompt: bool) -> str:
         try:
             return str(
-                self._template.render(
+                (self._with_tools if tools else self._template).render(
                     messages=chat,
                     tools=tools,
                     documents=None,
@@ -174,6 +180,14 @@ class Rendering:
         """Whether the template writes the probe's word, which stands somewhere in this answer."""
         try:
             return PROBE_WORD in self._call([_ASKED, dict(answer)], None, generation_prompt=False).lower()
+        except DataError:
+            return False
+
+    def _tags_twice(self) -> bool:
+        """Whether the template writes tags of its own around the thought of an answer that has tags already."""
+        told = {**_ASSISTANT, "content": with_thought(PROBE_WORD, PROBE_WORD)}
+        try:
+            return self._call([_ASKED, told], None, generation_prompt=False).count(OPENING) > 1
         except DataError:
             return False
 

@@ -17,6 +17,7 @@ from typing import Any
 import transformers  # its tokenizers and templates load lazily, and torch with them; this line alone stays light
 
 from assent.errors import ConfigError
+from assent.text.calls import calls_at_end
 from assent.text.decoding import Decoder
 from assent.text.rendering import PLAIN_TEMPLATE, PROBE_CALL, PROBE_WORD, Rendering
 from assent.text.thoughts import CLOSING, OPENING, with_thought
@@ -81,7 +82,9 @@ class ChatTemplate:
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
         self._line_end: list[int] = tokenizer.encode("\n", add_special_tokens=False)
         control = control_tokens(tokenizer)
-        self._rendering = Rendering(tokenizer.get_chat_template(), dict(tokenizer.special_tokens_map), control, clock)
+        template, with_tools = _templates(tokenizer)
+        variables = dict(tokenizer.special_tokens_map)
+        self._rendering = Rendering(template, variables, control, clock, with_tools=with_tools)
         named = [self.eos_id, *more_end_ids]
         ends = {
             *control,
@@ -268,13 +271,16 @@ class ChatTemplate:
         """Answers behind their prompts. They are tokenised together, or, where a token would straddle the border
         between what the model reads and what it writes, each by itself.
         """
-        turns = [self._turns.written(one.prompt, one.answer, ended=one.ended) for one in asked]
+        answers = [self._with_calls(one.answer) for one in asked]
+        turns = [
+            self._turns.written(one.prompt, answer, ended=one.ended) for one, answer in zip(asked, answers, strict=True)
+        ]
         before = self._token_ids([turn.prompt for turn in turns])
         whole = self._token_ids([turn.prompt + turn.text for turn in turns])
         straddling = {
             turn.text for turn, head, ids in zip(turns, before, whole, strict=True) if ids[: len(head)] != head
         }
-        apart = dict(zip(straddling, self._token_ids(list(straddling)), strict=True))
+        apart = {text: self._marked_ids(text, first=False) for text in straddling}
         encoded = []
         for one, turn, head, ids in zip(asked, turns, before, whole, strict=True):
             written = apart[turn.text] if ids[: len(head)] != head else ids[len(head) :]
@@ -284,6 +290,12 @@ class ChatTemplate:
             mask = (False,) * len(prompt) + (True,) * len(written)
             encoded.append(Encoded(ids=prompt + written, written_by_assistant=mask))
         return encoded
+
+    def _with_calls(self, answer: Message) -> Message:
+        """An answer whose text ends in tool calls as JSON is those calls, wherever it came from."""
+        if answer.tool_calls or not self._rendering.calls_as:
+            return answer
+        return replace(answer, tool_calls=calls_at_end(answer.content))
 
     def _end_of_calls(self) -> tuple[int, ...]:
         """The token that ends a turn of tool calls, where the template has a form for them."""
@@ -310,13 +322,17 @@ class ChatTemplate:
             for text in texts
         ]
 
-    def _marked_ids(self, text: str) -> tuple[int, ...]:
-        """Ids of a text in which someone spelled control tokens out: those become ordinary tokens."""
+    def _marked_ids(self, text: str, *, first: bool = True) -> tuple[int, ...]:
+        """Ids of a text in which someone may have spelled control tokens out: those become ordinary tokens.
+
+        `first`: nothing stands before the text.
+        """
         found: list[int] = []
         for part, plain in self._rendering.split_marked(text):
-            ids = self._inner_ids(part, first=not found, split_special_tokens=plain)
+            begins = first and not found
+            ids = self._inner_ids(part, first=begins, split_special_tokens=plain)
             if plain and len(ids) == 1:  # one that the tokenizer does not call special
-                ids = [id_ for half in (part[0], part[1:]) for id_ in self._inner_ids(half, first=not found)]
+                ids = [id_ for half in (part[0], part[1:]) for id_ in self._inner_ids(half, first=begins)]
             found += ids
         return tuple(found)
 
@@ -326,3 +342,15 @@ class ChatTemplate:
         behind = self.tokenizer.encode("\n" + part, add_special_tokens=False, **settings)
         count = len(self._line_end)
         return plain if first or behind[:count] != self._line_end else behind[count:]
+
+
+def _templates(tokenizer: Any) -> tuple[str, str | None]:
+    """The chat template, and the one for conversations with tools where the tokenizer has several."""
+    try:
+        return str(tokenizer.get_chat_template()), str(tokenizer.get_chat_template(tools=[{}]))
+    except ValueError as error:
+        names = ", ".join(tokenizer.chat_template) if isinstance(tokenizer.chat_template, dict) else "no names"
+        raise ConfigError(
+            f'the tokenizer has several chat templates ({names}) and none that is called "default"',
+            where=str(tokenizer.name_or_path or "tokenizer"), now="Name one of them default in its chat_template.",
+        ) from error  # fmt: skip
