@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from assent.data.cells import table_cell
 from assent.data.rows import Fields, SourceRow
 from assent.errors import DataError
 
@@ -80,7 +81,15 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
         return replace(row, problem=f'field "{named[lacking[0]]}" is missing (reading.{lacking[0]})')
     moved = {*named.values(), *named}
     kept = {name: value for name, value in row.fields.items() if name not in moved}
-    return replace(row, fields=kept | {ours: value[0] for ours, value in values.items() if value})
+    try:
+        read = {
+            ours: table_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
+            for ours, value in values.items()
+            if value
+        }
+    except DataError as error:
+        return replace(row, problem=error.what)
+    return replace(row, fields=kept | read)
 
 
 def _found(fields_: Fields, name: str) -> tuple[Any, ...]:

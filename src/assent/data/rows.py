@@ -43,12 +43,16 @@ LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read."""
+    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read.
+
+    `cells` are the texts that a table without types has for the fields.
+    """
 
     place: str
     number: int
     fields: Fields = field(default_factory=dict)
     problem: str | None = None
+    cells: Mapping[str, str] = field(default_factory=dict)
 
 
 def kind_of(value: object) -> str:
