@@ -25,6 +25,10 @@ _JUDGEMENT = re.compile(
 _ANSWER = re.compile(
     r"(?:^|_)(?:answers?|responses?|completions?|outputs?|replies|reply|generations?|demonstrations?|target)(?:_|[0-9]|$)"
 )
+_BESIDE = re.compile(
+    r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions"
+    r"|reasoning\w*|thinking|thoughts?|cot|chain_of_thought|rationale"
+)
 _ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
 
 
@@ -122,6 +126,11 @@ def is_judgement(name: str) -> bool:
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
 
 
+def is_beside(name: str) -> bool:
+    """Whether a column's name sounds like a part of the prompt or the answer, or of how they are learned."""
+    return _BESIDE.fullmatch(_snake(name)) is not None
+
+
 def is_answer(name: str) -> bool:
     """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
     snake = _snake(name)
@@ -137,6 +146,11 @@ def is_given(value: object) -> bool:
     if isinstance(value, float):
         return not math.isnan(value)
     return value is not None and value not in ("", [], {}, ())
+
+
+def glimpsed(fields_: Fields, name: str) -> Any:
+    """A field's value, or None, without its being read: it may turn out to be nothing that can be."""
+    return fields_.hidden(name) if isinstance(fields_, Watched) else fields_.get(name)
 
 
 class Watched(Mapping[str, Any]):
@@ -157,6 +171,10 @@ class Watched(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._fields)
+
+    def hidden(self, name: str) -> Any:
+        """A value that is looked at and does not count as read."""
+        return self._fields.get(name)
 
     def unread(self) -> list[str]:
         """Columns that hold something and were not read."""

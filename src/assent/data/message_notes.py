@@ -27,7 +27,7 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         for name, value in message.items()
         if name not in _READ and value not in (None, [], {}, "")
     )
-    offered = sum(bool(row.fields.get("tools")) for row in rows)
+    offered = sum(bool(row.fields.get("tools") or row.fields.get("functions")) for row in rows)
     read = sum(bool(talk.tools) for talk in map(_conversation, examples) if talk is not None)
     context = sum(
         message.role is Role.ASSISTANT and not message.learned

@@ -198,11 +198,17 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
 
 
 def tools_of(fields: Fields) -> str:
-    """The descriptions of the tools that a row offers in its column `tools`, as JSON text; empty text for none."""
-    tools = fields.get("tools")
-    tools = spelled_json(tools)
+    """The descriptions of the tools that a row offers, as JSON text; empty text for none.
+
+    The column is `tools` or, with bare descriptions of functions, `functions`.
+    """
+    tools = spelled_json(fields.get("tools"))
     if not tools:
-        return ""
+        functions = spelled_json(fields.get("functions"))
+        named = isinstance(functions, list) and all(isinstance(one, Mapping) and "name" in one for one in functions)
+        return _json([{"type": "function", "function": one} for one in functions]) if named and functions else ""
+    if isinstance(tools, list):
+        tools = [spelled_json(tool) for tool in tools]
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise wrong("tools", "a list of objects, or JSON text of one", fields["tools"])
     return _json(tools)
