@@ -64,6 +64,13 @@ def test_a_named_column_takes_the_place_of_one_with_our_name(tmp_path: Path) -> 
     assert (rating.prompt.last_user_text, rating.score) == ("q", 4.0)
 
 
+def test_a_prompt_keeps_its_columns_under_the_names_of_the_file(tmp_path: Path) -> None:
+    path = lines(tmp_path / "own.jsonl", OWN)
+    prompts = load_prompts(path, ReadOptions(columns=Columns(prompt="question", system="good_answer"))).examples
+    assert [message.content for message in prompts[0].messages] == ["g", "q"]
+    assert {**OWN[0], "prompt": "q", "system": "g"} == prompts[0].columns
+
+
 def test_a_column_that_is_not_there_is_named_with_the_fields(tmp_path: Path) -> None:
     path = lines(tmp_path / "own.jsonl", OWN)
     wanted = (

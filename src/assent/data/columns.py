@@ -93,7 +93,8 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
         }
     except DataError as error:
         return replace(row, problem=error.what)
-    return replace(row, fields=kept | read)
+    renamed = {theirs: row.fields[theirs] for theirs in named.values() if theirs in row.fields}
+    return replace(row, fields=kept | read, renamed=renamed)
 
 
 def _found(fields_: Fields, name: str) -> tuple[Any, ...]:

@@ -195,7 +195,9 @@ def _read_rows(
                 beside.update(
                     dict.fromkeys(name for name in names if is_beside(name) and not _is_weight_of(row, name, 1))
                 )
-            examples += [convert.with_columns(one, row.fields) for one in found] if wanted is Kind.PROMPTS else found
+            if wanted is Kind.PROMPTS:
+                found = [convert.with_columns(one, {**row.renamed, **row.fields}) for one in found]
+            examples += found
         except DataError as error:
             reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
             if options.on_bad_row == "stop":

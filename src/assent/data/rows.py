@@ -45,7 +45,8 @@ LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
 class SourceRow:
     """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read.
 
-    `cells` are the texts that a table without types has for the fields.
+    `cells` are the texts that a table without types has for the fields, `renamed` the fields under the file's names
+    that a setting gave one of ours.
     """
 
     place: str
@@ -53,6 +54,7 @@ class SourceRow:
     fields: Fields = field(default_factory=dict)
     problem: str | None = None
     cells: Mapping[str, str] = field(default_factory=dict)
+    renamed: Fields = field(default_factory=dict)
 
 
 def kind_of(value: object) -> str:
