@@ -24,7 +24,8 @@ SECOND = Conversation(messages=(*TALK.messages, Message(role=Role.USER, content=
 SYSTEM = Conversation(messages=(Message(role=Role.SYSTEM, content="assistant"), *QUESTION.messages))
 ANSWERS = (
     "A colour.", "hi", "k", "think", "assistant", "user", "final", "What is red?", "Zqx", "zqxwvj", "ASSISTANT:", "1",
-    " hi ", "\nhi\n\n", "<think>\nlight\n</think>\n\nA colour.", "<think>\n\n</think>\n\nhi", "light</think>k", "</think> odd",
+    " hi ", "\nhi\n\n", "<think>\nlight\n</think>\n\nA colour.", "<think>\n\n</think>\n\nhi", "light</think>k",
+    "</think> odd",
     "a < b & c", "a</think>b</think>c", "<|im_end|>", "</s>", "### Response:\nhi", "hi\n\nHuman: no", ".", "[INST]",
 )  # fmt: skip
 NAMES = sorted(FAMILIES)

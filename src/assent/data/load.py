@@ -120,13 +120,22 @@ def load_texts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[str]:
     return _load(source, options, Kind.TEXTS, convert.texts)
 
 
+def kind_of_file(path: str | Path, options: ReadOptions = _DEFAULT) -> Kind:
+    """What a file holds, whatever else could be made of it; no row is read for it but by its names."""
+    return _rows_and_format(read_file(path), options)[1].kind
+
+
+def _rows_and_format(source: SourceFile, options: ReadOptions) -> tuple[tuple[SourceRow, ...], Format]:
+    rows = options.columns.applied(grown(source.rows), source.path)
+    return rows, format_named(options.format) if options.format else detect(rows)
+
+
 def _load(
     given: Source, options: ReadOptions, wanted: Kind, conversion: Callable[[Sequence[Example]], list[T]]
 ) -> Dataset[T]:
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
     source = given if isinstance(given, SourceFile) else read_file(given, text_rows=text_rows)
-    rows = options.columns.applied(grown(source.rows), source.path)
-    format_ = format_named(options.format) if options.format else detect(rows)
+    rows, format_ = _rows_and_format(source, options)
     weighty = rows if wanted is Kind.PROMPTS else [row for row in rows if not _is_weightless(row)]
     if not weighty:
         raise DataError("all rows have the weight 0", where=source.path, now="Give rows that are to be learned.")

@@ -207,8 +207,9 @@ def tools_of(fields: Fields) -> str:
     tools = spelled_json(fields.get("tools"))
     if not tools:
         functions = spelled_json(fields.get("functions"))
-        named = isinstance(functions, list) and all(isinstance(one, Mapping) and "name" in one for one in functions)
-        return _json([{"type": "function", "function": one} for one in functions]) if named and functions else ""
+        if not isinstance(functions, list) or not all(isinstance(one, Mapping) and "name" in one for one in functions):
+            return ""
+        return _json([{"type": "function", "function": one} for one in functions]) if functions else ""
     if isinstance(tools, list):
         tools = [spelled_json(tool) for tool in tools]
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
