@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datasets
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -52,6 +55,9 @@ LINES = "\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS).encode()
 COLUMNS = json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}).encode()
 
 
+ORIENTS: tuple[Literal["columns", "index", "records", "split"], ...] = ("columns", "index", "records", "split")
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
     ("name", "content"),
@@ -64,6 +70,8 @@ COLUMNS = json.dumps({name: [row[name] for row in ROWS] for name in ROWS[0]}).en
         ("rows.json", LINES),
         ("rows.json", COLUMNS),
         ("rows.json", json.dumps({"data": ROWS}).encode()),
+        ("rows.json", json.dumps({"version": "1", "data": ROWS}).encode()),
+        *(("rows.json", pandas.DataFrame(ROWS).to_json(orient=orient).encode()) for orient in ORIENTS),
         ("rows", LINES),
         ("rows.csv", as_table(",")),
         ("rows.tsv", as_table("\t")),
@@ -74,6 +82,30 @@ def test_the_same_rows_come_out_of_every_kind_of_file(tmp_path: Path, name: str,
     path = tmp_path / (f"{name}.gz" if zipped else name)
     path.write_bytes(gzip.compress(content) if zipped else content)
     assert [dict(row.fields) for row in read_file(path).rows] == ROWS
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (lzma.compress(LINES), "the file is packed with xz. Unpack it first: xz -d -k"),
+        (bz2.compress(LINES), "the file is packed with bzip2. Unpack it first: bzip2 -d -k"),
+        (b"\x28\xb5\x2f\xfd" + LINES, "the file is packed with Zstandard. Unpack it first: zstd -d"),
+        (b"PK\x03\x04" + LINES, "the file is a zip archive or a spreadsheet. Save it as CSV, or unpack it first"),
+    ],
+)
+def test_a_packed_file_is_refused_with_the_command_that_unpacks_it(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_file(path)
+
+
+def test_splits_in_one_file_are_named_and_none_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    for told in ({"train": ROWS, "test": ROWS}, {"data": ROWS, "held_out": ROWS}):
+        path.write_text(json.dumps(told))
+        with pytest.raises(DataError, match=f"several lists of rows: {', '.join(told)}"):
+            read_file(path)
 
 
 def test_a_saved_datasets_folder_is_read_and_its_splits_are_named(tmp_path: Path) -> None:

@@ -76,6 +76,15 @@ def test_a_thought_stands_before_its_answer(tmp_path: Path, name: str) -> None:
     assert answer(tmp_path, content=whole, **{name: "3 C"}).content == whole
 
 
+def test_an_answer_that_speaks_of_a_tag_keeps_its_thought(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    answers = ["Write </think> to end it.", "</think> odd", "<think>\nown\n</think>\n\nYes."]
+    told = [{"role": "assistant", "content": text, "reasoning_content": "so"} for text in answers]
+    path.write_text("".join(json.dumps({"messages": [{"role": "user", "content": "q"}, one]}) + "\n" for one in told))
+    read = [shown.conversation.messages[-1].content for shown in load_demonstrations(path).examples]
+    assert read == [*(f"<think>\nso\n</think>\n\n{answer}" for answer in answers[:2]), answers[2]]
+
+
 def test_the_thought_of_a_judged_answer_is_kept(tmp_path: Path) -> None:
     chosen = {"role": "assistant", "content": "Cold.", "reasoning_content": "3 C"}
     pair = {"prompt": [ASKED], "chosen": [chosen], "rejected": [{"role": "assistant", "content": "Warm."}]}

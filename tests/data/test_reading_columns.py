@@ -64,6 +64,13 @@ def test_a_named_column_takes_the_place_of_one_with_our_name(tmp_path: Path) -> 
     assert (rating.prompt.last_user_text, rating.score) == ("q", 4.0)
 
 
+def test_a_prompt_keeps_its_columns_under_the_names_of_the_file(tmp_path: Path) -> None:
+    path = lines(tmp_path / "own.jsonl", OWN)
+    prompts = load_prompts(path, ReadOptions(columns=Columns(prompt="question", system="good_answer"))).examples
+    assert [message.content for message in prompts[0].messages] == ["g", "q"]
+    assert {**OWN[0], "prompt": "q", "system": "g"} == prompts[0].columns
+
+
 def test_a_column_that_is_not_there_is_named_with_the_fields(tmp_path: Path) -> None:
     path = lines(tmp_path / "own.jsonl", OWN)
     wanted = (
@@ -128,6 +135,59 @@ def test_messages_that_a_cell_spells_are_messages(kind: str, spelt: str, tmp_pat
 def test_text_that_only_begins_like_a_list_stays_text(cell: str, tmp_path: Path) -> None:
     (shown,) = load_demonstrations(table(tmp_path / "rows.csv", [{"prompt": "q", "completion": cell}])).examples
     assert shown.conversation.messages[-1].content == cell
+
+
+JSON_ANSWERS = [
+    '["red", "blue"]',
+    "[1, 2, 3]",
+    '{"a": 1}',
+    "['a', 'b']",
+    "[]",
+    '[{"value": 1}]',
+    '{"name": "f", "x": []}',
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"), [("prompt", "completion"), ("question", "answer"), ("instruction", "output")]
+)
+@pytest.mark.parametrize("cell", JSON_ANSWERS)
+def test_an_answer_that_is_json_stays_the_text_that_it_is(cell: str, asked: str, answered: str, tmp_path: Path) -> None:
+    (shown,) = load_demonstrations(table(tmp_path / "d.csv", [{asked: cell, answered: cell}])).examples
+    assert [message.content for message in shown.conversation.messages] == [cell, cell]
+
+
+def test_answers_that_are_json_are_compared_as_texts_and_as_lists_only_if_that_is_asked(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", [{"prompt": "q", "chosen": '["red", "blue"]', "rejected": '["x"]'}])
+    dataset = load_comparisons(path)
+    assert [(pair.chosen.text, pair.rejected.text) for pair in dataset.examples] == [('["red", "blue"]', '["x"]')]
+    assert dataset.notes == ("1 rows have lists as answers; --format good-and-bad reads each as several answers",)
+    pairs = load_comparisons(path, ReadOptions(format="good-and-bad")).examples
+    assert [(pair.chosen.text, pair.rejected.text) for pair in pairs] == [("red", "x"), ("blue", "x")]
+    (two,) = load_comparisons(
+        table(tmp_path / "t.csv", [{"prompt": "q", "response_a": '["x"]', "response_b": "[2]", "winner": "b"}])
+    ).examples
+    assert (two.chosen.text, two.rejected.text) == ("[2]", '["x"]')
+
+
+def test_lists_that_a_frame_held_are_lists_where_lists_are_wanted(tmp_path: Path) -> None:
+    path = table(tmp_path / "p.csv", [{"prompt": "q", "chosen": "['a']", "rejected": "['b', 'c']"}])
+    assert [pair.rejected.text for pair in load_comparisons(path).examples] == ["b", "c"]
+    path = table(tmp_path / "s.csv", [{"prompt": "q", "completions": "['a', 'b']", "scores": "[1, 2]"}])
+    assert [(pair.chosen.text, pair.rejected.text) for pair in load_comparisons(path).examples] == [("b", "a")]
+    path = table(tmp_path / "n.csv", [{"prompt": "q", "answer": '["a", "b"]', "tags": "[2, 1]", "out": "[3]"}])
+    lists = ReadOptions(columns=Columns(completions="answer", scores="tags"))
+    assert [pair.chosen.text for pair in load_comparisons(path, lists).examples] == ["a"]
+    (shown,) = load_demonstrations(path, ReadOptions(columns=Columns(completion="out"))).examples
+    assert shown.conversation.messages[-1].content == "[3]"
+
+
+@pytest.mark.parametrize("printed", ["['a' 'b']", "['a'\n 'b']", "['a'\n \"it's\"]"])
+@pytest.mark.parametrize("column", ["chosen", "completions"])
+def test_a_list_of_answers_as_numpy_prints_it_is_refused(printed: str, column: str, tmp_path: Path) -> None:
+    row = {"prompt": "q", "rejected": "['c']", "scores": "[1, 2]"} | {column: printed}
+    with pytest.raises(DataError, match=f'field "{column}": a list as NumPy prints it, without commas'):
+        load_comparisons(table(tmp_path / "rows.csv", [row]))
 
 
 def test_messages_as_numpy_prints_them_are_refused_and_never_learned_as_text(tmp_path: Path) -> None:

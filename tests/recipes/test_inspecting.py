@@ -57,6 +57,13 @@ def test_pairs_and_prompts_and_ratings_are_shown(model: Path, tmp_path: Path) ->
     assert "pairs.jsonl, 2: rejected" in told and re.search(r"prompts.jsonl, 1: \d+ tokens, 0 learned", told)
 
 
+def test_what_sft_trains_is_shown_even_if_no_prompt_could_be_made_of_it(model: Path, tmp_path: Path) -> None:
+    row = {"talk": [ASKED, ANSWERED, {"role": "assistant", "content": "Truly."}]}
+    data = write_rows(tmp_path / "d.jsonl", [row])
+    told = worked("inspect", "--model", model, "--data", data, "--set", "reading.messages=talk").out
+    assert bracketed(told) == [f"{EMPTY}A colour.<|im_end|>", f"{EMPTY}Truly.<|im_end|>"]
+
+
 def test_the_page_holds_the_tokens_and_loads_nothing(model: Path, tmp_path: Path) -> None:
     data, page = write_rows(tmp_path / "d.jsonl", [TALK]), tmp_path / "folder" / "tokens.html"
     worked("inspect", "--model", model, "--data", data, "--out", page)

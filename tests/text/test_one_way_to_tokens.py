@@ -25,6 +25,7 @@ SYSTEM = Conversation(messages=(Message(role=Role.SYSTEM, content="assistant"), 
 ANSWERS = (
     "A colour.", "hi", "k", "think", "assistant", "user", "final", "What is red?", "Zqx", "zqxwvj", "ASSISTANT:", "1",
     " hi ", "\nhi\n\n", "<think>\nlight\n</think>\n\nA colour.", "<think>\n\n</think>\n\nhi", "light</think>k",
+    "</think> odd",
     "a < b & c", "a</think>b</think>c", "<|im_end|>", "</s>", "### Response:\nhi", "hi\n\nHuman: no", ".", "[INST]",
 )  # fmt: skip
 NAMES = sorted(FAMILIES)
@@ -153,6 +154,16 @@ def test_a_thought_is_written_in_the_way_of_the_template() -> None:
         assert chat.tokenizer.decode(ids) == text
         assert chat.decode(ids) in (told, told.removeprefix("<think>\n"))
     assert chat_of("gpt-oss").decode(learned(chat_of("gpt-oss").encode(TALK))) == "A colour."
+
+
+@pytest.mark.parametrize("answer", ["</think> odd", "Write </think> to end it."])
+def test_a_closing_tag_without_a_thought_loses_nothing_before_it(answer: str) -> None:
+    chat = chat_of("gpt-oss")
+    written = str(chat.tokenizer.decode(learned(chat.encode(QUESTION.then(answer)))))
+    assert written == f"<|channel|>final<|message|>{answer}<|return|>"
+    for name in NAMES:
+        said = chat_of(name).decode(learned(chat_of(name).encode(QUESTION.then(answer))))
+        assert squeezed(answer) in squeezed(said)
 
 
 def test_an_answer_without_a_thought_closes_the_one_that_its_header_opened() -> None:

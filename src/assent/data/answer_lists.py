@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assent.data.answers import is_messages, judged_answer
+from assent.data.cells import texts_spelled
 from assent.data.examples import Example, Format, Kind, Scored, comparison_of, group_of
 from assent.data.prompts import prompt_name, prompt_of
 from assent.data.rows import Fields, answer_value, list_of, number_value, present, prompt_conversation, text_value
@@ -50,7 +51,10 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
     """prompt, and lists of texts under chosen and rejected: each good one above each bad one."""
     prompt = prompt_of(fields)
     good, bad = (
-        [answer_value(text, f"{name}[{place}]") for place, text in enumerate(list_of(fields, name))]
+        [
+            answer_value(text, f"{name}[{place}]")
+            for place, text in enumerate(texts_spelled(fields.get(name)) or list_of(fields, name))
+        ]
         for name in ("chosen", "rejected")
     )
     if not good or not bad:

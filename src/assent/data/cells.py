@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from assent.errors import DataError
@@ -17,26 +20,89 @@ _MOST_BRACKETS = 20_000
 _MAY_SPELL = ("messages", "conversations", "conversation", "prompt", "completion", "chosen", "rejected")
 
 
-def table_cell(cell: str, name: str) -> object:
+_TEXT = re.compile(
+    r"(?:prompt|question|query|instruction|context|input|completion|response|output|answer|target|reply|candidate"
+    r"|generation|demonstration|summary|human_ref|chosen|rejected|better|worse|preferred|dispreferred|text|system)"
+    r"(?:[ _.-]?[0-9a-k]|_response|_prompt)?",
+    re.IGNORECASE,
+)
+"""Columns of one text each: what it spells may be the very answer, so only messages are read out of it."""
+
+_QUESTION_OBJECTS = ("full_text", "problem")  # of WebGPT and PRM800K
+_LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", "outputs", "generations", "candidates")
+
+
+def table_row(cells: Mapping[str, str]) -> dict[str, Any]:
+    """The cells of a row of a table without types.
+
+    What two columns say together may be lists: `chosen` and `rejected` if both are Python's (a frame held lists; JSON
+    may be what was answered), `text` if `score` is one.
+    """
+    fields = {name: table_cell(cell, name) for name, cell in cells.items()}
+    sides = {name: texts for name in ("chosen", "rejected") if (texts := _python_texts(cells.get(name, "")))}
+    if len(sides) == 2:
+        fields |= sides
+    if isinstance(fields.get("score"), list) and isinstance(texts := _spelled(cells.get("text", "")), list):
+        fields["text"] = texts
+    return fields
+
+
+def table_cell(cell: str, name: str) -> Any:
     """A cell of a table without types: what it spells if that is a list or an object, else its text.
 
-    Raises DataError for messages that are neither JSON nor Python, so that they are not learned as a text.
+    A column of texts holds messages or what it says. Raises DataError for messages that are neither JSON nor Python,
+    and for a list of answers without commas, so that neither is learned as a text.
     """
     if not _LIST.match(cell):
         return cell
+    if name in _LISTS_OF_TEXTS and _is_printed_by_numpy(cell):
+        raise DataError(f'field "{name}": a list as NumPy prints it, without commas; write it as JSON')
     value = _spelled(cell)
     if value is None and _MESSAGES.match(cell):
         raise DataError(
             f'field "{name}": the text begins like a list of messages, but is neither JSON nor a Python list'
         )
-    return cell if value is None else value
+    return cell if value is None or (_TEXT.fullmatch(name) and not _is_no_text(value)) else value
+
+
+def texts_spelled(cell: object) -> list[str] | None:
+    """The texts that a text spells as a list; None for everything else."""
+    value = _spelled(cell) if isinstance(cell, str) and _LIST.match(cell) else None
+    return value if isinstance(value, list) and value and all(isinstance(one, str) for one in value) else None
+
+
+def _python_texts(cell: str) -> list[str] | None:
+    try:
+        json.loads(cell)
+    except (ValueError, RecursionError):
+        return texts_spelled(cell)
+    return None
+
+
+def _is_no_text(value: object) -> bool:
+    """Whether this is messages, one message, or a question with its parts."""
+    if isinstance(value, Mapping):
+        return _is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
+    return isinstance(value, list) and bool(value) and all(_is_message(one) for one in value)
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys())
+
+
+def _is_printed_by_numpy(cell: str) -> bool:
+    """Whether two texts stand beside each other, which Python would join into one."""
+    try:
+        tokens = [one.type for one in tokenize.generate_tokens(io.StringIO(cell).readline) if one.type != tokenize.NL]
+    except (tokenize.TokenError, SyntaxError):
+        return False
+    return (tokenize.STRING, tokenize.STRING) in pairwise(tokens)
 
 
 def messages_spelled(cell: str) -> list[Any] | None:
     """The messages that a text spells as a whole; None for every other text."""
     value = _spelled(cell) if _MESSAGES.match(cell) else None
-    whole = isinstance(value, list) and all(isinstance(one, Mapping) and {"role", "from"} & one.keys() for one in value)
-    return value if whole else None
+    return value if isinstance(value, list) and all(_is_message(one) for one in value) else None
 
 
 def with_messages_spelled(fields: dict[str, Any]) -> dict[str, Any]:

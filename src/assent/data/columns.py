@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from assent.data.cells import table_cell
 from assent.data.rows import Fields, SourceRow
 from assent.errors import DataError
 
@@ -23,6 +24,10 @@ _JUDGEMENT = re.compile(
 )
 _ANSWER = re.compile(
     r"(?:^|_)(?:answers?|responses?|completions?|outputs?|replies|reply|generations?|demonstrations?|target)(?:_|[0-9]|$)"
+)
+_BESIDE = re.compile(
+    r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions"
+    r"|reasoning\w*|thinking|thoughts?|cot|chain_of_thought|rationale"
 )
 _ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
 
@@ -80,7 +85,16 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
         return replace(row, problem=f'field "{named[lacking[0]]}" is missing (reading.{lacking[0]})')
     moved = {*named.values(), *named}
     kept = {name: value for name, value in row.fields.items() if name not in moved}
-    return replace(row, fields=kept | {ours: value[0] for ours, value in values.items() if value})
+    try:
+        read = {
+            ours: table_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
+            for ours, value in values.items()
+            if value
+        }
+    except DataError as error:
+        return replace(row, problem=error.what)
+    renamed = {theirs: row.fields[theirs] for theirs in named.values() if theirs in row.fields}
+    return replace(row, fields=kept | read, renamed=renamed)
 
 
 def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
@@ -113,6 +127,11 @@ def is_judgement(name: str) -> bool:
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
 
 
+def is_beside(name: str) -> bool:
+    """Whether a column's name sounds like a part of the prompt or the answer, or of how they are learned."""
+    return _BESIDE.fullmatch(_snake(name)) is not None
+
+
 def is_answer(name: str) -> bool:
     """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
     snake = _snake(name)
@@ -128,6 +147,11 @@ def is_given(value: object) -> bool:
     if isinstance(value, float):
         return not math.isnan(value)
     return value is not None and value not in ("", [], {}, ())
+
+
+def glimpsed(fields_: Fields, name: str) -> Any:
+    """A field's value, or None, without its being read: it may turn out to be nothing that can be."""
+    return fields_.hidden(name) if isinstance(fields_, Watched) else fields_.get(name)
 
 
 class Watched(Mapping[str, Any]):
@@ -148,6 +172,10 @@ class Watched(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._fields)
+
+    def hidden(self, name: str) -> Any:
+        """A value that is looked at and does not count as read."""
+        return self._fields.get(name)
 
     def unread(self) -> list[str]:
         """Columns that hold something and were not read."""

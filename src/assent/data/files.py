@@ -9,6 +9,7 @@ import difflib
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ _ZEROS: dict[tuple[bool, ...], str] = {
     (True, True, True, False): "UTF-32BE",
     (False, True, False, True): "UTF-16LE",
     (True, False, True, False): "UTF-16BE",
+}
+_PACKED = {
+    rb"\xfd7zXZ\0": ("packed with xz", "Unpack it first: xz -d -k"),
+    rb"BZh[1-9]1AY&SY": ("packed with bzip2", "Unpack it first: bzip2 -d -k"),
+    rb"PK\x03\x04": ("a zip archive or a spreadsheet", "Save it as CSV, or unpack it first: unzip"),
+    rb"\x28\xb5\x2f\xfd": ("packed with Zstandard", "Unpack it first: zstd -d"),
+    rb"7z\xbc\xaf\x27\x1c": ("a 7z archive", "Unpack it first: 7z x"),
 }
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
@@ -94,6 +102,9 @@ def _near_names(path: Path) -> str:
 
 
 def _unzipped(content: bytes, place: str) -> bytes:
+    for mark, (packed, now) in _PACKED.items():
+        if re.match(mark, content):
+            raise DataError(f"the file is {packed}", where=place, now=f"{now} {place}")
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:

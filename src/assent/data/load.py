@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
-from assent.data.columns import Columns, Watched, fields_of, is_judgement
+from assent.data.columns import Columns, Watched, fields_of, is_beside, is_judgement
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
@@ -28,6 +28,7 @@ BadRow = tuple[SourceRow, str]
 
 _BY_THEIR_NAMES = Columns()
 _LOOK_AT = 100
+_WEIGHTS = ("weight", "sample_weight")
 _NAME_HINT = "Name another column with --set reading.NAME=COLUMN, or give --on-bad-row skip to set such rows aside."
 _SKIP_HINT = "Give --on-bad-row skip to set such rows aside."
 
@@ -119,14 +120,26 @@ def load_texts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[str]:
     return _load(source, options, Kind.TEXTS, convert.texts)
 
 
+def kind_of_file(path: str | Path, options: ReadOptions = _DEFAULT) -> Kind:
+    """What a file holds, whatever else could be made of it; no row is read for it but by its names."""
+    return _rows_and_format(read_file(path), options)[1].kind
+
+
+def _rows_and_format(source: SourceFile, options: ReadOptions) -> tuple[tuple[SourceRow, ...], Format]:
+    rows = options.columns.applied(grown(source.rows), source.path)
+    return rows, format_named(options.format) if options.format else detect(rows)
+
+
 def _load(
     given: Source, options: ReadOptions, wanted: Kind, conversion: Callable[[Sequence[Example]], list[T]]
 ) -> Dataset[T]:
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
     source = given if isinstance(given, SourceFile) else read_file(given, text_rows=text_rows)
-    rows = options.columns.applied(grown(source.rows), source.path)
-    format_ = format_named(options.format) if options.format else detect(rows)
-    examples, bad, unread = _read_rows(rows, format_, options, wanted)
+    rows, format_ = _rows_and_format(source, options)
+    weighty = rows if wanted is Kind.PROMPTS else [row for row in rows if not _is_weightless(row)]
+    if not weighty:
+        raise DataError("all rows have the weight 0", where=source.path, now="Give rows that are to be learned.")
+    examples, bad, unread, beside = _read_rows(weighty, format_, options, wanted)
     if options.bad_rows_to is not None and bad:
         set_aside(bad, options.bad_rows_to)
     if not examples:
@@ -146,7 +159,12 @@ def _load(
         path=source.path,
         bad=tuple(bad),
         unread=unread,
-        notes=(*_notes(examples, made, bad, unread, wanted, format_), *message_notes(rows, examples)),
+        notes=(
+            *_notes(examples, made, bad, unread, wanted, format_),
+            *([f"not read, though it may belong to what is learned: {', '.join(beside)}"] if beside else ()),
+            *([f"{len(rows) - len(weighty)} rows of weight 0 are left out"] if len(weighty) < len(rows) else ()),
+            *message_notes(weighty, examples),
+        ),
     )
 
 
@@ -163,29 +181,48 @@ def _nothing_made(format_: Format, wanted: Kind, rows: Sequence[SourceRow], plac
 
 def _read_rows(
     rows: Sequence[SourceRow], format_: Format, options: ReadOptions, wanted: Kind
-) -> tuple[list[Example], list[BadRow], tuple[str, ...]]:
-    """Examples, bad rows, and columns of judgement among the first rows that nothing was read from."""
+) -> tuple[list[Example], list[BadRow], tuple[str, ...], tuple[str, ...]]:
+    """Examples, bad rows, and of the first rows what was not read: columns of judgement, and such as may belong there.
+
+    Prompts keep all columns, for reward functions to judge by.
+    """
     read = format_.read_prompts if wanted is Kind.PROMPTS and format_.read_prompts else format_.read
     examples: list[Example] = []
     bad: list[BadRow] = []
     unread: dict[str, None] = {}
+    beside: dict[str, None] = {}
     for place, row in enumerate(rows):
         try:
             if row.problem is not None:
                 raise DataError(row.problem)
-            watched = Watched(row.fields) if place < _LOOK_AT and wanted is not Kind.PROMPTS else None
+            watched = Watched(row.fields) if place < _LOOK_AT else None
             fields = watched if watched is not None else row.fields
             found = convert.with_tools(read(fields), tools_of(fields))
             if watched is not None:
-                unread.update(dict.fromkeys(filter(is_judgement, watched.unread())))
-            examples += [convert.with_columns(one, row.fields) for one in found] if wanted is Kind.PROMPTS else found
+                names = watched.unread()
+                unread.update(dict.fromkeys(filter(is_judgement, names if wanted is not Kind.PROMPTS else ())))
+                beside.update(
+                    dict.fromkeys(name for name in names if is_beside(name) and not _is_weight_of(row, name, 1))
+                )
+            if wanted is Kind.PROMPTS:
+                found = [convert.with_columns(one, {**row.renamed, **row.fields}) for one in found]
+            examples += found
         except DataError as error:
             reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
             if options.on_bad_row == "stop":
                 missing = f"{fields_of([row])} {_NAME_HINT}" if " is missing" in reason and row.fields else ""
                 raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
             bad.append((row, reason))
-    return examples, bad, tuple(unread)
+    return examples, bad, tuple(unread), tuple(beside)
+
+
+def _is_weightless(row: SourceRow) -> bool:
+    """Whether a row says of itself that it is not learned."""
+    return any(_is_weight_of(row, name, 0) for name in _WEIGHTS)
+
+
+def _is_weight_of(row: SourceRow, name: str, weight: int) -> bool:
+    return name in _WEIGHTS and str(row.fields.get(name)).strip() in (str(weight), f"{weight}.0", str(bool(weight)))
 
 
 def _explained(error: DataError, row: SourceRow, format_: Format) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from assent.data.cells import texts_spelled
 from assent.data.examples import Example
 from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
 from assent.types import Conversation, Demonstration, Role
@@ -26,7 +27,7 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         for name, value in message.items()
         if name not in _READ and value not in (None, [], {}, "")
     )
-    offered = sum(bool(row.fields.get("tools")) for row in rows)
+    offered = sum(bool(row.fields.get("tools") or row.fields.get("functions")) for row in rows)
     read = sum(bool(talk.tools) for talk in map(_conversation, examples) if talk is not None)
     context = sum(
         message.role is Role.ASSISTANT and not message.learned
@@ -34,11 +35,15 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         if talk is not None
         for message in talk.messages
     )
+    lists = sum(
+        bool(texts_spelled(row.fields.get("chosen")) and texts_spelled(row.fields.get("rejected"))) for row in rows
+    )
     listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
     told = [
         f"fields of messages that are not read: {listed}" if unread else "",
         f"{read} conversations come with tools" if read else "",
         f"the tools of {offered} rows are not read in this format" if offered and not read else "",
+        f"{lists} rows have lists as answers; --format good-and-bad reads each as several answers" if lists else "",
         f"{context} messages of the assistant are context and not learned" if context else "",
     ]
     return tuple(note for note in told if note)

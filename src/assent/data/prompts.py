@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from assent.data.columns import is_given
+from assent.data.columns import glimpsed, is_given
 from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, wrong
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
@@ -18,7 +18,7 @@ PROMPT_NAMES = (
 )
 """Names of a prompt beside an answer, in order of preference."""
 
-_SYSTEM_NAMES = ("system", "system_prompt")
+_SYSTEM_NAMES = ("system", "system_prompt", "system_message", "system_instruction", "system_instructions")
 _OPEN_ANSWER = re.compile(r"\s*\n\n(?:## )?Assistant:\s*\Z")
 _HELPSTEER_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*\n")
 
@@ -38,14 +38,15 @@ def prompt_of(fields: Fields, name: str | None = None) -> Conversation:
 def whole_prompt(fields: Fields, name: str) -> tuple[Message, ...]:
     """The prompt with what belongs to it.
 
-    A `system` field goes before it; Alpaca's `input` and Dolly's `context` follow an instruction, and a `context`
-    stands before a question.
+    A system prompt goes before it, and earlier turns in `history`. Beside a prompt that is text, an `input` follows it,
+    and a `context` stands before it, or behind an instruction (Dolly).
     """
-    messages = prompt_messages(present(fields, name), name)
-    if name == "instruction":
-        messages = (*_history(fields), *_joined(_joined(messages, fields, "input"), fields, "context"))
-    elif name == "question":
-        messages = _joined(messages, fields, "context", before=True)
+    value = present(fields, name)
+    messages = prompt_messages(value, name)
+    if isinstance(value, str):
+        messages = _joined(messages, fields, "input", name)
+        messages = _joined(messages, fields, "context", name, before=name != "instruction")
+        messages = messages if name == "history" else _after_history(messages, fields)
     return with_system(messages, fields)
 
 
@@ -84,22 +85,38 @@ def _messages_of_text(text: str) -> tuple[Message, ...]:
     return parse_transcript(_OPEN_ANSWER.sub("", text)).messages
 
 
-def _joined(messages: tuple[Message, ...], fields: Fields, name: str, *, before: bool = False) -> tuple[Message, ...]:
-    """The messages with the text of another field beside the last of them."""
-    extra = fields.get(name)
-    if not is_given(extra) or (isinstance(extra, str) and not extra.strip()):
+def _joined(
+    messages: tuple[Message, ...], fields: Fields, name: str, prompt: str, *, before: bool = False
+) -> tuple[Message, ...]:
+    """The messages with the text of another field beside the last of them, unless they hold it already."""
+    extra = glimpsed(fields, name)
+    if name == prompt or not is_given(extra) or not isinstance(extra, str | list):
         return messages
-    parts = [messages[-1].content, text_value(extra, name).strip()]
+    extra = "\n\n".join(fields[name]) if _is_texts(extra) else text_value(fields[name], name).strip()
+    if any(extra in message.content for message in messages):
+        return messages
+    parts = [messages[-1].content, extra]
     told = "\n\n".join(reversed(parts) if before else parts)
     return (*messages[:-1], replace(messages[-1], content=told.strip()))
 
 
-def _history(fields: Fields) -> list[Message]:
-    """Alpaca's earlier turns: a list of [question, answer]."""
-    messages = []
-    for place, turn in enumerate(list_of(fields, "history") if fields.get("history") else []):
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _after_history(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:
+    """The messages after earlier turns: a list of [question, answer], messages, a transcript, or text."""
+    history = fields.get("history")
+    if not is_given(history):
+        return messages
+    if isinstance(history, str) and not is_transcript(history):
+        return _joined(messages, fields, "history", "", before=True)
+    if isinstance(history, str) or (isinstance(history, list) and isinstance(history[0], Mapping)):
+        return (*prompt_messages(history, "history"), *messages)
+    earlier = []
+    for place, turn in enumerate(list_of(fields, "history")):
         if not isinstance(turn, list) or len(turn) != 2:
             raise DataError(f'field "history[{place}]": expected a question and an answer')
         for role, text in zip((Role.USER, Role.ASSISTANT), turn, strict=True):
-            messages.append(Message(role=role, content=text_value(text, f"history[{place}]")))
-    return messages
+            earlier.append(Message(role=role, content=text_value(text, f"history[{place}]")))
+    return (*earlier, *messages)

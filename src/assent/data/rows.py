@@ -43,12 +43,18 @@ LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read."""
+    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read.
+
+    `cells` are the texts that a table without types has for the fields, `renamed` the fields under the file's names
+    that a setting gave one of ours.
+    """
 
     place: str
     number: int
     fields: Fields = field(default_factory=dict)
     problem: str | None = None
+    cells: Mapping[str, str] = field(default_factory=dict)
+    renamed: Fields = field(default_factory=dict)
 
 
 def kind_of(value: object) -> str:
@@ -194,11 +200,18 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
 
 
 def tools_of(fields: Fields) -> str:
-    """The descriptions of the tools that a row offers in its column `tools`, as JSON text; empty text for none."""
-    tools = fields.get("tools")
-    tools = spelled_json(tools)
+    """The descriptions of the tools that a row offers, as JSON text; empty text for none.
+
+    The column is `tools` or, with bare descriptions of functions, `functions`.
+    """
+    tools = spelled_json(fields.get("tools"))
     if not tools:
-        return ""
+        functions = spelled_json(fields.get("functions"))
+        if not isinstance(functions, list) or not all(isinstance(one, Mapping) and "name" in one for one in functions):
+            return ""
+        return _json([{"type": "function", "function": one} for one in functions]) if functions else ""
+    if isinstance(tools, list):
+        tools = [spelled_json(tool) for tool in tools]
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise wrong("tools", "a list of objects, or JSON text of one", fields["tools"])
     return _json(tools)

@@ -43,7 +43,7 @@ _PAIRS = (
 )
 _SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
 _MESSAGES = ("messages", "conversations", "conversation")
-_FLAGS = ("is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
+_FLAGS = ("kto_tag", "is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
 _SCORES = ("score", "rating", "helpfulness", "overall_score", "quality", "reward", "grade")
 _CRITERIA = ("helpfulness", "quality")
 _LABELLED_TEXTS = ("text", "sentence", "tweet", "test_case", "comment")
@@ -212,7 +212,7 @@ def _labelled(prompt: Conversation, text: str, label: Any, name: str) -> Labelle
     elif isinstance(label, int | float):
         word = f"{number_value(label, name):g}"
     elif isinstance(label, str) and label.strip():
-        word = label.strip()
+        word = label.strip().removesuffix(".0")
     else:
         raise wrong(name, "a label (true, false, a word or a number)", label)
     return Labelled(prompt=prompt, completion=Completion(text=text), label=word)
@@ -241,7 +241,7 @@ def _label_name(row: Fields) -> str | None:
     """The field of a label; other names than `label` count where they say yes or no."""
     if "label" in row:
         return "label"
-    words = ("true", "false")
+    words = ("true", "false", "1", "0", "1.0", "0.0")
     return next((name for name in _FLAGS if name in row and str(row[name]).strip().lower() in words), None)
 
 

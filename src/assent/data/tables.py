@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from assent.data.cells import messages_spelled, table_cell, with_messages_spelled
+from assent.data.cells import messages_spelled, table_cell, table_row, with_messages_spelled
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.export_files import original_cell
@@ -66,10 +66,10 @@ def _csv_row(
         return SourceRow(place=place, number=line, problem=problem)
     try:
         if exported is None:
-            fields = {column: table_cell(cell, column) for column, cell in zip(header, cells, strict=True) if column}
-        else:
-            original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
-            fields = {name: _exported_cell(cell, name, exported[name]) for name, cell in original.items()}
+            told = {column: cell for column, cell in zip(header, cells, strict=True) if column}
+            return SourceRow(place=place, number=line, fields=table_row(told), cells=told)
+        original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
+        fields = {name: _exported_cell(cell, name, exported[name]) for name, cell in original.items()}
     except DataError as error:
         return SourceRow(place=place, number=line, problem=error.what)
     return SourceRow(place=place, number=line, fields=fields)

@@ -46,7 +46,7 @@ _HOLDERS = ("data", "rows", "examples", "train")
 
 def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
     """Rows of a JSON document; `name` is the file, for messages."""
-    items = _items(tree)
+    items = _items(tree, name)
     if items is None:
         raise DataError(
             f"expected a list of rows, columns or topics with questions, got {kind_of(tree)}",
@@ -63,23 +63,51 @@ def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
             yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
 
 
-def _items(tree: Any) -> list[Any] | None:
+def _items(tree: Any, name: str) -> list[Any] | None:
     if isinstance(tree, list):
         return tree
     if not isinstance(tree, dict) or not tree:
         return None
+    splits = [str(key) for key, value in tree.items() if _is_objects(value)]
+    if len(splits) == len(tree) > 1 and not _COLUMNS & tree.keys():
+        raise DataError(
+            f"the file holds several lists of rows: {', '.join(splits[:8])}",
+            where=name,
+            now="Write the one that is meant into a file of its own.",
+        )
+    if all(key.isdecimal() and isinstance(row, dict) for key, row in tree.items()):
+        return list(tree.values())
     for holder in _HOLDERS:
         held = tree.get(holder)
-        if len(tree) == 1 and isinstance(held, list):
-            return held
+        if isinstance(held, list) and (len(tree) == 1 or _is_held_beside(tree, holder)):
+            return _under(tree["columns"], held) if isinstance(tree.get("columns"), list) else held
     if _COLUMNS & {str(key).lower() for key in tree}:
         return _column_rows(tree)
     leaves = list(_topic_rows(tree, ()))
     return leaves if leaves and all(leaf is not None for leaf in leaves) else None
 
 
+def _is_held_beside(tree: Mapping[str, Any], holder: str) -> bool:
+    """Whether a list holds rows, and what stands beside it describes it: a version, a schema, the names of columns."""
+    rows = tree[holder]
+    described = isinstance(tree.get("columns"), list) and all(isinstance(row, list) for row in rows)
+    return (described or _is_objects(rows)) and not _COLUMNS & tree.keys() and sum(map(_is_objects, tree.values())) < 2
+
+
+def _is_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _under(columns: list[Any], rows: list[list[Any]]) -> list[Any]:
+    """Rows of cells with their names; one of another width stays a list, and is a bad row."""
+    return [dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row for row in rows]
+
+
 def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
-    """Columns of equal length (empty ones are left out); anything else is one row."""
+    """Columns of equal length (empty ones are left out), as lists or by index; anything else is one row."""
+    indexed = [list(value) for value in tree.values() if isinstance(value, dict)]
+    if len(indexed) == len(tree) and all(index == indexed[0] for index in indexed) and _are_numbers(indexed[0]):
+        tree = {name: list(column.values()) for name, column in tree.items()}
     columns = {key: value for key, value in tree.items() if isinstance(value, list) and value}
     lengths = {len(column) for column in columns.values()}
     plain = all(isinstance(value, list) for value in tree.values()) and not _is_one_row(columns)
@@ -87,6 +115,10 @@ def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
         return [dict(tree)]
     names = list(columns)
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
+def _are_numbers(index: list[str]) -> bool:
+    return bool(index) and all(key.isdecimal() for key in index)
 
 
 def _is_one_row(columns: Mapping[str, list[Any]]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assent.data.answers import after_prompt, answer_messages, last_answers
-from assent.data.cells import table_cell
+from assent.data.cells import texts_spelled
 from assent.data.examples import Example, Format, Kind, comparison_of
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, with_system
 from assent.data.rows import Fields, answer_of, list_of, number_value, present, text_of, text_value, wrong
@@ -92,11 +92,12 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
         if isinstance(turn, int) and 0 < turn < len(turns):
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
-    asked, told = (
-        table_cell(value, "") if isinstance(value, str) and value.startswith('["') else value
-        for value in (_prompt(fields), present(fields, name))
-    )
-    if isinstance(asked, list) and all(isinstance(one, str) for one in asked):  # Chatbot Arena: all turns of each
+    asked, told = _prompt(fields), present(fields, name)
+    questions = asked if _is_texts(asked) else texts_spelled(asked)
+    answers = texts_spelled(told)
+    if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
+        return _turns(questions, answers, name)
+    if _is_texts(asked):
         return _turns(asked, told, name)
     context = prompt_name(fields) or "prompt"
     before = prompt_of(fields).messages if asked is fields.get(context) else prompt_messages(asked, context)
@@ -107,6 +108,10 @@ def _prompt(fields: Fields) -> Any:
     """The prompt's value; WebGPT keeps its question in an object."""
     value = present(fields, prompt_name(fields) or "prompt")
     return value["full_text"] if isinstance(value, Mapping) and "full_text" in value else value
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _turns(asked: Sequence[str], told: Any, name: str) -> tuple[Message, ...]:

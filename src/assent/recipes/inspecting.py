@@ -11,8 +11,14 @@ from rich.text import Text
 
 from assent.config import Settings
 from assent.data.examples import Kind
-from assent.data.formats import format_named
-from assent.data.load import ReadOptions, load_comparisons, load_demonstrations, load_prompts, load_ratings
+from assent.data.load import (
+    ReadOptions,
+    kind_of_file,
+    load_comparisons,
+    load_demonstrations,
+    load_prompts,
+    load_ratings,
+)
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.evals.token_page import ShownExample, ShownToken, render_tokens, shown_text
@@ -77,7 +83,7 @@ def _examples(
     shown: list[ShownExample] = []
     talks: list[Conversation] = []
     for path in files.data:
-        kind = _kind_of(path, files)
+        kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading.columns))
         if kind not in _LOADS:
             raise DataError(
                 "the file holds texts; their tokens have no writers, and all are learned", where=path,
@@ -88,15 +94,6 @@ def _examples(
             shown += shower.shown(one, f"{Path(path).name}, {number}")
         talks += [one.conversation if isinstance(one, Demonstration) else _prompt(one) for one in data.examples]
     return shown, template.notes(talks)
-
-
-def _kind_of(path: str, files: Files) -> Kind:
-    """What a file holds, whatever else could be made of it."""
-    name = files.format
-    if name is None:
-        skip = ReadOptions(on_bad_row="skip" if files.on_bad_row == "skip" else "stop")
-        name = load_prompts(path, skip).format
-    return format_named(name).kind
 
 
 class _Shower:

@@ -7,18 +7,18 @@ _EMPTY = f"{OPENING}\n\n{CLOSING}\n\n"
 
 
 def with_thought(thought: str, answer: str) -> str:
-    """The answer behind its thought; an answer that already has one, or no thought, changes nothing."""
-    if not thought.strip() or CLOSING in answer:
+    """The answer behind its thought; an answer that already begins with one, or no thought, changes nothing."""
+    if not thought.strip() or answer.lstrip().startswith(OPENING):
         return answer
     return f"{OPENING}\n{thought.strip()}\n{CLOSING}\n\n{answer}"
 
 
 def split_thought(text: str) -> tuple[str | None, str]:
-    """(thought, answer), both stripped; the thought is None where there is none. Its opening tag may be missing."""
-    thought, closed, answer = text.partition(CLOSING)
-    if not closed:
+    """(thought, answer), both stripped; the thought is None where the text does not begin with a whole one."""
+    thought, closed, answer = text.lstrip().partition(CLOSING)
+    if not closed or not thought.startswith(OPENING):
         return None, text
-    return thought.strip().removeprefix(OPENING).strip(), answer.strip()
+    return thought.removeprefix(OPENING).strip(), answer.strip()
 
 
 def open_thought(prompt: str) -> str:
