@@ -15,6 +15,7 @@ from torch import Tensor
 
 from assent.errors import ConfigError
 from assent.model import attention
+from assent.model.attention import DecodeCache
 from assent.model.body import Body
 from assent.model.verifying import verify_flat
 
@@ -77,3 +78,57 @@ def test_a_window_that_is_not_kept_is_seen_where_a_sequence_is_longer(monkeypatc
     monkeypatch.setattr(attention, "_window_mask", lambda length, *_: torch.ones(length, length).tril().bool())
     with pytest.raises(ConfigError, match="flat batches change"):
         verify_flat(body, "wide")
+
+
+@pytest.mark.parametrize("name", ["GPTJ", "CodeGen"])
+def test_a_model_that_does_not_file_its_keys_is_refused_before_it_writes(name: str) -> None:
+    """Its flat passes are right, so only writing shows it."""
+    config = getattr(transformers, f"{name}Config")(
+        vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, rotary_dim=4, pad_token_id=1, eos_token_id=0
+    )
+    body = body_of(seeded(lambda: transformers.AutoModelForCausalLM.from_config(config)))
+    with pytest.raises(ConfigError, match=r"model: this architecture cannot write with a cache.*another architecture"):
+        verify_flat(body, "model")
+
+
+def test_a_gptj_reward_model_is_taken() -> None:
+    config = transformers.GPTJConfig(
+        vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, rotary_dim=4, pad_token_id=1, num_labels=1
+    )
+    verify_flat(body_of(seeded(lambda: transformers.AutoModelForSequenceClassification.from_config(config))), "reward")
+
+
+WRITTEN_WRONGLY = {
+    "the place of a written token": lambda body: lambda ids, place, cache: body(ids, place + 1, cache),
+    "what came before it": lambda body: lambda ids, place, cache: body(ids, place, forgetting(cache)),
+}
+
+
+def forgetting(cache: DecodeCache) -> DecodeCache:
+    """The cache without the first token of every row."""
+    for values in cache.values.values():
+        for row, length in enumerate(cache.lengths):
+            values[row, :, max(cache.lengths) - length] = 0
+    return cache
+
+
+@pytest.mark.parametrize("fault", WRITTEN_WRONGLY)
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+def test_a_model_whose_numbers_differ_only_when_it_writes_is_refused(
+    name: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = body_of(causal_lm(name))
+    verify_flat(body, "right")
+    monkeypatch.setattr(body, "next_hidden", WRITTEN_WRONGLY[fault](body.next_hidden))
+    with pytest.raises(ConfigError, match="writing with a cache changes this model's outputs"):
+        verify_flat(body, "wrong")
+
+
+def test_a_model_whose_frequencies_depend_on_the_length_is_compared_where_they_are_steady() -> None:
+    rope = {"rope_type": "longrope", "factor": 4.0, "rope_theta": 1e4, "original_max_position_embeddings": 16,
+            "short_factor": [1.0] * 4, "long_factor": [1.0, 1.5, 2.0, 3.0]}  # fmt: skip
+    config = CAUSAL["llama"]()
+    config.rope_parameters = rope
+    body = body_of(seeded(lambda: transformers.AutoModelForCausalLM.from_config(config)))
+    assert body.steady_length == 16
+    verify_flat(body, "longrope")
