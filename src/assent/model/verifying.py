@@ -75,6 +75,8 @@ def _probes(body: Body) -> list[list[int]]:
     """A sequence as long as is cheap and two short ones, one of which ends in padding where a head skips that."""
     rows = int(body.model.get_input_embeddings().weight.shape[0])
     pad_id = getattr(body.model.config.get_text_config(), "pad_token_id", None)
+    if pad_id is not None and not 0 <= pad_id < rows:  # no token is padding
+        pad_id = None
     ids = [id_ for id_ in range(1, rows) if id_ != pad_id] or [0]
     longest = min(_LONGEST, body.max_length or _LONGEST)
     row = [ids[(7 * place + place // 3) % len(ids)] for place in range(longest)]
