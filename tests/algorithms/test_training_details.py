@@ -13,13 +13,9 @@ from torch.testing import assert_close
 from training_jobs import CPU, LORA, PPO, PROMPTS, demonstrations
 
 from assent.algorithms.dpo import DPOSettings, encode_pairs
+from assent.algorithms.drift import DRIFT_LIMITS, check_drift
 from assent.algorithms.epochs import EpochTask, TrainSettings
-from assent.algorithms.ppo import (
-    PPOTask,
-    Rollout,
-    Scored,
-    build_experience,
-)
+from assent.algorithms.ppo import PPOTask, Rollout, Scored, build_experience
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings, judgements_of, reward_pieces, scored_pairs
 from assent.algorithms.reward_signal import RewardScale, shaped_rewards
@@ -30,7 +26,7 @@ from assent.backends.local.sampler import LocalSampler
 from assent.errors import ConfigError, DataError, RunError
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
-from assent.recipes.models import MachineOptions, load_language_model, new_reward_model
+from assent.recipes.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.reward_functions import FunctionScorer
 from assent.recipes.roles import critic_of, reference_of
 from assent.recipes.training import prepare_ppo, train_ppo
@@ -180,23 +176,61 @@ def test_the_policy_reads_again_every_eighth_completion_alone(precision: str, fo
     assert len(read) == (3 if precision == "fp32" else 20)
 
 
-def test_a_sampler_with_other_weights_shows_as_drift_whatever_states_it_tells(folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize("more", [{}, {"top_p": 0.8}])
+def test_a_sampler_with_other_weights_stops_the_run_whatever_states_it_tells(
+    more: dict[str, object], folders: dict[str, Path]
+) -> None:
     """The states are another model's: nothing but the completions read again can show it."""
     model, other = (load_language_model(str(folders[name]), machine=CPU) for name in ("llama", "qwen2"))
-    drift = {}
-    for name, sampler in (("own", model.sampler), ("other", other.sampler)):
-        critic = critic_of(model, None, shared_trunk=True, seed=1)
-        learner = LocalLearner(policy=model.role, critic=critic, reference=reference_of(model), shared_trunk=True)
-        task = PPOTask(
+    settings = settings_of(iterations=1, epochs=1, mini_batches=1, **more)
+    critic = critic_of(model, None, shared_trunk=True, seed=1)
+    learner = LocalLearner(policy=model.role, critic=critic, reference=reference_of(model), shared_trunk=True)
+    own, foreign = (
+        PPOTask(
             PROMPTS, learner=learner, sampler=sampler, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
-            scale=RewardScale(mean=0.0, spread=1.0), seed=1,
-            settings=settings_of(iterations=1, epochs=1, mini_batches=1),
-        )  # fmt: skip
-        task.tick(0)
-        row = task.tick(1)
-        assert row is not None
-        drift[name] = row["sampler_drift"]
-    assert drift["own"] < 1e-4 and drift["other"] > 1e-2
+            scale=RewardScale(mean=0.0, spread=1.0), seed=1, settings=settings,
+        )
+        for sampler in (model.sampler, other.sampler)
+    )  # fmt: skip
+    before = {name: parameter.clone() for name, parameter in learner.parameters.items()}
+    with pytest.raises(RunError, match=r"sampler and learner disagree by .* nats a token.*nothing was updated"):
+        foreign.tick(0)
+    assert all(torch.equal(before[name], parameter) for name, parameter in learner.parameters.items())
+    own.tick(0)
+    row = own.tick(1)
+    assert row is not None and (more or row["sampler_drift"] < 1e-4)
+
+
+def drifting(logps: list[float], truth: list[float], **more: object) -> None:
+    turn = Turn(
+        prompt_ids=(1,), completion_ids=(2,) * len(logps), logps=tuple(logps),
+        completion=Completion(text="", stop=StopReason.END),
+    )  # fmt: skip
+    check_drift([turn], torch.tensor(truth), settings_of(**more), limit=0.1)
+
+
+def test_drift_is_a_mean_so_that_one_token_does_not_stop_a_run() -> None:
+    drifting([-1.0] * 10, [-1.0] * 9 + [-1.9])
+    with pytest.raises(RunError, match=r"disagree by 0\.11 nats"):
+        drifting([-1.0] * 10, [-1.0] * 9 + [-2.1])
+    with pytest.raises(RunError, match=r"disagree by 0\.2 nats"):
+        drifting([-1.0, -1.0], [-1.2, -0.8])
+
+
+@pytest.mark.parametrize("more", [{"top_k": 5}, {"top_p": 0.5}])
+def test_a_truncated_distribution_is_higher_and_never_lower(more: dict[str, object]) -> None:
+    drifting([-1.0, -1.0], [-3.0, -1.5], **more)
+    with pytest.raises(RunError, match=r"disagree by 0\.5 nats"):
+        drifting([-1.0, -2.0], [-3.0, -1.0], **more)
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_rounding_to_bf16_is_far_from_the_limit(lora: LoraOptions | None, folders: dict[str, Path]) -> None:
+    machine = MachineOptions(device="cpu", threads=1, precision="bf16")
+    model = load_language_model(str(folders["llama"]), machine=machine, lora=lora)
+    scorer = FunctionScorer(lambda p, t: [len(x) for x in t])
+    rows = train_ppo(model, PROMPTS, settings_of(), seed=1, reward=scorer).rows
+    assert len(rows) == 3 and max(row["sampler_drift"] for row in rows) < DRIFT_LIMITS["bf16"]
 
 
 @pytest.mark.parametrize("more", VARIANTS)

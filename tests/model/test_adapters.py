@@ -138,7 +138,7 @@ def test_before_the_first_update_ppo_has_no_divergence_and_dpo_knows_nothing(
         iterations=1, batch_size=4, epochs=1, mini_batches=1, max_tokens=5, learning_rate=1e-2, critic="separate"
     )
     before = logits_of(model)
-    row = train_ppo(model, PROMPTS[:3], settings, seed=1, scorer=_Length()).rows[0]
+    row = train_ppo(model, PROMPTS[:3], settings, seed=1, reward=_Length()).rows[0]
     assert abs(row["kl"]) < 1e-5 and row["sampler_drift"] < 1e-4
     assert (logits_of(model) - before).abs().max() > 1e-3, "nothing was learned"
     dpo = DPOSettings(epochs=1, batch_size=11, learning_rate=1e-2)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 
 from assent.model.norms import quicken_norms
 
@@ -56,7 +57,7 @@ def test_a_copied_module_reads_its_own_weight():
     assert not copied(x).any() and quick(x).any()
 
 
-@pytest.mark.parametrize("norm", [GemmaRMSNorm(6), nn.LayerNorm(6)])
+@pytest.mark.parametrize("norm", [GemmaRMSNorm(6), nn.LayerNorm(6), Qwen3NextRMSNormGated(6)])
 def test_other_norms_are_left_as_they_are(norm):
     quicken_norms(nn.ModuleList([norm]))
     assert "forward" not in vars(norm)

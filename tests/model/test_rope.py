@@ -195,8 +195,8 @@ def test_ppo_refuses_to_write_past_the_length_at_which_the_frequencies_change(
     model = loaded(llama({**LONG, "original_max_position_embeddings": 32}, 64), tokenizer, tmp_path / "long")
     settings = PPOSettings(iterations=1, batch_size=2, mini_batches=1, max_tokens=20, critic="shared")
     with pytest.raises(ConfigError, match="rotary embeddings change beyond 32 tokens"):
-        train_ppo(model, PROMPTS[:2], settings, seed=0, scorer=_Zero())
+        train_ppo(model, PROMPTS[:2], settings, seed=0, reward=_Zero())
     short = settings.model_copy(update={"max_tokens": 4})
-    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, scorer=_Zero()).rows[-1:]
+    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, reward=_Zero()).rows[-1:]
     assert row["sampler_drift"] < 1e-4
     assert loaded(MODELS["yarn"], tokenizer, tmp_path / "yarn").role.body.steady_length is None

@@ -244,6 +244,25 @@ def test_a_sequence_of_padding_alone_is_read_at_its_first_token(folder: Callable
     assert found == pytest.approx([in_transformers(path, row) for row in ([5, 9], ids, [7])], abs=1e-5)
 
 
+def score_of_transformers(path: Path, ids: list[int]) -> float:
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(path).eval()
+    with torch.no_grad():
+        return float(plain(torch.tensor([ids])).logits[0, 0])
+
+
+def test_a_padding_token_of_minus_one_is_none(folder: Callable[..., Path]) -> None:
+    path = folder(classifier(), pad_token_id=-1)
+    reward = load_reward_model(str(path), machine=CPU)
+    assert score(reward) == pytest.approx(score_of_transformers(path, ids_of(reward)), abs=1e-5)
+
+
+@pytest.mark.parametrize("pad_id", [VOCABULARY, [2], "pad"])
+def test_a_padding_token_that_cannot_be_is_one_error(pad_id: object, folder: Callable[..., Path]) -> None:
+    path = folder(classifier(), pad_token_id=pad_id)
+    with pytest.raises(ConfigError, match=r"config\.json.*(Padding_idx|pad_token_id).*Correct config\.json"):
+        load_reward_model(str(path), machine=CPU)
+
+
 # training on
 
 
@@ -309,6 +328,30 @@ def test_an_adapter_without_its_head_is_refused_unless_its_base_has_one(
         assert float(plain(torch.tensor([ids_of(reward)])).logits) == pytest.approx(score(reward), abs=1e-5)
 
 
+def test_an_adapter_on_a_trained_head_goes_on_with_it_whatever_task_it_names(
+    folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = reward_adapter(folder(classifier()), tmp_path / "untyped", classifier())
+    assert json.loads((path / "adapter_config.json").read_text())["task_type"] is None
+    again = new_reward_model(str(path), machine=CPU, seed=5)
+    assert again.goes_on and again.role.adapter is not None
+    assert score(again) == score(load_reward_model(str(path), machine=CPU))
+
+
+@pytest.mark.parametrize("load", [load_reward_model, load_language_model])
+def test_an_adapter_in_a_pickle_is_refused_with_the_way_out(
+    load: Callable[..., object], folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = reward_adapter(folder(classifier()), tmp_path / "old", classifier())
+    weights = path / "adapter_model.safetensors"
+    torch.save(load_file(weights), path / "adapter_model.bin")
+    weights.unlink()
+    with pytest.raises(ConfigError, match=r"must be in adapter_model\.safetensors.*save_pretrained"):
+        load(str(path), machine=CPU)
+    peft.PeftModel.from_pretrained(classifier(), str(path)).save_pretrained(str(path))
+    load_reward_model(str(path), machine=CPU)
+
+
 def test_a_head_in_an_adapter_is_found_whatever_task_it_names(folders: dict[str, Path], tmp_path: Path) -> None:
     fresh = transformers.AutoModelForSequenceClassification.from_pretrained(folders["llama"], num_labels=1)
     path = reward_adapter(folders["llama"], tmp_path / "made", fresh, modules_to_save=["score"])
@@ -363,6 +406,24 @@ def test_the_names_of_classes_are_saved_and_pick_the_reward(
     assert load_reward_model(str(tmp_path / "out"), machine=CPU, positive="LABEL_1").positive == 1
     with pytest.raises(ConfigError, match='called "nice"; there are: toxic, fine'):
         load_reward_model(str(tmp_path / "out"), machine=CPU, positive="nice")
+
+
+@pytest.mark.parametrize("stated", [{"1": "good", "0": "bad"}, {"0": "bad", "1": "good"}])
+def test_the_names_of_classes_go_by_their_number_not_by_their_place_in_the_file(
+    stated: dict[str, str], folder: Callable[..., Path]
+) -> None:
+    path = folder(classifier(labels=2), id2label=stated, label2id=None)
+    reward = load_reward_model(str(path), machine=CPU)
+    assert reward.names == ("bad", "good") and reward.positive == 1
+    assert new_reward_model(str(path), machine=CPU, seed=0, classes=2).names == ("bad", "good")
+    with torch.no_grad():
+        bad, _ = reward.role.logits(flatten([ids_of(reward)]))[0].tolist()
+    assert score(load_reward_model(str(path), machine=CPU, positive="bad")) == pytest.approx(bad, abs=1e-6)
+
+
+def test_names_of_classes_with_other_numbers_are_not_used(folder: Callable[..., Path]) -> None:
+    path = folder(classifier(labels=2), id2label={"1": "bad", "2": "good"}, label2id=None)
+    assert load_reward_model(str(path), machine=CPU).names == ("LABEL_0", "LABEL_1")
 
 
 @pytest.mark.parametrize("labels", [2, 3])

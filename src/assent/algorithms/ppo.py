@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from assent.algorithms.drift import DRIFT_LIMITS, check_drift, read_again
 from assent.algorithms.epochs import MicroBatch, Suspect, update
 from assent.algorithms.experience import Experience, flat_sequences, flat_turns
 from assent.algorithms.ppo_settings import PPOSettings
@@ -34,7 +35,6 @@ from assent.ports.sampling import Sampler, Scorer
 from assent.seeds import derive
 from assent.types import Completion, Conversation, StopReason, Turn
 
-_READ_AGAIN_EVERY = 8  # completions whose hidden states a sampler kept, of which the learner reads one itself
 _USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
 
 
@@ -80,6 +80,7 @@ class PPOTask:
         observer: Observer = lambda rollout: {},
         say: Callable[[str], None] = lambda text: None,
         score_tokens: int | None = None,
+        drift_limit: float = DRIFT_LIMITS["fp32"],
     ) -> None:
         if not prompts:
             raise ConfigError("there are no prompts to write completions for")
@@ -96,7 +97,7 @@ class PPOTask:
         self._controller = AdaptiveKL(
             coefficient=settings.kl_weight, target=settings.kl_target or 1.0, horizon=settings.kl_horizon
         )
-        self._warned = self._warn(1.0)
+        self._warned, self._drift_limit = self._warn(1.0), drift_limit
         self._score_tokens = min(settings.micro_batch_tokens, score_tokens or settings.micro_batch_tokens)
         self._experience: Experience | None = None
         self._row: Metrics = {}
@@ -129,6 +130,7 @@ class PPOTask:
         rewards = self._reward.total(scores)
         maximised = self.scale.maximised(rewards)
         scored = self._score(turns)
+        check_drift(turns, scored.logp_N, settings, limit=self._drift_limit)
         reward_B = torch.tensor(shaped_rewards(maximised, completions, settings))
         self._experience = build_experience(turns, scored, reward_B, self._controller.coefficient, settings)
         self._row = rollout_metrics(turns, rewards, scored, self._experience)
@@ -187,7 +189,7 @@ class PPOTask:
             temperature=settings.temperature,
         )
         columns: dict[int, tuple[Tensor, ...]] = {}
-        read = [i for i, turn in enumerate(turns) if turn.states is None or i % _READ_AGAIN_EVERY == 0]
+        read = read_again(turns)
         for group in (read, sorted(set(range(len(turns))) - set(read))):
             lengths = {i: len(turns[i].prompt_ids) + len(turns[i].completion_ids) for i in group}
             order = sorted(group, key=lengths.__getitem__)

@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from assent.errors import ConfigError
 from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_bias
@@ -45,13 +45,20 @@ class LanguageHead:
             weight_VH=weight_VH,
             bias_V=bias_V,
             softcap=getattr(config, "final_logit_softcapping", None),
-            scale=float(getattr(config, "logit_scale", None) or 1.0),
+            scale=_logit_scale(config),
         )
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits (N, V); only for few rows at a time (a decoding step)."""
         logits = torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V).float() * self.scale
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
+
+
+def _logit_scale(config: PreTrainedConfig) -> float:
+    """What the logits are multiplied by: Cohere's `logit_scale`, and `logits_scaling`, by which most others divide."""
+    scaling = float(getattr(config, "logits_scaling", None) or 1.0)
+    multiplies = config.model_type.startswith("hyperclovax")
+    return float(getattr(config, "logit_scale", None) or 1.0) * (scaling if multiplies else 1.0 / scaling)
 
 
 class Body:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -92,9 +93,15 @@ def has_classifier(path: str) -> bool:
 
 
 def class_names(path: str, count: int) -> tuple[str, ...]:
-    """The names of a classifier's `count` classes, where the configuration has as many; else LABEL_0, LABEL_1, ..."""
-    stated = _config(path).id2label
-    return tuple(stated.values()) if len(stated) == count else tuple(f"LABEL_{number}" for number in range(count))
+    """The names of the `count` classes of the classifier at `path`; see `names_in`."""
+    return names_in(_config(path), count)
+
+
+def names_in(config: PreTrainedConfig, count: int) -> tuple[str, ...]:
+    """The names that a configuration gives the classes 0 to `count` - 1, by number, or LABEL_0, LABEL_1, ..."""
+    stated = config.id2label or {}
+    numbers = range(count)
+    return tuple(str(stated[number]) if set(stated) == set(numbers) else f"LABEL_{number}" for number in numbers)
 
 
 def _verified(model: PreTrainedModel, path: str, device: torch.device, precision: Precision) -> Body:
@@ -107,6 +114,9 @@ def _config(path: str) -> Any:
     _check_folder(path)
     try:
         return AutoConfig.from_pretrained(path)
+    except StrictDataclassError as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"config.json cannot be used: {what}", where=path, now="Correct config.json.") from error
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
 
@@ -126,6 +136,9 @@ def _from_pretrained(kind: type, path: str, **options: object) -> tuple[PreTrain
             model, report = kind.from_pretrained(  # type: ignore[attr-defined]
                 path, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True, **options
             )
+    except AssertionError as error:  # of a layer, such as a padding token that has no row
+        what = f"the architecture cannot be made as config.json says: {first_line(error)}"
+        raise ConfigError(what, where=path, now="Correct config.json.") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"no model can be loaded: {first_line(error)}", where=path, now=_MODEL_ADVICE) from error
     assert isinstance(model, PreTrainedModel)

@@ -43,7 +43,7 @@ def check_model(path: str, *, wanted: ModelKind) -> None:
     if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
         raise ConfigError("the folder holds no weights (model.safetensors)", where=path, now=_ADVICE)
     if adapter is not None:
-        _check_base(path, adapter)
+        _check_adapter(path, adapter)
 
 
 def is_reward_model(path: str) -> bool:
@@ -81,7 +81,13 @@ def _check_kind(path: str, config: dict[str, Any], wanted: ModelKind) -> None:
         )  # fmt: skip
 
 
-def _check_base(path: str, adapter: dict[str, Any]) -> None:
+def _check_adapter(path: str, adapter: dict[str, Any]) -> None:
+    if not (Path(path) / "adapter_model.safetensors").is_file():
+        raise ConfigError(
+            "the adapter's weights must be in adapter_model.safetensors, and there is no such file", where=path,
+            now="An adapter_model.bin is not opened, since it can hold code: load it with peft, and save it again with "
+            "save_pretrained(FOLDER), which writes safetensors.",
+        )  # fmt: skip
     base = adapter.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ConfigError("the adapter does not name its base model", where=f"{path}/adapter_config.json")

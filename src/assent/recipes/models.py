@@ -20,7 +20,15 @@ from assent.errors import ConfigError
 from assent.model.adapters import MERGE, LoraSettings
 from assent.model.allocator import keep_few_products, keep_freed_memory
 from assent.model.body import Body, Precision
-from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, pick_device
+from assent.model.loading import (
+    class_names,
+    has_classifier,
+    load_causal_lm,
+    load_classifier,
+    load_trunk,
+    names_in,
+    pick_device,
+)
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verifying import verify_flat
@@ -224,7 +232,7 @@ def new_reward_model(
     device = machine.pick()
     check_model(path, wanted="trunk")
     base = adapter_base(path)
-    if is_reward_model(path) if base is not None else has_classifier(path):
+    if has_classifier(base or path) or (base is not None and is_reward_model(path)):
         return _trained_on(load_reward_model(path, machine=machine, positive="0"), classes, lora)
     template = template_of(path, base, machine)
     adapted = base is not None or (lora is not None and lora.rank > 0)
@@ -249,7 +257,7 @@ def new_reward_model(
     else:
         _agree_on_padding(body, template)
     role = ScalarRole(body, head, adapter)
-    names = tuple(body.model.config.id2label.values())
+    names = names_in(body.model.config, classes)
     return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
 
 

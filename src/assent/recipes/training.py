@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from assent.algorithms.dpo import DPOSettings, ReferredPairs, dpo_task, encode_pairs, reference_logps
+from assent.algorithms.drift import DRIFT_LIMITS
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.algorithms.ppo import Observer, PPOTask
@@ -338,6 +339,7 @@ def prepare_ppo(
     task = PPOTask(
         prompts, learner=learner, sampler=model.sampler, scorer=scorer, scale=scale, settings=settings, seed=seed,
         observer=observer, say=say, score_tokens=model.role.body.read_at_once,
+        drift_limit=DRIFT_LIMITS[model.role.body.precision],
     )  # fmt: skip
     return PreparedPPO(task=task)
 
