@@ -18,7 +18,7 @@ from assent.evals.intervals import Interval
 from assent.evals.reward_quality import reward_quality
 from assent.lineage import DataSource, Parent
 from assent.ports.sampling import Sampling
-from assent.recipes.measured import HeldOutAnswers, change, judge_of, sampled_from
+from assent.recipes.measured import HeldOutAnswers, change, judge_of, sampled_from, spread
 from assent.recipes.models import LanguageModel, load_language_model, new_reward_model, save_language_model
 from assent.recipes.progress import Display
 from assent.recipes.training import HeldOutPairs, prepare_dpo, prepare_reward, prepare_sft, score_judged
@@ -49,7 +49,7 @@ def plain_losses(model: LanguageModel, folder: Path) -> tuple[list[float], list[
     network = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     sums, tokens = [], []
     for one in unseen_demonstrations():
-        (encoded,) = model.template.encode_many([one.conversation])
+        encoded = model.template.encode(one.conversation)
         ids = torch.tensor([encoded.ids])
         with torch.no_grad():
             logp = network(ids).logits[0, :-1].double().log_softmax(-1)
@@ -113,6 +113,12 @@ def test_what_was_measured_on_and_by_whom_is_named_with_hashes() -> None:
     assert judge_of([judge], [*SOURCES, function]) == "reward model rm (01ab23cd) + rules.py:short (ff00ff00)"
     told = sampled_from(SOURCES, Sampling(max_tokens=16, temperature=0.7, top_p=0.9), limit=5)
     assert told == "held.jsonl (ab12ab12), first 5 rows of each, temperature 0.7, top_p 0.9, at most 16 tokens"
+
+
+def test_a_line_on_the_terminal_claims_no_interval_without_width() -> None:
+    few, equal = (Interval(mean=-6.65, low=-6.65, high=-6.65, n=n) for n in (1, 40))
+    assert spread(few, "prompts") == "no interval from so few, n = 1 prompts"
+    assert spread(equal, "prompts") == "no interval: all are equal, n = 40 prompts"
 
 
 def test_a_change_is_one_line_on_the_terminal() -> None:

@@ -90,8 +90,7 @@ def _several(found: Measurement) -> str:
 
 
 def _interval(interval: Interval, counted: str, *, share: bool = False) -> str:
-    ends = span(interval, share=share)
-    return f"{ends}{', ' if ends else ''}n\u00a0=\u00a0{interval.n} {counted}"
+    return f"{span(interval, share=share)}, n\u00a0=\u00a0{interval.n} {counted}"
 
 
 def _entries(part: Evidence, name: str) -> list[Mapping[str, Any]]:

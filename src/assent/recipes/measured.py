@@ -12,6 +12,7 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
 from assent.backends.local.learner import LocalLearner
+from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
@@ -267,7 +268,8 @@ def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: in
 
 def spread(interval: Interval, counted: str, form: str = ".3f") -> str:
     """The interval of a line on the terminal: "0.567 to 0.628, n = 540 prompts"."""
-    return f"{interval.low:{form}} to {interval.high:{form}}, n = {interval.n} {counted}"
+    between = f"{interval.low:{form}} to {interval.high:{form}}"
+    return f"{between if interval.low < interval.high else no_interval(interval)}, n = {interval.n} {counted}"
 
 
 def change(found: Measurement) -> str:
