@@ -177,8 +177,11 @@ def class_name(positive: object) -> str | None:
 
 def check_reward(reward: object) -> None:
     """Refuse what cannot be a reward, alone or one of several: no reward model, function, scorer or name of one."""
-    several = isinstance(reward, Mapping) or (isinstance(reward, Sequence) and not isinstance(reward, str))
-    for one in (reward.values() if isinstance(reward, Mapping) else reward) if several else [reward]:
+    if isinstance(reward, Mapping):
+        several = list(reward.values())
+    else:
+        several = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    for one in several:
         _check_one_reward(one)
 
 
