@@ -68,7 +68,7 @@ BROAD_EXCEPT = (
     "backends/cluster/supervisor.py",
     "studio/error_page.py",
     "studio/writing_queue.py",  # whatever a request does to the model is that request's error
-    "recipes/reward_functions.py",  # code that the user wrote may raise anything
+    "recipes/reward_code.py",  # code that the user wrote may raise anything
 )
 FILE_LINES, FUNCTION_LINES = 400, 70
 

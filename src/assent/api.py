@@ -8,6 +8,7 @@ wrong raises `assent.errors.AssentError` with a message of what, where and what 
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import torch
 
 from assent.algorithms.loop import Task, Watch
 from assent.algorithms.reward import RewardSettings
+from assent.backends.local.sampler import RewardScorer
 from assent.config import parse
 from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
@@ -56,7 +58,7 @@ from assent.recipes.models import (
 )
 from assent.recipes.progress import Display
 from assent.recipes.python_calls import python_call
-from assent.recipes.reward_functions import FunctionScorer, function_reward, is_function
+from assent.recipes.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
 from assent.recipes.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.training import Prepared, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft, score_judged
 from assent.types import Completion, Conversation
@@ -253,7 +255,8 @@ def evaluate(
     given.check_reward(reward)
     prompts, rewards = given.prompts(data, chosen, Display()), _rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
-    return bootstrap_mean(rewards.scorer.score(prompts, _complete(policy, prompts, chosen)), seed=seed)
+    scores = rewards.scorer.score(prompts, _complete(policy, prompts, chosen))
+    return bootstrap_mean(scores, seed=seed, groups=prompts)
 
 
 def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQuality | ClassifierQuality:
@@ -299,13 +302,13 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
     """What scores, and its name."""
     if isinstance(reward, str) and is_function(reward):
         return reward.rpartition(":")[2], function_reward(reward).scorer
-    judge = load_reward(reward) if isinstance(reward, str | Path) else reward
+    judge = load_reward(reward) if isinstance(reward, str | os.PathLike) else reward
     if isinstance(judge, RewardModel):
         return name_of_folder(judge.path), judge.scorer
-    if callable(judge):
-        function = FunctionScorer(judge)
-        return function.name, function
-    return type(judge).__name__, judge
+    if isinstance(judge, RewardScorer):
+        return type(judge).__name__, judge
+    scorer = FunctionScorer(judge) if callable(judge) else ObjectScorer(judge)
+    return scorer.name, scorer
 
 
 def _reward_on(model: str | LanguageModel, call: RewardCall, lora: LoraOptions) -> RewardModel:

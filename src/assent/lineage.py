@@ -129,6 +129,12 @@ def parent(model: str | Path, *, role: str, folder: Path | None = None) -> Paren
     return Parent(role=role, name=str(model), sha256="")
 
 
+def named(one: Parent | DataSource, detail: str = "") -> str:
+    """Its name, the detail, and the first digits of its sha256: equal text means equal files."""
+    name = f"{one.name}: {detail}" if detail else one.name
+    return f"{name} ({one.sha256[:8]})" if one.sha256 else name
+
+
 def folder_name(folder: Path) -> str:
     """What a model folder is called: of a run's `model`, the run."""
     whole = folder.resolve()

@@ -60,7 +60,9 @@ def test_ppo_trains_against_a_reward_model_and_measures_before_and_after(home: P
         "--eval-data", data / "held-out.jsonl", "--out", tmp_path / "ppo", *SMALL_PPO,
     )  # fmt: skip
     assert re.search(
-        r"held-out reward: \S+ before, \S+ after, raw score; change \S+ \(\S+ to \S+, n = 8 prompts\)", ran.err
+        r"held-out reward: \S+ before, \S+ after, raw score; change \S+ \((\S+ to \S+|no interval: all are equal), "
+        r"n = 8 prompts\)",
+        ran.err,
     )
     rows = [json.loads(line) for line in (tmp_path / "ppo" / "metrics.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows] == [1, 2]
@@ -130,6 +132,10 @@ def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Pa
     report = report_of(tmp_path / "ppo")
     found = values_of(report)
     assert set(found) == {"reward", "reward right", "reward reward"} and "  right: " in ran.err
+    judges = {one["name"]: re.sub(r"[0-9a-f]{8}", "-", one["judge"]) for one in report["measured"]}
+    assert judges["reward"] == "2 * rules.py:right (-) + 0.5 * reward model reward (-)"
+    assert (judges["reward right"], judges["reward reward"]) == ("rules.py:right (-)", "reward model reward (-)")
+    assert "--set max_tokens=4 --set 'reward_weights=[2.0, 0.5]'" in ran.err
     page = (tmp_path / "ppo" / "report.html").read_text()
     assert "Reward: right" in page and "Penalty against reward" in page
     worked(

@@ -91,10 +91,6 @@ WRONG: dict[str, Callable[[], object]] = {
 NUMBERS = {"number", "fraction", "huge", "decimal"}
 PLACES = {"nothing", "word", "path"}
 PROMPTS = {"word", "null character", "texts"}
-REWARDS = {  # functions and lists of rewards are tried where they are taken apart
-    "function", "generator function", "empty list", "empty dict", "empty tuple", "texts", "blank texts", "tuples",
-    "nested", "mixed", "columns of two lengths",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ def arguments() -> list[Argument]:
     right = {
         "out": PLACES, "on_step": {"nothing"}, "seed": NUMBERS, "positive": {"nothing"}, "lora_rank": NUMBERS,
         "count": {"number"}, "prompts": PROMPTS, "format": {"nothing"}, "limit": {"nothing", *NUMBERS},
-        "reading": {"empty dict"}, "reward": REWARDS,
+        "reading": {"empty dict"},
     }  # fmt: skip
     found = []
     for name in assent.__all__:
@@ -169,3 +165,25 @@ def test_every_wrong_argument_is_refused_in_one_sentence(
             pytest.fail(f"{argument.name}={name} was taken")
         str(caught.value).encode()
     assert list(own.iterdir()) == [], "a call that is refused leaves nothing behind"
+
+
+def test_several_rewards_in_one_another_and_scorers_that_fail_are_refused(
+    models: tuple[LanguageModel, RewardModel], right: Callable[[str], dict[str, Any]]
+) -> None:
+    class Short:
+        def score(self, prompts: object, completions: object) -> list[float]:
+            return []
+
+    _, reward = models
+    for given, told in (([[reward]], "got a list"), ({"a": {"b": reward}}, "got a dict"), (Short(), "gave 0 numbers")):
+        for name in ("ppo", "evaluate"):
+            with pytest.raises(AssentError, match=told):
+                getattr(assent, name)(**{**right(name), "reward": given})
+
+
+def test_a_prompt_that_stands_twice_counts_once(models: tuple[LanguageModel, RewardModel]) -> None:
+    def length(completions: list[str]) -> list[float]:
+        return [float(len(text)) for text in completions]
+
+    found = assent.evaluate(models[0], ["Hello!"] * 6 + ["Bye!"], reward=length, max_tokens=4)
+    assert found.n == 2

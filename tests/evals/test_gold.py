@@ -5,6 +5,7 @@ import pytest
 
 from assent.errors import DataError
 from assent.evals.gold import AXES, arm_scores, gap_closed, gold_by_kind, gold_means, pooled
+from assent.evals.intervals import wilson
 from assent.evals.win_rate import win_rate
 
 
@@ -68,6 +69,12 @@ def test_several_completions_a_prompt_may_differ_in_number_between_arms():
 def test_arms_on_different_prompts_are_not_compared():
     with pytest.raises(DataError, match="different prompts"):
         gap_closed(arm(0.4), arm(0.6, prompts=50), arm(0.9), seed=0)
+
+
+def test_a_win_rate_of_ties_or_wins_alone_has_an_interval():
+    for scores, rate in (([1.0] * 8, 4), ([2.0] * 8, 8)):
+        found = win_rate(scores, [1.0] * 8, names=("ppo", "sft"), judge="gold", seed=0)
+        assert found.rate == wilson(rate, 8)
 
 
 def test_win_rates_count_ties_as_half_and_are_mirrored():

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from assent.errors import DataError
-from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, expanded_tail, paired_difference, wilson
+from assent.evals.intervals import (
+    Interval,
+    bootstrap_mean,
+    bootstrap_rate,
+    bootstrap_ratio,
+    expanded_tail,
+    paired_difference,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("count", "allowed_miss"), [(8, 0.04), (40, 0.025)])
@@ -74,6 +82,24 @@ def test_one_group_has_no_spread_to_know():
     assert bootstrap_mean([0.2, 0.4], seed=0, groups=["a", "a"]) == Interval(
         mean=0.30000000000000004, low=0.30000000000000004, high=0.30000000000000004, n=1
     )
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_a_rate_on_which_all_agree_has_wilsons_interval(rate):
+    found = bootstrap_rate([rate] * 10, seed=0)
+    assert (found, found.n) == (wilson(10 * rate, 10), 10) and found.low < found.high
+    twice = bootstrap_rate([rate] * 10, seed=0, groups=list("aabbbccccd"))
+    assert twice == wilson(4 * rate, 4), "groups count, and not their members"
+    assert bootstrap_rate([rate, rate], seed=0, groups="aa") == Interval(mean=rate, low=rate, high=rate, n=1)
+
+
+def test_a_rate_with_spread_is_bootstrapped():
+    assert bootstrap_rate([1, 0, 1, 1], seed=3) == bootstrap_mean([1, 0, 1, 1], seed=3)
+
+
+def test_equal_groups_of_different_sizes_have_no_width_by_rounding():
+    found = bootstrap_mean([0.7] * 9, seed=0, groups=list("aabbbcccc"))
+    assert found.low == found.high == found.mean == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("values", [[], [1.0, math.nan], [math.inf]])

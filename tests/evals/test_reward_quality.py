@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assent.errors import DataError
+from assent.evals.intervals import wilson
 from assent.evals.reward_quality import (
     ScoredPairs,
     auc,
@@ -157,6 +158,35 @@ def test_the_auc_interval_covers_the_truth():
         interval = auc(rng.normal(labels, 1.0), labels)
         hits += interval.low <= truth <= interval.high
     assert 0.92 < hits / 600 < 0.98
+
+
+def test_two_labels_tell_little_of_the_auc():
+    """With one of each class Newcombe's variance is A (1 - A), and the interval Wilson's of one trial."""
+    for right, scores in ((1, [2.0, 1.0]), (0, [1.0, 2.0])):
+        found, alone = auc(scores, [1, 0]), wilson(right, 1)
+        assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=2e-5)
+
+
+def test_a_perfect_auc_has_an_interval_that_narrows_with_the_labels():
+    few, many = (auc([1.0] * n + [0.0] * n, [1] * n + [0] * n) for n in (3, 300))
+    assert (few.mean, few.high, many.mean, many.high) == (1.0, 1.0, 1.0, 1.0)
+    assert 0.3 < few.low < 0.7 and 0.97 < many.low < 1.0
+
+
+@pytest.mark.parametrize(("positives", "negatives"), [(1, 20), (4, 4)])
+def test_the_auc_interval_of_few_covers_the_truth(positives, negatives):
+    rng, truth = np.random.default_rng(4), 0.5 * (1 + math.erf(1.5))  # N(3,1) against N(0,1): Phi(3 / sqrt 2)
+    labels, hits = [1] * positives + [0] * negatives, 0
+    for _ in range(300):
+        found = auc(rng.normal([3.0 * label for label in labels], 1.0), labels)
+        hits += found.low <= truth <= found.high
+    assert hits / 300 > 0.9
+
+
+def test_pairs_all_right_or_all_wrong_have_an_interval():
+    for gap, rate in ((1.0, 10), (-1.0, 0)):
+        quality = reward_quality(ScoredPairs(chosen=[gap] * 10, rejected=[0.0] * 10), seed=0)
+        assert quality.accuracy_interval == wilson(rate, 10)
 
 
 def test_a_classifier_needs_both_classes():

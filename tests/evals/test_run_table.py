@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -19,6 +20,13 @@ def test_every_run_has_a_row_of_what_it_was_made_from_and_what_came_out(evidence
     assert ppo.time == "26 min 20 s"
     assert (other.result, other.interval) == ("\u221240.0", "\u221244.0 to \u221236.0, n\u00a0=\u00a064 prompts")
     assert rows["eval"].result == "PPO 0.93, SFT 0.21"
+
+
+def test_a_second_reward_model_is_no_policy(evidence_by_name):
+    parents = [{"role": "policy", "name": "sft"}, {"role": "reward", "name": "rm"}, {"role": "reward 2", "name": "clf"}]
+    ppo = evidence_by_name["ppo_only"]
+    (row,) = run_rows({"ppo": dataclasses.replace(ppo, lineage={**ppo.lineage, "parents": parents})})
+    assert (row.model, row.reward) == ("sft", "rm, clf")
 
 
 def test_a_page_explains_its_own_words_and_no_others(evidence_by_name):

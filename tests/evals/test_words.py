@@ -1,5 +1,7 @@
 import dataclasses
 
+from assent.evals.axes import Scale, ends, gain_text, is_clear, span
+from assent.evals.charts import dot
 from assent.evals.evidence import Evidence
 from assent.evals.headline import duration, headline
 from assent.evals.intervals import Interval
@@ -81,6 +83,15 @@ def test_a_held_out_change_is_told_with_its_interval_and_whether_it_is_clear(evi
     (found,) = sft.measured
     unclear = dataclasses.replace(found, gained=Interval(mean=-0.01, low=-0.05, high=0.03, n=120))
     assert "No clear change" in headline(dataclasses.replace(sft, measured=(unclear,))).deck
+
+
+def test_what_has_no_interval_says_so(evidence_by_name):
+    few, equal = (Interval(mean=1.0, low=1.0, high=1.0, n=n) for n in (1, 10))
+    assert (ends(few), ends(equal)) == ("no interval from so few", "no interval: all are equal")
+    assert (span(few), span(equal), span(Interval(mean=1.0, low=1.0, high=1.0))) == ("no interval", "no interval", "")
+    assert gain_text(few, "prompts") == "+1.00 (no interval from so few, n = 1 prompts)"
+    assert dot("m", "ppo", equal, Scale(low=0, high=2)).title == "m: 1.00 (no interval, n = 10)"
+    assert (is_clear(few), is_clear(equal)) == (False, True), "ten of ten the same way are no chance"
 
 
 def test_training_noise_is_no_headline(evidence_by_name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from assent.evals.intervals import Interval
 from assent.evals.reward_quality import reward_quality
 from assent.lineage import DataSource, Parent
 from assent.ports.sampling import Sampling
-from assent.recipes.measured import HeldOutAnswers, change, judge_of, sampled_from
+from assent.recipes.measured import HeldOutAnswers, change, sampled_from, spread
 from assent.recipes.models import LanguageModel, load_language_model, new_reward_model, save_language_model
 from assent.recipes.progress import Display
+from assent.recipes.rewards import Origin, Rewards, weighted
 from assent.recipes.training import HeldOutPairs, prepare_dpo, prepare_reward, prepare_sft, score_judged
-from assent.types import Comparison, Completion, Demonstration
+from assent.types import Comparison, Completion, Conversation, Demonstration
 
 QUIET = Display(quiet=True)
 COMMON = {"batch_size": 4, "learning_rate": 3e-3, "micro_batch_tokens": 40, "evaluate_every": 2}
@@ -49,7 +51,7 @@ def plain_losses(model: LanguageModel, folder: Path) -> tuple[list[float], list[
     network = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     sums, tokens = [], []
     for one in unseen_demonstrations():
-        (encoded,) = model.template.encode_many([one.conversation])
+        encoded = model.template.encode(one.conversation)
         ids = torch.tensor([encoded.ids])
         with torch.no_grad():
             logp = network(ids).logits[0, :-1].double().log_softmax(-1)
@@ -107,12 +109,46 @@ def test_rows_of_dpo_carry_its_held_out_loss_and_pairs_of_one_judgement_stay_tog
     assert (quality.pairs, quality.accuracy_interval.n) == (5, 3)
 
 
-def test_what_was_measured_on_and_by_whom_is_named_with_hashes() -> None:
-    judge = Parent(role="reward", name="rm", sha256="01ab23cd45" * 6)
-    function = DataSource(role="reward", name="rules.py:short", sha256="ff00" * 16)
-    assert judge_of([judge], [*SOURCES, function]) == "reward model rm (01ab23cd) + rules.py:short (ff00ff00)"
+class Silent:
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        return [0.0] * len(completions)
+
+
+@pytest.mark.parametrize(
+    ("weights", "total"),
+    [((), "rules.py:short (ff00ff00) + reward model rm (01ab23cd) + reward model clf: rude (ef67ef67)"),
+     ((0.01, 1, 0), "0.01 * rules.py:short (ff00ff00) + reward model rm (01ab23cd)"),
+     ((0, 0, -1), "-1 * reward model clf: rude (ef67ef67)")],
+)  # fmt: skip
+def test_a_judge_is_named_with_its_hash_weights_and_class_in_the_order_given(
+    weights: tuple[float, ...], total: str
+) -> None:
+    parents = [
+        Parent(role="policy", name="sft", sha256="aa" * 32), Parent(role="reward", name="rm", sha256="01ab23cd45" * 6),
+        Parent(role="reward 2", name="clf", sha256="ef67" * 16),
+    ]  # fmt: skip
+    short = Origin(source=DataSource(role="reward", name="rules.py:short", sha256="ff00" * 16))
+    rewards = Rewards(
+        scorer=weighted([("short", Silent()), ("rm", Silent()), ("clf", Silent())], weights),
+        origins=(short, Origin(role="reward"), Origin(role="reward 2", positive="rude")),
+    )
+    judges = rewards.judges(parents)
+    assert judges.total == total
+    assert judges.each == {
+        "short": "rules.py:short (ff00ff00)", "rm": "reward model rm (01ab23cd)",
+        "clf": "reward model clf: rude (ef67ef67)",
+    }  # fmt: skip
+
+
+def test_what_was_measured_on_is_named_with_its_hash() -> None:
     told = sampled_from(SOURCES, Sampling(max_tokens=16, temperature=0.7, top_p=0.9), limit=5)
     assert told == "held.jsonl (ab12ab12), first 5 rows of each, temperature 0.7, top_p 0.9, at most 16 tokens"
+
+
+def test_a_line_on_the_terminal_claims_no_interval_without_width() -> None:
+    few, equal = (Interval(mean=-6.65, low=-6.65, high=-6.65, n=n) for n in (1, 40))
+    assert spread(few, "prompts") == "no interval from so few, n = 1 prompts"
+    assert spread(equal, "prompts") == "no interval: all are equal, n = 40 prompts"
 
 
 def test_a_change_is_one_line_on_the_terminal() -> None:

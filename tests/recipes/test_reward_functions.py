@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from running import write_rows
 
 from assent.data.load import load_prompts
 from assent.errors import AssentError, ConfigError, RunError
-from assent.recipes.reward_functions import FunctionScorer, function_reward
+from assent.recipes.reward_functions import FunctionScorer, ObjectScorer, function_reward
 from assent.types import Completion, Conversation, Message, Role
 
 ROWS = [{"prompt": "2 + 2?", "answer": "4", "level": 1}, {"prompt": "3 + 4?", "answer": "7", "level": 2}]
@@ -150,6 +151,82 @@ def test_an_error_inside_names_the_line_it_was_raised_at(prompts: list[Conversat
 
     with pytest.raises(RunError, match="the judge is asleep"):
         FunctionScorer(careful).score(prompts, ANSWERS)
+
+
+def lazily(completions: list[str]) -> Iterator[float]:
+    for text in completions:
+        yield 1 / (len(text) - len(text))
+
+
+def leaving(completions: list[str]) -> list[float]:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    ("function", "offset", "told"),
+    [(lazily, 2, "ZeroDivisionError: division by zero"), (leaving, 1, "SystemExit: 3")],
+)
+def test_a_function_that_fails_lazily_or_exits_is_told_as_one_that_fails(
+    function: Callable[..., Any], offset: int, told: str, prompts: list[Conversation]
+) -> None:
+    with pytest.raises(RunError) as caught:
+        FunctionScorer(function).score(prompts, ANSWERS)
+    assert f"{__file__}:{inspect.getsourcelines(function)[1] + offset}" in str(caught.value)
+    assert f"the reward function {function.__name__} failed: {told}" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["import sys\nsys.exit()", "exit(0)", "raise SystemExit", "1 / 0", "import nowhere"])
+@pytest.mark.parametrize("name", ["{file}:f", "{module}:f"])
+def test_a_file_or_module_that_exits_or_fails_when_it_is_imported_is_refused(
+    code: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_early.py").write_text(f"def f(completions):\n    return [1.0] * len(completions)\n{code}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    told = "ends the program" if "xit" in code else "cannot be"
+    with pytest.raises(ConfigError, match=told):
+        function_reward(name.format(file=tmp_path / "ends_early.py", module="ends_early"))
+    sys.modules.pop("ends_early", None)
+
+
+class Own:
+    """A scorer object; `given` is what it gives, or raises."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> Any:
+        assert isinstance(prompts[0], Conversation) and isinstance(completions[0], Completion)
+        if isinstance(self.given, Exception):
+            raise self.given
+        return self.given
+
+
+class OfOneArgument:
+    def score(self, completions: Sequence[Completion]) -> list[float]:
+        return [1.0, 2.0]
+
+
+def test_a_scorer_object_gives_numbers_of_every_kind(prompts: list[Conversation]) -> None:
+    for given in ([1, 0], np.array([1.0, 0.0]), torch.tensor([[1.0], [0.0]]), (value for value in (1.0, 0.0))):
+        assert ObjectScorer(Own(given)).score(prompts, ANSWERS) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "told"),
+    [(Own([1.0]), "the scorer Own gave 1 numbers for 2 completions"), (Own(["a", "b"]), "gave str 'a' for"),
+     (Own(None), "gave NoneType where a list"), (Own([math.nan, 1.0]), "gave nan for the completion 'It is 4.'"),
+     (Own(ValueError("asleep")), "the scorer Own failed: ValueError: asleep"),
+     (OfOneArgument(), "the scorer OfOneArgument failed: TypeError")],
+    ids=lambda one: one if isinstance(one, str) else type(one).__name__,
+)  # fmt: skip
+def test_a_mistake_of_a_scorer_object_is_told_with_its_line(
+    scorer: Any, told: str, prompts: list[Conversation]
+) -> None:
+    with pytest.raises(RunError) as caught:
+        ObjectScorer(scorer).score(prompts, ANSWERS)
+    first = inspect.getsourcelines(type(scorer).score)[1]
+    assert told in str(caught.value)
+    assert f"{__file__}:{first + 3 if 'asleep' in told else first}" in str(caught.value)
 
 
 def asks_for(*names: str) -> Callable[..., list[float]]:

@@ -11,6 +11,7 @@ from assent.evals.intervals import Interval
 
 HEIGHT = 168  # pixels of a line chart's plot
 MAX_POINTS = 240  # points drawn of one line; longer curves are averaged in bins
+AGREEING = 6  # so many equal differences are no chance: 2 / 2^6 = 0.03 in the sign test
 LABEL_GAP = 15  # pixels between two labels at the ends of lines
 Point = tuple[float, float]
 
@@ -144,10 +145,15 @@ def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     return result
 
 
+def no_interval(interval: Interval) -> str:
+    """What stands in the place of an interval without width."""
+    return "no interval from so few" if interval.n < 2 else "no interval: all are equal"
+
+
 def ends(interval: Interval, *, share: bool = False) -> str:
     """The interval for a sentence, without line breaks inside: "95 % interval 0.61 to 0.66"."""
     if interval.low == interval.high:
-        return "no interval from so few"
+        return no_interval(interval)
     low, high = number(interval.low), number(interval.high)
     if share:
         low, high = per_cent(interval.low)[:-2], per_cent(interval.high)
@@ -165,13 +171,14 @@ def gain_text(gained: Interval, counted: str) -> str:
     digits = min(4, max(2, 1 - math.floor(math.log10(width)))) if width > 0 else 2
     mean, low, high = (f"{value:.{digits}f}".replace("-", "\u2212") for value in (gained.mean, gained.low, gained.high))
     sign = "+" if gained.mean > 0 else ""
-    told = f"{sign}{mean} (95 % interval {low} to {high}, n = {gained.n} {counted})" if width > 0 else f"{sign}{mean}"
+    between = f"95 % interval {low} to {high}" if width > 0 else no_interval(gained)
+    told = f"{sign}{mean} ({between}, n = {gained.n} {counted})"
     return told.replace("95 % interval ", "95\u00a0%\u00a0interval ")
 
 
 def is_clear(gained: Interval) -> bool:
-    """Whether the interval of a difference leaves out zero."""
-    return gained.low > 0 or gained.high < 0
+    """Whether the interval of a difference leaves out zero; without an interval, whether enough items agree."""
+    return (gained.low > 0 or gained.high < 0) and (gained.low < gained.high or gained.n >= AGREEING)
 
 
 def count_text(intervals: Iterable[Interval], what: str) -> str:
@@ -184,9 +191,9 @@ def count_text(intervals: Iterable[Interval], what: str) -> str:
 
 
 def span(interval: Interval, *, share: bool = False) -> str:
-    """The two ends, with an en dash; empty where they are equal."""
+    """The two ends, with an en dash; without width, that there is no interval, and nothing for a bare value."""
     if interval.low == interval.high:
-        return ""
+        return "no interval" if interval.n else ""
     if share:
         return f"{100 * interval.low:.0f}\u2013{100 * interval.high:.0f}\u00a0%".replace("-", "\u2212")
     low, high = number(interval.low), number(interval.high)

@@ -44,8 +44,9 @@ TERMS = (
         word="95 % interval, n",
         meaning="If the measurement were repeated with other examples of the same kind, 95 of 100 such intervals would "
         "hold the true value. n counts the independent examples behind it. Means and win rates: bootstrap that "
-        "resamples whole prompts (pairs: whole judgements). Bins of a calibration chart: Wilson. AUC: DeLong. No "
-        "interval covers the luck of the training seed.",
+        "resamples whole prompts (pairs: whole judgements). Wilson for bins of a calibration chart and for rates on "
+        "which all examples agree. AUC: DeLong, or Newcombe where that shows no spread. A single example, or equal "
+        "values, give no interval. No interval covers the luck of the training seed.",
         used=_intervals,
     ),
     Term(

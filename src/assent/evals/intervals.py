@@ -19,12 +19,13 @@ from assent.errors import DataError
 from assent.seeds import numpy_rng
 
 Floats = NDArray[np.float64]
+_ROUNDING = 1e-12  # relative width below which resamples differ by rounding alone
 _RESAMPLED_CELLS = 4_000_000  # indices drawn at once; bounds the memory at 32 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate and the ends of its confidence interval; `low == high` where the spread cannot be known.
+    """An estimate and the ends of its confidence interval; `low == high` where nothing tells the spread.
 
     `n` counts the independent items that it rests on (prompts, judgements, conversations); 0 for a bare value.
     """
@@ -51,6 +52,12 @@ def bootstrap_mean(
     values_N = finite(values, "values")
     ones_N = np.ones_like(values_N)
     return bootstrap_ratio(values_N, ones_N, seed=seed, groups=groups, resamples=resamples, level=level)
+
+
+def bootstrap_rate(values: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None) -> Interval:
+    """`bootstrap_mean` of shares in [0, 1]; Wilson's where all groups agree and resampling shows no spread."""
+    found = bootstrap_mean(values, seed=seed, groups=groups)
+    return wilson(found.mean * found.n, found.n) if found.low == found.high and found.n > 1 else found
 
 
 def paired_difference(
@@ -80,8 +87,8 @@ def bootstrap_ratio(
 ) -> Interval:
     """sum(numerators) / sum(denominators), both resampled together, group by group.
 
-    Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. With a
-    single group nothing is known about the spread: `low == mean == high`.
+    Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. A single
+    group, or groups that all agree, tell nothing about the spread: `low == mean == high`.
     """
     above_N, below_N = finite(numerators, "numerators"), finite(denominators, "denominators")
     if groups is None:
@@ -97,6 +104,8 @@ def bootstrap_ratio(
     ratios_R = _resampled_ratios(above_G, below_G, seed=seed, resamples=resamples)
     tail = expanded_tail(count, level)
     low, high = np.quantile(ratios_R, [tail, 1 - tail])
+    if high - low <= _ROUNDING * abs(mean):  # all groups agree
+        low = high = mean
     return Interval(mean=mean, low=float(low), high=float(high), n=count)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assent.errors import DataError
-from assent.evals.intervals import Floats, Interval, bootstrap_mean, finite, wilson
+from assent.evals.intervals import Floats, Interval, bootstrap_rate, finite, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None
     gap_N = finite(pairs.chosen, "chosen rewards") - _like(pairs.rejected, "rejected rewards", len(pairs.chosen))
     label_N = np.ones_like(gap_N) if pairs.probability is None else _labels(pairs.probability, len(gap_N))
     agreement_N = np.where(gap_N > 0, label_N, np.where(gap_N < 0, 1 - label_N, 0.5))
-    accuracy = bootstrap_mean(agreement_N, seed=seed, groups=pairs.groups)
+    accuracy = bootstrap_rate(agreement_N, seed=seed, groups=pairs.groups)
     predicted_N = _sigmoid(gap_N)
     calibration = calibration_curve(np.maximum(predicted_N, 1 - predicted_N), agreement_N, low=0.5)
     log_loss_N = label_N * np.logaddexp(0, -gap_N) + (1 - label_N) * np.logaddexp(0, gap_N)
@@ -178,7 +178,11 @@ def classifier_quality(logits: ArrayLike, labels: ArrayLike) -> ClassifierQualit
 
 
 def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interval:
-    """P(a positive scores above a negative), ties half, with DeLong's interval; DataError if one class is missing."""
+    """P(a positive scores above a negative), ties half, with DeLong's interval; DataError if one class is missing.
+
+    With a class of one, or where all agree, DeLong's variance is not known: then the interval is Newcombe's (2006,
+    "Confidence intervals for an effect size measure based on the Mann-Whitney statistic", method 5).
+    """
     score_N = finite(scores, "scores")
     positive_N = _labels(labels, len(score_N)) > 0.5
     above_P, below_M = score_N[positive_N], score_N[~positive_N]
@@ -187,9 +191,26 @@ def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interva
     placed_P = _share_below(above_P, below_M)
     placed_M = 1 - _share_below(below_M, above_P)
     area = float(placed_P.mean())
-    variance = _variance_of_mean(placed_P) + _variance_of_mean(placed_M)
-    half = NormalDist().inv_cdf(0.5 + level / 2) * math.sqrt(variance)
-    return Interval(mean=area, low=max(0.0, area - half), high=min(1.0, area + half), n=len(score_N))
+    z, fewest = NormalDist().inv_cdf(0.5 + level / 2), min(len(placed_P), len(placed_M))
+    variance = _variance_of_mean(placed_P) + _variance_of_mean(placed_M) if fewest > 1 else 0.0
+    if variance:
+        low, high = max(0.0, area - z * math.sqrt(variance)), min(1.0, area + z * math.sqrt(variance))
+    else:
+        low, high = _newcombe(area, len(placed_P), len(placed_M), z)
+    return Interval(mean=area, low=low, high=high, n=len(score_N))
+
+
+def _newcombe(area: float, positives: int, negatives: int, z: float) -> tuple[float, float]:
+    """The areas A in [0, 1] with (area - A)^2 <= z^2 V(A), V being the variance that scores of an area A would have.
+
+    V(A) = A (1 - A) (1 + k (1 - A) / (2 - A) + k A / (1 + A)) / (P M), P positives, M negatives, k = (P + M) / 2 - 1
+    """
+    more = (positives + negatives) / 2 - 1
+    area_G = np.linspace(0.0, 1.0, 100_001)
+    spread_G = 1 + more * (1 - area_G) / (2 - area_G) + more * area_G / (1 + area_G)
+    variance_G = area_G * (1 - area_G) * spread_G / (positives * negatives)
+    inside_G = area_G[(area - area_G) ** 2 <= z * z * variance_G]
+    return min(area, float(inside_G.min(initial=area))), max(area, float(inside_G.max(initial=area)))
 
 
 def calibration_curve(
@@ -247,7 +268,7 @@ def _share_below(values: Floats, others: Floats) -> Floats:
 
 
 def _variance_of_mean(values: Floats) -> float:
-    return float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
+    return float(values.var(ddof=1)) / len(values)
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -38,11 +38,11 @@ def _row(name: str, part: Evidence) -> RunRow:
     parents, sources = _entries(part, "parents"), _entries(part, "data")
     kl = [value for row in part.curves.get("ppo", ()) if (value := row.get("kl")) is not None]
     measured, result, interval = _result(part)
-    rewards = [one["name"] for one in (*parents, *sources) if one.get("role") == "reward"]
+    rewards = [one["name"] for one in (*parents, *sources) if _is_reward(one)]
     return RunRow(
         name=name,
         kind=kind_of(part),
-        model=" against ".join(one["name"] for one in parents if one.get("role") != "reward"),
+        model=" against ".join(one["name"] for one in parents if not _is_reward(one)),
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),
         kl=number(kl[-1]) if kl else "",
@@ -90,13 +90,17 @@ def _several(found: Measurement) -> str:
 
 
 def _interval(interval: Interval, counted: str, *, share: bool = False) -> str:
-    ends = span(interval, share=share)
-    return f"{ends}{', ' if ends else ''}n\u00a0=\u00a0{interval.n} {counted}"
+    return f"{span(interval, share=share)}, n\u00a0=\u00a0{interval.n} {counted}"
 
 
 def _entries(part: Evidence, name: str) -> list[Mapping[str, Any]]:
     found = part.lineage.get(name)
     return [one for one in found if isinstance(one, Mapping) and "name" in one] if isinstance(found, list) else []
+
+
+def _is_reward(entry: Mapping[str, Any]) -> bool:
+    """The roles of several reward models are "reward", "reward 2", ..."""
+    return str(entry.get("role")).startswith("reward")
 
 
 def _data(source: Mapping[str, Any]) -> str:

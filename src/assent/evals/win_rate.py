@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assent.errors import DataError
-from assent.evals.intervals import Interval, bootstrap_mean, finite
+from assent.evals.intervals import Interval, bootstrap_rate, finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def win_rate(
         arm=names[0],
         against=names[1],
         judge=judge,
-        rate=bootstrap_mean(won_N, seed=seed, groups=groups),
+        rate=bootstrap_rate(won_N, seed=seed, groups=groups),
         wins=int((won_N == 1).sum()),
         ties=int((won_N == 0.5).sum()),
         losses=int((won_N == 0).sum()),

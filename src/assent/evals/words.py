@@ -124,8 +124,10 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
 def verdict_sentence(arm: str, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
     arm = PPO_ARMS.get(arm, arm)
-    told_by = [(number(one.mean), span(one)) for one in (found.gold_fall, found.proxy_rise)]
-    fall, rise = (f"{mean} ({between})" if between else mean for mean, between in told_by)
+    fall, rise = (
+        f"{number(one.mean)} ({span(one)})" if one.low < one.high else number(one.mean)
+        for one in (found.gold_fall, found.proxy_rise)
+    )
     peak = f"its peak of {number(found.gold_peak)} at iteration {found.gold_peak_step}"
     judged = f"95 % intervals, n = {found.prompts} held-out prompts."
     if found.over_optimised:

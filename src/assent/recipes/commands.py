@@ -30,7 +30,6 @@ from assent.recipes.measured import (
     HeldOutAnswers,
     change,
     compared_samples,
-    judge_of,
     measure_policy,
     measure_reward,
     reward_measurements,
@@ -171,8 +170,8 @@ def run_ppo(request: Request, display: Display) -> Path:
     with _job("ppo", files, settings, display, sources, {"policy": model.path, **rewards.parents}) as job:
         task_log.job = job
         job.note_prompts(data.examples, held.examples)
-        judged_by = judge_of(job.lineage.parents, job.lineage.data)
-        job.evidence["reward_unit"] = f"{RAW} of {judge_name(judged_by)}"
+        judges = rewards.judges(job.lineage.parents)
+        job.evidence["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
         metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
         save_language_model(model, job.model_folder)
         texts[AFTER] = shown(model)
@@ -181,7 +180,7 @@ def run_ppo(request: Request, display: Display) -> Path:
             written[AFTER] = measure(_DURING[AFTER], model, unseen, seed=settings.seed)
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
-            measured = reward_measurements(written, judge=judged_by, items=items, seed=settings.seed)
+            measured = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
             display.say(change(measured[0]))
             job.evidence["measured"] = measured
             metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measured[0].values.items()}

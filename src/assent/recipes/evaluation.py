@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from assent.algorithms.reward import RewardSettings
-from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
 from assent.data.load import ReadOptions, load_demonstrations, load_prompts
@@ -31,7 +30,6 @@ from assent.recipes.measured import (
     RAW,
     HeldOutAnswers,
     compared_samples,
-    judge_of,
     measure_policy,
     measure_reward,
     reward_measurements,
@@ -44,7 +42,7 @@ from assent.recipes.models import LanguageModel, RewardModel, load_language_mode
 from assent.recipes.names import unique_names
 from assent.recipes.progress import Display
 from assent.recipes.request import Request
-from assent.recipes.rewards import open_rewards
+from assent.recipes.rewards import Rewards, open_rewards
 from assent.recipes.unseen import held_out_of, trained_prompts, warning
 from assent.rundir import RunDir, check_place
 from assent.types import Conversation
@@ -165,7 +163,7 @@ def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: 
         display.say(told)
 
 
-def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> RewardSum:
+def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> Rewards:
     def load(path: str, first: bool) -> RewardModel:
         return load_reward_model(path, machine=settings.machine, positive=settings.positive)
 
@@ -173,7 +171,7 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
     rewards.check(prompts)
     found.sources = (*found.sources, *rewards.sources)
     found.parents += [parent(folder, role=role) for role, folder in rewards.parents.items()]
-    return rewards.scorer
+    return rewards
 
 
 def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Found) -> bool:
@@ -199,32 +197,32 @@ def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: 
 
 
 def _rewards(
-    contenders: Sequence[Contender], data: Sequence[Conversation], reward: RewardSum, settings: EvalJob,
+    contenders: Sequence[Contender], data: Sequence[Conversation], reward: Rewards, settings: EvalJob,
     display: Display, found: Found,
 ) -> None:  # fmt: skip
     prompts = fitting_prompts(data, contenders[-1].model, settings.max_tokens, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
-        one.name: measure_policy(one.given, one.model, prompts, reward, sampling, display, seed=settings.seed)
+        one.name: measure_policy(one.given, one.model, prompts, reward.scorer, sampling, display, seed=settings.seed)
         for one in contenders
     }
-    judge, items = judge_of(found.parents, found.sources), sampled_from(sources, sampling, limit=settings.limit)
-    rewards = reward_measurements(written, judge=judge, items=items, seed=settings.seed)
+    judges, items = reward.judges(found.parents), sampled_from(sources, sampling, limit=settings.limit)
+    rewards = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
     found.parts["measured"] = (*rewards, *found.parts.get("measured", ()))
     if len(contenders) > 1:
         other, mine = contenders
         won = win_rate(
-            written[mine.name].scores, written[other.name].scores, names=(mine.name, other.name), judge=judge,
+            written[mine.name].scores, written[other.name].scores, names=(mine.name, other.name), judge=judges.total,
             seed=settings.seed, groups=prompts,
         )  # fmt: skip
         found.parts["win_rates"] = (won,)
         counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
         display.say(
             f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
-            f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judge)}"
+            f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judges.total)}"
         )
     found.parts["samples"] = compared_samples(written)
-    found.parts["reward_unit"] = f"{RAW} of {judge_name(judge)}"
+    found.parts["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
 
 
 def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Found) -> None:

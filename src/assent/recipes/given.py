@@ -176,11 +176,16 @@ def class_name(positive: object) -> str | None:
 
 
 def check_reward(reward: object) -> None:
-    """Refuse what cannot be a reward: neither a reward model, a function, a scorer, nor the name of one."""
-    if isinstance(reward, Mapping) or (isinstance(reward, Sequence) and not isinstance(reward, str)):
-        for one in reward.values() if isinstance(reward, Mapping) else reward:
-            check_reward(one)
-        return
+    """Refuse what cannot be a reward, alone or one of several: no reward model, function, scorer or name of one."""
+    if isinstance(reward, Mapping):
+        several = list(reward.values())
+    else:
+        several = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    for one in several:
+        _check_one_reward(one)
+
+
+def _check_one_reward(reward: object) -> None:
     if isinstance(reward, LanguageModel):
         raise ConfigError("this is a language model, not a reward", where="reward", now="Train one: train_reward.")
     if isinstance(reward, torch.nn.Module):

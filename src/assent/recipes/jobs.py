@@ -133,7 +133,7 @@ class Job:
         self.run.set_status("finished")
         self.display.say(f"{ending(evidence)}; model: {self.model_folder}")
         self.display.say(f"report: {path}")
-        self.display.say(f"next: {next_command(self.kind, self.files, rewards)}")
+        self.display.say(f"next: {next_command(self.kind, self.files, self.settings, rewards)}")
         return path
 
 

@@ -12,17 +12,19 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
 from assent.backends.local.learner import LocalLearner
+from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.evals.words import HELD_OUT
-from assent.lineage import DataSource, Parent
+from assent.lineage import DataSource, named
 from assent.logs import read_rows
 from assent.metrics import Metrics
 from assent.ports.sampling import Sampling
 from assent.recipes.left_out import say_left_out
 from assent.recipes.models import LanguageModel, RewardModel
 from assent.recipes.progress import Display
+from assent.recipes.rewards import Judges
 from assent.recipes.training import score_judged
 from assent.seeds import derive
 from assent.types import Completion, Conversation, Demonstration
@@ -161,14 +163,16 @@ def measure_policy(
 
 
 def reward_measurements(
-    written: Mapping[str, Written], *, judge: str, items: str, seed: int
+    written: Mapping[str, Written], *, judges: Judges, items: str, seed: int
 ) -> tuple[Measurement, ...]:
     """The mean rewards of one or two models on the same prompts, and of several rewards the mean of each."""
-    scores = {"reward": {name: one.scores for name, one in written.items()}}
-    for part in next(iter(written.values())).parts:
-        scores[f"reward {part}"] = {name: tuple(one.parts[part]) for name, one in written.items()}
-    prompts = next(iter(written.values())).prompts
-    return tuple(_reward_measurement(name, found, prompts, judge, items, seed) for name, found in scores.items())
+    first = next(iter(written.values()))
+    scores = {("reward", judges.total): {name: one.scores for name, one in written.items()}}
+    for part in first.parts:
+        scores[f"reward {part}", judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
+    return tuple(
+        _reward_measurement(name, found, first.prompts, judge, items, seed) for (name, judge), found in scores.items()
+    )
 
 
 def _reward_measurement(
@@ -183,16 +187,6 @@ def _reward_measurement(
     return Measurement(
         name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained
     )  # fmt: skip
-
-
-def judge_of(parents: Sequence[Parent], sources: Sequence[DataSource]) -> str:
-    """What gives the reward, by name and the first digits of its sha256: models, functions, or both added up."""
-    models = [f"reward model {_hashed(one)}" for one in parents if one.role.startswith("reward")]
-    return " + ".join([*models, *(_hashed(one) for one in sources if one.role == "reward")])
-
-
-def _hashed(one: Parent | DataSource) -> str:
-    return f"{one.name} ({one.sha256[:8]})" if one.sha256 else one.name
 
 
 def compared_samples(written: Mapping[str, Written]) -> tuple[Sample, ...]:
@@ -253,7 +247,7 @@ def write_answers(
 
 def files_of(sources: Sequence[DataSource]) -> str:
     """Held-out files by name and the first digits of their sha256: equal text means equal files."""
-    return ", ".join(map(_hashed, sources))
+    return ", ".join(map(named, sources))
 
 
 def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: int | None) -> str:
@@ -267,7 +261,8 @@ def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: in
 
 def spread(interval: Interval, counted: str, form: str = ".3f") -> str:
     """The interval of a line on the terminal: "0.567 to 0.628, n = 540 prompts"."""
-    return f"{interval.low:{form}} to {interval.high:{form}}, n = {interval.n} {counted}"
+    between = f"{interval.low:{form}} to {interval.high:{form}}"
+    return f"{between if interval.low < interval.high else no_interval(interval)}, n = {interval.n} {counted}"
 
 
 def change(found: Measurement) -> str:

@@ -11,27 +11,24 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import math
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import Parameter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from assent.durable import sha256_file
-from assent.errors import AssentError, ConfigError, RunError
+from assent.errors import ConfigError
 from assent.lineage import DataSource
+from assent.ports.sampling import Scorer
+from assent.recipes.reward_code import RewardCode, imported, place_of
 from assent.types import Completion, Conversation
 
 RewardFunction = Callable[..., Iterable[float]]
 
-_ADVICE = (
-    "It is called with lists (prompts and completions as texts, columns of the data: see docs/commands.md) and gives "
-    "one number for each completion."
-)
 _BOTH = ("prompts", "completions")
 _SECOND_NAMES = {"completion", "response", "responses", "answer_text", "text", "texts"}
 
@@ -42,22 +39,18 @@ class FunctionScorer:
     def __init__(self, function: RewardFunction, name: str | None = None) -> None:
         self.function = function
         self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        self._where = _place(function)
+        self._code = RewardCode(
+            told=f"the reward function {self.name}", where=place_of(function),
+            now="It is called with lists (prompts and completions as texts, columns of the data: see docs/commands.md) "
+            "and gives one number for each completion.",
+        )  # fmt: skip
         self._positional, self._named, self._takes_all = self._parameters()
 
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """Call the function once; it must give one finite number per completion. Raises RunError."""
         texts = [completion.text for completion in completions]
         given, named = self._arguments(prompts, texts)
-        try:
-            returned = self.function(*given, **named)
-        except AssentError:
-            raise
-        except Exception as error:
-            raise RunError(
-                f"the reward function {self.name} failed: {_told(error)}", where=_line(error, self._where), now=_ADVICE
-            ) from error
-        return self._checked(returned, texts)
+        return self._code.numbers(partial(self.function, *given, **named), texts)
 
     def check(self, prompts: Sequence[Conversation]) -> None:
         """Refuse data that lacks a column which the function asks for, before anything is trained."""
@@ -145,35 +138,28 @@ class FunctionScorer:
             now=f'Did you mean "{near[0]}"? {held}' if near else held,
         )
 
-    def _checked(self, returned: Any, texts: Sequence[str]) -> list[float]:
-        """What the function returned, as one finite number per completion."""
-        if isinstance(returned, str | bytes | Mapping | set) or not isinstance(returned, Iterable):
-            raise self._wrong(f"gave {_kind(returned)} where a list of numbers was expected")
-        try:
-            values = list(returned)
-        except TypeError as error:  # an array without dimensions
-            raise self._wrong(f"gave {_kind(returned)} where a list of numbers was expected") from error
-        if len(values) != len(texts):
-            raise self._wrong(f"gave {len(values)} numbers for {len(texts)} completions")
-        return [self._number(value, text) for value, text in zip(values, texts, strict=True)]
-
-    def _number(self, value: Any, text: str) -> float:
-        if value is None:
-            raise self._wrong(f"gave None for the completion {text[:80]!r}; give 0.0 where a reward does not apply")
-        try:
-            number = math.nan if isinstance(value, str | bytes) else float(value)
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise self._wrong(f"gave {_kind(value)} for the completion {text[:80]!r}") from error
-        if not math.isfinite(number):
-            shown = _kind(value) if isinstance(value, str | bytes) else str(number)
-            raise self._wrong(f"gave {shown} for the completion {text[:80]!r}")
-        return number
-
-    def _wrong(self, what: str) -> RunError:
-        return RunError(f"the reward function {self.name} {what}", where=self._where, now=_ADVICE)
-
     def _error(self, what: str, *, now: str) -> ConfigError:
-        return ConfigError(f"the reward function {self.name} {what}", where=self._where, now=now)
+        return ConfigError(f"{self._code.told} {what}", where=self._code.where, now=now)
+
+
+class ObjectScorer:
+    """A scorer of the user's own: any object with `score(prompts, completions)`; its mistakes are told as a function's.
+
+    It is called with conversations and completions of `assent.types`.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self.name, self._scorer = type(scorer).__name__, scorer
+        self._code = RewardCode(
+            told=f"the scorer {self.name}", where=place_of(scorer.score),
+            now="Its score(prompts, completions) is called with lists of assent.types (Conversation and Completion) "
+            "and gives one number for each completion.",
+        )  # fmt: skip
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """Call the scorer once; it must give one finite number per completion. Raises RunError."""
+        texts = [completion.text for completion in completions]
+        return self._code.numbers(partial(self._scorer.score, prompts, completions), texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,31 +199,9 @@ def _messages(conversation: Conversation) -> list[dict[str, str]]:
     return [{"role": message.role.value, "content": message.content} for message in conversation.messages]
 
 
-def _place(function: RewardFunction) -> str:
-    """File and line of a function; where it has none (it is written in C), its name."""
-    inner: Any = inspect.unwrap(getattr(function, "func", function))  # a functools.partial wraps a function
-    code: Any = getattr(inner, "__code__", None) or getattr(type(inner).__call__, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
-
-
-def _line(error: Exception, otherwise: str) -> str:
-    """File and line at which a function failed: the deepest one that stands in its own file."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call above
-    own = [frame for frame in frames if frame.filename == frames[0].filename]
-    return f"{own[-1].filename}:{own[-1].lineno}" if own else otherwise
-
-
-def _kind(value: object) -> str:
-    return f"{type(value).__name__} {str(value)[:40]!r}" if isinstance(value, str | bytes) else type(value).__name__
-
-
 def _load_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"the module cannot be imported ({error})", where=name, now="For a file, write --reward FILE.py:NAME."
-        ) from error
+    now = "For a file, write --reward FILE.py:NAME."
+    return imported(partial(importlib.import_module, name), where=name, failed="the module cannot be imported", now=now)
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -248,12 +212,6 @@ def _load_file(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.append(str(path.resolve().parent))  # so that it can import what lies beside it
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(f"the file cannot be run ({_told(error)})", where=str(path), now="Repair it.") from error
+    run = partial(spec.loader.exec_module, module)
+    imported(run, where=str(path), failed="the file cannot be run", now="Repair it.")
     return module
-
-
-def _told(error: Exception) -> str:
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

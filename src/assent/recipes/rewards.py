@@ -8,7 +8,7 @@ from pathlib import Path
 
 from assent.algorithms.reward_signal import Reward, RewardSum
 from assent.errors import ConfigError
-from assent.lineage import DataSource
+from assent.lineage import DataSource, Parent, named
 from assent.ports.sampling import Scorer
 from assent.recipes.inputs import model_folder
 from assent.recipes.models import RewardModel
@@ -17,12 +17,52 @@ from assent.types import Conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a reward came from: a function's source, or a model by its role among the parents of a run.
+
+    `positive` is the name of the class that is the reward; empty for a model of one class.
+    """
+
+    role: str = ""
+    positive: str = ""
+    source: DataSource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judges:
+    """Who gives the rewards, for people: the weighted sum, and every reward by its name.
+
+    Two figures are on one scale only where their judges are equal, so weights and chosen class are part of it.
+    """
+
+    total: str
+    each: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rewards:
-    """Rewards as one scorer, with where they came from for the lineage."""
+    """Rewards as one scorer, with where each came from, in the same order."""
 
     scorer: RewardSum
     parents: Mapping[str, str] = field(default_factory=dict)
-    sources: tuple[DataSource, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    @property
+    def sources(self) -> tuple[DataSource, ...]:
+        """The functions among them, for the lineage."""
+        return tuple(one.source for one in self.origins if one.source is not None)
+
+    def judges(self, parents: Sequence[Parent]) -> Judges:
+        """Who judges, where `parents` are those of the run."""
+        models = {one.role: one for one in parents}
+        each = {
+            reward.name: named(origin.source) if origin.source else
+            f"reward model {named(models[origin.role], origin.positive)}"
+            for reward, origin in zip(self.scorer.rewards, self.origins, strict=True)
+        }  # fmt: skip
+        weighed = [(one.weight, each[one.name]) for one in self.scorer.rewards if one.weight]
+        total = " + ".join(told if weight == 1 else f"{weight:.12g} * {told}" for weight, told in weighed)
+        return Judges(total=total, each=each)
 
     def check(self, prompts: Sequence[Conversation]) -> None:
         """Refuse prompts that lack what a function asks for."""
@@ -43,17 +83,20 @@ def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[
     """
     scorers: list[tuple[str, Scorer]] = []
     parents: dict[str, str] = {}
-    sources: list[DataSource] = []
+    origins: list[Origin] = []
     for name in names:
         if is_function(name):
             function = function_reward(name)
             scorers.append((name.rpartition(":")[2], function.scorer))
-            sources.append(function.source)
+            origins.append(Origin(source=function.source))
         else:
             folder = model_folder(name)
-            scorers.append((name_of_folder(folder), load(folder, not parents).scorer))
-            parents["reward" if not parents else f"reward {len(parents) + 1}"] = folder
-    return Rewards(scorer=weighted(scorers, weights), parents=parents, sources=tuple(sources))
+            model = load(folder, not parents)
+            scorers.append((name_of_folder(folder), model.scorer))
+            role = "reward" if not parents else f"reward {len(parents) + 1}"
+            origins.append(Origin(role=role, positive=model.names[model.positive] if len(model.names) > 1 else ""))
+            parents[role] = folder
+    return Rewards(scorer=weighted(scorers, weights), parents=parents, origins=tuple(origins))
 
 
 def weighted(scorers: Sequence[tuple[str, Scorer]], weights: Sequence[float]) -> RewardSum:
