@@ -127,17 +127,14 @@ def test_a_copied_adapter_says_the_same_and_goes_its_own_way() -> None:
         assert torch.equal(same, body.hidden(batch, adapter="reference"))
 
 
-def test_a_scalar_role_reads_last_tokens_and_normalises_values_only() -> None:
+def test_a_scalar_role_reads_last_tokens_for_scores_and_predicted_ones_for_values() -> None:
     body, batch = body_of(causal_lm("gpt2")), batch_of()
     role = ScalarRole(body, fresh_head(body.hidden_size, seed=1, name="reward"))
     with torch.no_grad():
         hidden_NH = body.hidden(batch)
         raw_BC = role.logits(batch)
         assert_close(raw_BC, hidden_NH[[4, 12, 20]] @ role.head.weight.T)
-        role.shift, role.spread = 0.5, 2.0
-        assert torch.equal(role.logits(batch), raw_BC)
-        values_M = role.values(batch)
-        assert_close(values_M, (hidden_NH[batch.predict_M] @ role.head.weight[0] - 0.5) / 2.0)
+        assert_close(role.values(batch), hidden_NH[batch.predict_M] @ role.head.weight[0])
 
 
 def test_parameters_are_named_once() -> None:

@@ -39,5 +39,5 @@ def test_settings_may_say_otherwise_and_then_it_is_said(tmp_path: Path) -> None:
     assert torch.get_num_threads() == 1
     with RunDir.open_for_resume(files.out, settings={}, lineage={"threads": 1}) as run:
         assert run.warnings == (
-            "resumed on another number of threads, results may differ in their last bits: threads: 2 -> 1",
+            "resumed under another condition, results may differ in their last bits: threads: 2 -> 1",
         )
