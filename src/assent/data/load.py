@@ -13,7 +13,7 @@ from assent.data.columns import Columns, Watched, fields_of, is_judgement
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
-from assent.data.labels import with_scores
+from assent.data.labels import check_labels, with_scores
 from assent.data.message_notes import message_notes
 from assent.data.message_trees import grown
 from assent.data.rows import SourceRow, tools_of
@@ -104,6 +104,13 @@ def load_rankings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Ra
 def load_ratings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
     """Scored completions; labels as 1.0 (good) and 0.0. Texts judged by themselves have an empty prompt."""
     return _load(source, options, Kind.RATINGS, convert.ratings)
+
+
+def load_labels(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
+    """Ratings that are labels, from 0.0 (bad) to 1.0 (good); scores on another scale are a DataError."""
+    data = load_ratings(source, options)
+    check_labels(data.examples, data.path)
+    return data
 
 
 def load_prompts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
