@@ -31,7 +31,13 @@ def with_scores(
         return list(examples)
     score_of = _scores(labels, positive, negative, place)
     return [
-        Rating(prompt=one.prompt, completion=one.completion, score=score_of[one.label])
+        Rating(
+            prompt=one.prompt,
+            completion=one.completion,
+            score=score_of[one.label],
+            criterion=one.criterion,
+            provenance=one.provenance,
+        )
         if isinstance(one, Labelled)
         else one
         for one in examples

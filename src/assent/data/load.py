@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
+from assent.data.attribution import attributed
 from assent.data.columns import Columns, Watched, fields_of, is_judgement
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
@@ -182,7 +183,7 @@ def _read_rows(
                 raise DataError(row.problem)
             watched = Watched(row.fields) if place < _LOOK_AT and wanted is not Kind.PROMPTS else None
             fields = watched if watched is not None else row.fields
-            found = convert.with_tools(read(fields), tools_of(fields))
+            found = attributed(convert.with_tools(read(fields), tools_of(fields)), fields)
             if watched is not None:
                 unread.update(dict.fromkeys(filter(is_judgement, watched.unread())))
             examples += [convert.with_columns(one, row.fields) for one in found] if wanted is Kind.PROMPTS else found
@@ -220,11 +221,14 @@ def _notes(
 ) -> tuple[str, ...]:
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
+    criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
+    by_criterion = wanted != format_.kind and len(criteria) > 1
     told = [
         f"{len(bad)} bad rows set aside" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
         f"{len(made)} {wanted.value} made of {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"compared by each criterion for itself: {', '.join(criteria)}" if by_criterion else "",
         f"not used, though it sounds like judgement: {', '.join(unread)}" if unread else "",
     ]
     return tuple(note for note in told if note)

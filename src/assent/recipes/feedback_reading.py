@@ -29,7 +29,7 @@ from assent.data.message_trees import grown
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.importing.argilla import FieldNames, argilla_reader
-from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect
+from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect, left_out_note
 from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import TaskNames, label_studio_reader
 from assent.feedback.importing.own import read_own
@@ -245,7 +245,7 @@ def _judged(path: Path, found: Format, settings: ImportJob, *, named: bool, skip
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    return ImportFile(imported=imported, bad=data.bad, notes=data.notes)
+    return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *left_out_note(imported)))
 
 
 def refuse_large(path: Path, most_bytes: int) -> None:

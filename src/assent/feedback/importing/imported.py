@@ -13,6 +13,7 @@ from assent.errors import DataError
 from assent.feedback.records import MOST_COMPLETIONS, EventKind, NewItem, conversation_to_json
 
 _SHOWN_BAD_ROWS = 5
+_REPEATED = "equal to another of the same person"
 _NONE_KEPT = (
     "Nothing was imported. Name the completions with --set completions, or import the items alone with "
     "--set answers=drop."
@@ -103,15 +104,22 @@ def collect(
     if len(merged) < len(found):
         notes.append(f"{len(found)} rows are {len(merged)} different items")
     if lost and answers_wanted and not any(one.answers for one in found):
-        raise DataError(f"none of the annotations can be read: {_counted(lost)}", where=lost[0][0], now=_NONE_KEPT)
-    if lost:
-        notes.append(f"{len(lost)} annotations were left out: {_counted(lost)}")
-    return Collected(imported=merged, bad=tuple(bad), notes=tuple(notes))
+        raise DataError(
+            f"none of the annotations can be read: {_counted([reason for _, reason in lost])}",
+            where=lost[0][0],
+            now=_NONE_KEPT,
+        )
+    return Collected(imported=merged, bad=tuple(bad), notes=(*notes, *left_out_note(merged)))
 
 
-def _counted(lost: Sequence[tuple[str, str]]) -> str:
-    counted = Counter(reason for _, reason in lost).most_common(_SHOWN_BAD_ROWS)
-    return ", ".join(f"{count} {reason}" for reason, count in counted)
+def left_out_note(imported: Sequence[Imported]) -> tuple[str, ...]:
+    """A sentence that counts what was left out, by reason; none where nothing was."""
+    reasons = [reason for one in imported for reason in one.left_out]
+    return (f"{len(reasons)} annotations were left out: {_counted(reasons)}",) if reasons else ()
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common(_SHOWN_BAD_ROWS))
 
 
 def with_key(imported: Imported) -> Imported:
@@ -128,16 +136,11 @@ def merge(found: Sequence[Imported], limits: ImportLimits) -> tuple[Imported, ..
     """Items by key in the order of their first rows; equal answers of one person are one, others get a name each."""
     together: dict[str, Imported] = {}
     for one in found:
-        before = together.get(one.item.key)
-        together[one.item.key] = (
-            replace(one, answers=_named((), one.answers))
-            if before is None
-            else replace(
-                before,
-                answers=_named(before.answers, one.answers),
-                left_out=(*before.left_out, *one.left_out),
-            )
-        )
+        before = together.get(one.item.key, replace(one, answers=(), left_out=()))
+        answers = _named(before.answers, one.answers)
+        repeated = len(before.answers) + len(one.answers) - len(answers)
+        left_out = (*before.left_out, *one.left_out, *(_REPEATED,) * repeated)
+        together[one.item.key] = replace(before, answers=answers, left_out=left_out)
     for one in together.values():
         if len(one.answers) > limits.answers:
             raise DataError(

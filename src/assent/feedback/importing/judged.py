@@ -11,6 +11,7 @@ from assent.feedback.records import HIGHEST_RATING, STRONGEST, Candidate, EventK
 from assent.feedback.votes import is_prompt
 from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
 
+_Scores = dict[Completion, dict[str, float]]  # by criterion
 Judgement = Comparison | Ranking | Rating | Demonstration
 
 
@@ -19,7 +20,7 @@ def imported_of(
 ) -> tuple[Imported, ...]:
     """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
 
-    Ratings of one prompt by one person become one item. Scores that are all 0 or 1 are labels; among others, one that
+    Ratings of one prompt by one person become one answer. Scores that are all 0 or 1 are labels; among others, one that
     is no whole number from 1 to 7 is a DataError: a rating is not rounded unasked.
     """
     found = [_imported(one, who, limits) for one in judgements if not isinstance(one, Rating)]
@@ -51,34 +52,54 @@ def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: Impor
 
 
 def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
-    together: dict[tuple[Conversation, str], dict[Completion, dict[str, float]]] = {}
-    label = all(one.score in (0.0, 1.0) and one.criterion == "overall" for one in ratings)
+    """Answers to whole items, as far as a person rated the completions of a prompt together.
+
+    What a person says a second time of the same completion belongs to another answer of theirs.
+    """
+    order: dict[Conversation, dict[Completion, None]] = {}
+    together: dict[tuple[Conversation, str], list[_Scores]] = {}
+    label = _are_labels(ratings)
     for one in ratings:
         if not label and not (1 <= one.score <= HIGHEST_RATING and one.score.is_integer()):
             raise DataError(
                 f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}",
                 now="Bring the scores to that scale, or import rankings.",
             )
-        of_prompt = together.setdefault((one.prompt, _who(one.provenance, who)), {})
-        of_prompt.setdefault(one.completion, {})[one.criterion] = one.score
+        order.setdefault(one.prompt, {})[one.completion] = None
+        answers = together.setdefault((one.prompt, _who(one.provenance, who)), [])
+        answer = next((each for each in answers if one.criterion not in each.get(one.completion, {})), None)
+        if answer is None:
+            answers.append(answer := {})
+        answer.setdefault(one.completion, {})[one.criterion] = one.score
     found = []
-    for (prompt, name), scores in together.items():
-        item = _item(prompt, tuple(scores), limits)
-        if label:
-            good = [bool(of_one["overall"]) for of_one in scores.values()]
-            payload: dict[str, object] = {"good": good, "reasons": [""] * len(good)}
-            answer = ImportedAnswer(who=name, kind=EventKind.GOOD_BAD, payload=payload)
-        else:
-            criteria = {criterion for of_one in scores.values() for criterion in of_one}
-            if any(criteria != set(of_one) for of_one in scores.values()):
-                raise DataError("the completions of a prompt are not all rated on the same criteria")
-            columns = {
-                "helpful" if name == "overall" else name: [int(of_one[name]) for of_one in scores.values()]
-                for name in sorted(criteria)
-            }
-            answer = ImportedAnswer(who=name, kind=EventKind.RATING, payload={"ratings": columns})
-        found.append(Imported(item=item, answers=(answer,)))
+    for (prompt, name), answers in together.items():
+        for answer in answers:
+            scores = {completion: answer[completion] for completion in order[prompt] if completion in answer}
+            kept = _labels(scores, name) if label else _ratings(scores, name)
+            found.append(Imported(item=_item(prompt, tuple(scores), limits), answers=(kept,)))
     return found
+
+
+def _are_labels(ratings: Sequence[Rating]) -> bool:
+    """Whether scores are 1 (good) and 0 (bad): all of them overall, or by one criterion that calls something bad."""
+    scores, criteria = {one.score for one in ratings}, {one.criterion for one in ratings}
+    return scores <= {0.0, 1.0} and (criteria == {"overall"} or (len(criteria) == 1 and 0.0 in scores))
+
+
+def _labels(scores: _Scores, who: str) -> ImportedAnswer:
+    good = [bool(score) for of_one in scores.values() for score in of_one.values()]
+    return ImportedAnswer(who=who, kind=EventKind.GOOD_BAD, payload={"good": good, "reasons": [""] * len(good)})
+
+
+def _ratings(scores: _Scores, who: str) -> ImportedAnswer:
+    criteria = {criterion for of_one in scores.values() for criterion in of_one}
+    if any(criteria != set(of_one) for of_one in scores.values()):
+        raise DataError("the completions of a prompt are not all rated on the same criteria")
+    columns = {
+        "helpful" if name == "overall" else name: [int(of_one[name]) for of_one in scores.values()]
+        for name in sorted(criteria)
+    }
+    return ImportedAnswer(who=who, kind=EventKind.RATING, payload={"ratings": columns})
 
 
 def _item(prompt: Conversation, completions: Sequence[Completion], limits: ImportLimits) -> NewItem:
