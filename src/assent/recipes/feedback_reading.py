@@ -31,7 +31,7 @@ from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.importing.argilla import FieldNames, argilla_reader
-from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect, left_out_note
+from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect, import_notes
 from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import TaskNames, label_studio_reader
 from assent.feedback.importing.own import read_own
@@ -255,7 +255,7 @@ def _judged(
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
     unread = (f"not used, though it sounds like judgement: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
-    return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *left_out_note(imported)))
+    return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
 
 
 def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:

@@ -104,7 +104,9 @@ def read_judgement(
         labels = _labels(files, role=role, limit=limit, reading=reading)
         if labels is None:
             raise error from None
-        check_labels(labels.examples, ", ".join(str(one) if isinstance(one, str) else one.path for one in sources))
+        check_labels(
+            labels.examples, ", ".join(one.path if isinstance(one, SourceFile) else str(one) for one in sources)
+        )
         found, load = labels, load_labels
     else:
         single = all(format_named(source.format or "").kind is Kind.RATINGS for source in found.sources)

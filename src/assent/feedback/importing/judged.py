@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from assent.errors import DataError
 from assent.feedback.importing.fields import text_value
-from assent.feedback.importing.imported import Imported, ImportedAnswer, ImportLimits, merge, with_key
+from assent.feedback.importing.imported import (
+    CALLS_AS_TEXT,
+    TOOLS_LEFT_OUT,
+    Imported,
+    ImportedAnswer,
+    ImportLimits,
+    merge,
+    with_key,
+)
 from assent.feedback.records import HIGHEST_RATING, STRONGEST, Candidate, EventKind, NewItem
 from assent.feedback.votes import is_prompt
 from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
 
 _Scores = dict[Completion, dict[str, float]]  # by criterion
+_SAME_PROBABILITY = 0.005  # people write 0.83 or 0.8333 for 5/6
 Judgement = Comparison | Ranking | Rating | Demonstration
 
 
@@ -38,17 +48,49 @@ def strength_of(comparison: Comparison) -> int:
 def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: ImportLimits) -> Imported:
     name = _who(one.provenance, who)
     if isinstance(one, Demonstration):
-        messages = one.conversation.messages
-        if not messages or messages[-1].role is not Role.ASSISTANT:
-            raise DataError("a demonstration does not end with the assistant")
-        prompt = Conversation(messages=messages[:-1])
-        answer = ImportedAnswer(who=name, kind=EventKind.DEMONSTRATION, payload={"text": messages[-1].content})
-        return Imported(item=_item(prompt, (), limits), answers=(answer,))
+        return _demonstrated(one.conversation, name, limits)
     if isinstance(one, Ranking):
         answer = ImportedAnswer(who=name, kind=EventKind.RANKING, payload={"ranks": list(one.ranks)})
-        return Imported(item=_item(one.prompt, one.completions, limits), answers=(answer,))
-    answer = ImportedAnswer(who=name, kind=EventKind.PAIRWISE, payload={"strength": strength_of(one)})
-    return Imported(item=_item(one.prompt, (one.chosen, one.rejected), limits), answers=(answer,))
+        return _with_answer(one.prompt, one.completions, answer, limits)
+    strength = strength_of(one)
+    if strength == 0 and one.probability != 0.5:
+        raise DataError(
+            f"a probability of {one.probability:g} lies below all strengths of a preference and would become a tie",
+            now="Nothing was imported. Give ties the probability 0.5, and preferences 0.59 or more.",
+        )
+    rounded = abs(0.5 - strength / (2 * STRONGEST) - one.probability) > _SAME_PROBABILITY
+    altered = ("probabilities rounded to 1/2, 2/3, 5/6 or 1",) * rounded + ("margins left out",) * (one.margin != 0)
+    answer = ImportedAnswer(who=name, kind=EventKind.PAIRWISE, payload={"strength": strength})
+    return _with_answer(one.prompt, (one.chosen, one.rejected), answer, limits, altered)
+
+
+def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) -> Imported:
+    """The last message is the demonstration, an answer to all before it."""
+    messages = conversation.messages
+    if not messages or messages[-1].role is not Role.ASSISTANT:
+        raise DataError("a demonstration does not end with the assistant")
+    if not messages[-1].learned:
+        shown = messages[-1].content[:40]
+        raise DataError(
+            f'a conversation ends with a message of weight 0, which is not to be learned: "{shown}"',
+            now="Nothing was imported. End it with the last message that is to be learned.",
+        )
+    answer = ImportedAnswer(who=who, kind=EventKind.DEMONSTRATION, payload={"text": messages[-1].content})
+    altered = ("tool calls of answers kept as text",) * bool(messages[-1].tool_calls)
+    return _with_answer(replace(conversation, messages=messages[:-1]), (), answer, limits, altered)
+
+
+def _with_answer(
+    prompt: Conversation,
+    completions: Sequence[Completion],
+    answer: ImportedAnswer,
+    limits: ImportLimits,
+    altered: tuple[str, ...] = (),
+) -> Imported:
+    """The item of a prompt and its completions. Of tools, a store keeps what stands in the text."""
+    tools = (TOOLS_LEFT_OUT,) * bool(prompt.tools)
+    calls = (CALLS_AS_TEXT,) * any(one.tool_calls or one.tool_call_id or one.name for one in prompt.messages)
+    return Imported(item=_item(prompt, completions, limits), answers=(answer,), altered=(*altered, *tools, *calls))
 
 
 def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
@@ -76,7 +118,7 @@ def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Im
         for answer in answers:
             scores = {completion: answer[completion] for completion in order[prompt] if completion in answer}
             kept = _labels(scores, name) if label else _ratings(scores, name)
-            found.append(Imported(item=_item(prompt, tuple(scores), limits), answers=(kept,)))
+            found.append(_with_answer(prompt, tuple(scores), kept, limits))
     return found
 
 
