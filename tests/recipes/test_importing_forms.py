@@ -40,6 +40,13 @@ def test_a_probability_becomes_the_nearest_strength_and_that_is_said(
     assert ("1 probabilities rounded to 1/2, 2/3, 5/6 or 1" in ran.err) == rounded
 
 
+def test_the_same_pair_the_other_way_round_is_the_same_item(tmp_path: Path) -> None:
+    ran = imported(tmp_path, PAIR, {"prompt": "q", "chosen": "b", "rejected": "a", "probability": 2 / 3})
+    assert "1 items added" in ran.err and "2 answers of 2 people kept" in ran.err
+    with FeedbackStore.open(str(tmp_path / "judged.db"), read_only=True) as store:
+        assert sorted(event.payload["strength"] for event in store.events()) == [-3, 1]
+
+
 @pytest.mark.parametrize("probability", [0.55, 0.58, 0.45, 0.501])
 def test_a_preference_never_becomes_a_tie(probability: float, tmp_path: Path) -> None:
     ran = imported(tmp_path, PAIR | {"probability": probability})

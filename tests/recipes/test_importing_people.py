@@ -41,11 +41,20 @@ def test_every_person_keeps_their_ranking(column: str, tmp_path: Path) -> None:
     ]
 
 
+def test_people_who_saw_the_completions_in_another_order_judged_the_same_item(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completions": texts, "ranks": [1, 2, 3], "who": who}
+            for who, texts in (("ann", ["a", "b", "c"]), ("bob", ["c", "a", "b"]))]  # fmt: skip
+    assert "1 items added" in imported(tmp_path, rows).err
+    assert said(tmp_path) == [("ann", {"ranks": [1, 2, 3]}), ("bob", {"ranks": [2, 3, 1]})]
+
+
 def test_every_person_keeps_their_pair_and_their_label(tmp_path: Path) -> None:
     pairs = [{"prompt": "q", "chosen": good, "rejected": bad, "annotator": name}
              for name, good, bad in (("ann", "a", "b"), ("bob", "a", "b"), ("cec", "b", "a"))]  # fmt: skip
     (tmp_path / "pairs").mkdir()
-    assert "3 answers of 3 people kept" in imported(tmp_path / "pairs", pairs).err
+    ran = imported(tmp_path / "pairs", pairs)
+    assert "1 items added" in ran.err and "3 answers of 3 people kept" in ran.err
+    assert said(tmp_path / "pairs") == [("ann", {"strength": -3}), ("bob", {"strength": -3}), ("cec", {"strength": 3})]
     labels = [{"prompt": "q", "completion": "a", "label": good, "who": name}
               for name, good in (("ann", True), ("bob", False), ("cec", False))]  # fmt: skip
     assert "3 answers of 3 people kept" in imported(tmp_path, labels).err

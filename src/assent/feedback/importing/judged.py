@@ -22,7 +22,8 @@ from assent.types import Comparison, Completion, Conversation, Demonstration, Pr
 
 _Scores = dict[Completion, dict[str, float]]  # by criterion
 _SAME_PROBABILITY = 0.005  # people write 0.83 or 0.8333 for 5/6
-Judgement = Comparison | Ranking | Rating | Demonstration
+_Whole = Comparison | Ranking | Demonstration
+Judgement = _Whole | Rating
 
 
 def imported_of(
@@ -33,19 +34,37 @@ def imported_of(
     Ratings of one prompt by one person become one answer. Scores that are all 0 or 1 are labels; among others, one that
     is no whole number from 1 to 7 is a DataError: a rating is not rounded unasked.
     """
-    found = [_imported(one, who, limits) for one in judgements if not isinstance(one, Rating)]
+    others = [one for one in judgements if not isinstance(one, Rating)]
+    found = [_imported(one, who, limits) for one in _in_one_order(others)]
     found += _rated([one for one in judgements if isinstance(one, Rating)], who, limits)
     if not found:
         raise DataError("there is nothing to import", now="Give a file with at least one row.")
     return merge([with_key(one) for one in found], limits)
 
 
+def _in_one_order(judgements: Sequence[_Whole]) -> list[_Whole]:
+    """The judgements; the same completions always in the order of the first one, so that they are one item."""
+    first: dict[tuple[Conversation, frozenset[Completion]], tuple[Completion, ...]] = {}
+    found: list[_Whole] = []
+    for one in judgements:
+        if isinstance(one, Comparison):
+            pair = (one.chosen, one.rejected)
+            if first.setdefault((one.prompt, frozenset(pair)), pair) != pair:
+                one = replace(one, chosen=one.rejected, rejected=one.chosen, probability=1 - one.probability)
+        elif isinstance(one, Ranking) and len(set(one.completions)) == len(one.completions):
+            order = first.setdefault((one.prompt, frozenset(one.completions)), one.completions)
+            ranks = dict(zip(one.completions, one.ranks, strict=True))
+            one = replace(one, completions=order, ranks=tuple(ranks[completion] for completion in order))
+        found.append(one)
+    return found
+
+
 def strength_of(comparison: Comparison) -> int:
-    """The strength -3..0 that stands for the comparison's probability: the nearest step of the scale."""
+    """The strength -3..3 that stands for the comparison's probability: the nearest step of the scale."""
     return -round((comparison.probability - 0.5) * 2 * STRONGEST)
 
 
-def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: ImportLimits) -> Imported:
+def _imported(one: _Whole, who: str, limits: ImportLimits) -> Imported:
     name = _who(one.provenance, who)
     if isinstance(one, Demonstration):
         return _demonstrated(one.conversation, name, limits)
@@ -54,8 +73,9 @@ def _imported(one: Comparison | Ranking | Demonstration, who: str, limits: Impor
         return _with_answer(one.prompt, one.completions, answer, limits)
     strength = strength_of(one)
     if strength == 0 and one.probability != 0.5:
+        shown = max(one.probability, 1 - one.probability)
         raise DataError(
-            f"a probability of {one.probability:g} lies below all strengths of a preference and would become a tie",
+            f"a probability of {shown:g} lies below all strengths of a preference and would become a tie",
             now="Nothing was imported. Give ties the probability 0.5, and preferences 0.59 or more.",
         )
     rounded = abs(0.5 - strength / (2 * STRONGEST) - one.probability) > _SAME_PROBABILITY
