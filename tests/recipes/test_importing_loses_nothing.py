@@ -38,6 +38,20 @@ LOST = [
     ({"question": "q", "answer": ["a", "b"]}, "answer"),
     ({"context": "q", "response": "a", "feedback": ["good"]}, "feedback"),
     ({"instruction": "q", "output": "a", "orig_score": 3}, "orig_score"),
+    (
+        {"prompt": "q", "completions": [{"text": "a", "chosen": True}, {"text": "b", "chosen": False}]},
+        "completions[].chosen",
+    ),
+    (
+        {"prompt": "q", "completions": [{"text": "a", "annotations": {"help": {"Rating": "5"}}}, {"text": "b"}]},
+        "completions[].annotations",
+    ),
+    ({"prompt": "q", "completions": ["a", "b"], "metadata": {"scores": [1, 2]}}, "metadata.scores"),
+    ({"prompt": "q", "completions": ["a", "b"], "meta": {"by": [{"verdict": "a"}]}}, "meta.by[].verdict"),
+    (
+        {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "rating": "down"}]},
+        "messages[].rating",
+    ),
 ]
 
 
@@ -64,6 +78,8 @@ def test_judgement_that_would_be_lost_is_named_and_nothing_is_imported(
          [(EventKind.RANKING, {"ranks": [2, 1]})]),
         ([{"prompt": "q", "completion": "a", "score": 1}, {"prompt": "q", "completion": "b", "score": 5}], (),
          [(EventKind.RATING, {"ratings": {"helpful": [1, 5]}})]),
+        *(([{"prompt": "q", "completions": [{"text": "a", name: 1}, {"text": "b", name: 4}]}], (),
+           [(EventKind.RANKING, {"ranks": [2, 1]})]) for name in ("helpfulness", "votes", "quality", "stars")),
     ],
 )  # fmt: skip
 def test_what_people_said_is_kept(
@@ -72,6 +88,18 @@ def test_what_people_said_is_kept(
     ran = imported(tmp_path, *rows, settings=settings)
     assert ran.code == 0, ran.err
     assert payloads(tmp_path) == kept and "1 items, 1 answers" in ran.err
+
+
+def test_judgement_beside_the_one_that_is_read_is_named(tmp_path: Path) -> None:
+    completions = [{"text": text, "helpfulness": score, "honesty": 3} for text, score in (("a", 1), ("b", 4))]
+    ran = imported(tmp_path, {"prompt": "q", "completions": completions})
+    assert ran.code == 0 and "sounds like judgement: completions[].honesty" in ran.err
+
+
+def test_what_a_tool_and_a_sampler_are_called_is_no_judgement(tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "rate", "parameters": {"properties": {"rating": {}}}}}
+    row = {"prompt": "q", "completions": [{"text": "a", "sampling": {"best_of": 2}}, {"text": "b"}], "tools": [tool]}
+    assert imported(tmp_path, row).code == 0
 
 
 def test_completions_in_several_columns_are_items(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from assent.algorithms.epochs import EpochTask, MicroBatch, TrainSettings
 from assent.algorithms.fitting import Sized, leave_out_long
+from assent.data.labels import check_labels
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.evals.reward_quality import ScoredPairs
@@ -68,6 +69,7 @@ def judgements_of(
     source: Sequence[Comparison | Ranking | Rating], template: ChatTemplate, *, max_length: int
 ) -> Sized[Judgement]:
     """Encode comparisons (grouped), rankings or ratings; a judgement with an over-long sequence is left out."""
+    check_labels(one for one in source if isinstance(one, Rating))
     judged = [*_from_comparisons([s for s in source if isinstance(s, Comparison)])]
     judged += [_from_ranking(s) for s in source if isinstance(s, Ranking)]
     judged += [_Judged(s.prompt, (s.completion,), (), (), s.score) for s in source if isinstance(s, Rating)]

@@ -18,6 +18,9 @@ _LISTS = ("completions", "responses", "answers", "outputs", "generations", "cand
 _TEXTS = ("text", "response", "answer", "completion", "output", "content")
 _RANKS = ("ranks", "ranking", "rank")
 _SCORES = ("scores", "ratings", "rating", "score", "overall_score", "pm_score", "reward")
+_SCORES_INSIDE = (*_SCORES, "helpfulness", "quality", "overall", "stars", "votes", "upvotes", "grade")
+JUDGED_INSIDE = (*_RANKS, *_SCORES_INSIDE)
+"""Names of a judgement inside a completion, in order of preference."""
 
 
 def read_dsp(fields: Fields) -> list[Example]:
@@ -31,7 +34,7 @@ def read_dsp(fields: Fields) -> list[Example]:
 
 def read_ranked(fields: Fields) -> list[Example]:
     """prompt, completions and ranks: 1 is best, ties allowed."""
-    name, texts, key, ranks = _judged(fields, _RANKS)
+    name, texts, key, ranks = _judged(fields, _RANKS, _RANKS)
     if any(rank != int(rank) or rank < 1 for rank in ranks):
         raise DataError(f'field "{key}": expected whole numbers of at least 1 (1 is best)')
     prompt = prompt_of(fields)
@@ -43,7 +46,7 @@ def read_ranked(fields: Fields) -> list[Example]:
 
 def read_scored(fields: Fields) -> list[Example]:
     """prompt, completions and scores: larger is better."""
-    name, texts, _, scores = _judged(fields, _SCORES)
+    name, texts, _, scores = _judged(fields, _SCORES, _SCORES_INSIDE)
     return [_scored(prompt_of(fields), texts, scores, name)]
 
 
@@ -63,8 +66,8 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
     return [comparison_of(prompt, better, worse, group=group) for better in good for worse in bad]
 
 
-def _judged(fields: Fields, names: Sequence[str]) -> tuple[str, list[str], str, list[float]]:
-    """The list's name and texts, and the judgement's name and numbers."""
+def _judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> tuple[str, list[str], str, list[float]]:
+    """The list's name and texts, and the name and numbers of the judgement beside it (`names`) or `inside`."""
     name = _list_name(fields) or _LISTS[0]
     values = list_of(fields, name)
     texts = [_text(value, f"{name}[{place}]") for place, value in enumerate(values)]
@@ -73,7 +76,7 @@ def _judged(fields: Fields, names: Sequence[str]) -> tuple[str, list[str], str, 
     beside = next((one for one in names if one in fields), None)
     if beside is not None:
         return name, texts, beside, numbers_of(fields, beside, len(texts))
-    key = next((one for one in names if one in values[0]), names[0])
+    key = next((one for one in inside if one in values[0]), names[0])
     numbers = [number_value(present(one, key), f"{name}[{place}].{key}") for place, one in enumerate(values)]
     return name, texts, f"{name}.{key}", numbers
 
@@ -114,14 +117,14 @@ def _list_name(fields: Fields) -> str | None:
     return next((name for name in _LISTS if isinstance(fields.get(name), list)), None)
 
 
-def _is_judged(fields: Fields, names: Sequence[str]) -> bool:
+def _is_judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> bool:
     """Whether the row has completions, and judgement of these names beside them or in them."""
     name = _list_name(fields)
     if name is None or prompt_name(fields) is None:
         return False
     first = next(iter(fields[name]), None)
-    inside = isinstance(first, Mapping) and any(one in first for one in names)
-    return inside or names[0] in fields or any(isinstance(fields.get(one), list) for one in names)
+    found = isinstance(first, Mapping) and any(one in first for one in inside)
+    return found or names[0] in fields or any(isinstance(fields.get(one), list) for one in names)
 
 
 def _is_texts(value: object) -> bool:
@@ -129,8 +132,13 @@ def _is_texts(value: object) -> bool:
 
 
 LIST_FORMATS = (
-    Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS), read=read_ranked),
-    Format(name="scored", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _SCORES), read=read_scored),
+    Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS, _RANKS), read=read_ranked),
+    Format(
+        name="scored",
+        kind=Kind.RANKINGS,
+        matches=lambda row: _is_judged(row, _SCORES, _SCORES_INSIDE),
+        read=read_scored,
+    ),
 )
 LISTS_OF_PAIRS = (  # their fields are those of a pair, too
     Format(

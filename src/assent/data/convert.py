@@ -10,7 +10,7 @@ from typing import Any
 from assent.data.examples import Example, Kind, Labelled, Scored, prompt_key
 from assent.errors import DataError
 from assent.text.transcripts import format_transcript
-from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
+from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating, Role
 
 _COMMANDS = {
     Kind.DEMONSTRATIONS: "assent sft",
@@ -83,10 +83,10 @@ def rankings(examples: Iterable[Example]) -> list[Ranking]:
         if isinstance(example, Ranking):
             made.append(example)
         elif isinstance(example, Scored):
-            made.append(_ranking(example.prompt, example.completions, example.scores))
+            made.append(_ranking(example, example.completions, example.scores))
         elif isinstance(example, Comparison):
             pair = (example.chosen, example.rejected)
-            made.append(_ranking(example.prompt, pair, (example.probability, 0.5)))
+            made.append(_ranking(example, pair, (example.probability, 0.5)))
     return made
 
 
@@ -98,10 +98,15 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
             made.append(example)
         elif isinstance(example, Scored):
             scored = zip(example.completions, example.scores, strict=True)
-            made += [Rating(prompt=example.prompt, completion=one, score=score) for one, score in scored]
+            made += [
+                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
+                for one, score in scored
+            ]
         elif isinstance(example, Comparison) and example.probability != 0.5:
-            made.append(Rating(prompt=example.prompt, completion=example.chosen, score=1.0))
-            made.append(Rating(prompt=example.prompt, completion=example.rejected, score=0.0))
+            made += [
+                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
+                for one, score in ((example.chosen, 1.0), (example.rejected, 0.0))
+            ]
     return made
 
 
@@ -198,29 +203,35 @@ def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Compar
             probability=0.5 if worth[left] == worth[right] else 1.0,
             margin=margin_per_score * (worth[better] - worth[worse]),
             group=(judged.group if isinstance(judged, Ranking) else "") or prompt_key(judged.prompt),
-            provenance=judged.provenance if isinstance(judged, Ranking) else Provenance(),
+            provenance=judged.provenance,
         )
 
 
-def _ranking(prompt: Conversation, completions: Sequence[Completion], worths: Sequence[float]) -> Ranking:
+def _ranking(judged: Scored | Comparison, completions: Sequence[Completion], worths: Sequence[float]) -> Ranking:
     ranks = tuple(1 + sum(other > worth for other in worths) for worth in worths)
-    return Ranking(prompt=prompt, completions=tuple(completions), ranks=ranks, group=prompt_key(prompt))
+    return Ranking(
+        prompt=judged.prompt,
+        completions=tuple(completions),
+        ranks=ranks,
+        group=prompt_key(judged.prompt),
+        provenance=judged.provenance,
+    )
 
 
 def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples, with the ratings of one prompt (two or more) gathered into scores."""
-    gathered: dict[Conversation, list[Rating]] = {}
+    """The examples; the ratings (two or more) that one person gave by one criterion to a prompt's answers as scores."""
+    gathered: dict[tuple[Conversation, str, str | None], list[Rating]] = {}
     for example in examples:
         if isinstance(example, Rating) and example.prompt.messages:
-            gathered.setdefault(example.prompt, []).append(example)
+            gathered.setdefault((example.prompt, example.criterion, example.provenance.who), []).append(example)
         else:
             yield example
-    for prompt, rated in gathered.items():
+    for rated in gathered.values():
         if len(rated) < 2:
             yield from rated
             continue
-        completions = tuple(rating.completion for rating in rated)
-        yield Scored(prompt=prompt, completions=completions, scores=tuple(rating.score for rating in rated))
+        completions, scores = zip(*((rating.completion, rating.score) for rating in rated), strict=True)
+        yield Scored(prompt=rated[0].prompt, completions=completions, scores=scores, provenance=rated[0].provenance)
 
 
 def _before_last_answer(conversation: Conversation) -> Conversation:

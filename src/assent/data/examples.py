@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from assent.data.rows import Fields
 from assent.errors import DataError
-from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
+from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
 
 
 class Kind(StrEnum):
@@ -31,6 +31,7 @@ class Scored:
     prompt: Conversation
     completions: tuple[Completion, ...]
     scores: tuple[float, ...]
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class Labelled:
     prompt: Conversation
     completion: Completion
     label: str
+    criterion: str = "overall"
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 Example = Demonstration | Comparison | Ranking | Rating | Scored | Labelled | Conversation | str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from assent.data.examples import Example, Labelled
 from assent.errors import DataError
@@ -31,7 +31,13 @@ def with_scores(
         return list(examples)
     score_of = _scores(labels, positive, negative, place)
     return [
-        Rating(prompt=one.prompt, completion=one.completion, score=score_of[one.label])
+        Rating(
+            prompt=one.prompt,
+            completion=one.completion,
+            score=score_of[one.label],
+            criterion=one.criterion,
+            provenance=one.provenance,
+        )
         if isinstance(one, Labelled)
         else one
         for one in examples
@@ -57,3 +63,15 @@ def _scores(labels: Sequence[str], positive: Sequence[str], negative: Sequence[s
         )
     known = {label for label in labels if label.lower() in good | bad}
     return {label: float(label.lower() in good) for label in known}
+
+
+def check_labels(ratings: Iterable[Rating], place: str | None = None) -> None:
+    """DataError for a score that is no label: 1 is good, 0 is bad, what lies between is a soft label."""
+    scores = [one.score for one in ratings]
+    if any(not 0 <= score <= 1 for score in scores):
+        raise DataError(
+            f"scores from {min(scores):g} to {max(scores):g} are no labels of good (1) and bad (0)",
+            where=place,
+            now="To compare, give scores of one person for several answers to a prompt. To learn labels, name their "
+            "column with --set reading.label=COLUMN and the good ones with --set 'reading.positive_labels=[\"...\"]'.",
+        )

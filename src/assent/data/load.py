@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
+from assent.data.attribution import attributed
 from assent.data.columns import Columns, Watched, fields_of, is_beside, is_judgement
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
-from assent.data.labels import with_scores
+from assent.data.labels import check_labels, with_scores
 from assent.data.message_notes import message_notes
 from assent.data.message_trees import grown
 from assent.data.rows import SourceRow, tools_of
@@ -107,6 +108,13 @@ def load_ratings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rat
     return _load(source, options, Kind.RATINGS, convert.ratings)
 
 
+def load_labels(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
+    """Ratings that are labels, from 0.0 (bad) to 1.0 (good); scores on another scale are a DataError."""
+    data = load_ratings(source, options)
+    check_labels(data.examples, data.path)
+    return data
+
+
 def load_prompts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
     """Prompts with the columns of their rows; from files with answers, each distinct prompt once.
 
@@ -197,7 +205,7 @@ def _read_rows(
                 raise DataError(row.problem)
             watched = Watched(row.fields) if place < _LOOK_AT else None
             fields = watched if watched is not None else row.fields
-            found = convert.with_tools(read(fields), tools_of(fields))
+            found = attributed(convert.with_tools(read(fields), tools_of(fields)), fields)
             if watched is not None:
                 names = watched.unread()
                 unread.update(dict.fromkeys(filter(is_judgement, names if wanted is not Kind.PROMPTS else ())))
@@ -250,11 +258,14 @@ def _notes(
 ) -> tuple[str, ...]:
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
+    criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
+    by_criterion = wanted != format_.kind and len(criteria) > 1
     told = [
         f"{len(bad)} bad rows set aside" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
         f"{len(made)} {wanted.value} made of {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"compared by each criterion for itself: {', '.join(criteria)}" if by_criterion else "",
         f"not used, though it sounds like judgement: {', '.join(unread)}" if unread else "",
     ]
     return tuple(note for note in told if note)

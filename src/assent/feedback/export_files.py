@@ -35,6 +35,7 @@ _ARROW: dict[Cell, pyarrow.DataType] = {
     "texts": pyarrow.list_(pyarrow.string()),
     "integers": pyarrow.list_(pyarrow.int64()),
     "messages": pyarrow.list_(_MESSAGE),
+    "learned_messages": pyarrow.list_(pyarrow.struct([*_MESSAGE, ("weight", pyarrow.int64())])),
     "json": pyarrow.string(),
 }
 

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from assent.feedback.making import Making
 from assent.feedback.pairs import item_pairs, item_rankings
-from assent.feedback.records import Event, Judged, conversation_to_json
+from assent.feedback.records import Event, Judged, conversation_to_json, learned_to_json
 from assent.feedback.singles import item_corrections, item_demonstrations, item_ratings, item_red_team
 from assent.feedback.votes import is_prompt, votes_of
 from assent.types import Comparison, Completion, Conversation, Provenance, Role
 
 Row = dict[str, Any]
-Cell = Literal["text", "number", "integer", "true_false", "texts", "integers", "messages", "json"]
+Cell = Literal["text", "number", "integer", "true_false", "texts", "integers", "messages", "learned_messages", "json"]
 Columns = Mapping[str, Cell]
 
 
@@ -147,7 +147,7 @@ def _ratings(judged: Judged, options: RowOptions) -> Iterator[Row]:
 
 def _demonstrations(judged: Judged, options: RowOptions) -> Iterator[Row]:
     for shown in item_demonstrations(judged, options.making):
-        yield {"messages": conversation_to_json(shown.conversation), **_lineage(shown.provenance)}
+        yield {"messages": learned_to_json(shown.conversation), **_lineage(shown.provenance)}
 
 
 def _corrections(judged: Judged, options: RowOptions) -> Iterator[Row]:
@@ -272,7 +272,7 @@ ROW_FORMATS: dict[str, RowFormat] = {
             model_columns={"model": "text"},
             rows=_ratings,
         ),
-        RowFormat(name="demonstrations", columns={"messages": "messages", **_LINEAGE}, rows=_demonstrations),
+        RowFormat(name="demonstrations", columns={"messages": "learned_messages", **_LINEAGE}, rows=_demonstrations),
         RowFormat(
             name="corrections",
             columns={"prompt": "messages", "original": "text", "edited": "text", **_LINEAGE},

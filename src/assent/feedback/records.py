@@ -7,7 +7,7 @@ canonical order before it keeps it, so that everything that reads events may for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -260,9 +260,21 @@ def conversation_to_json(conversation: Conversation) -> list[dict[str, str]]:
     return [{"role": str(message.role), "content": message.content} for message in conversation.messages]
 
 
-def conversation_from_json(messages: list[dict[str, str]]) -> Conversation:
-    """The reverse of `conversation_to_json`; the role must be known (ValueError otherwise)."""
-    return Conversation(messages=tuple(Message(role=Role(m["role"]), content=m["content"]) for m in messages))
+def learned_to_json(conversation: Conversation) -> list[dict[str, Any]]:
+    """Messages as plain objects; those of the assistant that are context only have weight 0."""
+    return [
+        plain | ({} if message.learned or message.role is not Role.ASSISTANT else {"weight": 0})
+        for plain, message in zip(conversation_to_json(conversation), conversation.messages, strict=True)
+    ]
+
+
+def conversation_from_json(messages: Sequence[Mapping[str, Any]]) -> Conversation:
+    """The reverse of `learned_to_json`; the role must be known (ValueError otherwise)."""
+    return Conversation(
+        messages=tuple(
+            Message(role=Role(m["role"]), content=m["content"], learned=bool(m.get("weight", 1))) for m in messages
+        )
+    )
 
 
 def provenance_of(event: Event, who: str) -> Provenance:

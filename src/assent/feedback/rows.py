@@ -22,7 +22,7 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
     conversation_from_json,
-    conversation_to_json,
+    learned_to_json,
 )
 from assent.types import StopReason
 
@@ -63,7 +63,7 @@ def item_to_json(new: NewItem) -> str:
     ]
     return to_json(
         {
-            "prompt": conversation_to_json(new.prompt),
+            "prompt": learned_to_json(new.prompt),
             "candidates": candidates,
             "gold": None if new.gold is None else dict(new.gold),
             "serves": new.serves,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assent.config import Settings
+from assent.data.answer_lists import JUDGED_INSIDE
 from assent.data.columns import Columns, Watched, is_answer, is_judgement
 from assent.data.examples import Format, Kind
 from assent.data.files import read_file
@@ -26,10 +27,11 @@ from assent.data.load import (
     load_ratings,
 )
 from assent.data.message_trees import grown
+from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.importing.argilla import FieldNames, argilla_reader
-from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect
+from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect, import_notes
 from assent.feedback.importing.judged import imported_of
 from assent.feedback.importing.label_studio import TaskNames, label_studio_reader
 from assent.feedback.importing.own import read_own
@@ -103,7 +105,7 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None = No
     tool = format_name or _tool_of_rows(rows)
     found = None if tool == "items" else format_named(format_name) if format_name else detect(rows)
     if found is not None and found.kind in _LOAD:
-        return _judged(path, found, settings, named=format_name is not None, skip=skip)
+        return _judged(path, rows, found, settings, named=format_name is not None, skip=skip)
     if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS) and settings.answers != "drop":
         raise DataError(
             f"the file holds {found.kind.value} (format {found.name}), and a store cannot keep them",
@@ -148,6 +150,7 @@ def _unjudged(
         else:
             one = read_own(watched, limits)
         lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
+        lost.update(dict.fromkeys(nested_judgement(fields)))
         return one
 
     collected = _collected(rows, read, settings, skip=skip)
@@ -156,12 +159,12 @@ def _unjudged(
     return collected
 
 
-def _would_be_lost(names: Sequence[str], place: str) -> DataError:
+def _would_be_lost(names: Sequence[str], place: str, *, otherwise: str = "") -> DataError:
     return DataError(
-        f"the file has columns of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
+        f"the file has fields of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
         where=place,
-        now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md), or "
-        "--set answers=drop to ask anew.",
+        now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md); "
+        f"{otherwise}or --set answers=drop to ask anew.",
     )
 
 
@@ -228,7 +231,9 @@ def _collected(
     return ImportFile(imported=collected.imported, bad=bad, notes=collected.notes)
 
 
-def _judged(path: Path, found: Format, settings: ImportJob, *, named: bool, skip: bool) -> ImportFile:
+def _judged(
+    path: Path, rows: Sequence[SourceRow], found: Format, settings: ImportJob, *, named: bool, skip: bool
+) -> ImportFile:
     reading = settings.reading
     options = ReadOptions(
         format=found.name,
@@ -239,13 +244,28 @@ def _judged(path: Path, found: Format, settings: ImportJob, *, named: bool, skip
         columns=settings.columns,
     )
     data = _LOAD[found.kind](path, options)
-    if found.kind is Kind.DEMONSTRATIONS and data.unread and not named and settings.answers != "drop":
-        raise _would_be_lost(data.unread, str(path))
+    nested = _nested(rows, found.kind)
+    lost = [*data.unread, *nested]
+    if found.kind is Kind.DEMONSTRATIONS and lost and not named and settings.answers != "drop":
+        raise _would_be_lost(
+            lost, str(path), otherwise=f"--format {found.name} keeps the demonstrations all the same, "
+        )
     try:
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    return ImportFile(imported=imported, bad=data.bad, notes=data.notes)
+    unread = (f"not used, though it sounds like judgement: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
+    return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
+
+
+def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
+    """Judgement inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
+    if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
+        return ()
+    found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))
+    names = JUDGED_INSIDE if kind is Kind.RANKINGS else ()
+    read = next((path for name in names for path in found if path.endswith(f"[].{name}")), None)
+    return tuple(path for path in found if path != read)
 
 
 def refuse_large(path: Path, most_bytes: int) -> None:

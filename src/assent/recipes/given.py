@@ -22,6 +22,7 @@ from assent.data import convert
 from assent.data.files import SourceFile
 from assent.data.formats import format_named
 from assent.data.in_memory import ACCEPTED, PLACE, called, listed, rows_in_memory
+from assent.data.labels import check_labels
 from assent.data.load import Source, load_comparisons, load_demonstrations, load_prompts
 from assent.data.own_examples import Own, check_examples
 from assent.errors import ConfigError, DataError
@@ -71,7 +72,10 @@ def judgement(data: object, call: Call, display: Display, *, ranked: bool = Fals
         )[0].examples  # fmt: skip
     if all(isinstance(one, Rating) and one.score in (0.0, 1.0) for one in given.own):
         return given.own[: call.limit]
-    return _made(convert.rankings if ranked else _pairs(call.reading), given, call)
+    conversion: Callable[[Sequence[Any]], Sequence[Any]] = convert.rankings if ranked else _pairs(call.reading)
+    if all(isinstance(one, Rating) for one in given.own) and not conversion(given.own):
+        check_labels(given.own, PLACE)
+    return _made(conversion, given, call)
 
 
 def prompts(data: object, call: Call, display: Display) -> Sequence[Conversation]:
@@ -116,7 +120,7 @@ def _pairs(reading: Reading) -> Callable[[Sequence[Any]], list[Comparison]]:
     return lambda own: convert.comparisons(own, keep_ties=reading.keep_ties, margin_per_score=reading.margin_per_score)
 
 
-def _made(conversion: Callable[[Sequence[Any]], list[T]], given: _Given, call: Call) -> list[T]:
+def _made(conversion: Callable[[Sequence[Any]], Sequence[T]], given: _Given, call: Call) -> Sequence[T]:
     """What is wanted, made of examples of `assent.types`; nothing where other data was given. Raises DataError."""
     made = conversion(given.own) if given.own else []
     if given.own and not made:

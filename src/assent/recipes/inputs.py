@@ -10,7 +10,8 @@ from typing import Any
 from assent.data.examples import Kind
 from assent.data.files import SourceFile
 from assent.data.formats import format_named
-from assent.data.load import Dataset, ReadOptions, Source, load_comparisons, load_rankings, load_ratings
+from assent.data.labels import check_labels
+from assent.data.load import Dataset, ReadOptions, Source, load_comparisons, load_labels, load_rankings, load_ratings
 from assent.errors import ConfigError, DataError
 from assent.lineage import DataSource
 from assent.recipes.progress import Display
@@ -89,10 +90,11 @@ def read_judgement(
 ) -> tuple[Read, Load]:
     """The judgement in files and rows and how it was read: comparisons (`ranked`: rankings), or good/bad labels.
 
-    With `learn` auto, single completions that are labelled good or bad are labels; all else is comparisons.
+    With `learn` auto, single completions that are labelled good or bad are labels; all else is comparisons. Scores that
+    lie outside 0 to 1 are never labels: where they leave nothing to compare, that is a DataError.
     """
     compared: Load = load_rankings if ranked else load_comparisons
-    load = load_ratings if learn == "labels" else compared
+    load = load_labels if learn == "labels" else compared
     sources: tuple[Source, ...] = (*files.data, *files.rows)
     try:
         found = _read(sources, load, files, role=role, limit=limit, reading=reading)
@@ -102,12 +104,15 @@ def read_judgement(
         labels = _labels(files, role=role, limit=limit, reading=reading)
         if labels is None:
             raise error from None
-        found, load = labels, load_ratings
+        check_labels(
+            labels.examples, ", ".join(one.path if isinstance(one, SourceFile) else str(one) for one in sources)
+        )
+        found, load = labels, load_labels
     else:
         single = all(format_named(source.format or "").kind is Kind.RATINGS for source in found.sources)
         labels = _labels(files, role=role, limit=limit, reading=reading) if learn == "auto" and single else None
         if labels is not None and all(one.score in (0.0, 1.0) for one in labels.examples):
-            found, load = labels, load_ratings
+            found, load = labels, load_labels
     for note in found.notes:
         display.say(note)
     return found, load

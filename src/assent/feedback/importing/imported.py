@@ -12,7 +12,11 @@ from typing import Any, Literal
 from assent.errors import DataError
 from assent.feedback.records import MOST_COMPLETIONS, EventKind, NewItem, conversation_to_json
 
+TOOLS_LEFT_OUT = "prompts without their tools"
+CALLS_AS_TEXT = "prompts with tool calls as text, without names and ids"
+
 _SHOWN_BAD_ROWS = 5
+_REPEATED = "equal to another of the same person"
 _NONE_KEPT = (
     "Nothing was imported. Name the completions with --set completions, or import the items alone with "
     "--set answers=drop."
@@ -51,11 +55,15 @@ class ImportedAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """An item with the answers it came with; `left_out` names what somebody said of it that is no answer here."""
+    """An item with the answers it came with; `left_out` names what somebody said of it that is no answer here.
+
+    `altered` names what is kept in another form than it had, or not at all.
+    """
 
     item: NewItem
     answers: tuple[ImportedAnswer, ...] = ()
     left_out: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,15 +111,27 @@ def collect(
     if len(merged) < len(found):
         notes.append(f"{len(found)} rows are {len(merged)} different items")
     if lost and answers_wanted and not any(one.answers for one in found):
-        raise DataError(f"none of the annotations can be read: {_counted(lost)}", where=lost[0][0], now=_NONE_KEPT)
-    if lost:
-        notes.append(f"{len(lost)} annotations were left out: {_counted(lost)}")
-    return Collected(imported=merged, bad=tuple(bad), notes=tuple(notes))
+        raise DataError(
+            f"none of the annotations can be read: {_counted([reason for _, reason in lost])}",
+            where=lost[0][0],
+            now=_NONE_KEPT,
+        )
+    return Collected(imported=merged, bad=tuple(bad), notes=(*notes, *import_notes(merged)))
 
 
-def _counted(lost: Sequence[tuple[str, str]]) -> str:
-    counted = Counter(reason for _, reason in lost).most_common(_SHOWN_BAD_ROWS)
-    return ", ".join(f"{count} {reason}" for reason, count in counted)
+def import_notes(imported: Sequence[Imported]) -> tuple[str, ...]:
+    """Sentences that count, by reason, what was left out and what was altered; none where nothing was."""
+    left_out = [reason for one in imported for reason in one.left_out]
+    altered = [reason for one in imported for reason in one.altered]
+    told = (
+        f"{len(left_out)} annotations were left out: {_counted(left_out)}" if left_out else "",
+        f"not kept as in the file: {_counted(altered)}" if altered else "",
+    )
+    return tuple(note for note in told if note)
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common(_SHOWN_BAD_ROWS))
 
 
 def with_key(imported: Imported) -> Imported:
@@ -128,16 +148,12 @@ def merge(found: Sequence[Imported], limits: ImportLimits) -> tuple[Imported, ..
     """Items by key in the order of their first rows; equal answers of one person are one, others get a name each."""
     together: dict[str, Imported] = {}
     for one in found:
-        before = together.get(one.item.key)
-        together[one.item.key] = (
-            replace(one, answers=_named((), one.answers))
-            if before is None
-            else replace(
-                before,
-                answers=_named(before.answers, one.answers),
-                left_out=(*before.left_out, *one.left_out),
-            )
-        )
+        before = together.get(one.item.key, replace(one, answers=(), left_out=(), altered=()))
+        answers = _named(before.answers, one.answers)
+        repeated = len(before.answers) + len(one.answers) - len(answers)
+        left_out = (*before.left_out, *one.left_out, *(_REPEATED,) * repeated)
+        altered = (*before.altered, *one.altered)
+        together[one.item.key] = replace(before, answers=answers, left_out=left_out, altered=altered)
     for one in together.values():
         if len(one.answers) > limits.answers:
             raise DataError(

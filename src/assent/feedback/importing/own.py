@@ -20,7 +20,7 @@ from assent.feedback.importing.fields import (
     truth_value,
     whole_value,
 )
-from assent.feedback.importing.imported import Imported, ImportLimits
+from assent.feedback.importing.imported import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
 from assent.feedback.records import NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
@@ -34,8 +34,9 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     name = next((one for one in ("prompt", "messages") if one in fields), None)
     if name is None:
         raise DataError('field "prompt" is missing')
+    told = _parsed(fields[name]) if name == "messages" else fields[name]
     item = NewItem(
-        prompt=conversation_value(_parsed(fields[name]) if name == "messages" else fields[name], name, limits),
+        prompt=conversation_value(told, name, limits),
         candidates=_candidates(fields, limits),
         overlap=whole_value(fields["overlap"], "overlap", 1, _MOST_OVERLAP) if _given(fields, "overlap") else None,
         priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
@@ -46,7 +47,10 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
         key=_word(fields, "key", limits),
         batch=_word(fields, "batch", limits),
     )
-    return Imported(item=item)
+    messages = told if isinstance(told, list) else []
+    calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))
+    altered = (TOOLS_LEFT_OUT,) * _given(fields, "tools") + (CALLS_AS_TEXT,) * calls
+    return Imported(item=item, altered=altered)
 
 
 def _word(fields: Fields, name: str, limits: ImportLimits) -> str:
