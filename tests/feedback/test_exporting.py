@@ -61,7 +61,8 @@ def full() -> Kept:
 
 
 def bare(pairs: list[Comparison] | tuple[Comparison, ...]) -> list[tuple]:
-    return [(p.prompt, p.chosen, p.rejected, p.probability, p.margin) for p in pairs]
+    """What a pair holds, its answers without the blanks around them, as every answer is read."""
+    return [(p.prompt, p.chosen.text.strip(), p.rejected.text.strip(), p.probability, p.margin) for p in pairs]
 
 
 def grouping(pairs: list[Comparison] | tuple[Comparison, ...]) -> list[int]:
@@ -92,8 +93,8 @@ def test_rankings_come_back_with_their_ranks_and_ties(ending: str, tmp_path: Pat
     export(kept, 1, path, ExportOptions(format="rankings", making=Making(consensus="votes")))
     wanted = rankings_of(kept.judged(1))
     read = load_rankings(path)
-    assert [(r.prompt, r.completions, r.ranks, r.group) for r in read.examples] == [
-        (r.prompt, r.completions, r.ranks, r.group) for r in wanted
+    assert [(r.prompt, [c.text for c in r.completions], r.ranks, r.group) for r in read.examples] == [
+        (r.prompt, [c.text.strip() for c in r.completions], r.ranks, r.group) for r in wanted  # as every answer is read
     ]
     assert {pair.group for pair in load_comparisons(path).examples} == {r.group for r in wanted}
 
