@@ -183,8 +183,8 @@ CASES: dict[str, Case] = {
     "module missing": (lambda p: p.ppo("no_such_module:reward"), ("no_such_module", "FILE.py:NAME")),
     "function raises": (lambda p: p.function("return [1 / 0]"), ("own_reward.py:2", "ZeroDivisionError")),
     "function gives too few": (lambda p: p.function("return [1.0]"), ("1 numbers for 2 completions",)),
-    "function gives text": (lambda p: p.function("return completions"), ("no list of numbers",)),
-    "function gives nothing": (lambda p: p.function("pass"), ("no list of numbers",)),
+    "function gives text": (lambda p: p.function("return completions"), ("own_reward.py:1", "gave str")),
+    "function gives nothing": (lambda p: p.function("pass"), ("own_reward.py:1", "a list of numbers was expected")),
     "function gives nan": (lambda p: p.function("return [float('nan') for _ in completions]"), ("nan",)),
 }
 
