@@ -94,7 +94,8 @@ def test_rankings_come_back_with_their_ranks_and_ties(ending: str, tmp_path: Pat
     wanted = rankings_of(kept.judged(1))
     read = load_rankings(path)
     assert [(r.prompt, [c.text for c in r.completions], r.ranks, r.group) for r in read.examples] == [
-        (r.prompt, [c.text.strip() for c in r.completions], r.ranks, r.group) for r in wanted  # as every answer is read
+        (r.prompt, [c.text.strip() for c in r.completions], r.ranks, r.group)
+        for r in wanted  # as every answer is read
     ]
     assert {pair.group for pair in load_comparisons(path).examples} == {r.group for r in wanted}
 

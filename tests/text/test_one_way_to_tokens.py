@@ -14,6 +14,7 @@ from assent.algorithms.dpo import encode_pairs
 from assent.algorithms.reward import judgements_of
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.examples import comparison_of
+from assent.errors import ConfigError
 from assent.text.incremental import TextStream
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role, StopReason
@@ -264,3 +265,50 @@ def test_a_stream_shows_the_text_that_is_decoded_at_once(name: str) -> None:
         stream = TextStream(chat.decode, in_pieces=chat.decodes_in_pieces)
         shown = "".join(stream.add(id_).text for id_ in written) + stream.close().text
         assert shown.rstrip() == chat.decode(written).rstrip()
+
+
+OWN_CALLS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.tool_calls %}"
+    "{% for c in m.tool_calls %}{{ '<call>' + c.function.name + ' ' + (c.function.arguments | tojson) + '</call>' }}"
+    "{% endfor %}{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+OWN_TAGS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}"
+    "{{ '<think>' + (m.reasoning_content or '') + '</think>' + m.content }}{% else %}{{ m.content }}{% endif %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def with_template(template: str | dict[str, str]) -> ChatTemplate:
+    tokenizer = tokenizer_of(FAMILIES["chatml"])
+    tokenizer.chat_template = template
+    return ChatTemplate(tokenizer)
+
+
+def test_a_call_is_written_in_the_templates_form_wherever_it_comes_from() -> None:
+    chat = with_template(OWN_CALLS)
+    calls = '[{"type": "function", "function": {"name": "look", "arguments": {"a": 1}}}]'
+    demonstrated = chat.encode_answer(QUESTION, Message(role=Role.ASSISTANT, content=calls, tool_calls=calls))
+    compared = chat.encode_completion(QUESTION, Completion(text=calls))
+    assert compared == demonstrated
+    assert '<call>look {"a": 1}</call>' in chat.tokenizer.decode(compared.ids)
+    for text in ("[{}]", '[{"function": 1}]', "[{broken}]", '[{"a": 1}]'):  # no calls: they stay what they are
+        assert text in chat.tokenizer.decode(chat.encode_completion(QUESTION, Completion(text=text)).ids)
+
+
+def test_a_template_with_tags_of_its_own_gets_the_thought_without_tags() -> None:
+    chat = with_template(OWN_TAGS)
+    text = chat.tokenizer.decode(
+        chat.encode_completion(QUESTION, Completion(text="<think>\nlight\n</think>\n\nA colour.")).ids
+    )
+    assert text.endswith("<think>light</think>A colour.<|im_end|>") and text.count("<think>") == 1
+
+
+def test_conversations_with_tools_take_the_template_for_tools() -> None:
+    chat = with_template({"default": OWN_CALLS, "tool_use": "{{ 'TOOLS ' + (tools | tojson) }}" + OWN_CALLS})
+    offered = replace(QUESTION, tools='[{"name": "look"}]')
+    assert chat.tokenizer.decode(chat.encode_prompt(offered)).startswith('TOOLS [{"name": "look"}]')
+    assert "TOOLS" not in chat.tokenizer.decode(chat.encode_prompt(QUESTION))
+    with pytest.raises(ConfigError, match=r'several chat templates \(one, two\) and none that is called "default"'):
+        with_template({"one": OWN_CALLS, "two": OWN_CALLS})

@@ -36,7 +36,8 @@ class Decoder:
         self._channels: tuple[str, str] | None = None
         if thought_and_answer is not None:
             opening, rest = _around(self._spelled(thought_and_answer, control=True))
-            self._channels = (opening, _around(rest)[0])
+            parting = _around(rest)[0]
+            self._channels = (opening, parting) if opening and parting else None  # None: no token spells the probe
         self._leads_by_control = self._channels is not None or self._lead != self._plain_lead
 
     @property
