@@ -312,3 +312,14 @@ def test_conversations_with_tools_take_the_template_for_tools() -> None:
     assert "TOOLS" not in chat.tokenizer.decode(chat.encode_prompt(QUESTION))
     with pytest.raises(ConfigError, match=r'several chat templates \(one, two\) and none that is called "default"'):
         with_template({"one": OWN_CALLS, "two": OWN_CALLS})
+
+
+def test_a_template_that_hides_who_wrote_what_serves_prompts_and_is_refused_for_answers() -> None:
+    chat = with_template(
+        "{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+    )
+    assert chat.tokenizer.decode(chat.encode_prompt(QUESTION)).endswith("<|im_end|><|im_start|>assistant")
+    assert chat.decode(chat.tokenizer.encode("hi", add_special_tokens=False)) == "hi"
+    with pytest.raises(ConfigError, match="does not say which text the assistant wrote"):
+        chat.encode_completion(QUESTION, Completion(text="hi"))

@@ -303,11 +303,20 @@ class ChatTemplate:
             return ()
         calls = json.dumps([PROBE_CALL], ensure_ascii=False)
         answer = Message(role=Role.ASSISTANT, content=calls, tool_calls=calls)
-        return self.encode_answer(_PROBE, answer).ids[-1:]
+        try:
+            return self.encode_answer(_PROBE, answer).ids[-1:]
+        except ConfigError:
+            return ()
 
     def _probe_ids(self, text: str) -> tuple[int, ...]:
-        """What the model writes to answer a question with this text."""
-        return self.encode_completion(_PROBE, Completion(text=text)).ids[len(self.encode_prompt(_PROBE)) :]
+        """What the model writes to answer a question with this text; the text itself under a template that hides it.
+
+        Such a template is refused where answers are learned or scored; prompts need no account of who wrote what.
+        """
+        try:
+            return self.encode_completion(_PROBE, Completion(text=text)).ids[len(self.encode_prompt(_PROBE)) :]
+        except ConfigError:
+            return self._token_ids([text])[0]
 
     def _token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         if not texts:
