@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,9 @@ def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path
     assert re.search(r"<h1>SFT wins \d+\u00a0% against Base</h1>", page)
     worked("report", home / "sft", home / "reward", tmp_path / "eval", "--out", tmp_path / "all")
     assert list(report_of(tmp_path / "all")["parts"]) == ["sft", "reward", "eval"]
-    ran = worked("report", home, "--out", tmp_path / "whole")
+    for name in ("sft", "reward", "base"):
+        shutil.copytree(home / name, tmp_path / "runs" / name)
+    ran = worked("report", tmp_path / "runs", "--out", tmp_path / "whole")
     assert list(report_of(tmp_path / "whole")["parts"]) == ["base", "sft", "reward"], "in the order of their start"
     assert "3 runs: base, sft, reward" in ran.err
 
