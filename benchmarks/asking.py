@@ -20,18 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.algorithms.heads import Floats, Judged, fit_reward
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.recipes.demo import shipped_base
-from assent.recipes.features import features_of
-from assent.recipes.models import (
-    MachineOptions,
-    load_language_model,
-    new_reward_model,
-    save_language_model,
-)
-from assent.recipes.questions import (
+from assent.model.linear_heads import Floats, Judged, fit_reward
+from assent.recipes.annotation.questions import (
     AskingSettings,
     Pool,
     Read,
@@ -39,7 +31,15 @@ from assent.recipes.questions import (
     questions_by_reading,
     sample_pool,
 )
-from assent.recipes.training import train_reward_model, train_sft
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.features import features_of
+from assent.recipes.run.models import (
+    MachineOptions,
+    load_language_model,
+    new_reward_model,
+    save_language_model,
+)
+from assent.recipes.training.prepare import train_reward_model, train_sft
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason
 from assent.world.demonstrations import demonstrations

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import FuncFormatter
 
-from assent.recipes.saving import write_curve
+from assent.recipes.annotation.label_savings import write_curve
 
 DATA, PICTURE = Path("docs/asking.json"), Path("docs/asking.svg")
 SAVING_AT = (200, 300, 400, 500, 600, 700)

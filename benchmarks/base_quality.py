@@ -15,9 +15,9 @@ import torch
 
 from assent.model.flat import flatten
 from assent.ports.sampling import Sampling
-from assent.recipes.demo import shipped_base
-from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
-from assent.recipes.progress import Display
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.progress import Display
 from assent.seeds import derive, python_rng
 from assent.types import Completion
 from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN

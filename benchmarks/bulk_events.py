@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from assent.feedback.chain import digest
 from assent.feedback.records import (
     Answer,
     Candidate,
@@ -21,8 +20,9 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
 )
-from assent.feedback.rows import event_of
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.chain import digest
+from assent.feedback.store.rows import event_of
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 _SEED_ITEMS, _OVERLAP, _PEOPLE = 5_000, 2, 20

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assent.feedback.bias import position_bias_of
-from assent.feedback.consensus import Method, Pair, VoteTable, soft_labels
-from assent.feedback.crowd_bradley_terry import CrowdSettings, crowd_bradley_terry
-from assent.feedback.resampling import Estimate, Resampling, estimate
+from assent.feedback.quality.bias import position_bias_of
+from assent.feedback.quality.consensus import Method, Pair, VoteTable, soft_labels
+from assent.feedback.quality.crowd_bradley_terry import CrowdSettings, crowd_bradley_terry
+from assent.feedback.quality.resampling import Estimate, Resampling, estimate
 from assent.seeds import numpy_rng
 from assent.world.people import Person
 

@@ -20,8 +20,8 @@ from assent.model.adapters import LoraSettings
 from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
 from assent.ports.sampling import Sampling
-from assent.recipes.models import LanguageModel, MachineOptions, RewardModel
-from assent.recipes.training import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
+from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel
+from assent.recipes.training.prepare import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 

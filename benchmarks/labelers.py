@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.feedback.agreement import pairwise_agreement
+from assent.feedback.quality.agreement import pairwise_agreement
 from assent.seeds import derive, python_rng
 from assent.types import Completion
 from assent.world.behaviours import answer, applicable

@@ -20,19 +20,19 @@ import numpy as np
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.durable import sha256_file, write_atomic
-from assent.feedback.agreement import pairwise_agreement
-from assent.feedback.consensus import VoteTable, comparisons_of
+from assent.feedback.quality.agreement import pairwise_agreement
+from assent.feedback.quality.consensus import VoteTable, comparisons_of
 from assent.feedback.votes import Table
-from assent.recipes.demo import shipped_base
-from assent.recipes.models import (
+from assent.recipes.annotation.questions import AskingSettings, sample_pool
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.models import (
     LanguageModel,
     MachineOptions,
     load_language_model,
     new_reward_model,
     save_language_model,
 )
-from assent.recipes.questions import AskingSettings, sample_pool
-from assent.recipes.training import train_reward_model, train_sft
+from assent.recipes.training.prepare import train_reward_model, train_sft
 from assent.seeds import derive
 from assent.types import Completion, StopReason
 from assent.world.demonstrations import demonstrations

@@ -13,8 +13,8 @@ from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.ports.sampling import Sampling
-from assent.recipes.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
-from assent.recipes.training import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
+from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
+from assent.recipes.training.prepare import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
 RATE = 2e-5

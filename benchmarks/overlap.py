@@ -18,16 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.algorithms.heads import Judged as JudgedPairs
-from assent.algorithms.heads import fit_heads
 from assent.evals.intervals import Interval, bootstrap_mean, paired_difference
-from assent.feedback.consensus import soft_labels, vote_table
+from assent.feedback.quality.consensus import soft_labels, vote_table
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
-from assent.recipes.demo import shipped_base
-from assent.recipes.features import features_of
-from assent.recipes.models import MachineOptions, load_language_model, new_reward_model
-from assent.recipes.questions import AskingSettings, sample_pool
+from assent.feedback.store.store import FeedbackStore
+from assent.model.linear_heads import Judged as JudgedPairs
+from assent.model.linear_heads import fit_heads
+from assent.recipes.annotation.questions import AskingSettings, sample_pool
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.features import features_of
+from assent.recipes.run.models import MachineOptions, load_language_model, new_reward_model
 from assent.seeds import numpy_rng
 from assent.types import Completion, Conversation
 from assent.world.facts import build_world

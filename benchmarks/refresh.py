@@ -26,15 +26,15 @@ from pathlib import Path
 import numpy as np
 
 from assent.feedback.records import Candidate, NewItem, PersonRole
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.ports.sampling import Sampling
-from assent.recipes import questions as asking
-from assent.recipes.collecting import judged_so_far
-from assent.recipes.demo import shipped_base
-from assent.recipes.models import MachineOptions, RewardModel, load_language_model, new_reward_model
-from assent.recipes.questions import AskingSettings
-from assent.recipes.refreshing import refresh
-from assent.recipes.studio_client import StudioClient
+from assent.recipes.annotation import questions as asking
+from assent.recipes.annotation.collecting import judged_so_far
+from assent.recipes.annotation.questions import AskingSettings
+from assent.recipes.annotation.refreshing import refresh
+from assent.recipes.annotation.studio_client import StudioClient
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.models import MachineOptions, RewardModel, load_language_model, new_reward_model
 from assent.seeds import derive, numpy_rng
 from assent.types import Conversation, StopReason
 from assent.world.facts import build_world

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from assent.errors import StoreError
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.feedback.records import PersonRole, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from benchmarks.bulk_events import make, pairs
 from benchmarks.lean_http import Connection, Gone
 
@@ -40,7 +40,7 @@ HOST = "127.0.0.1"
 AHEAD, AT_ONCE = 50, 5  # items leased beforehand; items asked for together
 LIMIT_S = 120.0
 _SERVE = (
-    "import sys; from assent.recipes.studio_command import run_studio; "
+    "import sys; from assent.recipes.annotation.studio_command import run_studio; "
     "run_studio(store=sys.argv[1], port=int(sys.argv[2]), overrides=['requests_per_minute=1000000'])"
 )
 Row = dict[str, Any]

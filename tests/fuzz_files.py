@@ -38,8 +38,8 @@ from assent.data.load import (
     load_texts,
 )
 from assent.errors import DataError
-from assent.feedback.store import FeedbackStore
-from assent.recipes.feedback_reading import ImportFile, ImportJob, read_import
+from assent.feedback.store.store import FeedbackStore
+from assent.recipes.annotation.feedback_reading import ImportFile, ImportJob, read_import
 
 LOADERS = (load_comparisons, load_demonstrations, load_prompts, load_rankings, load_ratings, load_texts)
 CONTAINERS = ("jsonl", "json", "data.json", "csv", "tsv", "parquet")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from assent.recipes.studio_client import StudioClient
+from assent.recipes.annotation.studio_client import StudioClient
 
 PASSWORD = "a long enough password"
 

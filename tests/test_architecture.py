@@ -1,6 +1,6 @@
 """The tree holds its shape: rooms and arrows, light imports, banned libraries, sizes, names. The tables are the rules.
 
-A room is a top-level module or folder of `assent`; `ports` and `backends` are split into their own rooms. Modules may
+A room is a top-level module or folder of `assent`; `ports`, `backends` and `feedback` are split into rooms of their own. Modules may
 import rooms on lower levels and their own room, nothing else.
 """
 
@@ -24,28 +24,31 @@ LEVELS: dict[str, int] = {
     for level, rooms in {
         0: "types errors metrics seeds",
         1: "losses durable interrupts config ports.sampling",
-        2: "text model feedback logs",
-        3: "data rollouts world rundir lineage trackers",
-        4: "evals constitution studio ports.learning",
-        5: "algorithms backends.local backends.cluster",
-        6: "recipes",
-        7: "cli api",
+        2: "text model runs web feedback",
+        3: "world feedback.quality",
+        4: "feedback.store active_learning",
+        5: "feedback.exchange ports.learning",
+        6: "data evals constitution studio serving",
+        7: "algorithms backends.local backends.cluster",
+        8: "recipes",
+        9: "cli api",
     }.items()
     for room in rooms.split()
 }
 SPLIT_ROOMS = ("ports", "backends")
 WITHOUT_TORCH = {
-    "types", "errors", "metrics", "seeds", "config", "durable", "interrupts", "logs", "text", "world",
-    "ports.sampling", "rollouts", "feedback", "studio", "constitution", "evals", "data", "rundir", "lineage",
+    "types", "errors", "metrics", "seeds", "config", "durable", "interrupts", "text", "world", "runs", "web",
+    "ports.sampling", "feedback", "feedback.store", "feedback.quality", "feedback.exchange", "studio", "serving",
+    "constitution", "evals", "data",
 }  # fmt: skip
 ONLY_IN: dict[str, set[str]] = {  # library: the rooms that may import it
     "ray": {"backends.cluster"},
     "vllm": {"backends.cluster"},
-    "sqlite3": {"feedback"},
-    "sqlalchemy": {"feedback"},
-    "starlette": {"studio"},
-    "fastapi": {"studio"},
-    "uvicorn": {"studio"},
+    "sqlite3": {"feedback.store"},
+    "sqlalchemy": {"feedback.store"},
+    "starlette": {"studio", "serving", "web"},
+    "fastapi": {"studio", "serving"},
+    "uvicorn": {"studio", "serving", "web"},
     "flask": {"studio"},
     "aiohttp": {"studio"},
     "wandb": set(),  # through importlib in trackers, where it is there
@@ -58,17 +61,17 @@ LAZY_IMPORT = (  # commands, optional extras, what is slow to import and seldom 
     "__init__.py",
     "cli.py",
     "data/hub.py",
-    "trackers.py",
-    "recipes/terminal.py",
-    "recipes/pipeline.py",
-    "recipes/reward_functions.py",
+    "runs/trackers.py",
+    "recipes/run/terminal.py",
+    "recipes/training/pipeline.py",
+    "recipes/run/reward_functions.py",
 )
 BROAD_EXCEPT = (
-    "rollouts/sandbox.py",
+    "environments/sandbox.py",
     "backends/cluster/supervisor.py",
     "studio/error_page.py",
-    "studio/writing_queue.py",  # whatever a request does to the model is that request's error
-    "recipes/reward_code.py",  # code that the user wrote may raise anything
+    "serving/generation_queue.py",  # whatever a request does to the model is that request's error
+    "recipes/run/reward_code.py",  # code that the user wrote may raise anything
 )
 FILE_LINES, FUNCTION_LINES = 400, 70
 
@@ -91,7 +94,8 @@ class Module:
 def room_of(parts: list[str]) -> str:
     if not parts:
         return ""
-    return ".".join(parts[:2]) if parts[0] in SPLIT_ROOMS else parts[0]
+    inner = ".".join(parts[:2])
+    return inner if inner in LEVELS or parts[0] in ("ports", "backends") else parts[0]
 
 
 @cache
@@ -206,8 +210,8 @@ def test_light_rooms_never_reach_torch() -> None:
         "assent.text.template",
         "assent.types",
         "assent.evals.report",
-        "assent.recipes.feedback_commands",
-        "assent.recipes.studio_command",
+        "assent.recipes.annotation.feedback_commands",
+        "assent.recipes.annotation.studio_command",
     ],
 )
 def test_importing_it_loads_no_torch(name: str) -> None:

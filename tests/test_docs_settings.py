@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from assent.recipes.collecting import CollectJob
+from assent.recipes.annotation.collecting import CollectJob
+from assent.recipes.annotation.rounds import RoundJob
+from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob
-from assent.recipes.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
-from assent.recipes.rounds import RoundJob
-from assent.recipes.world_files import WorldFiles
+from assent.recipes.run.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")

@@ -19,9 +19,9 @@ from assent.algorithms.sft import SFTSettings
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
-from assent.recipes.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
-from assent.recipes.training import Trained, train_dpo, train_ppo, train_reward_model, train_sft
-from assent.rundir import RunDir
+from assent.recipes.run.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.training.prepare import Trained, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")

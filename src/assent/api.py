@@ -1,7 +1,7 @@
 """The Python API, for scripts and notebooks: load, sft, train_reward, ppo, dpo, sample, evaluate.
 
 Models are trained in place and handed back. Settings are keyword arguments with the names of the command line's
-`--set`. Data is a path, examples of `assent.types`, or rows in memory (`assent.recipes.given`). A reward may be a
+`--set`. Data is a path, examples of `assent.types`, or rows in memory (`assent.recipes.run.given`). A reward may be a
 reward model, a classifier, or a function of prompts and completions (two lists of text). Everything the user gets
 wrong raises `assent.errors.AssentError` with a message of what, where and what now.
 """
@@ -28,8 +28,9 @@ from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classi
 from assent.metrics import Metrics
 from assent.model.waiting import watch_cores
 from assent.ports.sampling import Scorer
-from assent.recipes import given
-from assent.recipes.call_settings import (
+from assent.recipes.inference import sampling_of
+from assent.recipes.run import given
+from assent.recipes.run.call_settings import (
     DPOCall,
     EvaluateCall,
     JudgeCall,
@@ -41,10 +42,8 @@ from assent.recipes.call_settings import (
     SFTCall,
     ThreadCall,
 )
-from assent.recipes.inference import sampling_of
-from assent.recipes.inputs import model_folder
-from assent.recipes.left_out import fitting_prompts, say_prepared
-from assent.recipes.models import (
+from assent.recipes.run.inputs import model_folder
+from assent.recipes.run.models import (
     LanguageModel,
     LoraOptions,
     MachineOptions,
@@ -56,11 +55,19 @@ from assent.recipes.models import (
     save_language_model,
     save_reward_model,
 )
-from assent.recipes.progress import Display
-from assent.recipes.python_calls import python_call
-from assent.recipes.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
-from assent.recipes.rewards import Rewards, name_of_folder, weighted
-from assent.recipes.training import Prepared, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft, score_judged
+from assent.recipes.run.progress import Display
+from assent.recipes.run.python_calls import python_call
+from assent.recipes.run.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
+from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
+from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
+from assent.recipes.training.prepare import (
+    Prepared,
+    prepare_dpo,
+    prepare_ppo,
+    prepare_reward,
+    prepare_sft,
+    score_judged,
+)
 from assent.types import Completion, Conversation
 
 RewardFunction = Callable[..., Iterable[float]]

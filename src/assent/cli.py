@@ -37,13 +37,13 @@ COMMANDS = {
     "pretrain": Command(
         help="train a small language model from random weights",
         example="assent pretrain --data notes.txt --out runs/base --set steps=500",
-        entry="assent.recipes.pretraining:run_pretrain",
+        entry="assent.recipes.training.pretraining:run_pretrain",
         flags=("data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite"),
     ),
     "sft": Command(
         help="fine-tune on demonstrations",
         example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
-        entry="assent.recipes.commands:run_sft",
+        entry="assent.recipes.training.commands:run_sft",
         flags=_TRAIN,
     ),
     "inspect": Command(
@@ -55,19 +55,19 @@ COMMANDS = {
     "reward": Command(
         help="learn a reward model from comparisons, rankings or labels",
         example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
-        entry="assent.recipes.commands:run_reward",
+        entry="assent.recipes.training.commands:run_reward",
         flags=_TRAIN,
     ),
     "ppo": Command(
         help="train the policy against a reward, near its reference",
         example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
-        entry="assent.recipes.commands:run_ppo",
+        entry="assent.recipes.training.commands:run_ppo",
         flags=(*_TRAIN, "rewards"),
     ),
     "dpo": Command(
         help="train the policy on comparisons directly",
         example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
-        entry="assent.recipes.commands:run_dpo",
+        entry="assent.recipes.training.commands:run_dpo",
         flags=_TRAIN,
     ),
     "sample": Command(
@@ -91,7 +91,7 @@ COMMANDS = {
     "studio": Command(
         help="open the site where people judge and runs are watched",
         example="assent studio --store studio.db --runs runs",
-        entry="assent.recipes.studio_command:run_studio",
+        entry="assent.recipes.annotation.studio_command:run_studio",
         flags=("store", "host", "port", "runs_folder", "studio_settings", "studio_set"),
         door="site",
     ),
@@ -104,41 +104,41 @@ COMMANDS = {
     "feedback import": Command(
         help="bring items and answers of files and other tools into a store",
         example="assent feedback import --store judgement.db --project helpful --data preferences.jsonl",
-        entry="assent.recipes.feedback_commands:run_feedback_import",
+        entry="assent.recipes.annotation.feedback_commands:run_feedback_import",
         flags=("store", "project", "data", "format", "on_bad_row", "set", "settings"),
         door="files",
     ),
     "feedback export": Command(
         help="write a project's judgement to a file, for training or for other tools",
         example="assent feedback export --store judgement.db --project helpful --format trl --out trl.jsonl",
-        entry="assent.recipes.feedback_commands:run_feedback_export",
+        entry="assent.recipes.annotation.feedback_commands:run_feedback_export",
         flags=("store", "project", "written", "written_format", "set", "settings", "replace"),
         door="files",
     ),
     "feedback stats": Command(
         help="how much was answered, how fast, and how far people agree",
         example="assent feedback stats --store judgement.db --project helpful",
-        entry="assent.recipes.feedback_commands:run_feedback_stats",
+        entry="assent.recipes.annotation.feedback_commands:run_feedback_stats",
         flags=("store", "project", "out_file", "overwrite"),
         door="files",
     ),
     "feedback pairs": Command(
         help="write a project's comparisons, to train reward models and policies on",
         example="assent feedback pairs --store judgement.db --project helpful --out pairs.jsonl",
-        entry="assent.recipes.feedback_commands:run_feedback_pairs",
+        entry="assent.recipes.annotation.feedback_commands:run_feedback_pairs",
         flags=("store", "project", "written", "set", "settings", "replace"),
         door="files",
     ),
     "collect": Command(
         help="sample completions and ask people about those worth asking",
         example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
-        entry="assent.recipes.collecting:run_collect",
+        entry="assent.recipes.annotation.collecting:run_collect",
         flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
     ),
     "round": Command(
         help="one whole round: sample, ask, wait, learn, train, evaluate; again for the next",
         example="assent round --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642 --out rounds",
-        entry="assent.recipes.rounds:run_round",
+        entry="assent.recipes.annotation.rounds:run_round",
         flags=("model", "data", "eval_data", "studio", "out", "set", "settings", "format", "on_bad_row"),
     ),
     "report": Command(
@@ -150,19 +150,19 @@ COMMANDS = {
     "run": Command(
         help="run all stages named in a settings file",
         example="assent run pipeline.toml",
-        entry="assent.recipes.pipeline:run_pipeline",
+        entry="assent.recipes.training.pipeline:run_pipeline",
         flags=("pipeline", "resume", "overwrite"),
     ),
     "demo": Command(
         help="the whole loop on the embedded world",
         example="assent demo --out runs/demo",
-        entry="assent.recipes.demo:run_demo_command",
+        entry="assent.recipes.demo.command:run_demo_command",
         flags=("out", "set", "settings", "overwrite", "seeds"),
     ),
     "world": Command(
         help="write prompts, demonstrations and rankings of the embedded world as files to try things on",
         example="assent world --out world-data",
-        entry="assent.recipes.world_files:run_world",
+        entry="assent.recipes.demo.world_files:run_world",
         flags=("out", "set", "overwrite"),
     ),
 }
@@ -328,10 +328,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _enter(command: Command, parsed: argparse.Namespace) -> None:
     module, function = command.entry.split(":")
     if command.door == "models":
-        _imported("assent.recipes.terminal").run(module, function, parsed)
+        _imported("assent.recipes.run.terminal").run(module, function, parsed)
     elif command.door == "files":
-        request = _imported("assent.recipes.request").Request(parsed)
-        getattr(_imported(module), function)(request, _imported("assent.recipes.progress").Display())
+        request = _imported("assent.recipes.run.request").Request(parsed)
+        getattr(_imported(module), function)(request, _imported("assent.recipes.run.progress").Display())
     else:
         keywords = {name: value for name, value in vars(parsed).items() if name not in ("command", "action", "typed")}
         getattr(_imported(module), function)(**keywords)

@@ -8,22 +8,24 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from assent.errors import RunError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHUNK_BYTES = 1 << 20
+_INTACT = "What was written before is intact."
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, safe: str = "What was written before is intact.") -> Iterator[None]:
+def writing(path: Path, *, safe: str = _INTACT) -> Iterator[None]:
     """Turn what the file system refuses into a RunError that names `path` and says what is `safe`."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         if error.errno in _NO_SPACE:
-            now = f"{safe} Free some space (or raise the quota) and start again with --resume."
+            now = f"{safe} Free some space (or raise the quota) and try again; a run goes on with --resume."
             raise RunError(f"there is no space left to write ({reason})", where=str(path), now=now) from error
         now = f"{safe} Check the folder and its permissions."
         raise RunError(f"cannot be written ({reason})", where=str(path), now=now) from error
@@ -35,12 +37,21 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
     `durable=False` leaves out the two syncs: the file may then be the old one again after a power cut.
     Raises RunError when the file system refuses.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path, durable=durable) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, *, durable: bool = True, safe: str = _INTACT) -> Iterator[BinaryIO]:
+    """A file that replaces `path` when the block ends well, and leaves no trace when it does not.
+
+    Raises RunError when the file system refuses.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path):
+    with writing(path, safe=safe):
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())

@@ -18,10 +18,10 @@ from assent.algorithms.ppo_settings import PPOSettings
 from assent.errors import RunError
 from assent.losses.supervised import SupervisedLoss
 from assent.model.checkpoints import CheckpointStore
-from assent.recipes.models import load_language_model
-from assent.recipes.reward_functions import FunctionScorer
-from assent.recipes.training import train_ppo
-from assent.rundir import RunDir
+from assent.recipes.run.models import load_language_model
+from assent.recipes.run.reward_functions import FunctionScorer
+from assent.recipes.training.prepare import train_ppo
+from assent.runs.folder import RunDir
 
 SFT = Job(kind="sft")
 

@@ -11,8 +11,8 @@ from assent.model.body import Body
 from assent.model.fresh import ModelShape, new_causal_lm
 from assent.model.roles import LanguageRole
 from assent.model.state import pack, unpack
-from assent.recipes.job_settings import PretrainJob
-from assent.recipes.pretraining import Corpus, world_corpus
+from assent.recipes.run.job_settings import PretrainJob
+from assent.recipes.training.pretraining import Corpus, world_corpus
 from assent.types import Conversation, Message, Role
 
 SHAPE = ModelShape(vocabulary_size=400, hidden_size=32, layers=2, heads=4, intermediate_size=48, context=128)

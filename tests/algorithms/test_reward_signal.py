@@ -20,11 +20,11 @@ from assent.errors import ConfigError, RunError
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.ports.sampling import Scorer
-from assent.recipes.models import load_language_model, new_reward_model
-from assent.recipes.reward_functions import FunctionScorer
-from assent.recipes.rewards import weighted
-from assent.recipes.training import measure_scale, prepare_ppo, train_ppo
-from assent.rundir import RunDir
+from assent.recipes.run.models import load_language_model, new_reward_model
+from assent.recipes.run.reward_functions import FunctionScorer
+from assent.recipes.run.rewards import weighted
+from assent.recipes.training.prepare import measure_scale, prepare_ppo, train_ppo
+from assent.runs.folder import RunDir
 from assent.types import Completion, Conversation
 
 LENGTH = LengthScorer()

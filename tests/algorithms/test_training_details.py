@@ -26,10 +26,10 @@ from assent.backends.local.sampler import LocalSampler
 from assent.errors import ConfigError, DataError, RunError
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
-from assent.recipes.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
-from assent.recipes.reward_functions import FunctionScorer
-from assent.recipes.roles import critic_of, reference_of
-from assent.recipes.training import prepare_ppo, train_ppo
+from assent.recipes.run.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.run.reward_functions import FunctionScorer
+from assent.recipes.run.roles import critic_of, reference_of
+from assent.recipes.training.prepare import prepare_ppo, train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason, Turn
 

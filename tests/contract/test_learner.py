@@ -28,7 +28,7 @@ from assent.model.roles import LanguageRole, ScalarRole, fresh_head
 from assent.model.state import pack, unpack
 from assent.ports.learning import Learner, LossResult, Need, Outputs
 from assent.ports.sampling import Sampling
-from assent.recipes.training import optimizer_of
+from assent.recipes.training.prepare import optimizer_of
 from assent.text.template import ChatTemplate
 from assent.types import Conversation
 

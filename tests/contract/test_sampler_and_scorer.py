@@ -14,8 +14,8 @@ from assent.backends.local.sampler import LocalSampler
 from assent.errors import DataError, RunError
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampler, Sampling, Scorer
-from assent.recipes.models import MachineOptions, new_reward_model
-from assent.recipes.reward_functions import FunctionScorer
+from assent.recipes.run.models import MachineOptions, new_reward_model
+from assent.recipes.run.reward_functions import FunctionScorer
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason
 

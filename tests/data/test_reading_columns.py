@@ -20,7 +20,7 @@ from assent.data.columns import Columns, is_answer, is_judgement
 from assent.data.files import read_file
 from assent.data.load import ReadOptions, load_comparisons, load_demonstrations, load_prompts, load_ratings
 from assent.errors import DataError
-from assent.recipes.reading import Reading
+from assent.recipes.run.reading_settings import Reading
 
 OWN = [
     {"question": "q", "good_answer": "g", "bad_answer": "b", "nested": {"name": "n", "list": ["x", "y"]}},

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from assent.cli import main
 from assent.durable import sha256_file
-from assent.recipes.demo import shipped_base
+from assent.recipes.demo.command import shipped_base
 
 ARM = ("iterations=6", "batch_size=16", "mini_batches=2", "max_tokens=32")
 SMALL = (

@@ -13,7 +13,7 @@ from running import TINY_SHAPE, worked
 from serving_processes import PASSWORD, served
 
 from assent.cli import COMMANDS, GROUPS, build_parser
-from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
+from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 from running import worked
 
-from assent.recipes import feedback_commands
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
+from assent.recipes.annotation import feedback_commands
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
 
 
 def run(command: str, **flags: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 
 import assent
 from assent.errors import AssentError
-from assent.recipes.models import LanguageModel, RewardModel
+from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
 SPLIT = datasets.Dataset.from_list([{"a": 1}])
@@ -155,7 +155,7 @@ def test_every_wrong_argument_is_refused_in_one_sentence(
     argument: Argument, right: Callable[[str], dict[str, Any]], own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     function, base = getattr(assent, argument.function), right(argument.function)
-    monkeypatch.setattr("assent.recipes.model_checks._hub_answers", lambda: False)
+    monkeypatch.setattr("assent.recipes.run.model_checks._hub_answers", lambda: False)
     right_names = argument.right | (PROMPTS if (argument.function, argument.name) == ("evaluate", "data") else set())
     for name, make in WRONG.items():
         if name in right_names:

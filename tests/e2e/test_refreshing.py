@@ -10,10 +10,10 @@ import pytest
 from running import assent, worked
 from serving_processes import PASSWORD, served
 
-from assent.recipes.demo import shipped_base
-from assent.recipes.models import MachineOptions, new_reward_model, save_reward_model
-from assent.recipes.simulated_labelers import label_with_people
-from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
+from assent.recipes.annotation.simulated_labelers import label_with_people
+from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
+from assent.recipes.demo.command import shipped_base
+from assent.recipes.run.models import MachineOptions, new_reward_model, save_reward_model
 from assent.world.facts import build_world
 from assent.world.prompts import make_prompts
 

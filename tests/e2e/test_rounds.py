@@ -10,8 +10,8 @@ import pytest
 from running import Ran, assent, worked
 from serving_processes import PASSWORD, served
 
-from assent.recipes.rounds import STAGES, find_round
-from assent.recipes.studio_client import PASSWORD_VARIABLE, StudioClient
+from assent.recipes.annotation.rounds import STAGES, find_round
+from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
 
 pytestmark = pytest.mark.slow
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"

@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from assent.feedback.engine import Connect, prepare_sqlite
+from assent.feedback.store.engine import Connect, prepare_sqlite
 
 SECTOR = 512
 

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from assent.feedback.exporting import ExportOptions, export
+from assent.feedback.exchange.exporting import ExportOptions, export
 from assent.feedback.records import Candidate, Event, EventKind, Item, Judged, NewItem, Project, ProjectSettings
 from assent.types import Conversation
 

@@ -15,7 +15,7 @@ from feedback.disk import RecordingDisk, after_power_cut
 from feedback.store_fixtures import answer, labelers, ranking_project
 
 from assent.errors import StoreError
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 _numbers = itertools.count(1)
 LABELERS, ITEMS = 4, 60

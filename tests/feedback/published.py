@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assent.feedback.crowd_bradley_terry import Comparisons
-from assent.feedback.reliability import Votes, votes_of_table
+from assent.feedback.quality.crowd_bradley_terry import Comparisons
+from assent.feedback.quality.reliability import Votes, votes_of_table
 
 
 def crowdkit(module: str, name: str) -> Any:

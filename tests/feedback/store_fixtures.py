@@ -13,7 +13,7 @@ import pytest
 from feedback.postgres import Server, postgres_server
 
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, Presentation, ProjectSettings
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 __all__ = [

@@ -14,7 +14,7 @@ from feedback.store_fixtures import answer, labelers, ranking_project
 from assent.errors import StoreError
 from assent.feedback.records import Presentation
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 _numbers = itertools.count(1)
 

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assent.errors import DataError
-from assent.feedback.importing.argilla import FieldNames, argilla_reader, read_argilla
-from assent.feedback.importing.imported import Imported, ImportLimits, ImportRow, collect
-from assent.feedback.importing.judged import imported_of
-from assent.feedback.importing.label_studio import TaskNames, label_studio_reader, read_label_studio
-from assent.feedback.importing.own import read_own
+from assent.feedback.exchange.argilla import FieldNames, argilla_reader, read_argilla
+from assent.feedback.exchange.imported import Imported, ImportLimits, ImportRow, collect
+from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader, read_label_studio
+from assent.feedback.exchange.own_rows import read_own
+from assent.feedback.exchange.preference_rows import imported_of
 from assent.types import Comparison, Completion, Conversation, Provenance, Ranking, Rating
 
 LIMITS = ImportLimits()

@@ -16,16 +16,16 @@ import pytest
 from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
 
 from assent.errors import DataError, StoreError
-from assent.feedback.export_rows import ROW_FORMATS
-from assent.feedback.exporting import ExportOptions, export
-from assent.feedback.importing.entering import enter, mode_for
-from assent.feedback.importing.imported import Imported, ImportRow, collect
-from assent.feedback.importing.judged import imported_of
-from assent.feedback.importing.label_studio import label_studio_reader
-from assent.feedback.pairs import pairs_of, ratings_of
+from assent.feedback.exchange.entering import enter, mode_for
+from assent.feedback.exchange.export_rows import ROW_FORMATS
+from assent.feedback.exchange.exporting import ExportOptions, export
+from assent.feedback.exchange.imported import Imported, ImportRow, collect
+from assent.feedback.exchange.label_studio import label_studio_reader
+from assent.feedback.exchange.pairs import pairs_of, ratings_of
+from assent.feedback.exchange.preference_rows import imported_of
 from assent.feedback.records import ProjectSettings, TaskMode
 from assent.feedback.source import all_items
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
 
 PROMPT = Conversation.of_user("Why is the sky blue?")
@@ -80,8 +80,8 @@ def test_importing_again_changes_nothing_and_finishes_what_was_cut_off(sqlite_st
 
 _IMPORTING = """
 import sys
-from assent.feedback.importing.entering import enter
-from assent.feedback.store import FeedbackStore
+from assent.feedback.exchange.entering import enter
+from assent.feedback.store.store import FeedbackStore
 from feedback.test_importing_into_a_store import many
 enter(FeedbackStore.open(sys.argv[1]), 1, many())
 """

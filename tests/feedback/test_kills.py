@@ -12,7 +12,7 @@ from feedback.postgres import Server, reason_to_skip
 from feedback.store_fixtures import answer, labelers, postgres_server, ranking_project
 
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 __all__ = ["postgres_server"]
 ROOT = Path(__file__).parents[2]

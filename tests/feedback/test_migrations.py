@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from feedback.store_fixtures import answer, clock, labelers, postgres_server, ranking_project, store_url
 
 from assent.errors import StoreError
-from assent.feedback import schema
-from assent.feedback.engine import Database, parse_url
-from assent.feedback.migrating import NEWEST, migrate, version_of
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store import schema
+from assent.feedback.store.engine import Database, parse_url
+from assent.feedback.store.migrating import NEWEST, migrate, version_of
+from assent.feedback.store.store import FeedbackStore
 
 __all__ = ["clock", "postgres_server", "store_url"]
 VERSIONS = [str(number) for number in range(1, int(NEWEST) + 1)]
@@ -77,8 +77,8 @@ def test_a_store_of_a_newer_program_is_refused(store_url: str) -> None:
 
 KILLED = """
 import os, signal, sqlite3, sys
-from assent.feedback import engine
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store import engine
+from assent.feedback.store.store import FeedbackStore
 calls, limit = 0, int(sys.argv[2])
 def connect(path, read_only):
     connection = engine._connect_sqlite(path, read_only)

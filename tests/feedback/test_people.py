@@ -22,7 +22,7 @@ from feedback.store_fixtures import (
 from assent.errors import StoreError
 from assent.feedback.records import PersonRole
 from assent.feedback.refusals import Invalid, NotFound, Taken
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 __all__ = ["clock", "postgres_server", "sqlite_store", "store", "store_url"]
 

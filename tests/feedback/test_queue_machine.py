@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 from assent.feedback.records import Answer, EventKind, ProjectSettings
 from assent.feedback.refusals import NotFound, Taken
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 PEOPLE, LEASE_S = 4, 100.0
 PERSON = st.integers(1, PEOPLE)

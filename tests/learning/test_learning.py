@@ -19,9 +19,9 @@ from assent.algorithms.sft import SFTSettings
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
-from assent.recipes.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
-from assent.recipes.reward_functions import FunctionScorer
-from assent.recipes.training import train_dpo, train_ppo, train_reward_model, train_sft
+from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.run.reward_functions import FunctionScorer
+from assent.recipes.training.prepare import train_dpo, train_ppo, train_reward_model, train_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")

@@ -23,9 +23,9 @@ from assent.model.flat import flatten
 from assent.model.stepping import Begun, StepDecoder
 from assent.ports.learning import LossResult, Need
 from assent.ports.sampling import Sampling
-from assent.recipes.models import LanguageModel, LoraOptions, load_language_model, save_language_model
-from assent.recipes.roles import critic_of, reference_of
-from assent.recipes.training import train_dpo, train_ppo
+from assent.recipes.run.models import LanguageModel, LoraOptions, load_language_model, save_language_model
+from assent.recipes.run.roles import critic_of, reference_of
+from assent.recipes.training.prepare import train_dpo, train_ppo
 
 IDS = [7, 9, 11, 40, 8, 7, 100]
 QV = ["q_proj", "v_proj"]

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from assent.errors import ConfigError, RunError
 from assent.model.flat import flatten
 from assent.ports.sampling import Sampling
-from assent.recipes.models import (
+from assent.recipes.run.models import (
     LanguageModel,
     LoraOptions,
     MachineOptions,
@@ -28,7 +28,7 @@ from assent.recipes.models import (
     save_language_model,
     save_reward_model,
 )
-from assent.recipes.roles import critic_of, reference_of
+from assent.recipes.run.roles import critic_of, reference_of
 from assent.types import Completion, Conversation
 
 CPU = MachineOptions(device="cpu")

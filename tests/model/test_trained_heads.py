@@ -21,7 +21,7 @@ from assent.algorithms.reward import RewardSettings
 from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.model.loading import load_classifier
-from assent.recipes.models import (
+from assent.recipes.run.models import (
     LoraOptions,
     RewardModel,
     load_language_model,
@@ -30,7 +30,7 @@ from assent.recipes.models import (
     save_language_model,
     save_reward_model,
 )
-from assent.recipes.training import score_judged, train_reward_model
+from assent.recipes.training.prepare import score_judged, train_reward_model
 from assent.types import Completion, Conversation, Rating
 
 PROMPT, ANSWER = Conversation.of_user("what is red ?"), Completion(text="the sun")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from assent.model.waiting import BUSY_PER_S, CALM_LOOKS, Busy, more_threads_than_cores
-from assent.recipes import models
+from assent.recipes.run import models
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is PyTorch's on Linux")
 

@@ -12,8 +12,8 @@ from training_jobs import CPU, comparisons, demonstrations
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.sft import SFTSettings
-from assent.recipes.models import LoraOptions, load_language_model, save_language_model
-from assent.recipes.training import train_dpo, train_sft
+from assent.recipes.run.models import LoraOptions, load_language_model, save_language_model
+from assent.recipes.training.prepare import train_dpo, train_sft
 from assent.text.template import ChatTemplate
 
 LORA = LoraOptions(rank=2)

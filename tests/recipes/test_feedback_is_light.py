@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from assent.feedback.records import ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 RUN = """
 import sys

@@ -11,7 +11,7 @@ import pytest
 from running import Ran, assent, worked, write_rows
 
 from assent.data.load import load_demonstrations
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}

@@ -10,7 +10,7 @@ import pytest
 from running import Ran, assent, write_rows
 
 from assent.feedback.records import EventKind
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 ITEM = {"prompt": "q", "completions": ["a", "b"]}
 TRL = {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}

@@ -10,7 +10,7 @@ import pytest
 from running import Ran, assent, worked, write_rows
 
 from assent.data.load import load_comparisons, load_ratings
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 Said = list[tuple[str, dict[str, Any]]]
 

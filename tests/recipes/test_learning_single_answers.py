@@ -11,11 +11,11 @@ from running import write_rows
 from assent.algorithms.reward import judgements_of
 from assent.data.load import load_labels
 from assent.errors import DataError
-from assent.recipes.call_settings import Call
-from assent.recipes.given import judgement
-from assent.recipes.inputs import Files, read_judgement
-from assent.recipes.progress import Display
-from assent.recipes.reading import Learn, Reading
+from assent.recipes.run.call_settings import Call
+from assent.recipes.run.given import judgement
+from assent.recipes.run.inputs import Files, read_judgement
+from assent.recipes.run.progress import Display
+from assent.recipes.run.reading_settings import Learn, Reading
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Rating
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from assent.config import parse
-from assent.recipes.inputs import Files
-from assent.recipes.job_settings import SFTJob
-from assent.recipes.jobs import check_output
-from assent.rundir import RunDir
+from assent.recipes.run.inputs import Files
+from assent.recipes.run.job_settings import SFTJob
+from assent.recipes.run.jobs import check_output
+from assent.runs.folder import RunDir
 
 
 @pytest.fixture(autouse=True)

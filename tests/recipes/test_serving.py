@@ -23,11 +23,11 @@ from assent.backends.local.streaming import LocalStepSampler
 from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.ports.sampling import Asked, PromptTooLong, Sampling
-from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
+from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
 from assent.recipes.serving import name_of, run_serve
-from assent.studio.endpoint import ServingLimits, create_endpoint
+from assent.serving.endpoint import ServingLimits, create_endpoint
 from assent.types import Conversation, Message, Role
 
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
@@ -148,7 +148,7 @@ def test_a_run_is_called_by_its_folder(tmp_path: Path) -> None:
 
 SERVE = """
 import argparse, sys
-from assent.recipes.terminal import run
+from assent.recipes.run.terminal import run
 parser = argparse.ArgumentParser()
 parser.add_argument("model")
 for flag in ("--host", "--port", "--name", "--api-key-env"):

@@ -15,7 +15,7 @@ from studio.endpoint_fakes import WordStepper, listening
 from studio.site import Browser, Site
 
 from assent.feedback.records import NewItem, ProjectSettings, TaskMode
-from assent.studio.endpoint import create_endpoint
+from assent.serving.endpoint import create_endpoint
 from assent.studio.settings import EndpointSettings, StudioSettings
 from assent.types import Conversation
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from studio.site import Site, fill, open_site
 
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
 )
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.seeds import numpy_rng, python_rng
 from assent.types import Completion, Conversation
 from assent.world.behaviours import Behaviour, answer, applicable

@@ -20,7 +20,7 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
 )
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.settings import EndpointSettings, StudioSettings
 from assent.types import Conversation

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from studio.site import PASSWORD, SETTINGS, Browser, Site
 
 from assent.feedback.records import Person, PersonRole
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.server import first_admin_path
 

@@ -14,11 +14,11 @@ import pytest
 from studio.chat_fakes import KEY, KEY_VARIABLE, RUDE, ChatSite, Endpoints, chat_endpoints
 from studio.site import Browser, key, open_site, turn_away
 
-from assent.feedback.pairs import pairs_of
+from assent.feedback.exchange.pairs import pairs_of
+from assent.feedback.exchange.singles import red_team_of
 from assent.feedback.records import Event, EventKind
 from assent.feedback.refusals import Unavailable
-from assent.feedback.singles import red_team_of
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
 
 

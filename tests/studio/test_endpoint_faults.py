@@ -13,8 +13,8 @@ import httpx
 import pytest
 from studio.endpoint_fakes import WordStepper, listening
 
-from assent.studio.endpoint import ServingLimits, create_endpoint
-from assent.studio.openai_schemas import ChatRequest
+from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.openai_requests import ChatRequest
 
 LIMITS = ServingLimits(most_rows=8, most_waiting=4)
 HALF = "\ud83d"
@@ -239,7 +239,7 @@ def test_a_mistake_of_the_endpoints_own_is_told_in_the_interfaces_form(stepper: 
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assent.studio.limits._BODY_S", 0.2)
+    monkeypatch.setattr("assent.web.limits._BODY_S", 0.2)
     host, port = url.removeprefix("http://").split(":")
     head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
     with socket.create_connection((host, int(port)), 20) as connection:

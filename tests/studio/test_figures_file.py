@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from studio.site import Site, key
 
-from assent.feedback import statistics
+from assent.feedback.quality import statistics
 from assent.feedback.records import Answer, EventKind
 from assent.studio.figures import FigureKeeper, newest_event
 from assent.studio.figures_file import Insight

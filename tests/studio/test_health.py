@@ -13,7 +13,7 @@ from studio.site import SETTINGS, Browser, Site, key
 
 from assent.feedback.records import PersonRole
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.server import bind
 from assent.studio.settings import StudioSettings

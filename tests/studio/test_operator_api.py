@@ -16,7 +16,7 @@ from studio.site import Browser, Site
 from studio.test_operator_runs import written_run
 
 from assent.feedback.records import EventKind, Person, PersonRole, Project
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
 from assent.studio.operator_views import OperatorViews
 from assent.studio.settings import StudioSettings

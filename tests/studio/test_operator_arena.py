@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assent.feedback.arena import Battle
+from assent.feedback.quality.arena_ratings import Battle
 from assent.feedback.records import Candidate, Event, EventKind, Item, Judged, NewItem
 from assent.studio.arena import battles_of
 from assent.types import Conversation

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assent.feedback.refusals import NotFound
-from assent.rundir import RunDir
+from assent.runs.folder import RunDir
 from assent.studio import runs as runs_module
 from assent.studio.runs import RunFolders
 

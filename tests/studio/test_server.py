@@ -21,14 +21,14 @@ from studio.site import PASSWORD, Site, items, key
 
 from assent.errors import ConfigError, StoreError
 from assent.feedback.records import Person, PersonRole, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
-from assent.recipes.studio_command import run_studio
+from assent.feedback.store.store import FeedbackStore
+from assent.recipes.annotation.studio_command import run_studio
 from assent.studio.server import bind, first_admin_path
 from assent.studio.settings import StudioSettings
 
 ROOT = Path(__file__).parents[2]
 SERVE = (
-    "import sys; from assent.recipes.studio_command import run_studio; "
+    "import sys; from assent.recipes.annotation.studio_command import run_studio; "
     "run_studio(store=sys.argv[1], port=0, overrides=sys.argv[2:])"
 )
 CHUNKED = (

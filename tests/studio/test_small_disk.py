@@ -18,7 +18,7 @@ from studio.site import key
 from studio.test_server import ask, studio
 
 from assent.feedback.records import NewItem, PersonRole, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 SIZE, BALLAST, TEXT, ITEMS = 8 << 20, 3 << 20, 190_000, 20

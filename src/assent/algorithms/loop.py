@@ -15,7 +15,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.model.state import pack, unpack
-from assent.rundir import RunDir
+from assent.runs.folder import RunDir
 
 SKIPS_BEFORE_STOP = 3
 

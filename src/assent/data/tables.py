@@ -15,8 +15,8 @@ import pyarrow.parquet
 from assent.data.cells import messages_spelled, table_cell, table_row, with_messages_spelled
 from assent.data.rows import SourceRow
 from assent.errors import DataError
-from assent.feedback.export_files import original_cell
-from assent.feedback.export_rows import ROW_FORMATS, Cell
+from assent.feedback.exchange.export_files import original_cell
+from assent.feedback.exchange.export_rows import ROW_FORMATS, Cell
 
 _TEXTUAL: frozenset[Cell] = frozenset({"text", "number", "integer", "true_false"})
 _OWN: dict[tuple[str, ...], Mapping[str, Cell]] = {

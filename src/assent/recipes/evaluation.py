@@ -19,14 +19,10 @@ from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
-from assent.lineage import DataSource, Lineage, Parent, parent
-from assent.recipes.demo import by_kind
-from assent.recipes.ending import ending, peak_rss_mib
+from assent.recipes.demo.command import by_kind
 from assent.recipes.inference import sampling_of
-from assent.recipes.inputs import Files, model_folder, read_all, read_judgement, require_data
-from assent.recipes.job_settings import EvalJob
-from assent.recipes.left_out import fitting_prompts
-from assent.recipes.measured import (
+from assent.recipes.run.ending import ending, peak_rss_mib
+from assent.recipes.run.held_out import (
     RAW,
     HeldOutAnswers,
     compared_samples,
@@ -37,14 +33,18 @@ from assent.recipes.measured import (
     spread,
     write_answers,
 )
-from assent.recipes.model_checks import is_reward_model
-from assent.recipes.models import LanguageModel, RewardModel, load_language_model, load_reward_model
-from assent.recipes.names import unique_names
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
-from assent.recipes.rewards import Rewards, open_rewards
-from assent.recipes.unseen import held_out_of, trained_prompts, warning
-from assent.rundir import RunDir, check_place
+from assent.recipes.run.inputs import Files, model_folder, read_all, read_judgement, require_data
+from assent.recipes.run.job_settings import EvalJob
+from assent.recipes.run.model_checks import is_reward_model
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from assent.recipes.run.names import unique_names
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.recipes.run.rewards import Rewards, open_rewards
+from assent.recipes.run.skipped_examples import fitting_prompts
+from assent.recipes.run.unseen import held_out_of, trained_prompts, warning
+from assent.runs.folder import RunDir, check_place
+from assent.runs.lineage import DataSource, Lineage, Parent, parent
 from assent.types import Conversation
 from assent.world.facts import build_world
 from assent.world.judge import judge as gold_judge

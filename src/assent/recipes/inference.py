@@ -9,12 +9,12 @@ from pathlib import Path
 from assent.data.load import load_prompts
 from assent.durable import write_atomic
 from assent.ports.sampling import Sampling
-from assent.recipes.inputs import model_folder, read_all, refuse_existing, require_data
-from assent.recipes.job_settings import SampleJob, SamplingSettings
-from assent.recipes.left_out import fitting_prompts
-from assent.recipes.models import load_language_model
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
+from assent.recipes.run.inputs import model_folder, read_all, refuse_existing, require_data
+from assent.recipes.run.job_settings import SampleJob, SamplingSettings
+from assent.recipes.run.models import load_language_model
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.seeds import derive
 from assent.types import Conversation, Message, Role
 

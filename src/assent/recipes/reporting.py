@@ -8,10 +8,10 @@ from pathlib import Path
 from assent.errors import RunError
 from assent.evals.evidence import Evidence, from_json
 from assent.evals.report import write_report
-from assent.recipes.names import unique_names
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
-from assent.rundir import is_held, read_status
+from assent.recipes.run.names import unique_names
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.runs.folder import is_held, read_status
 
 _REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 

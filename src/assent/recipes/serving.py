@@ -8,13 +8,13 @@ from pathlib import Path
 
 from assent.backends.local.streaming import LocalStepSampler
 from assent.errors import ConfigError
-from assent.recipes.inputs import model_folder
-from assent.recipes.models import LanguageModel, MachineOptions, load_language_model
-from assent.recipes.progress import Display
-from assent.recipes.request import Request
-from assent.studio.endpoint import ServingLimits, create_endpoint
-from assent.studio.endpoint_server import hosts_of, run_endpoint
-from assent.studio.openai_answers import encodable
+from assent.recipes.run.inputs import model_folder
+from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.openai_responses import encodable
+from assent.serving.server import hosts_of, run_endpoint
 
 HOST, PORT = "127.0.0.1", 8000
 _HIGHEST_PORT = 65535

@@ -7,10 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from assent.feedback.names import folded
 from assent.feedback.records import Person
-from assent.feedback.store import FeedbackStore
-from assent.studio.error_page import Refused
+from assent.feedback.store.names import folded
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.schemas import (
     Id,
     InvitationIn,
@@ -24,6 +23,7 @@ from assent.studio.schemas import (
 )
 from assent.studio.security import Admin, Guard, MaybeActor, SignedIn, address_of, guard_of
 from assent.studio.threads import in_thread
+from assent.web.refused import Refused
 
 _WRONG, _WRONG_PRESENT = "the name or the password is wrong", "the present password is wrong"
 _WIDER = 4  # an account from anywhere, and an address for any account, may fail so many times as often as one pair

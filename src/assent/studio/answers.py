@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from assent.feedback.records import Event
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
 from assent.studio.schemas import AnswerIn
 from assent.studio.security import LABELER, Labeler

@@ -6,7 +6,7 @@ from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse, Response
 
 from assent import __version__
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio import error_page
 from assent.studio.accounts_api import accounts_router
 from assent.studio.answers import DurableEvents, add_answer_route

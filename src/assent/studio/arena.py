@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from assent.feedback.arena import Battle, Island, Outcome, Pair, Rating, Standings, standings
+from assent.feedback.quality.arena_ratings import Battle, Island, Outcome, Pair, Rating, Standings, standings
 from assent.feedback.records import Event, EventKind, Judged
 from assent.feedback.source import JudgementSource, all_judged
 from assent.feedback.votes import worth_of

@@ -19,10 +19,10 @@ from starlette.responses import Response, StreamingResponse
 
 from assent.errors import StoreError
 from assent.feedback.records import Answer, Event, EventKind, Project, TaskMode, conversation_to_json
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.seeds import python_rng
 from assent.studio.chat_schemas import JudgeIn, OpenIn, RateIn, SayIn, TakeBackIn
-from assent.studio.error_page import Refused, not_found
+from assent.studio.error_page import not_found
 from assent.studio.schemas import Id
 from assent.studio.security import Actor, Labeler, guard_of
 from assent.studio.settings import StudioSettings
@@ -30,6 +30,7 @@ from assent.studio.talks import MOST_TURNS, Side, Talk, Talks, Turn, fresh, new_
 from assent.studio.templates import page
 from assent.studio.upstream import Upstream, UpstreamError, Written
 from assent.types import Conversation, StopReason
+from assent.web.refused import Refused
 
 TEMPERATURE = 0.8
 _MODES = (TaskMode.CHAT, TaskMode.RED_TEAM)

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assent.errors import AssentError, ConfigError, DataError, RunError
 from assent.feedback.refusals import Invalid, NotFound, Taken
 from assent.studio.templates import page
+from assent.web.refused import Refused
 
 _LOG = logging.getLogger("assent.studio")
 _WORDS = {
@@ -36,22 +37,6 @@ _STATUS: tuple[tuple[type[AssentError], int], ...] = (
     (RunError, 409),
 )
 _AGAIN = "Try again; if it happens again, tell who runs the studio: its log has the details."
-
-
-class Refused(HTTPException):
-    """A request that is answered with an error: `what` is wrong, `where` (a field, mostly), what to do `now`."""
-
-    def __init__(
-        self,
-        status: int,
-        what: str,
-        *,
-        where: str | None = None,
-        now: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(status, what, headers)
-        self.what, self.where, self.now = what, where, now
 
 
 def not_found(what: str = _WORDS[404]) -> Refused:

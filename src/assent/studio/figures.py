@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from assent.feedback.bias import position_bias_of, slot_of_best, speed_of
-from assent.feedback.pair_agreement import opinions_of, pair_alpha
+from assent.feedback.quality.bias import position_bias_of, slot_of_best, speed_of
+from assent.feedback.quality.pair_agreement import opinions_of, pair_alpha
+from assent.feedback.quality.resampling import Estimate, Resampling
+from assent.feedback.quality.statistics import LiveFigures, worth_keeping
 from assent.feedback.records import Event, EventKind, Judged, Project, TaskMode
-from assent.feedback.resampling import Estimate, Resampling
 from assent.feedback.source import PAGE, all_judged
-from assent.feedback.statistics import LiveFigures, worth_keeping
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.figures_file import Counted, Insight, load_counted, save_counted
 
 _FILE = "figures-{}.json"

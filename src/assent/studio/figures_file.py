@@ -14,9 +14,9 @@ from pathlib import Path
 
 from assent.durable import write_atomic
 from assent.errors import RunError
-from assent.feedback.resampling import Estimate
-from assent.feedback.statistics import Figures
-from assent.feedback.store import FeedbackStore
+from assent.feedback.quality.resampling import Estimate
+from assent.feedback.quality.statistics import Figures
+from assent.feedback.store.store import FeedbackStore
 
 _FORM = 2  # raised when the figures change
 _log = logging.getLogger(__name__)

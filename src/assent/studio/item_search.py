@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assent.feedback.records import Event, EventKind, Item, Judged, Project, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio import wording
 
 MOST_SHOWN = 50

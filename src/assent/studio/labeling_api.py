@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from assent.feedback.records import Event, EventKind, Presentation
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.answers import DurableEvents
 from assent.studio.error_page import not_found
 from assent.studio.fatigue import fatigue_of

@@ -13,9 +13,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from assent.errors import StoreError
-from assent.feedback.exporting import ExportOptions, export
-from assent.feedback.store import FeedbackStore
-from assent.studio.error_page import Refused
+from assent.feedback.exchange.exporting import ExportOptions, export
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.operator_pages import operator_pages_router
 from assent.studio.operator_views import OperatorViews
 from assent.studio.overview import rows_view
@@ -24,6 +23,7 @@ from assent.studio.runs import RunFolders
 from assent.studio.schemas import HIGHEST_ID, Id, Incoming, OneId
 from assent.studio.security import Admin, Viewer, guard_of
 from assent.studio.settings import StudioSettings
+from assent.web.refused import Refused
 
 RunName = Annotated[str, Query(min_length=1, max_length=800)]
 Cursor = Annotated[str, Query(max_length=60)]

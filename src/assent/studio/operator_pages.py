@@ -10,9 +10,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from assent.feedback.export_rows import ROW_FORMATS
+from assent.feedback.exchange.export_rows import ROW_FORMATS
 from assent.feedback.records import Guideline, Item, PersonRole, Project, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio import wording
 from assent.studio.error_page import not_found
 from assent.studio.item_search import PURPOSES, STATES, Filter, answers_to, letter, marks_of, search, told, why_covered

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from assent.feedback.records import Project
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.arena import Arena, arena_view
 from assent.studio.figures import FigureKeeper, Pace, newest_event
 from assent.studio.overview import overview, project_row

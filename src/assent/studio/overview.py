@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assent.feedback.progress import PersonProgress, Progress
+from assent.feedback.quality.resampling import Estimate
+from assent.feedback.quality.statistics import Figures, PersonFigures
 from assent.feedback.records import Project, TaskMode
-from assent.feedback.resampling import Estimate
-from assent.feedback.statistics import Figures, PersonFigures
+from assent.feedback.store.progress import PersonProgress, Progress
 from assent.studio import wording
 from assent.studio.figures import COMPARING
 from assent.studio.figures_file import Insight

@@ -13,12 +13,12 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from assent.errors import StoreError
 from assent.feedback.records import PersonRole, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import not_found
-from assent.studio.limits import RequestRate, raise_body_limit
 from assent.studio.schemas import Id, TokenInPath
 from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, SignedIn, guard_of
 from assent.studio.templates import page
+from assent.web.limits import RequestRate, raise_body_limit
 
 STATIC = Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".woff2": "font/woff2"}

@@ -10,9 +10,8 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
 from assent.feedback.records import NewItem, TaskMode
-from assent.feedback.store import FeedbackStore
-from assent.studio.error_page import Refused, refusal_of_fields
-from assent.studio.limits import raise_body_limit
+from assent.feedback.store.store import FeedbackStore
+from assent.studio.error_page import refusal_of_fields
 from assent.studio.schemas import (
     After,
     GuidelineIn,
@@ -27,6 +26,8 @@ from assent.studio.schemas import (
 )
 from assent.studio.security import Admin, SignedIn, Viewer, guard_of
 from assent.studio.threads import in_thread
+from assent.web.limits import raise_body_limit
+from assent.web.refused import Refused
 
 _MOST_ITEMS = 100_000
 _UPLOAD = {

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from assent.feedback.records import MOST_COMPLETIONS, Item, conversation_to_json
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.schemas import After, Id, Incoming, Limit, OneId
 from assent.studio.security import Admin
 

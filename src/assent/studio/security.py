@@ -21,11 +21,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from assent.feedback.records import Person, PersonRole, Project
-from assent.feedback.store import FeedbackStore
-from assent.studio.error_page import Refused, not_found
-from assent.studio.limits import FailedAttempts, HashGate, RequestRate, headers_of
+from assent.feedback.store.store import FeedbackStore
+from assent.studio.error_page import not_found
 from assent.studio.settings import StudioSettings
 from assent.studio.threads import in_thread
+from assent.web.limits import FailedAttempts, HashGate, RequestRate, headers_of
+from assent.web.refused import Refused
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

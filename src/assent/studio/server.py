@@ -15,11 +15,11 @@ import uvicorn
 
 from assent.errors import ConfigError
 from assent.feedback.records import PersonRole
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.app import create_app
-from assent.studio.corked import CorkedProtocol
 from assent.studio.settings import StudioSettings, own_names
-from assent.studio.unsent import Unsent
+from assent.web.corked import CorkedProtocol
+from assent.web.unsent import Unsent
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _ADMIN_LINK_S = 86400.0

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assent.studio.error_page import Refused, as_response
-from assent.studio.limits import BodyMeter, content_length, headers_of
+from assent.studio.error_page import as_response
 from assent.studio.settings import StudioSettings
+from assent.web.limits import BodyMeter, content_length, headers_of
+from assent.web.refused import Refused
 
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; font-src 'self'; "

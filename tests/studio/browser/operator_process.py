@@ -4,7 +4,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.server import bind, serve
 from assent.studio.settings import StudioSettings
 

@@ -7,7 +7,7 @@ import json
 import sys
 from functools import partial
 
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.studio.server import bind, serve
 from assent.studio.settings import EndpointSettings, StudioSettings
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.feedback.records import Candidate, Event, EventKind, NewItem, PersonRole, Project, ProjectSettings, TaskMode
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 SCRIPT = Path(__file__).parent / "serve_process.py"

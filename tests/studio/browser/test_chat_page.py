@@ -17,7 +17,7 @@ from studio.endpoint_fakes import listening
 from studio.site import open_site
 
 from assent.feedback.records import EventKind
-from assent.feedback.store import FeedbackStore
+from assent.feedback.store.store import FeedbackStore
 
 AXE = Path(os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))) / "assent" / "axe-4.14.1.min.js"
 EVIL = "echo <img/src=x/onerror=alert(1)> <script>alert(2)</script> [x](javascript:alert(3)) ![y](//evil.example/z.png)"

@@ -13,7 +13,7 @@ from studio.browser.serving import Studio, settings
 from studio.endpoint_fakes import WordStepper, listening
 
 from assent.feedback.records import EventKind, NewItem, TaskMode
-from assent.studio.endpoint import create_endpoint
+from assent.serving.endpoint import create_endpoint
 from assent.types import Conversation
 
 

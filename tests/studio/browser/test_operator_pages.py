@@ -18,9 +18,9 @@ import pytest
 from studio.operator_world import GOOD_SHARE, Clock, build
 
 from assent.feedback.records import PersonRole
-from assent.feedback.store import FeedbackStore
-from assent.recipes.saving import write_curve
-from assent.rundir import RunDir
+from assent.feedback.store.store import FeedbackStore
+from assent.recipes.annotation.label_savings import write_curve
+from assent.runs.folder import RunDir
 
 SCRIPT = Path(__file__).parent / "operator_process.py"
 SOURCE = Path(__file__).parents[3] / "src"

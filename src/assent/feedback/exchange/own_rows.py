@@ -1,0 +1,96 @@
+"""Our own rows: a prompt with completions to be judged; what `assent sample` writes is such a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from assent.errors import DataError
+from assent.feedback.exchange.fields import (
+    Fields,
+    candidates_value,
+    completion_names,
+    conversation_value,
+    list_value,
+    number_value,
+    object_value,
+    stop_value,
+    text_value,
+    truth_value,
+    whole_value,
+)
+from assent.feedback.exchange.imported import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
+from assent.feedback.records import NewItem
+
+_LISTS = ("completions", "candidates", "responses", "answers")
+_MOST_OVERLAP = 1000
+_MOST_WORD = 200
+
+
+def read_own(fields: Fields, limits: ImportLimits) -> Imported:
+    """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
+    stops, gold, serves, topic, batch, key, priority, overlap and sensitive."""
+    name = next((one for one in ("prompt", "messages") if one in fields), None)
+    if name is None:
+        raise DataError('field "prompt" is missing')
+    told = _parsed(fields[name]) if name == "messages" else fields[name]
+    item = NewItem(
+        prompt=conversation_value(told, name, limits),
+        candidates=_candidates(fields, limits),
+        overlap=whole_value(fields["overlap"], "overlap", 1, _MOST_OVERLAP) if _given(fields, "overlap") else None,
+        priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
+        gold=dict(object_value(_parsed(fields["gold"]), "gold")) if _given(fields, "gold") else None,
+        sensitive=truth_value(fields["sensitive"], "sensitive") if _given(fields, "sensitive") else False,
+        serves=_word(fields, "serves", limits),
+        topic=_word(fields, "topic", limits),
+        key=_word(fields, "key", limits),
+        batch=_word(fields, "batch", limits),
+    )
+    messages = told if isinstance(told, list) else []
+    calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))
+    altered = (TOOLS_LEFT_OUT,) * _given(fields, "tools") + (CALLS_AS_TEXT,) * calls
+    return Imported(item=item, altered=altered)
+
+
+def _word(fields: Fields, name: str, limits: ImportLimits) -> str:
+    if not _given(fields, name):
+        return ""
+    word = text_value(fields[name], name, limits)
+    if len(word) > _MOST_WORD:
+        raise DataError(f'field "{name}": {len(word)} characters, at most {_MOST_WORD} can be kept')
+    return word
+
+
+def _candidates(fields: Fields, limits: ImportLimits) -> tuple[Any, ...]:
+    name = next((one for one in _LISTS if one in fields), None)
+    if name is None:
+        numbered = [one for one in completion_names(fields) if _given(fields, one)]
+        return candidates_value([fields[one] for one in numbered], "completion", limits)
+    candidates = candidates_value(_parsed(fields[name]) or [], name, limits)
+    for column in ("models", "stops"):
+        if _given(fields, column):
+            values = list_value(_parsed(fields[column]), column)
+            if len(values) != len(candidates):
+                raise DataError(f'field "{column}": expected {len(candidates)}, one a completion, got {len(values)}')
+            candidates = tuple(
+                replace(one, model=text_value(value or "", f"models[{place}]", limits, blank=True))
+                if column == "models"
+                else replace(one, stop=stop_value(value, f"stops[{place}]"))
+                for place, (one, value) in enumerate(zip(candidates, values, strict=True))
+            )
+    return candidates
+
+
+def _given(fields: Fields, name: str) -> bool:
+    return fields.get(name) is not None and fields[name] != ""
+
+
+def _parsed(value: object) -> object:
+    """A CSV cell that holds JSON, as what it spells."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value

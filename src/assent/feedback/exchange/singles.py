@@ -1,0 +1,163 @@
+"""What speaks of one completion or none beside it: ratings, labels, demonstrations, corrections, red-team talks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from assent.feedback.exchange.training_data import Making, mean_of, provenance_of_all
+from assent.feedback.records import Event, EventKind, Judged, conversation_from_json
+from assent.feedback.votes import is_prompt, is_text, table_of, unreadable
+from assent.types import Completion, Conversation, Correction, Demonstration, Provenance, Rating
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedTeamTalk:
+    """An attempt to draw harm out of a model; `reached` is 0 (nothing) to 10."""
+
+    conversation: Conversation
+    reached: int
+    note: str
+    topic: str
+    provenance: Provenance
+
+
+def ratings_of(
+    judged: Iterable[Judged],
+    *,
+    consensus: Literal["votes", "mean"] = "votes",
+    weights: Mapping[int, float] | None = None,
+    gold: bool = False,
+    repeats: bool = False,
+) -> list[Rating]:
+    """Ratings (1 to 7, by criterion) and good/bad labels (1.0 and 0.0, criterion "overall"); of each person, or the
+    weighted mean of a completion and criterion."""
+    making = Making(
+        consensus="votes" if consensus == "votes" else "soft", weights=weights, gold=gold, repeats=repeats
+    )  # fmt: skip
+    return [rating for one in judged for rating in item_ratings(one, making)]
+
+
+def item_ratings(judged: Judged, making: Making) -> list[Rating]:
+    """The ratings of one item's completions."""
+    prompt = judged.item.new.prompt
+    if not is_prompt(prompt):
+        return []
+    table, places = table_of(judged)
+    single = [
+        (places[position], criterion, score, event)
+        for event in making.heard(judged)
+        for criterion, position, score in _scores(event)
+        if position in places and making.criterion in ("", criterion)
+    ]
+    if making.consensus == "votes":
+        return [
+            Rating(
+                prompt=prompt, completion=table.completions[place], score=score, criterion=criterion,
+                provenance=provenance_of_all([event]),
+            )
+            for place, criterion, score, event in single
+        ]  # fmt: skip
+    gathered: dict[tuple[int, str, bool], list[tuple[float, Event]]] = {}
+    for place, criterion, score, event in single:  # a label is never averaged with a rating on another scale
+        gathered.setdefault((place, criterion, event.kind is EventKind.GOOD_BAD), []).append((score, event))
+    return [
+        Rating(
+            prompt=prompt, completion=table.completions[place], criterion=criterion,
+            score=mean_of([(score, making.weight(event.person_id)) for score, event in given]),
+            provenance=provenance_of_all([event for _, event in given]),
+        )
+        for (place, criterion, _), given in gathered.items()
+    ]  # fmt: skip
+
+
+def demonstrations_of(
+    judged: Iterable[Judged], *, corrections: bool = True, gold: bool = False, repeats: bool = False
+) -> list[Demonstration]:
+    """What people wrote themselves, and (with `corrections`) what they made of a model's answer."""
+    making = Making(gold=gold, repeats=repeats)
+    return [shown for one in judged for shown in item_demonstrations(one, making, corrections=corrections)]
+
+
+def item_demonstrations(judged: Judged, making: Making, *, corrections: bool = True) -> list[Demonstration]:
+    """The demonstrations of one item."""
+    kinds = {EventKind.DEMONSTRATION, *([EventKind.CORRECTION] if corrections else [])}
+    prompt = judged.item.new.prompt
+    return [
+        Demonstration(conversation=prompt.then(text), provenance=provenance_of_all([event]))
+        for event in making.heard(judged)
+        if event.kind in kinds and is_prompt(prompt) and (text := _written(event))
+    ]
+
+
+def corrections_of(judged: Iterable[Judged], *, gold: bool = False, repeats: bool = False) -> list[Correction]:
+    """What people made of a model's answers: edited > original."""
+    making = Making(gold=gold, repeats=repeats)
+    return [correction for one in judged for correction in item_corrections(one, making)]
+
+
+def item_corrections(judged: Judged, making: Making) -> list[Correction]:
+    """The corrections of one item; edits that changed nothing but space are none."""
+    made = []
+    for event in making.heard(judged):
+        if event.kind is not EventKind.CORRECTION or not (text := _written(event)):
+            continue
+        slot, candidates = event.payload.get("slot"), judged.item.new.candidates
+        if not isinstance(slot, int) or not 0 <= slot < len(candidates):
+            raise unreadable(event)
+        original = candidates[slot].completion
+        if original.text.strip() not in ("", text.strip()) and is_prompt(judged.item.new.prompt):
+            edited = Completion(text=text)
+            provenance = provenance_of_all([event])
+            made.append(
+                Correction(prompt=judged.item.new.prompt, original=original, edited=edited, provenance=provenance)
+            )
+    return made
+
+
+def red_team_of(judged: Iterable[Judged], *, repeats: bool = False) -> list[RedTeamTalk]:
+    """What red-team sessions drew out of models."""
+    return [talk for one in judged for talk in item_red_team(one, Making(repeats=repeats))]
+
+
+def item_red_team(judged: Judged, making: Making) -> list[RedTeamTalk]:
+    """The red-team talks of one item."""
+    talks = []
+    for event in making.heard(judged):
+        if event.kind is not EventKind.RED_TEAM:
+            continue
+        try:
+            talks.append(
+                RedTeamTalk(
+                    conversation=conversation_from_json(event.payload["conversation"]),
+                    reached=int(event.payload["reached"]), note=str(event.payload.get("note") or ""),
+                    topic=judged.item.new.topic, provenance=provenance_of_all([event]),
+                )
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise unreadable(event) from error
+    return talks
+
+
+def _scores(event: Event) -> Iterator[tuple[str, int, float]]:
+    """(criterion, position, score) of every single judgement."""
+    try:
+        if event.kind is EventKind.RATING:
+            for criterion, column in event.payload["ratings"].items():
+                for position, score in enumerate(column):
+                    if score is not None:
+                        yield str(criterion), position, float(score)
+        elif event.kind is EventKind.GOOD_BAD:
+            for position, good in enumerate(event.payload["good"]):
+                if good is not None:
+                    yield "overall", position, float(good)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise unreadable(event) from error
+
+
+def _written(event: Event) -> str:
+    text = event.payload.get("text")
+    if not isinstance(text, str):
+        raise unreadable(event)
+    return text if text.strip() and is_text(text) else ""

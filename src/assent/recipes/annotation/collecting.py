@@ -1,0 +1,182 @@
+"""`assent collect`: sample completions from a policy, choose what to ask, put the questions into a studio's queue."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import Field
+
+from assent.data.load import ReadOptions, load_comparisons, load_prompts
+from assent.durable import sha256_file
+from assent.errors import ConfigError, RunError, StoreError
+from assent.recipes.annotation.label_savings import keep_asked
+from assent.recipes.annotation.questions import AskingSettings, new_items, prompt_key, questions, sample_pool, shuffled
+from assent.recipes.annotation.refreshing import predict, refresh, with_predictions
+from assent.recipes.annotation.studio_client import StudioClient
+from assent.recipes.run.inputs import model_folder, read_all, require_data
+from assent.recipes.run.job_settings import JobSettings
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, load_reward_model
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.seeds import derive
+from assent.types import Comparison, Conversation
+from assent.world.facts import build_world
+from assent.world.prompts import make_prompts
+
+WORLD = "world"
+
+
+class CollectJob(JobSettings):
+    """`assent collect`: `questions` of at most `prompts` prompts are asked; `batch` names them in the studio.
+
+    With `refresh` nothing is sampled: the questions that wait are ordered anew by the reward model.
+    """
+
+    project: str = "preferences"
+    admin: str = "admin"
+    batch: str = "collected"
+    prompts: int = Field(default=600, ge=2)
+    questions: int = Field(default=300, ge=1)
+    overlap: int = Field(default=1, ge=1)
+    adaptive_overlap: int = Field(default=0, ge=0)
+    refresh: bool = False
+    asking: AskingSettings = AskingSettings()
+
+
+def run_collect(request: Request, display: Display) -> None:
+    """Fill the queue. With --reward, what that reward model would learn most from is asked first."""
+    files, settings = request.files, request.settings(CollectJob)
+    if settings.refresh:
+        _refresh(request, settings, display)
+        return
+    require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
+    path, reward_path = model_folder(files.model), request.text("reward")
+    if files.data == (WORLD,):
+        made = make_prompts(build_world(0), split="train", count=settings.prompts, seed=settings.seed)
+        prompts = [prompt.conversation for prompt in made]
+    else:
+        data = read_all(
+            files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
+        )
+        prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
+    with StudioClient(request.text("studio") or "") as studio:
+        studio.sign_in(settings.admin)
+        project = open_project(studio, settings.project, settings.asking, settings)
+        reward = None
+        judged: Sequence[Comparison] = ()
+        if reward_path:
+            reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
+            judged = judged_so_far(studio, project)
+            display.say(f"{len(judged)} judged pairs tell the reward model's heads apart")
+        model = load_language_model(path, machine=settings.machine)
+        collector = Collector(model=model, settings=settings.asking, seed=settings.seed, display=display)
+        collector.fill(
+            studio, project, prompts, count=settings.questions, batch=settings.batch, reward=reward, judged=judged
+        )
+
+
+def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
+    path = request.text("reward")
+    if not path:
+        raise ConfigError("no reward model to order the questions by", where="refresh", now="Name one with --reward.")
+    with StudioClient(request.text("studio") or "") as studio:
+        studio.sign_in(settings.admin)
+        project = studio.project(settings.project)
+        reward = load_reward_model(model_folder(path), machine=settings.machine)
+        judged = judged_so_far(studio, project)
+        if not judged:
+            raise RunError(
+                "nothing has been judged yet", where=settings.project, now="Refresh after the first answers."
+            )
+        seed = derive(settings.seed, "ask")
+        count = refresh(studio, project, settings.asking, seed=seed, reward=reward, judged=judged)
+        display.say(f"{count} questions have a new place, by {len(judged)} judged pairs")
+        if settings.adaptive_overlap > settings.overlap:
+            predict(studio, project, reward)
+
+
+class Overlap(Protocol):
+    """How many people are asked about an item: `overlap`, and up to `adaptive_overlap` where they do not agree."""
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+    @property
+    def overlap(self) -> int: ...
+    @property
+    def adaptive_overlap(self) -> int: ...
+
+
+def open_project(studio: StudioClient, name: str, asking: AskingSettings, overlap: Overlap) -> int:
+    """The project of that name, made if it is not there: pairs for two completions a question, else rankings.
+
+    ConfigError where one is asked for that the project, which is there already, does not have.
+    """
+    mode = "pairwise" if asking.shown == 2 else "ranking"
+    limits = {"overlap": overlap.overlap, "adaptive_overlap": overlap.adaptive_overlap}
+    project = studio.project(name, {"mode": mode, **limits})
+    kept = studio.get(f"/api/projects/{project}")["settings"]
+    for setting in sorted(overlap.model_fields_set & set(limits)):
+        if kept[setting] != limits[setting]:
+            raise ConfigError(
+                f'the project "{name}" is there already, with {setting}={kept[setting]} and not {limits[setting]}',
+                where=setting, now="Change it on the project's page, leave the setting away, or name another project.",
+            )  # fmt: skip
+    return project
+
+
+def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
+    """All judgement of a project as pairs with soft labels; none where there is none yet."""
+    with tempfile.TemporaryDirectory(prefix="assent-judged-") as folder:
+        path = Path(folder) / "pairs.jsonl"
+        try:
+            studio.export(project, path, "pairs")
+        except StoreError:
+            return []
+        return list(load_comparisons(str(path), ReadOptions()).examples)
+
+
+class Collector:
+    """Samples from one model and asks about what it wrote."""
+
+    def __init__(self, *, model: LanguageModel, settings: AskingSettings, seed: int, display: Display) -> None:
+        self.model, self.settings, self.seed, self.display = model, settings, seed, display
+
+    def fill(
+        self,
+        studio: StudioClient,
+        project: int,
+        prompts: Sequence[Conversation],
+        *,
+        count: int,
+        batch: str,
+        reward: RewardModel | None = None,
+        judged: Sequence[Comparison] = (),
+        remember: Path | None = None,
+    ) -> int:
+        """Put up to `count` questions into the queue; returns how many were new. Asking the same again adds nothing.
+
+        The file `remember` says afterwards what each question was asked for.
+        """
+        total = len(prompts) * self.settings.samples_per_prompt
+        with self.display.stage("sample", total, unit="texts") as stage:
+            pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
+        if not pool.prompts:
+            raise RunError("every prompt got one and the same text", now="Raise asking.temperatures.")
+        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, judged=judged)
+        items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
+        if reward is not None:
+            items = with_predictions(items, reward)
+        if remember is not None:
+            keep_asked(remember, {prompt_key(item.prompt): item.serves for item in items})
+        added, known = studio.add_items(project, items)
+        already = f" ({known} were there already)" if known else ""
+        self.display.say(f"{added} questions added to the studio's queue{already}")
+        return added
+
+
+def _hash(folder: str) -> str:
+    file = Path(folder) / "model.safetensors"
+    return sha256_file(file) if file.is_file() else ""

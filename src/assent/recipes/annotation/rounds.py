@@ -1,0 +1,314 @@
+"""`assent round`: one round with people (sample, ask, wait, learn, train, evaluate) that resumes where it was cut.
+
+OUT/round-N/ holds one file or run folder a stage, and round.json says which stages are done. The same command again
+goes on with an unfinished round, or begins the next one from the last round's policy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from assent.config import as_dict, merge
+from assent.data.load import ReadOptions, load_comparisons, load_prompts
+from assent.durable import write_atomic
+from assent.errors import ConfigError, Interrupted, RunError
+from assent.interrupts import StopRequest
+from assent.recipes.annotation.collecting import Collector, open_project
+from assent.recipes.annotation.label_savings import measure_saving
+from assent.recipes.annotation.questions import AskingSettings, shuffled
+from assent.recipes.annotation.refreshing import predict
+from assent.recipes.annotation.simulated_labelers import label_with_people
+from assent.recipes.annotation.studio_client import StudioClient
+from assent.recipes.evaluation import run_eval
+from assent.recipes.run.inputs import model_folder, read_all, require_data
+from assent.recipes.run.job_settings import JobSettings
+from assent.recipes.run.models import load_language_model, load_reward_model, new_reward_model
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.recipes.training.commands import run_dpo, run_ppo, run_reward
+from assent.runs.folder import read_status
+from assent.seeds import derive
+from assent.types import Comparison, Conversation
+from assent.world.facts import World, build_world
+from assent.world.prompts import WorldPrompt, make_prompts
+
+WORLD = "world"
+STAGES = ("ask", "wait", "reward", "policy", "evaluate")
+ASKED = "asked.json"
+_POLL_S = 2.0
+
+
+class RoundJob(JobSettings):
+    """`assent round`. `prompts` are sampled from, `questions` of them asked; sections are settings of their stages."""
+
+    project: str = "rounds"
+    admin: str = "admin"
+    prompts: int = Field(default=600, ge=2)
+    questions: int = Field(default=300, ge=1)
+    overlap: int = Field(default=1, ge=1)
+    adaptive_overlap: int = Field(default=0, ge=0)
+    people: Literal["people", "simulated"] = "people"
+    algorithm: Literal["ppo", "dpo"] = "ppo"
+    asking: AskingSettings = AskingSettings()
+    reward: dict[str, Any] = Field(default_factory=dict)
+    policy: dict[str, Any] = Field(default_factory=dict)
+    evaluation: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round's folder: what it starts from and which stages are done."""
+
+    number: int
+    folder: Path
+    start: str  # the policy it starts from
+    done: tuple[str, ...] = ()
+
+    def save(self) -> None:
+        """Write round.json."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        document = {"number": self.number, "start": self.start, "done": list(self.done)}
+        write_atomic(self.folder / "round.json", json.dumps(document, indent=1) + "\n")
+
+    def with_done(self, stage: str) -> Round:
+        """The round after one more stage, saved."""
+        after = Round(number=self.number, folder=self.folder, start=self.start, done=(*self.done, stage))
+        after.save()
+        return after
+
+
+def find_round(out: Path, model: str) -> Round:
+    """The unfinished round of a folder, or the next one, starting from the last round's policy (first: `model`)."""
+    number, start = 1, model
+    while (file := out / f"round-{number}" / "round.json").is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        one = Round(number=number, folder=file.parent, start=str(found["start"]), done=tuple(found["done"]))
+        if set(STAGES) - set(one.done):
+            return one
+        number, start = number + 1, str(one.folder / "policy" / "model")
+    return Round(number=number, folder=out / f"round-{number}", start=start)
+
+
+def run_round(request: Request, display: Display) -> Path:
+    """Run the stages of one round that are not done yet; returns the round's folder."""
+    files, settings = request.files, request.settings(RoundJob)
+    require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
+    if settings.people == "simulated" and files.data != (WORLD,):
+        raise ConfigError("simulated people know the embedded world only", where="people", now=f"Use --data {WORLD}.")
+    first = model_folder(files.model)
+    _same_settings(files.out, settings, first)
+    current = find_round(files.out, first)
+    display.say(f"round {current.number}, from {current.start}")
+    if not current.done:
+        current.save()
+    with StudioClient(request.text("studio") or "") as studio:
+        studio.sign_in(settings.admin)
+        work = _Work(request, settings, studio, display, current, first)
+        for stage in STAGES:
+            if stage in current.done:
+                display.say(f"[{stage}] done before")
+                continue
+            display.say(f"[{stage}]")
+            work.stages[stage]()
+            current = current.with_done(stage)
+    display.say(f"round {current.number} is done; the policy is {current.folder / 'policy' / 'model'}")
+    _show_gold(files.out, current.number, display)
+    return current.folder
+
+
+def _same_settings(out: Path, settings: RoundJob, first: str) -> None:
+    """The rounds of one folder share their settings; a change is refused with its name."""
+    file, document = out / "rounds.json", json.loads(json.dumps({**as_dict(settings), "model": first}))
+    if not file.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(document, indent=1, sort_keys=True) + "\n")
+        return
+    before = json.loads(file.read_text(encoding="utf-8"))
+    if changed := [name for name in sorted({*before, *document}) if before.get(name) != document.get(name)]:
+        raise RunError(
+            f"other settings than in the rounds before: {', '.join(changed)}", where=str(file),
+            now="Use the same settings, or another --out.",
+        )  # fmt: skip
+
+
+class _Work:
+    """The stages of one round."""
+
+    def __init__(
+        self, request: Request, settings: RoundJob, studio: StudioClient, display: Display, round_: Round, first: str
+    ) -> None:
+        self.request, self.settings, self.studio, self.display = request, settings, studio, display
+        self.round, self.first = round_, first
+        self.world: World | None = build_world(0) if request.files.data == (WORLD,) else None
+        self.stages: dict[str, Callable[[], None]] = {
+            "ask": self.ask, "wait": self.wait, "reward": self.reward, "policy": self.policy, "evaluate": self.evaluate,
+        }  # fmt: skip
+
+    @property
+    def folder(self) -> Path:
+        return self.round.folder
+
+    def ask(self) -> None:
+        """Sample from the round's policy, choose, and put the questions into the project's queue."""
+        settings, number = self.settings, self.round.number
+        reward, judged = None, list[Comparison]()
+        if number > 1:
+            reward = load_reward_model(str(self._before() / "reward" / "model"), machine=settings.machine)
+            judged = list(load_comparisons(str(self._before() / "judgements.jsonl"), ReadOptions()).examples)
+        project = open_project(self.studio, settings.project, settings.asking, settings)
+        model = load_language_model(self.round.start, machine=settings.machine)
+        seed = derive(settings.seed, "round", number)
+        Collector(model=model, settings=settings.asking, seed=seed, display=self.display).fill(
+            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}", reward=reward,
+            judged=judged, remember=self.folder / ASKED,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Wait until every label that is wanted is given (simulated people give them now); write judgements.jsonl."""
+        project = self.studio.project(self.settings.project)
+        turn = 0
+        while self.settings.people == "simulated" and self._left(project) and self._simulate(project, turn):
+            turn += 1  # an answer may have asked for one more after everybody had gone
+        left = self._left(project)
+        with StopRequest() as stop, self.display.stage("labels", left, unit="labels") as stage:
+            while (now := self._left(project)) > 0:
+                stage.advance(max(0, left - now))
+                left = min(left, now)
+                if stop.requested:
+                    raise Interrupted(
+                        f"stopped while waiting for {now} labels",
+                        now="The same command goes on waiting; nothing is lost.",
+                    )
+                time.sleep(_POLL_S)
+            stage.advance(left)
+        self.studio.export(project, self.folder / "judgements.jsonl", "pairs")
+
+    def _simulate(self, project: int, turn: int) -> int:
+        assert self.world is not None
+        with self.display.stage("simulated people", self._left(project), unit="labels") as stage:
+            return label_with_people(
+                self.studio, project, self.world, self._all_world_prompts(),
+                seed=derive(self.settings.seed, "people", *([turn] if turn else [])), on_answer=stage.advance,
+            )  # fmt: skip
+
+    def reward(self) -> None:
+        """Learn a reward model from all judgement so far, from the model the rounds began with."""
+        given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
+        self._run(run_reward, "reward", given, model=self.first, data=[str(self.folder / "judgements.jsonl")])
+        if self.settings.adaptive_overlap > self.settings.overlap:
+            reward = load_reward_model(str(self.folder / "reward" / "model"), machine=self.settings.machine)
+            predict(self.studio, self.studio.project(self.settings.project), reward)
+        self._measure_saving()
+
+    def _measure_saving(self) -> None:
+        """What choosing has saved so far, on the trunk that the rounds began with: no answer has changed it."""
+        judged = load_comparisons(str(self.folder / "judgements.jsonl"), ReadOptions()).examples
+        trunk = new_reward_model(self.first, machine=self.settings.machine, seed=self.settings.seed)
+        asked = [self.folder.parent / f"round-{number}" / ASKED for number in range(1, self.round.number + 1)]
+        measure_saving(trunk, judged, asked, self.folder / "asking", self.display, seed=self.settings.seed)
+
+    def policy(self) -> None:
+        """Train the round's policy on, with PPO against the reward model or DPO on the judgement."""
+        if self.settings.algorithm == "dpo":
+            data = [str(self.folder / "judgements.jsonl")]
+            self._run(run_dpo, "policy", self.settings.policy, model=self.round.start, data=data)
+            return
+        file = self.folder / "prompts.jsonl"
+        lines = [
+            json.dumps({"prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages]})
+            for prompt in self._prompts()
+        ]
+        write_atomic(file, "\n".join(lines) + "\n")
+        reward = str(self.folder / "reward" / "model")
+        self._run(run_ppo, "policy", self.settings.policy, model=self.round.start, data=[str(file)], reward=reward)
+
+    def evaluate(self) -> None:
+        """Compare the round's policy with the one it started from, on held-out prompts."""
+        data = list(self.request.files.eval_data or self.request.files.data)
+        self._run(
+            run_eval, "evaluation", self.settings.evaluation, model=str(self.folder / "policy" / "model"), data=data,
+            reward=str(self.folder / "reward" / "model"), against=self.round.start,
+        )  # fmt: skip
+
+    def _run(
+        self, command: Callable[[Request, Display], object], name: str, settings: dict[str, Any], **flags: Any
+    ) -> None:
+        out = self.folder / name
+        begun = (out / "config.json").is_file()
+        if begun and read_status(out).state == "finished":
+            return
+        namespace = argparse.Namespace(
+            out=str(out),
+            resume=begun and name != "evaluation",
+            overwrite=name == "evaluation",
+            on_bad_row="stop",
+            **flags,
+        )
+        shared = {
+            "seed": derive(self.settings.seed, name, self.round.number) % 2**31,
+            "machine": as_dict(self.settings.machine),
+        }
+        command(Request(namespace, base=merge(shared, settings)), self.display)
+
+    def _before(self) -> Path:
+        return self.folder.parent / f"round-{self.round.number - 1}"
+
+    def _left(self, project: int) -> int:
+        progress = self.studio.get(f"/api/projects/{project}/progress")
+        return max(0, int(progress["labels_wanted"]) - int(progress["labels_given"]))
+
+    def _prompts(self) -> list[Conversation]:
+        """This round's prompts: new ones of the world, or the next part of the file in a random order."""
+        settings, number = self.settings, self.round.number
+        if self.world is not None:
+            return [prompt.conversation for prompt in self._world_prompts(number)]
+        files = self.request.files
+        data = read_all(
+            files.data,
+            load_prompts,
+            files,
+            self.display,
+            role="prompts",
+            limit=settings.limit,
+            reading=settings.reading,
+        )
+        order = shuffled(data.examples, seed=settings.seed)
+        start = (number - 1) * settings.prompts % len(order)
+        return [*order[start:], *order[:start]][: settings.prompts]
+
+    def _world_prompts(self, number: int) -> list[WorldPrompt]:
+        assert self.world is not None
+        seed = derive(self.settings.seed, "prompts", number)
+        return make_prompts(self.world, split="train", count=self.settings.prompts, seed=seed)
+
+    def _all_world_prompts(self) -> list[WorldPrompt]:
+        return [prompt for number in range(1, self.round.number + 1) for prompt in self._world_prompts(number)]
+
+
+def _stopped(left: int, exit_code: int) -> Interrupted:
+    error = Interrupted(f"stopped while waiting for {left} labels", now="The same command goes on; nothing is lost.")
+    error.exit_code = exit_code
+    return error
+
+
+def _show_gold(out: Path, rounds: int, display: Display) -> None:
+    """The gold score round by round, where there is a gold judge."""
+    for number in range(1, rounds + 1):
+        file = out / f"round-{number}" / "evaluation" / "report.json"
+        report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        for arm, scores in (report.get("gold") or {}).items():
+            overall = scores["overall"]
+            display.say(
+                f"round {number}, {arm}: gold {overall['mean']:.3f} ({overall['low']:.3f} to {overall['high']:.3f})"
+            )
+        if gained := report.get("gold_gained"):
+            told = f"{gained['mean']:+.3f} ({gained['low']:+.3f} to {gained['high']:+.3f})"
+            display.say(f"round {number} gained {told}, prompt by prompt")

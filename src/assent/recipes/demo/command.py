@@ -1,0 +1,231 @@
+"""`make demo`: the main job over one or more seeds, its report, and a short table."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from assent.config import as_dict
+from assent.durable import sha256_file
+from assent.errors import ConfigError
+from assent.evals.evidence import Evidence, SeedResult, over_optimisation
+from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
+from assent.evals.intervals import Interval
+from assent.evals.over_optimisation import verdict
+from assent.evals.report import write_report
+from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.recipes.demo.experiment import MainJob, Outcome, Place
+from assent.recipes.demo.experiment_settings import MainJobSettings
+from assent.recipes.run.models import MachineOptions
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.runs.folder import RunDir
+from assent.runs.lineage import Lineage, parent, write_model_card
+from assent.world.facts import build_world
+
+ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
+_KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
+
+_NOTES = (
+    "The arm with KL weight 0 has PPO's settings in everything else, and its seed.",
+    "The curves of the section on over-optimisation are on held-out prompts at temperature 1, the same ones at every "
+    "point. The small charts of training show each iteration's own samples of training prompts, at the temperature of "
+    "the rollouts.",
+)
+
+
+def shipped_base() -> Path:
+    """The folder of the base model in the package; ConfigError if its files are not the ones that shipped."""
+    folder = Path(str(resources.files("assent.world") / "base"))
+    for line in (folder / "SHA256").read_text().splitlines():
+        expected, name = line.split()
+        if not (folder / name).is_file() or sha256_file(folder / name) != expected:
+            raise ConfigError(
+                f"{name} of the shipped base model is not what shipped",
+                where=str(folder),
+                now="Install the package again, or make the base with `make base`.",
+            )
+    return folder
+
+
+def run_demo(
+    *, out: Path, seeds: int, settings: MainJobSettings, machine: MachineOptions, display: Display, overwrite: bool
+) -> Path:
+    """Run the main job for seeds 0, 1, ... and write the report; returns the path of report.html."""
+    start = time.monotonic()
+    base = shipped_base()
+    lineage = Lineage(
+        kind="demo",
+        settings=as_dict(settings),
+        seed=0,
+        parents=(parent(base, role="policy"),),
+        device=str(machine.pick()),
+        precision=machine.precision,
+    )
+    outcomes: list[Outcome] = []
+    jobs: list[MainJob] = []
+    with (
+        RunDir.create(
+            out,
+            kind="demo",
+            settings=as_dict(settings),
+            lineage=lineage.to_dict(),
+            total=seeds * settings.ppo.iterations,
+            unit="iterations",
+            overwrite=overwrite,
+        ) as run,
+        StopRequest() as stop,
+    ):
+        iterations = count(1)
+
+        def record(row: Metrics) -> None:
+            step = next(iterations)
+            run.metrics.append(step, row)
+            run.set_status("running", step=step)
+
+        for seed in range(seeds):
+            if seeds > 1:
+                display.say(f"seed {seed + 1} of {seeds}")
+            folder = out if seed == 0 else out / f"seed-{seed}"
+            place = Place(
+                world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop, record=record
+            )
+            jobs.append(MainJob(settings, place, seed=seed))
+            outcomes.append(jobs[-1].run())
+        evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
+        path = write_report(evidence, out)
+        _cards(out, lineage, evidence)
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
+        run.set_status("finished")
+    _show(evidence, path, display)
+    return path
+
+
+def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
+    scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in ARMS}
+    first = outcomes[0]
+    return Evidence(
+        title="The main job on the embedded world",
+        command="make demo" if seeds == 1 else f"make demo SEEDS={seeds}",
+        seeds=tuple(outcome.seed for outcome in outcomes),
+        wall_s=wall_s,
+        stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
+        beside=tuple(first.beside),
+        peak_rss_mib=_peak_rss_mib(),
+        gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
+        gap_closed=_gaps(scores),
+        gold_by_kind=by_kind(scores),
+        reward_model=_reward_quality(outcomes),
+        over_optimisation=over_optimisation(first.optimisation, kl_weight=job.settings.ppo.kl_weight),
+        curves=first.curves,
+        reward_unit="raw score of the reward model",
+        samples=job.samples(),
+        per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
+        notes=_NOTES,
+        settings=lineage.to_dict()["settings"],
+        lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
+    )
+
+
+def _peak_rss_mib() -> float:
+    """This process and the two beside it, each as high as the higher one of the two."""
+    own, beside = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + 2 * beside) / 1024
+
+
+def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:
+    """Intervals by kind of prompt, then by arm."""
+    of_arm = {arm: gold_by_kind(one, seed=0) for arm, one in scores.items()}
+    kinds = dict.fromkeys(kind for found in of_arm.values() for kind in found)
+    return {kind: {arm: found[kind] for arm, found in of_arm.items() if kind in found} for kind in kinds}
+
+
+def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
+    return arms[0] if len(arms) == 1 else pooled(arms)
+
+
+def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
+    """Of the reward models of all seeds, each on its own held-out pairs."""
+    judged = [outcome.judged for outcome in outcomes if outcome.judged is not None]
+    if not judged:
+        return None
+    pairs = pooled_pairs(judged)
+    return reward_quality(pairs, seed=0, best_possible=best_possible_accuracy(pairs.probability or ()))
+
+
+def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:
+    return {arm: gap_closed(scores["sft"], scores[arm], scores["ceiling"], seed=0) for arm in ("ppo", "dpo")}
+
+
+def _seed_result(outcome: Outcome) -> SeedResult:
+    return SeedResult(
+        seed=outcome.seed,
+        gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
+        gap_closed=_gaps(outcome.scores),
+        verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
+    )
+
+
+def _cards(out: Path, lineage: Lineage, evidence: Evidence) -> None:
+    for name, kind in _KINDS.items():
+        metrics = {} if kind == "reward" else {"gold score": evidence.gold[name].overall.mean}
+        if kind == "reward" and evidence.reward_model is not None:
+            metrics = {"held-out pair accuracy": evidence.reward_model.accuracy}
+        write_model_card(out / name, lineage, kind=kind, metrics=metrics)
+
+
+def _show(evidence: Evidence, path: Path, display: Display) -> None:
+    table = Table(title="Gold score on held-out prompts (and half of its 95 % interval)")
+    table.add_column("")
+    for axis in AXES:
+        table.add_column(axis, justify="right")
+    for arm in ARMS:
+        means = [getattr(evidence.gold[arm], axis) for axis in AXES]
+        table.add_row(arm, *(f"{m.mean:.3f} ± {(m.high - m.low) / 2:.3f}" for m in means))
+    display.console.print(table)
+    quality = evidence.reward_model
+    if quality is not None and quality.best_possible is not None:
+        display.say(
+            f"reward model: {quality.accuracy:.3f} of held-out pairs right, {quality.best_possible:.3f} possible"
+        )
+    for arm, gap in evidence.gap_closed.items():
+        display.say(
+            f"{arm.upper()} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance SFT to ceiling"
+        )
+    display.say(f"{evidence.wall_s:.0f} s, {evidence.peak_rss_mib:.0f} MiB at most")
+    display.say(f"The report: {path}")
+
+
+class DemoSettings(MainJobSettings):
+    """`assent demo`."""
+
+    machine: MachineOptions = MachineOptions(device="cpu", threads=1)
+
+
+def _set(document: dict[str, Any]) -> dict[str, Any]:
+    """Only what has a value: an absent key and None mean the same."""
+    return {
+        key: _set(value) if isinstance(value, dict) else value for key, value in document.items() if value is not None
+    }
+
+
+def run_demo_command(request: Request, display: Display) -> Path:
+    """`assent demo`: see `run_demo`."""
+    seeds = int(request.text("seeds") or 1)
+    if seeds < 1:
+        raise ConfigError(f"--seeds {seeds}: at least one seed is needed")
+    settings = request.settings(DemoSettings, base=_set(as_dict(DemoSettings())))
+    return run_demo(
+        out=request.files.out, seeds=seeds, settings=settings, machine=settings.machine, display=display,
+        overwrite=request.files.overwrite,
+    )  # fmt: skip

@@ -1,0 +1,72 @@
+"""Settings of the calls of the Python API: what the algorithm takes, and how the data is read."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.reward import RewardSettings
+from assent.algorithms.sft import SFTSettings
+from assent.config import Settings
+from assent.recipes.run.job_settings import MeasuringSettings, SamplingSettings
+from assent.recipes.run.models import MOST_RANKS, MOST_THREADS, MachineOptions
+from assent.recipes.run.reading_settings import Reading
+
+
+class Call(Settings):
+    """What every call of the Python API takes beside its settings, for files and for rows in memory alike."""
+
+    seed: int = Field(default=0, ge=0)
+    format: str | None = None
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    limit: int | None = Field(default=None, ge=1)
+    reading: Reading = Reading()
+
+
+class SFTCall(Call, SFTSettings):
+    """`assent.sft`."""
+
+
+class RewardCall(Call, RewardSettings):
+    """`assent.train_reward`."""
+
+
+class PPOCall(Call, PPOSettings):
+    """`assent.ppo`."""
+
+
+class DPOCall(Call, DPOSettings):
+    """`assent.dpo`."""
+
+
+class SampleCall(Call, SamplingSettings):
+    """`assent.sample`."""
+
+
+class JudgeCall(SampleCall):
+    """`assent.evaluate` of a policy."""
+
+    reward_weights: tuple[float, ...] = ()
+
+
+class MeasureCall(Call, MeasuringSettings):
+    """`assent.evaluate` of a reward model."""
+
+
+class EvaluateCall(JudgeCall, MeasureCall):
+    """All that `assent.evaluate` takes."""
+
+
+class LoadCall(MachineOptions):
+    """`assent.load`."""
+
+    lora_rank: int = Field(default=0, ge=0, le=MOST_RANKS)
+
+
+class ThreadCall(Settings):
+    """`assent.set_threads`."""
+
+    threads: int = Field(ge=1, le=MOST_THREADS)

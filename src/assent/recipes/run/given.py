@@ -1,0 +1,255 @@
+"""What a Python program gives to a call, taken for what it is or refused in one sentence.
+
+Data is a file (a path), examples of `assent.types`, or rows in memory, which are read as rows of a file are. A
+`pathlib.Path` is always a file. Text is a file too, except where prompts are wanted: there it is a file if one is
+there, or if it looks like a path; else it is a prompt.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import transformers
+
+from assent.data import convert
+from assent.data.files import SourceFile
+from assent.data.formats import format_named
+from assent.data.in_memory import ACCEPTED, PLACE, called, listed, rows_in_memory
+from assent.data.labels import check_labels
+from assent.data.load import Source, load_comparisons, load_demonstrations, load_prompts
+from assent.data.own_examples import Own, check_examples
+from assent.errors import ConfigError, DataError
+from assent.model.saving import check_folder
+from assent.recipes.run.call_settings import Call
+from assent.recipes.run.inputs import Files, Load, read_all, read_judgement
+from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base
+from assent.recipes.run.progress import Display
+from assent.recipes.run.reading_settings import Reading
+from assent.types import Comparison, Conversation, Demonstration, Rating
+
+T = TypeVar("T")
+_SHOWN_CHARACTERS = 80
+_FILE = re.compile(r"\S*/\S*|\S+\.(jsonl|ndjson|json|csv|tsv|parquet|arrow|txt|gz)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """Data by what it is; one of the three is not empty."""
+
+    files: tuple[str, ...] = ()
+    rows: tuple[SourceFile, ...] = ()
+    own: tuple[Any, ...] = field(default=())
+
+
+def demonstrations(data: object, call: Call, display: Display) -> Sequence[Demonstration]:
+    """Conversations to imitate. Raises AssentError."""
+    given = _sorted(data, call)
+    return _made(convert.demonstrations, given, call) or _read(given, load_demonstrations, call, display)
+
+
+def comparisons(data: object, call: Call, display: Display) -> Sequence[Comparison]:
+    """Pairs. Raises AssentError."""
+    given = _sorted(data, call)
+    return _made(_pairs(call.reading), given, call) or _read(given, load_comparisons, call, display)
+
+
+def judgement(data: object, call: Call, display: Display, *, ranked: bool = False) -> Sequence[Any]:
+    """Comparisons, rankings or good/bad labels: labels where single completions are judged 1 or 0. AssentError."""
+    given = _sorted(data, call)
+    if not given.own:
+        files = Files(
+            model="", out=Path(PLACE), data=given.files, rows=given.rows, format=call.format, on_bad_row=call.on_bad_row
+        )
+        return read_judgement(
+            files, display, learn="auto", reading=call.reading, limit=call.limit, ranked=ranked
+        )[0].examples  # fmt: skip
+    if all(isinstance(one, Rating) and one.score in (0.0, 1.0) for one in given.own):
+        return given.own[: call.limit]
+    conversion: Callable[[Sequence[Any]], Sequence[Any]] = convert.rankings if ranked else _pairs(call.reading)
+    if all(isinstance(one, Rating) for one in given.own) and not conversion(given.own):
+        check_labels(given.own, PLACE)
+    return _made(conversion, given, call)
+
+
+def prompts(data: object, call: Call, display: Display) -> Sequence[Conversation]:
+    """Prompts; of examples with answers, what stands before the answer. Raises AssentError."""
+    given = _sorted(data, call, prompts=True)
+    if given.own:
+        return [convert.prompts([one])[0] for one in given.own[: call.limit]]
+    try:
+        return _read(given, load_prompts, call, display, role="prompts")
+    except DataError as error:
+        if not isinstance(data, str):
+            raise
+        now = f"{error.now or ''} If it is meant as a prompt, put it into a list: [...].".strip()
+        raise DataError(error.what, where=error.where, now=now) from error
+
+
+def is_file_name(text: str) -> bool:
+    """Whether text that stands where prompts are wanted means a file: one is there, or it looks like a path."""
+    return os.path.exists(text) or _FILE.fullmatch(text) is not None  # noqa: PTH110 (long texts are no OSError here)
+
+
+def _sorted(data: object, call: Call, *, prompts: bool = False) -> _Given:
+    if call.format is not None:
+        format_named(call.format)
+    if isinstance(data, LanguageModel | RewardModel):
+        raise DataError(f"this is {_told(data)}, not data", where=PLACE, now=f"Give {ACCEPTED}.")
+    if isinstance(data, os.PathLike) or (isinstance(data, str) and (not prompts or is_file_name(data))):
+        return _Given(files=(_path(data, PLACE),))
+    items = [data] if isinstance(data, str) else listed(data)
+    named = (os.PathLike,) if prompts else (os.PathLike, str)
+    if items and all(isinstance(item, named) for item in items):
+        return _Given(files=tuple(_path(item, PLACE) for item in items))
+    if prompts and all(isinstance(item, str | Own) for item in items):
+        items = [Conversation.of_user(item) if isinstance(item, str) else item for item in items]
+    if any(isinstance(item, Own) for item in items):
+        check_examples(items)
+        return _Given(own=tuple(items))
+    return _Given(rows=(rows_in_memory(items),))
+
+
+def _pairs(reading: Reading) -> Callable[[Sequence[Any]], list[Comparison]]:
+    return lambda own: convert.comparisons(own, keep_ties=reading.keep_ties, margin_per_score=reading.margin_per_score)
+
+
+def _made(conversion: Callable[[Sequence[Any]], Sequence[T]], given: _Given, call: Call) -> Sequence[T]:
+    """What is wanted, made of examples of `assent.types`; nothing where other data was given. Raises DataError."""
+    made = conversion(given.own) if given.own else []
+    if given.own and not made:
+        kinds = ", ".join(sorted({type(one).__name__ for one in given.own}))
+        raise DataError(f"what is wanted here cannot be made of {kinds}", where=PLACE, now=_WANTED)
+    return made[: call.limit]
+
+
+_WANTED = (
+    "sft takes Demonstration, train_reward and dpo take Comparison, Ranking and Rating, ppo and sample Conversation."
+)
+
+
+def _read(given: _Given, load: Load, call: Call, display: Display, *, role: str = "train") -> tuple[Any, ...]:
+    files = Files(model="", out=Path(PLACE), data=given.files, format=call.format, on_bad_row=call.on_bad_row)
+    sources: tuple[Source, ...] = (*given.files, *given.rows)
+    return read_all(sources, load, files, display, role=role, limit=call.limit, reading=call.reading).examples
+
+
+def language_model(model: object) -> LanguageModel:
+    """A loaded language model, or a ConfigError that says what was given instead."""
+    if isinstance(model, LanguageModel):
+        return model
+    raise ConfigError(f"a language model is wanted, got {_told(model)}", where="model", now=_now(model, "load"))
+
+
+def model_or_path(model: object, *, loader: str) -> str:
+    """The folder or hub name of a model that is to be loaded."""
+    if isinstance(model, str | os.PathLike):
+        return _path(model, "model")
+    loaded = isinstance(model, LanguageModel | RewardModel)
+    now = "It is loaded already: use it as it is." if loaded else _now(model, loader)
+    raise ConfigError(f"a model's folder or hub name is wanted, got {_told(model)}", where="model", now=now)
+
+
+def _path(path: str | os.PathLike[str], where: str) -> str:
+    """Text that the file system can look for, whether it finds something or not."""
+    text = os.fsdecode(path)
+    if not text.strip():
+        raise ConfigError("the path is empty", where=where, now="Name a file or folder.")
+    try:
+        Path(text).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        shown = text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+        raise ConfigError(f"no path can be {shown!r} ({reason})", where=where, now="Name a file or folder.") from None
+    return text
+
+
+def class_name(positive: object) -> str | None:
+    """The name or the number of a class, as text."""
+    if positive is None or (isinstance(positive, str | int) and not isinstance(positive, bool)):
+        return None if positive is None else str(positive)
+    raise ConfigError(f"a class's name or number is wanted, got {_told(positive)}", where="positive")
+
+
+def check_reward(reward: object) -> None:
+    """Refuse what cannot be a reward, alone or one of several: no reward model, function, scorer or name of one."""
+    if isinstance(reward, Mapping):
+        several = list(reward.values())
+    else:
+        several = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    for one in several:
+        _check_one_reward(one)
+
+
+def _check_one_reward(reward: object) -> None:
+    if isinstance(reward, LanguageModel):
+        raise ConfigError("this is a language model, not a reward", where="reward", now="Train one: train_reward.")
+    if isinstance(reward, torch.nn.Module):
+        raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=_now(reward, "load_reward"))
+    function = callable(reward) and not isinstance(reward, type)
+    scorer = not isinstance(reward, type) and callable(getattr(reward, "score", None))
+    if not (isinstance(reward, RewardModel | str | os.PathLike) or function or scorer):
+        raise ConfigError(
+            f"a reward is wanted, got {_told(reward)}", where="reward",
+            now="Give a reward model, a function, a folder of a reward model, or FILE.py:NAME.",
+        )  # fmt: skip
+
+
+def check_on_step(on_step: object) -> None:
+    """Refuse what cannot be called with a row of metrics, before anything is trained."""
+    if on_step is None:
+        return
+    try:
+        if not callable(on_step) or isinstance(on_step, type | torch.nn.Module):
+            raise TypeError
+        inspect.signature(on_step).bind({})
+    except TypeError:
+        raise ConfigError(
+            f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}", where="on_step",
+            now="For example: rows = [], then on_step=rows.append.",
+        ) from None  # fmt: skip
+    except ValueError:  # a function in C that does not tell what it takes
+        return
+
+
+def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
+    """The folder for the result, checked before anything is trained; `keeps` are models that it must not replace."""
+    if out is None:
+        return None
+    if not isinstance(out, str | os.PathLike):
+        raise ConfigError(f"a folder is wanted, got {_told(out)}", where="out", now="Give a path, or leave it out.")
+    folder = Path(_path(out, "out"))
+    check_folder(folder)
+    for kept in keeps:
+        if folder.resolve() == Path(kept).resolve():
+            raise ConfigError("this model is still needed", where=str(folder), now="Give another out.")
+    return folder
+
+
+def needed_beside(model: LanguageModel) -> tuple[str, ...]:
+    """The base model of a policy that is an adapter: the adapter is of no use without it."""
+    return (adapter_base(model.path) or model.path,) if model.role.adapter is not None else ()
+
+
+def _told(value: object) -> str:
+    if isinstance(value, LanguageModel):
+        return "a language model"
+    if isinstance(value, RewardModel):
+        return "a reward model"
+    return called(value)
+
+
+def _now(value: object, loader: str) -> str:
+    if isinstance(value, str | os.PathLike) and loader == "load":
+        return f"Load it first: assent.load({str(value)!r})."
+    if isinstance(value, transformers.PreTrainedModel):
+        return f"Save it with its tokenizer (save_pretrained) and give that folder to assent.{loader}."
+    return f"It comes from assent.{loader}."

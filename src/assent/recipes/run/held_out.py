@@ -1,0 +1,273 @@
+"""What is measured on held-out data: said in a line with its interval, and kept for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assent.algorithms.epochs import TrainSettings
+from assent.algorithms.reward import RewardSettings
+from assent.algorithms.reward_signal import RewardSum
+from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
+from assent.backends.local.learner import LocalLearner
+from assent.evals.axes import no_interval
+from assent.evals.evidence import Measurement, Sample
+from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
+from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
+from assent.evals.words import HELD_OUT
+from assent.metrics import Metrics
+from assent.ports.sampling import Sampling
+from assent.recipes.run.models import LanguageModel, RewardModel
+from assent.recipes.run.progress import Display
+from assent.recipes.run.rewards import Judges
+from assent.recipes.run.skipped_examples import say_left_out
+from assent.recipes.training.prepare import score_judged
+from assent.runs.lineage import DataSource, named
+from assent.runs.logs import read_rows
+from assent.seeds import derive
+from assent.types import Completion, Conversation, Demonstration
+
+BEFORE, AFTER = "before", "after"
+RAW = "raw score"  # rewards as their model or function gives them, whatever PPO makes of them
+_SHOWN_SAMPLES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Parts of the evidence, and the few numbers for the model card."""
+
+    evidence: dict[str, Any]
+    metrics: Metrics
+
+
+def measure_reward(
+    reward: RewardModel, judged: Sequence[Any], settings: RewardSettings, display: Display, *, seed: int
+) -> Measured:
+    """Accuracy and calibration on pairs; AUC on labels."""
+    scored = score_judged(reward, judged, settings)
+    say_left_out(display, scored.left_out, what="held-out judgements")
+    if scored.judgements[0].label is None:
+        return said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
+    rewards = [values[0] for values in scored.rewards]
+    return _said_of_classifier(classifier_quality(rewards, [one.label or 0.0 for one in scored.judgements]), display)
+
+
+def said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
+    """A reward model (or the reward implicit in a policy) on pairs."""
+    display.say(
+        f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right "
+        f"({spread(quality.accuracy_interval, 'judgements')}), calibration error {quality.ece:.3f}"
+    )
+    return Measured(
+        evidence={"reward_model": quality}, metrics={"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
+    )
+
+
+def _said_of_classifier(quality: ClassifierQuality, display: Display) -> Measured:
+    display.say(
+        f"held out: AUC {quality.auc.mean:.3f} ({spread(quality.auc, 'labels')}), accuracy {quality.accuracy:.3f}"
+    )
+    return Measured(
+        evidence={"classifier": quality}, metrics={"eval_auc": quality.auc.mean, "eval_accuracy": quality.accuracy}
+    )
+
+
+class HeldOutAnswers:
+    """Held-out conversations: how likely a model finds what the assistant said in them, now and later."""
+
+    def __init__(
+        self, model: LanguageModel, held_out: Sequence[Demonstration], settings: TrainSettings, display: Display
+    ) -> None:
+        room = min(settings.max_length, model.role.body.max_length or settings.max_length)
+        sized = encode_demonstrations(held_out, model.template, max_length=room)
+        say_left_out(display, sized.left_out, what="held-out conversations")
+        self._encoded, self._model, self._settings = sized.items, model, settings
+        self.before = self._losses()
+
+    def measurement(self, sources: Sequence[DataSource], *, seed: int) -> Measurement:
+        """The loss in nats per token before and after, each conversation against itself."""
+        after = self._losses()
+        gained = [now.negative_logp - then.negative_logp for now, then in zip(after, self.before, strict=True)]
+        tokens = [one.tokens for one in after]
+        return loss_measurement(
+            {BEFORE: _mean_loss(self.before, seed), AFTER: _mean_loss(after, seed)}, sources,
+            gained=bootstrap_ratio(gained, tokens, seed=derive(seed, "loss")),
+        )  # fmt: skip
+
+    def now(self, name: str, sources: Sequence[DataSource], *, seed: int) -> Measurement:
+        """The loss of a model that is only looked at."""
+        return loss_measurement({name: _mean_loss(self.before, seed)}, sources)
+
+    def _losses(self) -> list[ConversationLoss]:
+        learner = LocalLearner(policy=self._model.role)
+        return supervised_losses(learner, self._encoded, self._settings.micro_batch_tokens)
+
+
+def _mean_loss(losses: Sequence[ConversationLoss], seed: int) -> Interval:
+    sums, tokens = [one.negative_logp for one in losses], [one.tokens for one in losses]
+    return bootstrap_ratio(sums, tokens, seed=derive(seed, "loss"))
+
+
+def loss_measurement(
+    values: Mapping[str, Interval], sources: Sequence[DataSource], *, gained: Interval | None = None
+) -> Measurement:
+    """A loss on held-out conversations."""
+    return Measurement(
+        name="loss", unit="nats per token", items=files_of(sources), counted="conversations", values=values,
+        gained=gained, lower_is_better=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a model wrote for prompts, the reward of each completion, and the mean with its interval over prompts.
+
+    Where several rewards are added up, `parts` has the raw scores of each by its name.
+    """
+
+    prompts: tuple[Conversation, ...]
+    completions: tuple[Completion, ...]
+    scores: tuple[float, ...]
+    mean: Interval
+    parts: Mapping[str, Sequence[float]]
+
+
+def measure_policy(
+    name: str,
+    model: LanguageModel,
+    prompts: Sequence[Conversation],
+    reward: RewardSum,
+    sampling: Sampling,
+    display: Display,
+    *,
+    seed: int,
+) -> Written:
+    """Let a model answer the prompts once and score the answers: raw scores, whatever PPO makes of them.
+
+    A prompt that stands twice counts once in n.
+    """
+    completions = write_answers(name, model, prompts, sampling, display, seed=seed)
+    scores = reward.scores(prompts, completions)
+    total = reward.total(scores)
+    mean = bootstrap_mean(total, seed=seed, groups=prompts)
+    display.say(f"reward of {name}: {mean.mean:.3f} ({spread(mean, 'prompts')})")
+    parts = scores if len(scores) > 1 else {}
+    for one, values in parts.items():
+        part = bootstrap_mean(values, seed=seed, groups=prompts)
+        display.say(f"  {one}: {part.mean:.3f} ({spread(part, 'prompts')})")
+    return Written(
+        prompts=tuple(prompts), completions=tuple(completions), scores=tuple(total), mean=mean, parts=parts
+    )  # fmt: skip
+
+
+def reward_measurements(
+    written: Mapping[str, Written], *, judges: Judges, items: str, seed: int
+) -> tuple[Measurement, ...]:
+    """The mean rewards of one or two models on the same prompts, and of several rewards the mean of each."""
+    first = next(iter(written.values()))
+    scores = {("reward", judges.total): {name: one.scores for name, one in written.items()}}
+    for part in first.parts:
+        scores[f"reward {part}", judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
+    return tuple(
+        _reward_measurement(name, found, first.prompts, judge, items, seed) for (name, judge), found in scores.items()
+    )
+
+
+def _reward_measurement(
+    name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[Conversation], judge: str, items: str, seed: int
+) -> Measurement:
+    """What the last model has over the first is taken prompt by prompt."""
+    first, *_, last = (*scores.values(), *scores.values())
+    gained = None
+    if len(scores) > 1:
+        gained = paired_difference(last, first, seed=derive(seed, "gained"), groups=prompts)
+    values = {model: bootstrap_mean(one, seed=seed, groups=prompts) for model, one in scores.items()}
+    return Measurement(
+        name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained
+    )  # fmt: skip
+
+
+def compared_samples(written: Mapping[str, Written]) -> tuple[Sample, ...]:
+    """The first held-out prompts with the answers of every model and their rewards."""
+    prompts = next(iter(written.values())).prompts
+    answers = {name: one.completions for name, one in written.items()}
+    scores = {name: one.scores for name, one in written.items()}
+    return _samples(prompts[:_SHOWN_SAMPLES], answers, scores, kind=HELD_OUT)
+
+
+def training_samples(
+    prompts: Sequence[Conversation], answers: Mapping[str, Sequence[Completion]]
+) -> tuple[Sample, ...]:
+    """Prompts of training with the answers of every model, for a run that has none held out; nothing is scored."""
+    return _samples(prompts, answers, {}, kind="training prompt")
+
+
+def _samples(
+    prompts: Sequence[Conversation],
+    answers: Mapping[str, Sequence[Completion]],
+    scores: Mapping[str, Sequence[float]],
+    *,
+    kind: str,
+) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(
+            prompt=prompt.last_user_text,
+            kind=kind,
+            answers={name: completions[place].text for name, completions in answers.items()},
+            reward={name: values[place] for name, values in scores.items()},
+        )
+        for place, prompt in enumerate(prompts)
+    )
+
+
+def rollout_samples(run: Path) -> tuple[Sample, ...]:
+    """What the policy wrote in the first and in the last logged iteration of a run of PPO."""
+    rows = read_rows(run / "samples.jsonl")
+    shown = {rows[0]["iteration"], rows[-1]["iteration"]} if rows else set()
+    return tuple(
+        Sample(
+            prompt=row["prompt"], kind=f"rollout of iteration {row['iteration']}", answers={"ppo": row["completion"]},
+            reward={"ppo": row["reward"]},
+        )
+        for row in rows
+        if row["iteration"] in shown
+    )  # fmt: skip
+
+
+def write_answers(
+    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: Sampling, display: Display, *, seed: int
+) -> list[Completion]:
+    """One completion per prompt, with progress."""
+    with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
+        turns = model.sampler.sample(prompts, sampling=sampling, seed=derive(seed, "eval"), progress=stage.counter)
+    return [turn.completion for turn in turns]
+
+
+def files_of(sources: Sequence[DataSource]) -> str:
+    """Held-out files by name and the first digits of their sha256: equal text means equal files."""
+    return ", ".join(map(named, sources))
+
+
+def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: int | None) -> str:
+    """On what and how answers were sampled: what must be equal for two mean rewards to be compared."""
+    first = f", first {limit} rows of each" if limit else ""
+    cut = f", top_p {sampling.top_p:g}" if sampling.top_p < 1 else ""
+    cut += f", top_k {sampling.top_k}" if sampling.top_k else ""
+    at = f"temperature {sampling.temperature:g}{cut}, at most {sampling.max_tokens} tokens"
+    return f"{files_of(sources)}{first}, {at}"
+
+
+def spread(interval: Interval, counted: str, form: str = ".3f") -> str:
+    """The interval of a line on the terminal: "0.567 to 0.628, n = 540 prompts"."""
+    between = f"{interval.low:{form}} to {interval.high:{form}}"
+    return f"{between if interval.low < interval.high else no_interval(interval)}, n = {interval.n} {counted}"
+
+
+def change(found: Measurement) -> str:
+    """Before, after and the change of a measurement, in one line."""
+    before, after = found.values.values()
+    told = f"held-out {found.name}: {before.mean:.3f} before, {after.mean:.3f} after, {found.unit}"
+    gained = found.gained
+    return f"{told}; change {gained.mean:+.3f} ({spread(gained, found.counted, '+.3f')})" if gained else told

@@ -1,0 +1,214 @@
+"""A job: a run folder around training. Opened or resumed, watched, saved, described, reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assent.algorithms.loop import Task, Watch, run_task
+from assent.config import as_dict
+from assent.errors import Interrupted, RunError
+from assent.evals.evidence import Evidence, MetricsRow
+from assent.evals.report import write_report
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.model.checkpoints import CheckpointStore
+from assent.model.state import unpack
+from assent.recipes.run.ending import ending, next_command, peak_rss_mib
+from assent.recipes.run.inputs import Files
+from assent.recipes.run.job_settings import MAY_CHANGE, RunSettings
+from assent.recipes.run.progress import Display, Stage
+from assent.recipes.run.unseen import held_out_of, remember_prompts, warning
+from assent.runs.folder import RunDir, check_place, read_lineage
+from assent.runs.lineage import DataSource, Lineage, parent, write_model_card
+from assent.runs.logs import read_rows
+from assent.runs.trackers import Tracker, check_trackers, open_trackers
+
+
+@dataclass(slots=True)
+class Job:
+    """An open run with everything a command needs; `evidence` collects what the report will show.
+
+    `first_rows` are rows of the report's curves that were measured before the first step.
+    """
+
+    kind: str
+    files: Files
+    settings: RunSettings
+    lineage: Lineage
+    display: Display
+    run: RunDir
+    checkpoints: CheckpointStore
+    stop: StopRequest
+    trackers: list[Tracker]
+    started: float = field(default_factory=time.monotonic)
+    evidence: dict[str, Any] = field(default_factory=dict)
+    first_rows: tuple[MetricsRow, ...] = ()
+
+    def train(self, name: str, task: Task) -> Metrics:
+        """Train with bar, metrics, trackers, checkpoints and stop requests; returns the last value of every metric.
+
+        A run that was cut between its last step and its last file is only put together again.
+        """
+        per = task.ticks_per_unit
+        self.run.set_status("running", total=task.total // per, unit=task.unit)
+        if self.files.resume and self._was_complete(task):
+            self.display.say("all steps were done before; what was left to write is written now")
+        else:
+            with self.display.stage(name, task.total, unit=task.unit, per=per) as stage:
+                watch = Watch(
+                    run=self.run,
+                    checkpoints=self.checkpoints,
+                    checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
+                    stop=self.stop,
+                    on_tick=self._see(stage, per),
+                )
+                run_task(task, watch, resume=self.files.resume)
+        self.run.set_status("running", step=task.total // per)
+        last: Metrics = {}
+        for row in read_rows(self.files.out / "metrics.jsonl"):
+            last |= _numbers(row)
+        return last
+
+    def _was_complete(self, task: Task) -> bool:
+        restored = self.checkpoints.newest()
+        if restored is None or restored.step < task.total:
+            return False
+        task.restore(unpack(restored.state)["task"])
+        self.run.truncate_after(restored.step)
+        return True
+
+    def _see(self, stage: Stage, per: int) -> Callable[[int, int, Metrics | None], None]:
+        shown = 0
+
+        def on_tick(done: int, total: int, row: Metrics | None) -> None:
+            nonlocal shown
+            if shown == 0 and done > 1:
+                stage.advance(done - 1)
+            shown = done
+            stage.on_tick(done, total, row)
+            if row is not None:
+                self.run.set_status("running", step=done // per)
+                for tracker in self.trackers:
+                    tracker.log(done, row)
+
+        return on_tick
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the trained model goes."""
+        return self.files.out / "model"
+
+    def note_prompts(self, trained: Sequence[Any], held_out: Sequence[Any]) -> None:
+        """Keep what the model is trained on, as hashes, and say where held-out examples are among it."""
+        hashes = remember_prompts(self.files.out, trained)
+        if held_out:
+            self.evidence["held_out"] = held = held_out_of(held_out, hashes)
+            if told := warning(held):
+                self.display.say(told)
+
+    def finish(self, metrics: Mapping[str, float], *, title: str, rewards: Sequence[str] = ()) -> Path:
+        """Model card, report, status, and the last lines on the terminal; returns the path of the report."""
+        write_model_card(self.model_folder, self.lineage, kind=self.kind, metrics=metrics)
+        rows = read_rows(self.files.out / "metrics.jsonl")
+        document = self.lineage.to_dict()
+        evidence = Evidence(
+            title=title,
+            command=self.files.command,
+            seeds=(self.settings.seed,),
+            wall_s=time.monotonic() - self.started,
+            peak_rss_mib=peak_rss_mib(),
+            curves={self.kind: (*self.first_rows, *(_with_gaps(row) for row in rows))},
+            settings=document["settings"],
+            lineage={name: value for name, value in document.items() if name != "settings"},
+            **self.evidence,
+        )
+        path = write_report(evidence, self.files.out)
+        self.run.set_status("finished")
+        self.display.say(f"{ending(evidence)}; model: {self.model_folder}")
+        self.display.say(f"report: {path}")
+        self.display.say(f"next: {next_command(self.kind, self.files, self.settings, rewards)}")
+        return path
+
+
+def _numbers(row: Mapping[str, Any]) -> Metrics:
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
+
+
+def _with_gaps(row: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
+
+
+def check_output(files: Files, settings: RunSettings) -> None:
+    """Refuse an output folder or tracker that cannot be used, before any time is spent on data and models.
+
+    A run that is resumed computes with as many threads as it began with, unless the settings say otherwise.
+    """
+    check_place(files.out, resume=files.resume, overwrite=files.overwrite)
+    if files.resume and not settings.machine.threads:
+        torch.set_num_threads(read_lineage(files.out).get("threads") or torch.get_num_threads())
+    check_trackers(settings.trackers)
+
+
+@contextmanager
+def open_job(
+    kind: str,
+    files: Files,
+    settings: RunSettings,
+    display: Display,
+    *,
+    sources: Sequence[DataSource],
+    parents: Mapping[str, str],
+) -> Iterator[Job]:
+    """Create the run folder, or open it for a resume, and close it well whatever happens inside.
+
+    A new run that fails before its first row leaves nothing behind, unless it was stopped or is a RunError.
+    """
+    device = settings.machine.pick()
+    lineage = Lineage(
+        kind=kind,
+        settings=as_dict(settings),
+        seed=settings.seed,
+        data=tuple(sources),
+        parents=tuple(parent(path, role=role) for role, path in parents.items()),
+        device=device.type,
+        precision=settings.machine.precision,
+        threads=torch.get_num_threads(),
+    )
+    run = _open(kind, files, settings, lineage)
+    for told in run.warnings:
+        display.say(f"warning: {told}")
+    try:
+        with run, StopRequest() as stop:
+            checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
+            trackers = open_trackers(
+                settings.trackers, files.out, project=settings.project, name=files.out.name, settings=as_dict(settings),
+                resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
+            )  # fmt: skip
+            try:
+                yield Job(
+                    kind=kind, files=files, settings=settings, lineage=lineage, display=display, run=run,
+                    checkpoints=checkpoints, stop=stop, trackers=trackers,
+                )  # fmt: skip
+            finally:
+                for tracker in trackers:
+                    tracker.close()
+    except (RunError, Interrupted, KeyboardInterrupt):
+        raise
+    except BaseException:  # what was given cannot be used after all, and only the first step could show it
+        if not files.resume:
+            run.discard()
+        raise
+
+
+def _open(kind: str, files: Files, settings: RunSettings, lineage: Lineage) -> RunDir:
+    document = as_dict(settings)
+    if files.resume:
+        return RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)
+    return RunDir.create(files.out, kind=kind, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite)

@@ -1,0 +1,372 @@
+"""The composition root for models: what a role is made of, for full weights and for adapters, in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import transformers
+from pydantic import Field, field_validator
+
+from assent.backends.local.sampler import LocalSampler, RewardScorer
+from assent.config import Settings
+from assent.errors import ConfigError
+from assent.model.adapters import MERGE, LoraSettings
+from assent.model.allocator import keep_few_products, keep_freed_memory
+from assent.model.body import Body, Precision
+from assent.model.loading import (
+    class_names,
+    has_classifier,
+    load_causal_lm,
+    load_classifier,
+    load_trunk,
+    names_in,
+    pick_device,
+)
+from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
+from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
+from assent.model.verifying import verify_flat
+from assent.model.waiting import watch_cores
+from assent.recipes.run.model_checks import check_model, is_reward_model
+from assent.recipes.run.vocabulary import check_vocabulary
+from assent.text.template import PINNED, ChatTemplate
+
+MOST_THREADS, MOST_RANKS = 1024, 65_536
+POLICY, REWARD = "policy", "reward"
+
+
+class LoraOptions(Settings):
+    """Low-rank adapters instead of full weights: rank 0 trains all weights."""
+
+    rank: int = Field(default=0, ge=0, le=MOST_RANKS)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: str = "all-linear"
+
+    def settings(self) -> LoraSettings:
+        """For the body."""
+        targets = self.targets if "," not in self.targets else tuple(re.split(r"\s*,\s*", self.targets.strip()))
+        return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
+
+
+class ClockOptions(Settings):
+    """The moment that a chat template which writes the time is given: a date, a date and time, or "now"."""
+
+    clock: str = PINNED.date().isoformat()
+
+    @field_validator("clock")
+    @classmethod
+    def _is_a_moment(cls, value: str) -> str:
+        try:
+            if value != "now":
+                datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError("expected a date such as 2026-02-03, a date and time, or now") from None
+        return value
+
+    def moment(self) -> datetime:
+        """What the clock says."""
+        return datetime.now() if self.clock == "now" else datetime.fromisoformat(self.clock)
+
+
+class MachineOptions(ClockOptions):
+    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
+
+    device: str = "auto"
+    precision: Precision = "fp32"
+    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
+
+    def with_real_clock(self) -> MachineOptions:
+        """The same for talking with people: it is now, unless a clock was set."""
+        return self if "clock" in self.model_fields_set else self.model_copy(update={"clock": "now"})
+
+    def pick(self) -> torch.device:
+        """The device; also sets CPU threads, if a number was given, how they wait, and what memory is kept."""
+        keep_freed_memory()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        watch_cores()
+        device = pick_device(self.device)
+        if device.type == "cpu" and self.precision == "bf16":
+            keep_few_products()
+        return device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LanguageModel:
+    """A policy (or any language model) with its chat template; `path` is where it came from."""
+
+    role: LanguageRole
+    template: ChatTemplate
+    path: str
+
+    @property
+    def sampler(self) -> LocalSampler:
+        """Writes with these weights."""
+        return LocalSampler(self.role, self.template)
+
+    def __repr__(self) -> str:
+        return f"LanguageModel({self.path}: {_described(self.role)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class RewardModel:
+    """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward.
+
+    `names` are those of its classes. `goes_on`: its head was trained before, and is to be trained further.
+    """
+
+    role: ScalarRole
+    template: ChatTemplate
+    path: str
+    positive: int = 0
+    names: tuple[str, ...] = ("LABEL_0",)
+    goes_on: bool = False
+
+    @property
+    def scorer(self) -> RewardScorer:
+        """Scores with these weights."""
+        return RewardScorer(self.role, self.template, positive=self.positive)
+
+    def __repr__(self) -> str:
+        classes = self.role.head.out_features
+        told = f", class {self.positive} of {classes} is the reward" if classes > 1 else ""
+        return f"RewardModel({self.path}: {_described(self.role)}{told})"
+
+
+def _described(role: LanguageRole | ScalarRole) -> str:
+    """Architecture, size, what is trained, place and precision."""
+    body = role.body
+    size = sum(parameter.numel() for parameter in body.model.parameters())
+    adapter = sum(parameter.numel() for parameter in role.parameters().values())
+    trained = f", of which an adapter trains {_count(adapter)}" if role.adapter is not None else ""
+    name = f"{type(body.model).__name__}, {_count(size)} parameters{trained}"
+    return f"{name}, {body.device}, {body.precision}"
+
+
+def _count(number: int) -> str:
+    """Three digits: 1.43 M, 135 M."""
+    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return str(number)
+
+
+def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
+    """A causal LM folder, adapter folder or hub name; with `lora`, a fresh trainable adapter on the frozen weights."""
+    device = machine.pick()
+    check_model(path, wanted="language")
+    base = adapter_base(path)
+    template = template_of(path, base, machine)
+    with _hushed():
+        body = load_causal_lm(base or path, device=device, precision=machine.precision)
+    check_vocabulary(body, template, path)
+    adapter = None
+    if base is not None:
+        _refuse_more(body.load_adapter(POLICY, path), path)
+        verify_flat(body, path, POLICY)
+        adapter = POLICY
+    elif lora is not None and lora.rank:
+        body.add_adapter(POLICY, lora.settings())
+        adapter = POLICY
+    return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
+
+
+def _refuse_more(weights: Collection[str], path: str) -> None:
+    if weights:
+        rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+        raise ConfigError(f'the adapter replaces weights of its base: "{min(weights)}"{rest}', where=path, now=MERGE)
+
+
+def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplate:
+    """The tokenizer of a model folder; of an adapter folder that has none, its base model's."""
+    bare = base is not None and not (Path(path) / "tokenizer_config.json").is_file()
+    folder = base if bare and base is not None else path
+    try:
+        return ChatTemplate.load(folder, ends_of=() if base is None else (path, base), clock=clock.moment)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the library's own report on loading and saving: what matters of it is checked here, and said."""
+    before = transformers.utils.logging.get_verbosity()
+    bar = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.set_verbosity(before)
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def adapter_base(path: str) -> str | None:
+    """The base model that an adapter folder names, or None for a full model."""
+    file = Path(path) / "adapter_config.json"
+    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]) if file.is_file() else None
+
+
+def new_reward_model(
+    path: str,
+    *,
+    machine: MachineOptions,
+    seed: int,
+    lora: LoraOptions | None = None,
+    classes: int = 1,
+    names: Sequence[str] = ("bad", "good"),
+) -> RewardModel:
+    """A reward model to be trained: the model's trunk with a fresh head; the head of a reward model goes on.
+
+    All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
+    `names` are those of two classes.
+    """
+    device = machine.pick()
+    check_model(path, wanted="trunk")
+    base = adapter_base(path)
+    if has_classifier(base or path) or (base is not None and is_reward_model(path)):
+        return _trained_on(load_reward_model(path, machine=machine, positive="0"), classes, lora)
+    template = template_of(path, base, machine)
+    adapted = base is not None or (lora is not None and lora.rank > 0)
+    with _hushed():
+        body = load_trunk(
+            base or path, labels=classes, device=device, precision=machine.precision, fresh_pooler=not adapted
+        )
+    check_vocabulary(body, template, path)
+    head = own_head(body, where=path)
+    with torch.no_grad():
+        head.weight.copy_(fresh_head(head.in_features, seed=seed, name=REWARD, outputs=classes).weight)
+        if head.bias is not None:
+            head.bias.zero_()
+    if classes > 1:
+        name_classes(body.model.config, names)
+    adapter = REWARD if adapted else None
+    if base is not None:
+        _refuse_more(body.load_adapter(REWARD, path), path)
+        verify_flat(body, path, REWARD)
+    elif adapted and lora is not None:
+        body.add_adapter(REWARD, lora.settings())
+    else:
+        _agree_on_padding(body, template)
+    role = ScalarRole(body, head, adapter)
+    names = names_in(body.model.config, classes)
+    return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
+
+
+def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> RewardModel:
+    """A trained reward model whose head goes on."""
+    outputs = reward.role.head.out_features
+    if outputs != classes:
+        raise ConfigError(
+            f"this reward model has {outputs} outputs, and classes is {classes}", where=reward.path,
+            now=f"Use --set classes={outputs} to train it on, or give a language model for a fresh head."
+            if outputs <= 2 else "Give a language model or encoder for a fresh head.",
+        )  # fmt: skip
+    if reward.role.adapter is None and lora is not None and lora.rank:
+        reward.role.body.add_adapter(REWARD, lora.settings())
+        reward.role.adapter = REWARD
+    return replace(reward, positive=classes - 1, goes_on=True)
+
+
+def _agree_on_padding(body: Body, template: ChatTemplate) -> None:
+    """Let tokenizer and configuration name one padding token, so that `transformers` reads what is read here."""
+    tokenizer, config = template.tokenizer, body.model.config.get_text_config()
+    if tokenizer.pad_token_id is None:
+        named = tokenizer.added_tokens_decoder.get(config.pad_token_id)
+        tokenizer.pad_token = str(named) if named is not None and named.special else tokenizer.eos_token
+    config.pad_token_id = tokenizer.pad_token_id
+
+
+def load_reward_model(path: str, *, machine: MachineOptions, positive: str | None = None) -> RewardModel:
+    """A trained reward model or classifier; `positive` names the class (or its number) whose logit is the reward."""
+    device = machine.pick()
+    check_model(path, wanted="reward")
+    base = adapter_base(path)
+    with _hushed():
+        if base is None or has_classifier(base):
+            body = load_classifier(base or path, device=device, precision=machine.precision)
+        else:
+            body = load_trunk(base, labels=1, device=device, precision=machine.precision, fresh_pooler=False)
+    return _trained_reward(body, path, positive, machine)
+
+
+def load_reward_for(
+    model: LanguageModel, path: str, *, machine: MachineOptions, positive: str | None = None
+) -> RewardModel:
+    """The reward model to train `model` against. Adapters of one base share it: one copy carries all roles."""
+    base = adapter_base(path)
+    own = adapter_base(model.path) or model.path
+    if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
+        return load_reward_model(path, machine=machine, positive=positive)
+    check_model(path, wanted="reward")
+    return _trained_reward(model.role.body, path, positive, machine)
+
+
+def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOptions) -> RewardModel:
+    """The reward model of a folder on its own body, or as an adapter on the body of its base."""
+    base = adapter_base(path)
+    template = template_of(path, base, clock)
+    check_vocabulary(body, template, path)
+    if base is None:
+        adapter, head = None, own_head(body, where=path)
+    else:
+        adapter, beside = REWARD, body.load_adapter(REWARD, path)
+        kept = not beside and has_classifier(base)  # the base's own trained head
+        head = own_head(body, where=path) if kept else head_of_weights(beside, where=path)
+        verify_flat(body, path, REWARD)
+    count = head.out_features
+    names = class_names(path if base is None or (Path(path) / "config.json").is_file() else base, count)
+    role, chosen = ScalarRole(body, head, adapter), _class_number(positive, names, path)
+    return RewardModel(role=role, template=template, path=path, positive=chosen, names=names)
+
+
+def _class_number(wanted: str | None, names: Sequence[str], path: str) -> int:
+    if wanted is None:
+        if len(names) > 2:
+            raise ConfigError(
+                f"this classifier has {len(names)} classes: {', '.join(names)}",
+                where=path,
+                now="Say which one is the reward with --set positive=NAME.",
+            )
+        return len(names) - 1
+    for number, name in enumerate(names):
+        if wanted in (name, str(number), f"LABEL_{number}"):  # the last is what transformers calls any class
+            return number
+    raise ConfigError(f'no class is called "{wanted}"; there are: {", ".join(names)}', where=path)
+
+
+def save_language_model(model: LanguageModel, folder: Path) -> None:
+    """A folder that plain `transformers` (or `peft`) loads; it is whole or not there."""
+    role = model.role
+    with _hushed(), whole_folder(folder) as place:
+        if role.adapter is None:
+            save_full(role.body, place)
+        else:
+            save_adapter(role.body, role.adapter, place, base=_base_of(model.path))
+        model.template.save(place)
+
+
+def _base_of(path: str) -> str:
+    """The base model as an adapter names it: a folder by its whole path, so that it is found from anywhere."""
+    base = adapter_base(path) or path
+    return str(Path(base).resolve()) if Path(base).is_dir() else base
+
+
+def save_reward_model(reward: RewardModel, folder: Path) -> None:
+    """A sequence classifier that plain `transformers` (or `peft`) loads; it is whole or not there."""
+    role = reward.role
+    with _hushed(), whole_folder(folder) as place:
+        if role.adapter is None:
+            save_full(role.body, place)
+        else:
+            save_adapter(role.body, role.adapter, place, base=_base_of(reward.path), head=role.head)
+            save_class_names(role.body, reward.names, place)
+        reward.template.save(place)

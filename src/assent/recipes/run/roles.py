@@ -1,0 +1,84 @@
+"""The roles beside a policy: the reference that it is held near, and the critic that learns its values."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from assent.backends.local.sampler import RewardScorer
+from assent.model.adapters import changes_nothing
+from assent.model.body import Body
+from assent.model.roles import LanguageRole, ScalarRole, fresh_head
+from assent.recipes.run.models import LanguageModel, RewardModel
+
+REFERENCE, CRITIC = "reference", "critic"
+
+
+def reference_of(model: LanguageModel) -> LanguageRole:
+    """The frozen reference: the policy as it is now. An adapter's base is shared; full weights are copied."""
+    body, adapter = model.role.body, model.role.adapter
+    if adapter is None:
+        copied = _copied(body)
+        copied.model.requires_grad_(False)
+        return LanguageRole(copied)
+    if changes_nothing(body.adapter_parameters(adapter)):
+        return LanguageRole(body, None)
+    body.copy_adapter(adapter, REFERENCE)
+    return LanguageRole(body, REFERENCE)
+
+
+def critic_of(
+    model: LanguageModel,
+    reward: RewardModel | RewardScorer | None,
+    *,
+    shared_trunk: bool,
+    seed: int,
+    gain: float = 1.0,
+    offset: float = 0.0,
+) -> ScalarRole:
+    """The critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
+
+    A critic of its own can start from the reward model only where both read the same tokens, and says then
+    `gain` score + `offset`; otherwise, and without a reward model, it starts from the policy's weights with a fresh
+    head.
+    """
+    body, adapter = model.role.body, model.role.adapter
+    head = fresh_head(body.hidden_size, seed=seed, name=CRITIC)
+    if shared_trunk:
+        with torch.no_grad():
+            head.weight.zero_()
+        return ScalarRole(body, head, adapter)
+    if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
+        return _critic_of_reward(model, reward, gain, offset)
+    if adapter is None:
+        return ScalarRole(_copied(body), head)
+    if changes_nothing(body.adapter_parameters(adapter)):
+        body.add_adapter(CRITIC, body.lora_config(adapter))
+    else:
+        body.copy_adapter(adapter, CRITIC)
+    return ScalarRole(body, head, CRITIC)
+
+
+def _copied(body: Body) -> Body:
+    return Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
+
+
+def _critic_of_reward(
+    model: LanguageModel, reward: RewardModel | RewardScorer, gain: float, offset: float
+) -> ScalarRole:
+    source = reward.role
+    head = nn.Linear(source.head.in_features, 1)
+    with torch.no_grad():
+        head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1] * gain)
+        said = 0.0 if source.head.bias is None else source.head.bias[reward.positive].item()
+        head.bias.fill_(said * gain + offset)
+    if source.adapter is not None and source.body is model.role.body:
+        source.body.copy_adapter(source.adapter, CRITIC)
+        return ScalarRole(source.body, head, CRITIC)
+    return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
+
+
+def _same_tokens(model: LanguageModel, reward: RewardModel | RewardScorer) -> bool:
+    return bool(model.template.tokenizer.get_vocab() == reward.template.tokenizer.get_vocab())

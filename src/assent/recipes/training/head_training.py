@@ -1,0 +1,85 @@
+"""A reward head alone, on a trunk that stays as it is: the convex fit of `model/linear_heads.py` as a training run.
+
+With some hundred labels this is steadier than changing all weights: there is one best head, and no seed of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from assent.algorithms.epochs import Suspect
+from assent.algorithms.reward import Judgement, RewardSettings
+from assent.backends.local.features import FeatureBatch, read_features
+from assent.data.order import token_budget_batches
+from assent.errors import ConfigError
+from assent.metrics import Metrics
+from assent.model.linear_heads import Floats, Judged, fit_reward
+from assent.model.roles import ScalarRole
+
+
+class HeadTask:
+    """One tick: read what the head reads of every judged completion, fit the head, set it."""
+
+    total = ticks_per_unit = 1
+    unit = "fits"
+
+    def __init__(self, role: ScalarRole, judgements: Sequence[Judgement], settings: RewardSettings) -> None:
+        """ConfigError where there is nothing to compare, or something that this fit does not know."""
+        self._role, self._judgements, self._budget = role, judgements, settings.micro_batch_tokens
+        self.suspects: list[Suspect] = []
+        pairs = [pair for one in judgements for pair in one.pairs]
+        if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
+            raise ConfigError(
+                "a head alone is learned from pairs, as one number", where="train",
+                now='Leave loss, centre and classes as they are, or use train="all".',
+            )  # fmt: skip
+        if not pairs or any(pair.margin for pair in pairs):
+            raise ConfigError(
+                "a head alone is learned from comparisons or rankings without margins", where="train",
+                now='Use --set train="all".',
+            )  # fmt: skip
+
+    def tick(self, index: int) -> Metrics:
+        """The whole training."""
+        fitted = fit_reward(self._features(), self._judged())
+        with torch.no_grad():
+            self._role.head.weight.copy_(torch.from_numpy(fitted.weight_D)[None])
+            if self._role.head.bias is not None:
+                self._role.head.bias.zero_()
+        return {
+            "loss": fitted.loss, "accuracy": fitted.accuracy, "prior_spread": fitted.prior_spread,
+            "evidence": fitted.evidence, "pairs": float(len(self._judged().better_P)),
+        }  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """The head."""
+        return {"head": {name: value.detach().clone() for name, value in self._role.head.state_dict().items()}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The reverse of `state`."""
+        self._role.head.load_state_dict(state["head"])
+
+    def _judged(self) -> Judged:
+        better, worse, probability = [], [], []
+        start = 0
+        for one in self._judgements:
+            for pair in one.pairs:
+                better.append(start + pair.better)
+                worse.append(start + pair.worse)
+                probability.append(pair.probability)
+            start += len(one.sequences)
+        return Judged(better_P=np.array(better), worse_P=np.array(worse), probability_P=np.array(probability))
+
+    def _features(self) -> Floats:
+        sequences = [sequence for one in self._judgements for sequence in one.sequences]
+        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+        found_ND = np.zeros((len(sequences), self._role.head.in_features))
+        for part in token_budget_batches([len(sequences[place]) for place in order], self._budget):
+            places = tuple(order[position] for position in part)
+            batch = FeatureBatch(sequences=tuple(sequences[place] for place in places), places=places)
+            found_ND[list(places)] = read_features(self._role, batch)
+        return found_ND

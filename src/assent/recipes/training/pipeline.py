@@ -1,0 +1,171 @@
+"""`assent run SETTINGS.toml`: stages in order, each a command; a stage names an earlier one with "@name".
+
+out = "runs/mine"
+[[stage]]
+kind = "sft"
+model = "my-model"
+data = "demonstrations.jsonl"
+settings = { learning_rate = 1e-4 }
+[[stage]]
+kind = "reward"
+model = "@sft"
+data = "preferences.jsonl"
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from assent.config import Settings, merge, parse
+from assent.errors import ConfigError, DataError
+from assent.evals.report import write_report
+from assent.recipes.reporting import joined, read_evidence
+from assent.recipes.run.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SFTJob
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.runs.folder import check_place, read_status
+
+ENTRIES = {
+    "pretrain": "assent.recipes.training.pretraining:run_pretrain",
+    "sft": "assent.recipes.training.commands:run_sft",
+    "reward": "assent.recipes.training.commands:run_reward",
+    "dpo": "assent.recipes.training.commands:run_dpo",
+    "ppo": "assent.recipes.training.commands:run_ppo",
+    "eval": "assent.recipes.evaluation:run_eval",
+}
+_SETTINGS: dict[str, type[Settings]] = {
+    "pretrain": PretrainJob, "sft": SFTJob, "reward": RewardJob, "dpo": DPOJob, "ppo": PPOJob, "eval": EvalJob,
+}  # fmt: skip
+_PATHS = ("model", "reward", "against")
+_WORLD = "world"
+
+
+class Stage(Settings):
+    """One stage; `name` is how later stages call it (default: its kind)."""
+
+    kind: Literal["pretrain", "sft", "reward", "dpo", "ppo", "eval"]
+    name: str = ""
+    model: str = ""
+    reward: list[str] | str = ""
+    against: str = ""
+    data: list[str] | str = Field(default_factory=list)
+    eval_data: list[str] | str = Field(default_factory=list)
+    format: str = ""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def called(self) -> str:
+        """The stage's name."""
+        return self.name or self.kind
+
+    def paths(self, name: str) -> list[str]:
+        """A flag that may be one text or several, as a list."""
+        value: list[str] | str = getattr(self, name)
+        return value if isinstance(value, list) else [value] if value else []
+
+
+class Pipeline(Settings):
+    """Stages in order; `common` settings go to every stage that knows them first (its own `settings` win)."""
+
+    out: str
+    common: dict[str, Any] = Field(default_factory=dict)
+    stage: list[Stage] = Field(min_length=1)
+
+
+def run_pipeline(request: Request, display: Display) -> Path:
+    """Run the stages; with --resume, finished stages are left as they are and an unfinished one is continued."""
+    file = Path(request.text("pipeline") or "")
+    pipeline = parse(Pipeline, file=file)
+    _check(pipeline, file)
+    if not request.files.resume:
+        for stage in pipeline.stage:
+            check_place(Path(pipeline.out) / stage.called, resume=False, overwrite=request.files.overwrite)
+    folders: dict[str, Path] = {}
+    for stage in pipeline.stage:
+        name = stage.called
+        folders[name] = Path(pipeline.out) / name
+        state = _state(folders[name]) if request.files.resume else "absent"
+        if state == "finished":
+            display.say(f"[{name}] finished before")
+            continue
+        display.say(f"[{name}]")
+        namespace = _namespace(stage, folders, resume=state == "begun", overwrite=request.files.overwrite)
+        module, function = ENTRIES[stage.kind].split(":")
+        base = _base(pipeline, stage)
+        getattr(importlib.import_module(module), function)(Request(namespace, base=base), display)
+    parts = [read_evidence(folder) for folder in folders.values()]
+    path = write_report(joined(parts, list(folders.values())), Path(pipeline.out))
+    display.say(f"report of all stages: {path}")
+    return path
+
+
+def _base(pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
+    """A stage's settings: of the common ones those that it knows, then its own."""
+    known = _SETTINGS[stage.kind].model_fields
+    return merge({name: value for name, value in pipeline.common.items() if name in known}, stage.settings)
+
+
+def _check(pipeline: Pipeline, file: Path) -> None:
+    """Everything that can be known beforehand is known before the first stage starts: names, settings, files."""
+    known = {name for settings in _SETTINGS.values() for name in settings.model_fields}
+    if unknown := sorted(set(pipeline.common) - known):
+        raise ConfigError(f'no stage knows the common setting "{unknown[0]}"', where=f"{file}: common")
+    seen: set[str] = set()
+    for number, stage in enumerate(pipeline.stage, 1):
+        where = f"{file}: stage {number} ({stage.kind})"
+        try:
+            _check_stage(pipeline, stage, seen)
+        except (ConfigError, DataError) as error:
+            inner = f": {error.where}" if error.where and error.where != "settings" else ""
+            raise type(error)(error.what, where=where + inner, now=error.now) from None
+        seen.add(stage.called)
+
+
+def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
+    if stage.called in seen:
+        raise ConfigError(f'two stages are called "{stage.called}"', now="Give one of them a name.")
+    if "/" in stage.called or stage.called.startswith("."):
+        raise ConfigError(f'"{stage.called}" cannot be the name of a folder', now="Give the stage another name.")
+    for flag, value in [(name, value) for name in _PATHS for value in stage.paths(name)]:
+        if value.startswith("@") and value[1:] not in seen:
+            earlier = ", ".join(f"@{name}" for name in seen) or "none"
+            raise ConfigError(f'{flag} = "{value}" names no earlier stage', now=f"Earlier stages: {earlier}.")
+    needed = {"model": stage.kind != "pretrain", "reward": stage.kind == "ppo", "data": True}
+    for flag, wanted in needed.items():
+        if wanted and not getattr(stage, flag):
+            raise ConfigError(f"{flag} is missing", now=f'Write {flag} = "..." in this stage.')
+    for path in (*stage.paths("data"), *stage.paths("eval_data")):
+        if path != _WORLD and not Path(path).exists():
+            raise DataError("there is no such file", where=path, now="Check the path; it is relative to where you are.")
+    parse(_SETTINGS[stage.kind], base=_base(pipeline, stage))
+
+
+def _state(folder: Path) -> str:
+    if not (folder / "config.json").is_file():
+        return "absent"
+    return "finished" if read_status(folder).state == "finished" else "begun"
+
+
+def _namespace(stage: Stage, folders: Mapping[str, Path], *, resume: bool, overwrite: bool) -> argparse.Namespace:
+    def found(flag: str) -> list[str]:
+        return [str(folders[one[1:]]) if one.startswith("@") else one for one in stage.paths(flag)]
+
+    return argparse.Namespace(
+        model=next(iter(found("model")), None),
+        against=next(iter(found("against")), None),
+        reward=found("reward"),
+        data=stage.paths("data"),
+        eval_data=stage.paths("eval_data"),
+        out=str(folders[stage.called]),
+        format=stage.format or None,
+        on_bad_row=stage.on_bad_row,
+        resume=resume,
+        overwrite=overwrite,
+    )
