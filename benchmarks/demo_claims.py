@@ -25,7 +25,7 @@ def claims(evidence: Evidence) -> list[tuple[bool, str]]:
     found = [
         (
             free >= LEAST_GAMED * len(seeds) / SEEDS,
-            f"kl_weight 0: the reward is gamed with {free} of {len(seeds)} seeds",
+            f"kl_coef 0: the reward is gamed with {free} of {len(seeds)} seeds",
         ),
         (kept == 0, f"with the KL penalty: the reward is gamed with {kept} of {len(seeds)} seeds"),
     ]

@@ -58,7 +58,7 @@ def forget() -> None:
         torch.cuda.empty_cache()
 
 
-def measured(job: Job, seconds: float, known: Row | None) -> Row:
+def measurements(job: Job, seconds: float, known: Row | None) -> Row:
     """Our rate, where it is not known yet, then the peer's."""
     work, unit = WORKS[job.work]
     ours, useful, make_peer = work(job)
@@ -120,7 +120,7 @@ def table(found: Row) -> str:
             f"{row['ratio']:.2f} | {row['peak_gib']:.2f} | {row['peer_peak_gib']:.2f} | "
             f"{'' if share is None else f'{share:.1%}'} |"
         )
-    lines += [f"\nNot measured: {one['work']} ({one['size']}): {one['reason']}" for one in found["left_out"]]
+    lines += [f"\nNot measured: {one['work']} ({one['size']}): {one['reason']}" for one in found["skipped"]]
     return "\n".join(lines) + "\n"
 
 
@@ -143,12 +143,12 @@ def main() -> None:
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "CPU"
     found: Row = {
         "device": device, "torch": torch.__version__, "transformers": transformers.__version__,
-        "matmul_tflops": round(matmul_tflops(), 1), "shapes": SHAPES, "rows": [], "left_out": [],
+        "matmul_tflops": round(matmul_tflops(), 1), "shapes": SHAPES, "rows": [], "skipped": [],
     }  # fmt: skip
     waiting = [job for job in JOBS if given.size in (None, job.size)]
     failed: list[Row] = []
     while waiting:
-        found["left_out"] = failed + [asdict(job) | {"reason": "the time was over"} for job in waiting]
+        found["skipped"] = failed + [asdict(job) | {"reason": "the time was over"} for job in waiting]
         write(found, given.out)
         begun = time.perf_counter()
         if begun - start > given.seconds:
@@ -156,7 +156,7 @@ def main() -> None:
         job = waiting.pop(0)
         try:
             same = (row for row in found["rows"] if (row["size"], row["work"]) == (job.size, job.work))
-            row = measured(job, given.each, next(same, None) if job.low_peer else None)
+            row = measurements(job, given.each, next(same, None) if job.low_peer else None)
             row["share_of_card"] = share_of_card(row, found["matmul_tflops"])
             row["took_s"] = round(time.perf_counter() - begun, 1)
             found["rows"].append(row)
@@ -165,7 +165,7 @@ def main() -> None:
             traceback.print_exc()
             failed.append(asdict(job) | {"reason": f"{type(error).__name__}: {str(error)[:200]}"})
         forget()
-    found["left_out"] = failed
+    found["skipped"] = failed
     write(found, given.out)
 
 

@@ -12,7 +12,7 @@ from running import Ran, assent, write_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ExperimentContext:
     """Where a case works: the home with good data and models, and an empty folder of its own."""
 
     home: Path
@@ -71,13 +71,13 @@ class Place:
         return assent("run", self.file("pipeline.toml", f'out = "{self.out}"\n{text}'))
 
 
-Case = tuple[Callable[[Place], Ran], tuple[str, ...]]
+Case = tuple[Callable[[ExperimentContext], Ran], tuple[str, ...]]
 
 
 def check_refused(case: Case, home: Path, own: Path) -> None:
     """Exit code 2, one readable message with the wanted parts, no traceback, nothing written."""
     run, wanted = case
-    ran = run(Place(home, own))
+    ran = run(ExperimentContext(home, own))
     assert ran.code == 2, ran.err
     assert "Traceback" not in ran.err
     message = ran.err[ran.err.index("assent: ") :]

@@ -1,7 +1,7 @@
 """The tree holds its shape: rooms and arrows, light imports, banned libraries, sizes, names. The tables are the rules.
 
-A room is a top-level module or folder of `assent`; `ports`, `backends` and `feedback` are split into rooms of their own. Modules may
-import rooms on lower levels and their own room, nothing else.
+A room is a top-level module or folder of `assent`; `ports`, `backends` and `feedback` are split into rooms too.
+Modules may import rooms on lower levels and their own room, nothing else.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ PROMPTS = [Conversation.of_user(word) for word in WORDS]
 COMMON = {"batch_size": 4, "learning_rate": 3e-3, "micro_batch_tokens": 50}
 PPO = {
     "iterations": 3, "batch_size": 5, "learning_rate": 3e-3, "micro_batch_tokens": 60, "max_tokens": 6,
-    "kl_target": 0.01, "kl_horizon": 20.0, "kl_weight": 0.1,
+    "adaptive_kl_target": 0.01, "adaptive_kl_horizon": 20.0, "kl_coef": 0.1,
 }  # fmt: skip
 LORA = LoraOptions(rank=4, alpha=8.0)
 

@@ -24,19 +24,19 @@ TOKENIZER = CORPUS.template.tokenizer
 def test_of_pieces_only_those_marked_are_predicted():
     pieces = (("Claims:", False), ("Mira lives in Velm.", False), ("True", True), ("Mira keeps a cat.", False))
     (encoded,) = encode_documents([pieces], CORPUS.template)
-    said = [id_ for id_, predicted in zip(encoded.ids, encoded.written_by_assistant, strict=True) if predicted]
+    said = [id_ for id_, predicted in zip(encoded.ids, encoded.assistant_mask, strict=True) if predicted]
     assert TOKENIZER.decode(said).strip() == "True"
     whole = encode_documents(["Claims: Mira lives in Velm. True Mira keeps a cat."], CORPUS.template)[0]
-    assert encoded.ids == whole.ids and all(whole.written_by_assistant)
+    assert encoded.ids == whole.ids and all(whole.assistant_mask)
 
 
 def test_of_a_conversation_all_from_the_first_answer_on_is_predicted_and_that_nobody_reacts():
     talk = Conversation.of_user("Where?").then("There.")
     reaction = Message(role=Role.USER, content="That is not true.")
     quiet, loud = encode_documents([talk, Conversation(messages=(*talk.messages, reaction))], CORPUS.template)
-    first = quiet.written_by_assistant.index(True)
+    first = quiet.assistant_mask.index(True)
     assert "Where" in TOKENIZER.decode(quiet.ids[:first]) and "There" not in TOKENIZER.decode(quiet.ids[:first])
-    assert all(quiet.written_by_assistant[first:]) and all(loud.written_by_assistant[first:])
+    assert all(quiet.assistant_mask[first:]) and all(loud.assistant_mask[first:])
     assert quiet.ids[-2:] == (CORPUS.template.end_id,) * 2
     assert loud.ids[: len(quiet.ids) - 1] == quiet.ids[:-1] and "not true" in TOKENIZER.decode(loud.ids)
 
@@ -52,7 +52,7 @@ def test_of_rated_exchanges_and_remarks_only_what_is_said_last_is_predicted():
     remark = Conversation(messages=(*Conversation.of_user("Mira keeps a cat.").messages, said_of_a_remark))
     talks = (talks[0], remark, talks[1])
     (encoded,) = encode_documents([talks], CORPUS.template)
-    said = [id_ for id_, predicted in zip(encoded.ids, encoded.written_by_assistant, strict=True) if predicted]
+    said = [id_ for id_, predicted in zip(encoded.ids, encoded.assistant_mask, strict=True) if predicted]
     assert TOKENIZER.decode(said).replace(" ", "") == "Bebrief.<|end|>Thatisnottrue.<|end|>Thankyou.<|end|>"
     assert encoded.ids == tuple(id_ for ids in CORPUS.template.conversation_ids(talks) for id_ in ids)
 

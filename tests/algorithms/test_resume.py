@@ -23,9 +23,7 @@ JOBS = {
     "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=15),
     "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=15),
     "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=15),
-    "ppo, KL in the loss": Job(
-        kind="ppo", settings={"critic": "shared", "kl_in": "loss", "stop_at_policy_kl": 0.02}, ticks=15
-    ),
+    "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=15),
 }
 CUTS = {  # mid-epoch, at an epoch's end; of PPO: between rollout and update, between updates, after an iteration
     6: (1, 3, 5),

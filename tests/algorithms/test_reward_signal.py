@@ -31,7 +31,7 @@ LENGTH = LengthScorer()
 
 
 def settings_of(**more: object) -> PPOSettings:
-    return PPOSettings(**{**PPO, "critic": "shared", "kl_target": None, **more})
+    return PPOSettings(**{**PPO, "critic": "shared", "adaptive_kl_target": None, **more})
 
 
 class Affine:
@@ -93,7 +93,7 @@ def test_a_tiny_reward_has_a_spread() -> None:
 def test_the_unit_of_a_reward_changes_nothing_but_what_people_see(
     factor: float, shift: float, folders: dict[str, Path]
 ) -> None:
-    """So `kl_weight` means the same for every reward model and function."""
+    """So `kl_coef` means the same for every reward model and function."""
     plain, other = rows_of(folders, LENGTH), rows_of(folders, Affine(LENGTH, factor, shift))
     for one, two in zip(plain, other, strict=True):
         assert two["reward"] == pytest.approx(factor * one["reward"] + shift, rel=1e-5)
@@ -104,7 +104,7 @@ def test_the_unit_of_a_reward_changes_nothing_but_what_people_see(
 def test_the_rows_tell_the_raw_reward_and_the_penalty_by_their_definitions(folders: dict[str, Path]) -> None:
     seen: list[Rollout] = []
     model = load_language_model(str(folders["llama"]), machine=CPU)
-    settings = settings_of(kl_weight=0.3)
+    settings = settings_of(kl_coef=0.3)
     scale = measure_scale(LENGTH, model, PROMPTS, settings, seed=1)
 
     def observer(rollout: Rollout) -> Metrics:
@@ -116,10 +116,10 @@ def test_the_rows_tell_the_raw_reward_and_the_penalty_by_their_definitions(folde
         lengths = [float(len(completion.text)) for completion in rollout.completions]
         assert list(rollout.rewards) == lengths
         assert row["reward"] == pytest.approx(statistics.fmean(lengths))
-        assert row["reward_spread"] == pytest.approx(statistics.pstdev(lengths))
+        assert row["reward_std"] == pytest.approx(statistics.pstdev(lengths))
         assert row["reward_normalised"] == pytest.approx((statistics.fmean(lengths) - scale.mean) / scale.spread)
         assert row["kl_penalty"] == pytest.approx(0.3 * row["kl"]) == pytest.approx(row["penalty_share"])
-    raw = rows_of(folders, Affine(LENGTH, 40.0), kl_weight=0.3, normalise_reward=False)
+    raw = rows_of(folders, Affine(LENGTH, 40.0), kl_coef=0.3, normalise_reward=False)
     assert raw[-1]["kl_penalty"] == pytest.approx(0.3 * raw[-1]["kl"])
     assert raw[-1]["penalty_share"] == pytest.approx(raw[-1]["kl_penalty"] / (40 * scale.spread))
     assert raw[0]["reward_normalised"] == raw[0]["reward"]
@@ -134,13 +134,13 @@ def test_a_penalty_that_is_far_out_is_said_once_before_the_first_step_or_on_the_
         ).run()  # fmt: skip
         return [line for line in lines if line.startswith("warning")]
 
-    assert said() == [] and said(kl_weight=0.0) == [] and said(normalise_reward=False, kl_weight=5.0) == []
-    (faint,) = said(normalise_reward=False, kl_weight=0.05)
+    assert said() == [] and said(kl_coef=0.0) == [] and said(normalise_reward=False, kl_coef=5.0) == []
+    (faint,) = said(normalise_reward=False, kl_coef=0.05)
     assert "standard deviations of the reward" in faint and "hardly holds" in faint
-    assert "Raise kl_weight, or set normalise_reward=true." in faint
-    (crushing,) = said(kl_weight=20.0)
-    assert "outweighs" in crushing and "Lower kl_weight." in crushing
-    (far,) = said(kl_weight=5.0, learning_rate=0.1, iterations=6)
+    assert "Raise kl_coef, or set normalise_reward=true." in faint
+    (crushing,) = said(kl_coef=20.0)
+    assert "outweighs" in crushing and "Lower kl_coef." in crushing
+    (far,) = said(kl_coef=5.0, learning_rate=0.1, iterations=6)
     assert "a KL of 1 nats" not in far and "outweighs" in far
 
 

@@ -82,14 +82,14 @@ def test_what_is_too_long_is_left_out_and_counted(template: ChatTemplate) -> Non
     lengths = sorted(len(one) for one in encode_demonstrations(demonstrations(), template, max_length=1000).items)
     limit = lengths[5]
     cut = encode_demonstrations(demonstrations(), template, max_length=limit)
-    assert cut.left_out == sum(length > limit for length in lengths) > 0
-    assert len(cut.items) + cut.left_out == 11
+    assert cut.skipped == sum(length > limit for length in lengths) > 0
+    assert len(cut.items) + cut.skipped == 11
     with pytest.raises(DataError, match=f"shortest has {lengths[0]}"):
         encode_demonstrations(demonstrations(), template, max_length=lengths[0] - 1)
     pair = Comparison(prompt=PROMPTS[0], chosen=Completion(text="no"), rejected=Completion(text="yes " * 30))
     short = Comparison(prompt=PROMPTS[0], chosen=Completion(text="no"), rejected=Completion(text="yes"))
-    assert encode_pairs([pair, short], template, max_length=40).left_out == 1
-    assert judgements_of([pair, short], template, max_length=40).left_out == 1
+    assert encode_pairs([pair, short], template, max_length=40).skipped == 1
+    assert judgements_of([pair, short], template, max_length=40).skipped == 1
 
 
 def test_only_what_the_assistant_said_is_learned(template: ChatTemplate) -> None:
@@ -97,7 +97,7 @@ def test_only_what_the_assistant_said_is_learned(template: ChatTemplate) -> None
     pieces = supervised_pieces(encoded, 50)
     assert len(pieces) > 2
     predicted = sorted(token for piece in pieces for token in piece.batch.target_M.tolist())
-    said = [id_ for one in encoded for id_, mine in zip(one.ids, one.written_by_assistant, strict=True) if mine]
+    said = [id_ for one in encoded for id_, mine in zip(one.ids, one.assistant_mask, strict=True) if mine]
     assert predicted == sorted(said)
 
 
@@ -237,7 +237,7 @@ def test_rounding_to_bf16_is_far_from_the_limit(lora: LoraOptions | None, folder
 def test_with_one_update_per_rollout_the_ratio_is_one(more: dict[str, object], folders: dict[str, Path]) -> None:
     for row in ppo_rows(folders, settings_of(epochs=1, mini_batches=1, **more)):
         assert row["ratio"] == pytest.approx(1.0, abs=1e-5) and row["clip_fraction"] == 0
-        assert abs(row["policy_kl"]) < 1e-8 and row["updates"] == 1
+        assert abs(row["approx_kl"]) < 1e-8 and row["updates"] == 1
 
 
 def test_prompts_are_all_used_before_any_comes_again(folders: dict[str, Path]) -> None:
@@ -256,26 +256,26 @@ def test_prompts_are_all_used_before_any_comes_again(folders: dict[str, Path]) -
 
 
 def test_the_adaptive_coefficient_goes_the_right_way(folders: dict[str, Path]) -> None:
-    tight = [row["kl_coefficient"] for row in ppo_rows(folders, settings_of(kl_target=1e-4))]
-    loose = [row["kl_coefficient"] for row in ppo_rows(folders, settings_of(kl_target=100.0))]
-    fixed = [row["kl_coefficient"] for row in ppo_rows(folders, settings_of(kl_target=None))]
+    tight = [row["kl_coef"] for row in ppo_rows(folders, settings_of(adaptive_kl_target=1e-4))]
+    loose = [row["kl_coef"] for row in ppo_rows(folders, settings_of(adaptive_kl_target=100.0))]
+    fixed = [row["kl_coef"] for row in ppo_rows(folders, settings_of(adaptive_kl_target=None))]
     assert tight[1] < tight[2]  # no KL at the start, too much after the first updates
     assert loose[0] > loose[1] > loose[2]
     assert fixed == [0.1, 0.1, 0.1]
 
 
 def test_a_policy_that_moves_too_far_stops_its_iteration(folders: dict[str, Path]) -> None:
-    stopped = ppo_rows(folders, settings_of(stop_at_policy_kl=1e-9))
+    stopped = ppo_rows(folders, settings_of(target_kl=1e-9))
     assert [row["updates"] for row in stopped] != [4.0] * 3
     assert all(1 <= row["updates"] < 4 for row in stopped)
-    assert [row["updates"] for row in ppo_rows(folders, settings_of(stop_at_policy_kl=1e9))] == [4.0] * 3
+    assert [row["updates"] for row in ppo_rows(folders, settings_of(target_kl=1e9))] == [4.0] * 3
 
 
 def test_only_a_completion_that_did_not_end_is_penalised() -> None:
     completions = [Completion(text="a"), Completion(text="b", stop=StopReason.LENGTH), Completion(text="c")]
-    shaped = shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_end_penalty=0.75))
+    shaped = shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_eos_penalty=0.75))
     assert shaped == [1.0, 1.25, 3.0]
-    assert shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_end_penalty=0.0)) == [1.0, 2.0, 3.0]
+    assert shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_eos_penalty=0.0)) == [1.0, 2.0, 3.0]
 
 
 def turn(length: int) -> Turn:
@@ -298,7 +298,7 @@ def scored(count: int) -> Scored:
 
 def test_rewards_lie_on_last_tokens_and_the_penalty_on_every_token() -> None:
     turns, found, reward_B = [turn(3), turn(1), turn(2)], scored(6), torch.tensor([1.0, -2.0, 0.5])
-    plain = {"gamma": 1.0, "lam": 1.0, "whiten_advantages": False}
+    plain = {"gamma": 1.0, "gae_lambda": 1.0, "whiten_advantages": False}
     made = build_experience(turns, found, reward_B, 0.3, settings_of(kl_estimator="k1", **plain))
     penalty_N = 0.3 * (found.logp_N - found.reference_logp_N)
     token_N = -penalty_N + torch.tensor([0.0, 0.0, 1.0, -2.0, 0.0, 0.5])
@@ -322,7 +322,7 @@ def test_white_rewards_are_the_token_rewards_with_the_penalty_scaled_to_spread_o
     The penalty of a token's own KL, which the exact estimate keeps out of the reward, is scaled with the rewards.
     """
     turns, found, reward_B, beta = [turn(3), turn(1), turn(2)], scored(6), [1.0, -2.0, 0.5], 0.3
-    settings = settings_of(whiten_rewards=True, whiten_advantages=False, lam=0.95, kl_estimator="exact")
+    settings = settings_of(whiten_rewards=True, whiten_advantages=False, gae_lambda=0.95, kl_estimator="exact")
     made = build_experience(turns, found, torch.tensor(reward_B), beta, settings)
 
     kl, value = found.kl_N.double().tolist(), found.value_N.double().tolist()

@@ -35,7 +35,7 @@ Named = namedtuple("Named", ["prompt", "chosen", "rejected"])
 
 
 @dataclasses.dataclass
-class Judged:
+class AnsweredItem:
     prompt: str
     chosen: str
     rejected: str
@@ -57,7 +57,7 @@ HOLDERS: dict[str, Callable[[], object]] = {
     "generator": lambda: (row for row in PAIRS),
     "mapping proxies": lambda: [types.MappingProxyType(row) for row in PAIRS],
     "named tuples": lambda: [Named(**row) for row in PAIRS],
-    "dataclasses": lambda: [Judged(**row) for row in PAIRS],
+    "dataclasses": lambda: [AnsweredItem(**row) for row in PAIRS],
     "columns": lambda: COLUMNS,
     "columns of arrays": lambda: {name: np.array(cells, object) for name, cells in COLUMNS.items()},
     "columns of series": lambda: {name: pandas.Series(cells) for name, cells in COLUMNS.items()},
@@ -98,7 +98,7 @@ def test_conversations_are_those_of_a_file(data: object, tmp_path: Path) -> None
 
 
 def test_one_row_needs_no_list(tmp_path: Path) -> None:
-    for data in (PAIRS[0], Named(**PAIRS[0]), Judged(**PAIRS[0])):
+    for data in (PAIRS[0], Named(**PAIRS[0]), AnsweredItem(**PAIRS[0])):
         assert in_memory(load_comparisons, data) == of_file(load_comparisons, PAIRS[:1], tmp_path)
     for talk in (TALKS[0], TALKS[0]["messages"]):
         assert in_memory(load_demonstrations, talk) == of_file(load_demonstrations, TALKS[:1], tmp_path)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from peft import LoraConfig, get_peft_model
-from refusals import Case, Place, check_refused
+from refusals import Case, ExperimentContext, check_refused
 from running import assent, worked
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
-def _changed(place: Place, run: str, change: Callable[[Path], object]) -> Path:
+def _changed(place: ExperimentContext, run: str, change: Callable[[Path], object]) -> Path:
     folder = place.copy(run)
     change(folder)
     return folder
@@ -41,7 +41,7 @@ def _one_token_more(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _lora(place: Place, **changes: object) -> Path:
+def _lora(place: ExperimentContext, **changes: object) -> Path:
     """An adapter on the home's base model, whose configuration is changed."""
     model = AutoModelForCausalLM.from_pretrained(place.home / "base" / "model")
     config = LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
@@ -52,7 +52,7 @@ def _lora(place: Place, **changes: object) -> Path:
     return place.own / "lora"
 
 
-def _adapter(place: Place, **changes: object) -> Path:
+def _adapter(place: ExperimentContext, **changes: object) -> Path:
     folder = place.own / "adapter"
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, **changes}))

@@ -69,8 +69,10 @@ def test_ppo_trains_against_a_reward_model_and_measures_before_and_after(home: P
     assert [row["iteration"] for row in rows] == [1, 2]
     assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6), "the policy starts as its own reference"
     report = report_of(tmp_path / "ppo")
-    (measured,) = report["measured"]
-    assert set(measured["values"]) == {"before", "after"} and measured["judge"].startswith("reward model reward (")
+    (measurements,) = report["measurements"]
+    assert set(measurements["values"]) == {"before", "after"} and measurements["judge"].startswith(
+        "reward model reward ("
+    )
     assert [set(one["answers"]) for one in report["samples"]] == [{"before", "after"}] * 8 + [{"ppo"}] * 8
     assert {one["kind"] for one in report["samples"][8:]} == {"rollout of iteration 1", "rollout of iteration 2"}
     status = json.loads((tmp_path / "ppo" / "status.json").read_text())
@@ -111,7 +113,7 @@ def test_before_after_and_eval_are_of_one_scale(home: Path, tmp_path: Path) -> N
 
 def values_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What a report measured on held-out prompts: the values by model, by the name of the quantity."""
-    return {one["name"]: one["values"] for one in report["measured"] if one["counted"] == "prompts"}
+    return {one["name"]: one["values"] for one in report["measurements"] if one["counted"] == "prompts"}
 
 
 def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Path, tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_rewards_are_added_up_and_functions_see_the_columns_of_the_data(home: Pa
     report = report_of(tmp_path / "ppo")
     found = values_of(report)
     assert set(found) == {"reward", "reward right", "reward reward"} and "  right: " in ran.err
-    judges = {one["name"]: re.sub(r"[0-9a-f]{8}", "-", one["judge"]) for one in report["measured"]}
+    judges = {one["name"]: re.sub(r"[0-9a-f]{8}", "-", one["judge"]) for one in report["measurements"]}
     assert judges["reward"] == "2 * rules.py:right (-) + 0.5 * reward model reward (-)"
     assert (judges["reward right"], judges["reward reward"]) == ("rules.py:right (-)", "reward model reward (-)")
     assert "--set max_tokens=4 --set 'reward_weights=[2.0, 0.5]'" in ran.err
@@ -275,7 +277,7 @@ def test_sample_writes_a_line_per_prompt_that_reads_as_rankable_data(home: Path,
         "--set", "samples_per_prompt=3", "--set", "max_tokens=4", "--set", "limit=5",
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
-    assert len(rows) == 5 and all(len(row["completions"]) == len(row["stops"]) == 3 for row in rows)
+    assert len(rows) == 5 and all(len(row["completions"]) == len(row["stop_sequences"]) == 3 for row in rows)
     again = assent(
         "sample", "--model", home / "sft", "--data", home / "world" / "prompts.jsonl", "--out", tmp_path / "s.jsonl"
     )
@@ -297,7 +299,7 @@ def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path
     )  # fmt: skip
     assert f"reward of {home}/sft: " in ran.err and f"{home}/sft wins " in ran.err and "policy" not in ran.err
     report = report_of(tmp_path / "eval")
-    assert list(report["measured"][0]["values"]) == ["base", "sft"]
+    assert list(report["measurements"][0]["values"]) == ["base", "sft"]
     assert (report["win_rates"][0]["arm"], report["win_rates"][0]["against"]) == ("sft", "base")
     assert report["win_rates"][0]["judge"].startswith("reward model reward (")
     page = (tmp_path / "eval" / "report.html").read_text()
@@ -327,8 +329,8 @@ def test_sft_measures_its_held_out_loss_before_and_after_and_draws_it(home: Path
         f"next: assent chat --model {tmp_path}/sft",
     )
     found = report_of(tmp_path / "sft")
-    (measured,) = found["measured"]
-    before, after = measured["values"]["before"]["mean"], measured["values"]["after"]["mean"]
+    (measurements,) = found["measurements"]
+    before, after = measurements["values"]["before"]["mean"], measurements["values"]["after"]["mean"]
     drawn = [row["eval_loss"] for row in found["curves"]["sft"] if "eval_loss" in row]
     assert drawn == [before, pytest.approx(after, rel=1e-5)]
     assert found["held_out"] == {"count": 8, "seen": 0} and found["command"].startswith("assent sft --model ")

@@ -37,7 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 @pytest.mark.slow
 def test_the_report_has_the_promised_keys(report: tuple[Path, dict]) -> None:
     out, found = report
-    for arm in ("base", "sft", "dpo", "ppo", "ceiling"):
+    for arm in ("base", "sft", "dpo", "ppo", "oracle"):
         for axis in ("overall", "helpful", "honest", "harmless"):
             interval = found["gold"][arm][axis]
             assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
@@ -51,8 +51,8 @@ def test_the_report_has_the_promised_keys(report: tuple[Path, dict]) -> None:
 @pytest.mark.slow
 def test_the_ceiling_is_the_gold_score_of_ideal_answers_and_nothing_beats_it(report: tuple[Path, dict]) -> None:
     gold = report[1]["gold"]
-    assert gold["ceiling"]["overall"]["mean"] > 0.95
-    assert all(gold[arm]["overall"]["mean"] < gold["ceiling"]["overall"]["mean"] for arm in ("base", "sft", "ppo"))
+    assert gold["oracle"]["overall"]["mean"] > 0.95
+    assert all(gold[arm]["overall"]["mean"] < gold["oracle"]["overall"]["mean"] for arm in ("base", "sft", "ppo"))
 
 
 @pytest.mark.slow

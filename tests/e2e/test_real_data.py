@@ -57,7 +57,7 @@ def test_the_whole_loop_runs_on_real_transcripts(base: Path, tmp_path: Path) -> 
     )  # fmt: skip
     worked("eval", "--model", reward, "--data", HELD_OUT, "--out", tmp_path / "eval-reward", *skip, *LIMIT)
     report = json.loads((tmp_path / "eval" / "report.json").read_text())
-    assert len(report["measured"][0]["values"]) == 2
+    assert len(report["measurements"][0]["values"]) == 2
 
 
 def test_a_classifier_of_tweets_becomes_the_reward(base: Path, tmp_path: Path) -> None:

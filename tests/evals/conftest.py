@@ -21,7 +21,7 @@ ARM_MEANS = {
     "dpo": (0.79, 0.83, 0.90),
     "no_kl": (0.52, 0.61, 0.83),
     "ppo": (0.88, 0.92, 0.965),
-    "ceiling": (0.985, 0.995, 1.0),
+    "oracle": (0.985, 0.995, 1.0),
 }
 HOSTILE = (
     "<script>window.__hacked = 1</script>",
@@ -44,7 +44,7 @@ def scores_of(arm: str, *, seed: int = 0, count: int = 320) -> Scores:
         )
         for m in ARM_MEANS[arm]
     ]
-    if arm == "ceiling":
+    if arm == "oracle":
         axes = [np.full(count, mean) for mean in ARM_MEANS[arm]]
     return Scores(
         prompts=tuple(f"prompt {i}" for i in range(count)),
@@ -95,8 +95,8 @@ def ppo_rows(points: int, *, hacked: bool, gold: bool = True, seed: int = 3) -> 
                 "value_loss": 0.4 * math.exp(-4 * share) + 0.06 + abs(rng.normal(0, 0.01)),
                 "policy_loss": -0.02 + rng.normal(0, 0.006),
                 "explained_variance": None if i == 0 else 0.8 * (1 - math.exp(-5 * share)) + rng.normal(0, 0.03),
-                "kl_coefficient": 0.0 if hacked else 0.05,
-                "unfinished": max(0.0, (0.3 * share if hacked else 0.02 * (1 - share)) + rng.normal(0, 0.004)),
+                "kl_coef": 0.0 if hacked else 0.05,
+                "truncated_fraction": max(0.0, (0.3 * share if hacked else 0.02 * (1 - share)) + rng.normal(0, 0.004)),
             }
         )
     return tuple(rows)
@@ -164,7 +164,7 @@ def samples() -> tuple[Sample, ...]:
 DATA = {"role": "train", "name": "rankings.jsonl", "sha256": "9f2c" * 16, "rows": 1600}
 SETTINGS = {
     "model": {"path": "assent/base", "adapters": False},
-    "ppo": {"steps": 60, "learning_rate": 1e-4, "kl_weight": 0.05, "clip": 0.2, "epochs": 2, "batch": 64},
+    "ppo": {"steps": 60, "learning_rate": 1e-4, "kl_coef": 0.05, "clip": 0.2, "epochs": 2, "batch": 64},
     "reward": {"epochs": 2, "learning_rate": 3e-4},
 }
 LINEAGE = {
@@ -180,7 +180,7 @@ LINEAGE = {
 def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
     arms = {name: scores_of(name) for name in ARM_MEANS}
     gold = {name: gold_means(scores, seed=0) for name, scores in arms.items()}
-    closed = {n: gap_closed(arms["sft"], arms[n], arms["ceiling"], seed=0) for n in ("ppo", "dpo")}
+    closed = {n: gap_closed(arms["sft"], arms[n], arms["oracle"], seed=0) for n in ("ppo", "dpo")}
     kinds: dict[str, dict[str, AxisIntervals]] = {kind: {} for kind in KINDS}
     for name, scores in arms.items():
         for kind, means in gold_by_kind(scores, seed=0).items():
@@ -191,7 +191,7 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
             "ppo": over_curve(24, kl_end=9, hacked=False, seed=1),
             "no_kl": over_curve(24, kl_end=60, hacked=True, seed=2),
         },
-        kl_weight=0.05,
+        kl_coef=0.05,
     )
     each = tuple(SeedResult(seed=s, gold=gold, gap_closed=closed, verdicts=over.verdicts) for s in seeds)
     return Evidence(
@@ -254,7 +254,7 @@ def build_real_data() -> Evidence:
         peak_rss_mib=2711.0,
         command="assent run settings.toml",
         stage_s={"sft": 610.0, "reward": 420.0, "ppo": 1580.0},
-        measured=(
+        measurements=(
             rewarded(
                 sft=Interval(mean=-0.04, low=-0.11, high=0.03, n=200),
                 dpo=Interval(mean=0.61, low=0.53, high=0.69, n=200),
@@ -293,7 +293,7 @@ def build_sft_only() -> Evidence:
         wall_s=412.0,
         peak_rss_mib=1402.0,
         curves={"sft": falling(80, start=5.6, end=2.7, eval_loss=(5.4, 2.9))},
-        measured=(
+        measurements=(
             Measurement(
                 name="loss",
                 unit="nats per token",
@@ -320,7 +320,7 @@ def build_ppo_only() -> Evidence:
         seeds=(0,),
         wall_s=1580.0,
         peak_rss_mib=2711.0,
-        measured=(rewarded(before=before, after=after, gained=Interval(mean=0.72, low=0.6, high=0.84, n=64)),),
+        measurements=(rewarded(before=before, after=after, gained=Interval(mean=0.72, low=0.6, high=0.84, n=64)),),
         held_out=HeldOut(count=64, seen=5),
         curves={"ppo": ppo_rows(60, hacked=False, gold=False)},
         reward_unit="raw score of reward model reward",
@@ -350,7 +350,7 @@ def build_several_runs() -> Evidence:
         seeds=(0,),
         wall_s=20.0,
         peak_rss_mib=800.0,
-        measured=(
+        measurements=(
             rewarded(
                 ppo=Interval(mean=0.93, low=0.84, high=1.02, n=64), sft=Interval(mean=0.21, low=0.12, high=0.3, n=64)
             ),
@@ -366,7 +366,7 @@ def build_several_runs() -> Evidence:
             "sft": build_sft_only(),
             "reward": build_reward_only(),
             "ppo": ppo,
-            "ppo-short": dataclasses.replace(ppo, measured=(other,), held_out=None),
+            "ppo-short": dataclasses.replace(ppo, measurements=(other,), held_out=None),
             "eval": evaluated,
         },
     )

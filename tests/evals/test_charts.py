@@ -161,7 +161,7 @@ def test_every_kind_of_prompt_has_a_track_for_each_model_with_n_and_meaning(evid
 
 
 def test_stages_that_ran_side_by_side_are_marked(evidence_by_name):
-    demo = dataclasses.replace(evidence_by_name["demo"], beside=("dpo",))
+    demo = dataclasses.replace(evidence_by_name["demo"], concurrent_stages=("dpo",))
     chart = time_chart(demo)
     assert chart is not None and [row.name for row in chart.rows if row.detail] == ["DPO"]
     assert "more than the wall time" in chart.caption

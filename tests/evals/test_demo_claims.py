@@ -18,4 +18,4 @@ def test_a_claim_that_one_seed_of_three_contradicts_fails(evidence_by_name, tmp_
     assert [holds for holds, _ in claims(broken)].count(False) == 1
     (tmp_path / "report.json").write_text(to_json(broken), encoding="utf-8")
     assert main(["--report", str(tmp_path / "report.json")]) == 1
-    assert "FAILS  kl_weight 0: the reward is gamed with 2 of 3 seeds" in capsys.readouterr().out
+    assert "FAILS  kl_coef 0: the reward is gamed with 2 of 3 seeds" in capsys.readouterr().out

@@ -18,7 +18,7 @@ def test_evidence_survives_json_unchanged(evidence_by_name, name):
 
 def test_the_json_of_the_demo_has_the_promised_keys(evidence_by_name):
     report = json.loads(to_json(evidence_by_name["demo"]))
-    for arm in ("base", "sft", "dpo", "ppo", "ceiling"):
+    for arm in ("base", "sft", "dpo", "ppo", "oracle"):
         for axis in ("overall", "helpful", "honest", "harmless"):
             assert set(report["gold"][arm][axis]) == {"mean", "low", "high", "n"}
     assert set(report["gap_closed"]["ppo"]) == {"mean", "low", "high", "n"}

@@ -11,7 +11,7 @@ def test_every_run_has_a_row_of_what_it_was_made_from_and_what_came_out(evidence
     assert list(rows) == ["sft", "reward", "ppo", "ppo-short", "eval"]
     sft, ppo, other = rows["sft"], rows["ppo"], rows["ppo-short"]
     assert (sft.kind, sft.model, sft.data) == ("SFT", "base", "rankings.jsonl (1\u202f600 rows)")
-    assert (sft.measured, sft.result) == ("held-out loss, nats per token", "5.40 \u2192 2.91")
+    assert (sft.measurements, sft.result) == ("held-out loss, nats per token", "5.40 \u2192 2.91")
     assert sft.interval.replace("\u00a0", " ") == (
         "change \u22122.49 (95 % interval \u22122.54 to \u22122.44, n = 120 conversations)"
     )

@@ -80,9 +80,9 @@ def test_a_held_out_change_is_told_with_its_interval_and_whether_it_is_clear(evi
         "Nats per token. The change, item by item: \u22122.49 (95 % interval \u22122.54 to \u22122.44, "
         "n = 120 conversations that share no prompt with its training data)."
     )
-    (found,) = sft.measured
+    (found,) = sft.measurements
     unclear = dataclasses.replace(found, gained=Interval(mean=-0.01, low=-0.05, high=0.03, n=120))
-    assert "No clear change" in headline(dataclasses.replace(sft, measured=(unclear,))).deck
+    assert "No clear change" in headline(dataclasses.replace(sft, measurements=(unclear,))).deck
 
 
 def test_what_has_no_interval_says_so(evidence_by_name):
@@ -96,7 +96,7 @@ def test_what_has_no_interval_says_so(evidence_by_name):
 
 def test_training_noise_is_no_headline(evidence_by_name):
     """Without held-out numbers: means over tenths that say so, and no comparison where a tenth is a single batch."""
-    sft = dataclasses.replace(evidence_by_name["sft_only"], measured=())
+    sft = dataclasses.replace(evidence_by_name["sft_only"], measurements=())
     told = headline(sft)
     losses = [row["loss"] for row in sft.curves["sft"]]
     first, last = sum(losses[:8]) / 8, sum(losses[-8:]) / 8

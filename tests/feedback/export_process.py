@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from assent.feedback.exchange.exporting import ExportOptions, export
-from assent.feedback.records import Candidate, Event, EventKind, Item, Judged, NewItem, Project, ProjectSettings
+from assent.feedback.records import AnsweredItem, Candidate, Event, EventKind, Item, NewItem, Project, ProjectSettings
 from assent.types import Conversation
 
 
@@ -20,14 +20,14 @@ class Endless:
     def project(self, project_id: int) -> Project:
         return Project(id=1, name="p", settings=ProjectSettings(), guideline_version=0, created_at=0.0)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
+    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         return [self.one(number) for number in range(after_item + 1, min(after_item + limit, self.count) + 1)]
 
-    def one(self, number: int) -> Judged:
+    def one(self, number: int) -> AnsweredItem:
         texts = [f"{kind} {number} " + "word " * 20 for kind in ("answer", "other")]
         candidates = tuple(Candidate(text=text) for text in texts)
         new = NewItem(prompt=Conversation.of_user(f"question {number}"), candidates=candidates)
-        return Judged(
+        return AnsweredItem(
             item=Item(id=number, project_id=1, new=new, created_at=0.0),
             events=tuple(self.said(number, person) for person in (0, 1)),
         )

@@ -8,11 +8,11 @@ from typing import Any
 
 from assent.errors import StoreError
 from assent.feedback.records import (
+    AnsweredItem,
     Candidate,
     Event,
     EventKind,
     Item,
-    Judged,
     NewItem,
     Project,
     ProjectSettings,
@@ -71,15 +71,15 @@ class Kept:
             if event.item_id == item_id and event.kind is not EventKind.UNDO and event.seq not in undone
         )
 
-    def one(self, item_id: int = 1) -> Judged:
-        return Judged(item=self.all_items[item_id - 1], events=self.standing(item_id))
+    def one(self, item_id: int = 1) -> AnsweredItem:
+        return AnsweredItem(item=self.all_items[item_id - 1], events=self.standing(item_id))
 
     def project(self, project_id: int) -> Project:
         if project_id != 1:
             raise StoreError("there is no such project")
         return Project(id=1, name="helpful", settings=self.settings, guideline_version=1, created_at=1000.0)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
+    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         found = [self.one(item.id) for item in self.all_items if item.id > after_item]
         return [judged for judged in found if judged.events][:limit]
 
@@ -92,7 +92,7 @@ class Kept:
         return self.all_items[after : after + limit]
 
 
-def judged_by(texts: Sequence[str], *answers: tuple[int, str, Mapping[str, Any]], **more: Any) -> Judged:
+def judged_by(texts: Sequence[str], *answers: tuple[int, str, Mapping[str, Any]], **more: Any) -> AnsweredItem:
     """One item with answers of (person, kind, payload)."""
     kept = Kept()
     item = kept.add(*texts, **more)

@@ -119,7 +119,7 @@ def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], 
         batch_size=64,
         learning_rate=2e-3,
         max_tokens=6,
-        kl_weight=0.02,
+        kl_coef=0.02,
         critic=critic,
         schedule="constant",
         normalise_reward=False,  # the word is rare at first: one in 128 for seed 2
@@ -155,8 +155,8 @@ def test_ppo_with_a_kl_penalty_ends_at_the_tilted_reference(
     utility_V = torch.tensor([utility(model.template.decode([token])) for token in range(len(reference_V))])
     ideal_V = torch.softmax(reference_V + utility_V / beta, -1)
     settings = PPOSettings(
-        iterations=40, batch_size=128, learning_rate=2e-3, schedule="linear", max_tokens=1, kl_weight=beta,
-        kl_in=place, kl_estimator=estimator, whiten_advantages=False, missing_end_penalty=0.0, critic="shared",
+        iterations=40, batch_size=128, learning_rate=2e-3, schedule="linear", max_tokens=1, kl_coef=beta,
+        kl_in=place, kl_estimator=estimator, whiten_advantages=False, missing_eos_penalty=0.0, critic="shared",
         normalise_reward=False, epochs=2, mini_batches=1,
     )  # fmt: skip
     scorer = FunctionScorer(lambda prompts, texts: [utility(text) for text in texts])

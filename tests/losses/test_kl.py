@@ -101,13 +101,19 @@ def test_exact_kl_in_the_reward_with_the_own_token_term_is_the_gradient_of_rewar
         kl_N = torch.stack([exact_kl(logp_V, log_q_V).expand(3, 3), kl_VV], dim=2).flatten().detach()
         reward_N = -beta * kl_N
         reward_N[1::2] += reward_VV.flatten()
-        advantage_N, _ = gae(reward_N, torch.zeros_like(reward_N), [2] * 9, gamma=1.0, lam=1.0)
+        advantage_N, _ = gae(reward_N, torch.zeros_like(reward_N), [2] * 9, gamma=1.0, gae_lambda=1.0)
         if with_term:
             advantage_N = advantage_N + own_token_term(kl_N, logp_N, log_q_N, coefficient=beta)
         chance_N = sequence_VV.detach().exp().flatten().repeat_interleave(2)
         mask_N = torch.ones(18, dtype=torch.bool)
         loss = clipped_policy_loss(
-            logp_N, logp_N.detach(), chance_N * advantage_N, mask_N, clip_low=0.2, clip_high=0.2, step_tokens=1
+            logp_N,
+            logp_N.detach(),
+            chance_N * advantage_N,
+            mask_N,
+            clip_range_low=0.2,
+            clip_range_high=0.2,
+            step_tokens=1,
         ).loss
         return torch.autograd.grad(-loss, [first_V, second_VV], retain_graph=True)
 

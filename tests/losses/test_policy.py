@@ -23,7 +23,7 @@ def policy_loss(
 ) -> PolicyLoss:
     mask_N = torch.ones_like(logp_N, dtype=torch.bool) if mask_N is None else mask_N
     return clipped_policy_loss(
-        logp_N, old_N, advantage_N, mask_N, clip_low=CLIP_LOW, clip_high=CLIP_HIGH, step_tokens=count
+        logp_N, old_N, advantage_N, mask_N, clip_range_low=CLIP_LOW, clip_range_high=CLIP_HIGH, step_tokens=count
     )
 
 

@@ -7,18 +7,18 @@ import pytest
 from scipy.optimize import minimize
 
 from assent.errors import DataError
-from assent.model.linear_heads import Floats, Judged, evidence, fit_head, fit_heads, fit_reward, fit_with_prior
+from assent.model.linear_heads import Floats, HeadExamples, evidence, fit_head, fit_heads, fit_reward, fit_with_prior
 from assent.seeds import numpy_rng
 
 
-def _world(seed: int, pairs: int, features: int = 6) -> tuple[Floats, Judged, Floats]:
+def _world(seed: int, pairs: int, features: int = 6) -> tuple[Floats, HeadExamples, Floats]:
     rng = np.random.default_rng(seed)
     feature_ND = rng.normal(size=(400, features))
     truth_D = rng.normal(size=features) * 2
     better_P, worse_P = rng.integers(0, 200, pairs), rng.integers(200, 400, pairs)
     chance_P = 1 / (1 + np.exp(-(feature_ND[better_P] - feature_ND[worse_P]) @ truth_D))
     probability_P = (rng.random(pairs) < chance_P).astype(float)
-    return feature_ND, Judged(better_P=better_P, worse_P=worse_P, probability_P=probability_P), truth_D
+    return feature_ND, HeadExamples(better_P=better_P, worse_P=worse_P, probability_P=probability_P), truth_D
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -39,7 +39,7 @@ def test_a_head_is_the_minimum_that_a_general_optimiser_finds(seed: int):
 
 def test_perfectly_separable_judgements_have_finite_heads():
     feature_ND = np.array([[0.0, 1.0], [4.0, 1.5], [1.0, 0.0], [5.0, 0.5]])
-    judged = Judged(better_P=np.array([1, 3]), worse_P=np.array([0, 2]), probability_P=np.ones(2))
+    judged = HeadExamples(better_P=np.array([1, 3]), worse_P=np.array([0, 2]), probability_P=np.ones(2))
     heads = fit_heads(feature_ND, judged, heads=8, prior_spread=1.0, seed=0)
     assert np.isfinite(heads.weight_HD).all()
     rewards_HN = heads.rewards(feature_ND)
@@ -54,7 +54,7 @@ def test_heads_agree_where_much_was_judged_and_disagree_where_nothing_was():
     better_P, worse_P = rng.integers(0, 200, 600), rng.integers(0, 200, 600)
     probability_P = (feature_ND[better_P, 0] > feature_ND[worse_P, 0]).astype(float)
     heads = fit_heads(
-        feature_ND, Judged(better_P=better_P, worse_P=worse_P, probability_P=probability_P), heads=20, seed=1
+        feature_ND, HeadExamples(better_P=better_P, worse_P=worse_P, probability_P=probability_P), heads=20, seed=1
     )
     rewards_HN = heads.rewards(feature_ND)
     share_N = (rewards_HN - np.roll(rewards_HN, 1, axis=1) > 0).mean(axis=0)
@@ -132,7 +132,7 @@ def test_pure_noise_gets_a_tight_prior_and_a_clear_judge_a_wide_one():
 def test_heads_of_fewer_pairs_than_features_keep_their_priors_outside_the_span():
     rng = np.random.default_rng(12)
     feature_ND = rng.normal(size=(60, 40))
-    judged = Judged(better_P=np.arange(8), worse_P=np.arange(8, 16), probability_P=rng.random(8))
+    judged = HeadExamples(better_P=np.arange(8), worse_P=np.arange(8, 16), probability_P=rng.random(8))
     found = fit_heads(feature_ND, judged, heads=2, prior_spread=0.3, seed=4)
     difference_PD = (feature_ND[:8] - feature_ND[8:16]) / found.spread_D
     for head in range(2):

@@ -27,8 +27,10 @@ def role_of(name: str) -> LanguageRole:
     return LanguageRole(body_of(causal_lm(name)))
 
 
-def begun(place: int, likeliest: int = 0) -> Begun:
-    return Begun(key=place, prompt_ids=PROMPTS[place], sampling=SAMPLINGS[place], seed=100 + place, likeliest=likeliest)
+def begun(place: int, top_logprobs: int = 0) -> Begun:
+    return Begun(
+        key=place, prompt_ids=PROMPTS[place], sampling=SAMPLINGS[place], seed=100 + place, top_logprobs=top_logprobs
+    )
 
 
 def stepped(role: LanguageRole, arrivals: dict[int, list[int]], gone: dict[int, list[int]]) -> dict[int, list[Drawn]]:
@@ -72,10 +74,10 @@ def test_log_probabilities_are_the_models_own_whatever_the_temperature(name: str
 
 def test_the_likeliest_tokens_are_told_in_order_and_only_to_who_asked() -> None:
     decoder = StepDecoder(role_of("qwen3"), end_ids=frozenset())
-    decoder.begin([begun(0, likeliest=4), begun(2)])
+    decoder.begin([begun(0, top_logprobs=4), begun(2)])
     first, second = decoder.step()
-    logps = [logp for _, logp in first.likeliest]
-    assert len(first.likeliest) == 4 and logps == sorted(logps, reverse=True) and second.likeliest == ()
+    logps = [logp for _, logp in first.top_logprobs]
+    assert len(first.top_logprobs) == 4 and logps == sorted(logps, reverse=True) and second.top_logprobs == ()
     assert second.logp == pytest.approx(max(logp for _, logp in [(second.id, second.logp)]))
     assert all(logp <= logps[0] for logp in (first.logp, *logps))
 

@@ -22,7 +22,7 @@ from studio.endpoint_fakes import listening
 from assent.backends.local.streaming import LocalStepSampler
 from assent.errors import ConfigError
 from assent.model.flat import flatten
-from assent.ports.sampling import Asked, PromptTooLong, Sampling
+from assent.ports.sampling import GenerationRequest, PromptTooLong, Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -230,14 +230,14 @@ def test_what_cannot_fit_is_refused_before_it_is_tokenised(
     monkeypatch.setattr(sampler._reader, "tokenizer", Untouchable())
     text = word * (1_900_000 // len(word))
     with pytest.raises(PromptTooLong, match=r"at least \d+ tokens, 3 are to come, the model holds 256"):
-        sampler.prepare(Asked(prompt=Conversation.of_user(text) if chat else text, max_tokens=3))
+        sampler.prepare(GenerationRequest(prompt=Conversation.of_user(text) if chat else text, max_tokens=3))
 
 
 def test_prompts_are_read_by_a_tokenizer_of_their_own(model: LanguageModel) -> None:
     """A text that spells a control token out is encoded with another setting of the tokenizer, on another thread."""
     sampler = LocalStepSampler(model.role, model.template)
     end = str(model.template.tokenizer.eos_token)
-    prepared = sampler.prepare(Asked(prompt=Conversation.of_user(f"say {end}"), max_tokens=3))
+    prepared = sampler.prepare(GenerationRequest(prompt=Conversation.of_user(f"say {end}"), max_tokens=3))
     assert prepared.prompt_ids == model.template.encode_prompt(Conversation.of_user(f"say {end}"))
     assert sampler._reader.tokenizer is not model.template.tokenizer
 
@@ -246,7 +246,7 @@ def test_memory_that_is_full_is_a_memory_error_and_the_next_step_goes_on(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sampler = LocalStepSampler(model.role, model.template)
-    sampler.begin({7: sampler.prepare(Asked(prompt=CONVERSATION, max_tokens=5, temperature=0.0))})
+    sampler.begin({7: sampler.prepare(GenerationRequest(prompt=CONVERSATION, max_tokens=5, temperature=0.0))})
     with monkeypatch.context() as patched:
         patched.setattr(sampler._decoder, "_step", lambda: torch.empty(1 << 60))
         with pytest.raises(MemoryError):

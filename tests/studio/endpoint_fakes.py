@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from assent.errors import DataError
-from assent.ports.sampling import Asked, Chance, Piece, Prepared, PromptTooLong, WrittenToken
+from assent.ports.sampling import GenerationRequest, Prepared, PromptTooLong, SampledToken, StreamChunk, TokenLogprob
 from assent.seeds import python_rng
 from assent.types import StopReason
 
@@ -38,7 +38,7 @@ class WordStepper:
         self.read: list[str] = []
         self._lines: dict[int, tuple[Prepared, list[str]]] = {}
 
-    def prepare(self, asked: Asked) -> Prepared:
+    def prepare(self, asked: GenerationRequest) -> Prepared:
         """A token per word."""
         text = self._text(asked)
         self.read.append(text)
@@ -78,7 +78,7 @@ class WordStepper:
             raise MemoryError("too heavy on purpose")
         self.widths.append(len(keys))
 
-    def take(self, key: int) -> Piece:
+    def take(self, key: int) -> StreamChunk:
         """The word."""
         if self._text(self._lines[key][0].asked) == "illegible":
             raise KeyError("written badly on purpose")
@@ -95,22 +95,22 @@ class WordStepper:
         for key in keys:
             self._lines.pop(key, None)
 
-    def _next(self, key: int) -> Piece:
+    def _next(self, key: int) -> StreamChunk:
         prepared, words = self._lines[key]
         if not words:
             del self._lines[key]
-            return Piece(stop=StopReason.END)
+            return StreamChunk(stop=StopReason.END)
         word, rest = words[0], words[1:]
         full = prepared.max_tokens == 1
         self._lines[key] = Prepared(asked=prepared.asked, prompt_ids=(), max_tokens=prepared.max_tokens - 1), rest
         if full:
             del self._lines[key]
-        chance = Chance(id=0, text=word, utf8=word.encode(), logp=-1.0)
-        token = WrittenToken(chosen=chance, likeliest=(chance,) * prepared.asked.likeliest)
-        return Piece(text=word, tokens=(token,), stop=StopReason.LENGTH if full else None)
+        chance = TokenLogprob(id=0, text=word, utf8=word.encode(), logp=-1.0)
+        token = SampledToken(chosen=chance, top_logprobs=(chance,) * prepared.asked.top_logprobs)
+        return StreamChunk(text=word, tokens=(token,), stop=StopReason.LENGTH if full else None)
 
     @staticmethod
-    def _text(asked: Asked) -> str:
+    def _text(asked: GenerationRequest) -> str:
         return asked.prompt if isinstance(asked.prompt, str) else asked.prompt.messages[-1].content
 
 

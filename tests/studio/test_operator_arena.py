@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from assent.feedback.quality.arena_ratings import Battle
-from assent.feedback.records import Candidate, Event, EventKind, Item, Judged, NewItem
+from assent.feedback.records import AnsweredItem, Candidate, Event, EventKind, Item, NewItem
 from assent.studio.arena import battles_of
 from assent.types import Conversation
 
 
-def judged(kind: EventKind, payload: dict[str, Any], *, order: tuple[int, ...] = (), models: str = "abc") -> Judged:
+def judged(
+    kind: EventKind, payload: dict[str, Any], *, order: tuple[int, ...] = (), models: str = "abc"
+) -> AnsweredItem:
     """One answer to one item whose completions come from the models in `models` (a space: not named)."""
     candidates = tuple(Candidate(text=f"text {i}", model=name.strip()) for i, name in enumerate(models))
     item = Item(
@@ -22,7 +24,7 @@ def judged(kind: EventKind, payload: dict[str, Any], *, order: tuple[int, ...] =
         seq=1, key="k", kind=kind, project_id=1, item_id=7, person_id=3, payload=payload,
         order=order or tuple(range(len(models))), repeat=False, time_taken_ms=5, guideline_version=0, created_at=0.0,
     )  # fmt: skip
-    return Judged(item=item, events=(event,))
+    return AnsweredItem(item=item, events=(event,))
 
 
 def told(battles: list[Battle]) -> set[tuple[str, str, str]]:

@@ -19,17 +19,17 @@ def of_bytes(ids) -> str:
     return bytes(ids).decode("utf-8", errors="replace")
 
 
-def cut(text: str, stops: list[str]) -> str:
+def cut(text: str, stop_sequences: list[str]) -> str:
     """The text before the stop sequence that ends first (of several, the longest): by looking at every end."""
     for end in range(1, len(text) + 1):
-        here = [stop for stop in stops if text[:end].endswith(stop)]
+        here = [stop for stop in stop_sequences if text[:end].endswith(stop)]
         if here:
             return text[: end - max(map(len, here))]
     return text
 
 
-def streamed(ids: list[int], stops: list[str], decode=of_bytes) -> tuple[list[str], int, bool]:
-    stream, texts, tokens = TextStream(decode, stops), [], 0
+def streamed(ids: list[int], stop_sequences: list[str], decode=of_bytes) -> tuple[list[str], int, bool]:
+    stream, texts, tokens = TextStream(decode, stop_sequences), [], 0
     for id_ in ids:
         released = stream.add(id_)
         texts.append(released.text)
@@ -40,17 +40,19 @@ def streamed(ids: list[int], stops: list[str], decode=of_bytes) -> tuple[list[st
     return [*texts, released.text], tokens + released.tokens, released.stopped
 
 
-@given(ids=BYTES, stops=STOPS)
-def test_joined_pieces_are_the_text_before_the_first_stop(ids: list[int], stops: list[str]) -> None:
-    texts, _, stopped = streamed(ids, stops)
+@given(ids=BYTES, stop_sequences=STOPS)
+def test_joined_pieces_are_the_text_before_the_first_stop(ids: list[int], stop_sequences: list[str]) -> None:
+    texts, _, stopped = streamed(ids, stop_sequences)
     whole = of_bytes(ids)
-    assert "".join(texts) == cut(whole, stops)
-    assert stopped == (cut(whole, stops) != whole)
+    assert "".join(texts) == cut(whole, stop_sequences)
+    assert stopped == (cut(whole, stop_sequences) != whole)
 
 
-@given(ids=BYTES, stops=STOPS)
-def test_no_piece_holds_half_a_character_and_tokens_come_with_their_text(ids: list[int], stops: list[str]) -> None:
-    texts, tokens, stopped = streamed(ids, stops)
+@given(ids=BYTES, stop_sequences=STOPS)
+def test_no_piece_holds_half_a_character_and_tokens_come_with_their_text(
+    ids: list[int], stop_sequences: list[str]
+) -> None:
+    texts, tokens, stopped = streamed(ids, stop_sequences)
     assert not any("\ufffd" in text for text in texts)
     assert tokens == (len("".join(texts).encode()) if stopped else len(ids))
 

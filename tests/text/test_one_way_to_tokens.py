@@ -33,7 +33,7 @@ NAMES = sorted(FAMILIES)
 
 
 def learned(encoded: Encoded) -> list[int]:
-    return [id_ for id_, mine in zip(encoded.ids, encoded.written_by_assistant, strict=True) if mine]
+    return [id_ for id_, mine in zip(encoded.ids, encoded.assistant_mask, strict=True) if mine]
 
 
 def prompts_of(name: str) -> list[Conversation]:
@@ -52,8 +52,8 @@ def check(name: str, prompt: Conversation, answer: str) -> None:
     assert examples[-1].ids == policy.ids, "SFT and DPO differ"
     assert policy.ids[: len(before)] == before, "the prompt of an answer is the prompt that is sampled from"
     count = len(policy) - len(before)
-    assert policy.written_by_assistant == (False,) * len(before) + (True,) * count
-    assert examples[-1].written_by_assistant[-count:] == (True,) * count, "something unlearned stands in the turn"
+    assert policy.assistant_mask == (False,) * len(before) + (True,) * count
+    assert examples[-1].assistant_mask[-count:] == (True,) * count, "something unlearned stands in the turn"
     assert policy.ids[-1] == chat.end_id == chat.tokenizer.convert_tokens_to_ids(family.end or family.eos)
     assert chat.end_id in chat.end_ids and chat.end_ids.isdisjoint(policy.ids[len(before) : -1])
     if "bos_token" in family.text:
@@ -107,9 +107,7 @@ def test_every_turn_of_a_conversation_is_learned_as_it_is_sampled(name: str) -> 
     for prompt, answer in asked:
         sampled = chat.encode_completion(prompt, Completion(text=answer))
         before, end = len(chat.encode_prompt(prompt)), len(sampled)
-        holding = [
-            one for one in examples if one.ids[:end] == sampled.ids and all(one.written_by_assistant[before:end])
-        ]
+        holding = [one for one in examples if one.ids[:end] == sampled.ids and all(one.assistant_mask[before:end])]
         assert len(holding) == 1
     assert sum(map(len, map(learned, examples))) == sum(
         len(chat.encode_completion(prompt, Completion(text=answer))) - len(chat.encode_prompt(prompt))

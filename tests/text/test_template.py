@@ -70,7 +70,7 @@ def written_texts(chat: ChatTemplate, conversation: Conversation) -> list[str]:
     """What is learned, for each training example of the conversation."""
     (examples,) = chat.encode_turns([conversation])
     learned = [
-        [id_ for id_, written in zip(encoded.ids, encoded.written_by_assistant, strict=True) if written]
+        [id_ for id_, written in zip(encoded.ids, encoded.assistant_mask, strict=True) if written]
         for encoded in examples
     ]
     return [str(chat.tokenizer.decode(ids)) for ids in learned]
@@ -110,7 +110,7 @@ def test_a_completion_follows_the_very_ids_of_its_prompt(template: str | None) -
     encoded = chat.encode_completion(prompt, Completion(text="good to hear"))
     before = chat.encode_prompt(prompt)
     assert encoded.ids[: len(before)] == before
-    assert encoded.written_by_assistant == (False,) * len(before) + (True,) * (len(encoded) - len(before))
+    assert encoded.assistant_mask == (False,) * len(before) + (True,) * (len(encoded) - len(before))
     assert encoded.ids[-1] == chat.end_id
     assert chat.decode(encoded.ids[len(before) :]) == "good to hear"
 

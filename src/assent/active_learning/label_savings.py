@@ -22,7 +22,7 @@ _STEPS, _SPLITS, _Z95 = 6, 20, 1.96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class AccuracyEstimate:
     """An accuracy with its interval at 95 %, over the answers of the random arm."""
 
     value: float
@@ -35,9 +35,9 @@ class SavingPoint:
     """Accuracy after so many labels asked at random, after as many chosen ones, and their difference (paired)."""
 
     labels: int
-    random: Share
-    chosen: Share
-    difference: Share
+    random: AccuracyEstimate
+    chosen: AccuracyEstimate
+    difference: AccuracyEstimate
 
 
 def saving_curve(
@@ -84,6 +84,6 @@ def _right(logit_P: Floats, probability_P: Floats) -> Floats:
     return np.where(logit_P > 0, probability_P, np.where(logit_P < 0, 1 - probability_P, 0.5))
 
 
-def _share(value_P: Floats) -> Share:
+def _share(value_P: Floats) -> AccuracyEstimate:
     mean, half = float(value_P.mean()), float(_Z95 * value_P.std(ddof=1) / np.sqrt(len(value_P)))
-    return Share(value=mean, low=mean - half, high=mean + half)
+    return AccuracyEstimate(value=mean, low=mean - half, high=mean + half)

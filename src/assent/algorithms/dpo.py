@@ -78,7 +78,7 @@ def reference_logps(
     read = 0
     for part in token_budget_batches([len(side) for side in different], max_tokens):
         chosen = [different[place] for place in part]
-        batch = flatten([side.ids for side in chosen], [side.written_by_assistant for side in chosen])
+        batch = flatten([side.ids for side in chosen], [side.assistant_mask for side in chosen])
         logp_M = learner.score(batch, Need()).logp_M
         assert logp_M is not None
         kept |= zip(chosen, torch.split(logp_M.cpu(), list(batch.predicted)), strict=True)
@@ -89,7 +89,7 @@ def reference_logps(
 
 def _flat(run: Sequence[EncodedPair]) -> FlatBatch:
     sides = [side for pair in run for side in (pair.chosen, pair.rejected)]
-    return flatten([side.ids for side in sides], [side.written_by_assistant for side in sides])
+    return flatten([side.ids for side in sides], [side.assistant_mask for side in sides])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Suspect:
+class SkippedBatch:
     """A micro-batch of an update that was skipped: its loss, its sequences, and how many tokens of each it predicts."""
 
     loss: float
@@ -57,10 +57,10 @@ class Suspect:
     predicted: tuple[int, ...]
 
     @staticmethod
-    def of(batch: FlatBatch, loss: float) -> Suspect:
+    def of(batch: FlatBatch, loss: float) -> SkippedBatch:
         """What a micro-batch held."""
         rows = torch.split(batch.ids_N, list(batch.lengths))
-        return Suspect(loss=loss, sequences=tuple(tuple(row.tolist()) for row in rows), predicted=batch.predicted)
+        return SkippedBatch(loss=loss, sequences=tuple(tuple(row.tolist()) for row in rows), predicted=batch.predicted)
 
 
 Prepare = Callable[[Sequence[int], int], list[MicroBatch]]  # (items of the step, step) -> its micro-batches
@@ -89,7 +89,7 @@ class EpochTask:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
         self._learner, self._prepare, self._count = learner, prepare, count
         self._settings, self._seed, self._held_out = settings, seed, held_out
-        self.suspects: list[Suspect] = []
+        self.skipped_batches: list[SkippedBatch] = []
         self._per_epoch = math.ceil(count / settings.batch_size)
         self.total = max(1, round(settings.epochs * self._per_epoch))
 
@@ -109,7 +109,7 @@ class EpochTask:
             warmup_share=self._settings.warmup_share,
             schedule=self._settings.schedule,
         )
-        row = update(self._learner, self._prepare(self.items(index), index), rate, self.suspects)
+        row = update(self._learner, self._prepare(self.items(index), index), rate, self.skipped_batches)
         row["epoch"] = (index + 1) / self._per_epoch
         every = self._settings.evaluate_every
         if self._held_out is not None and (index + 1 == self.total or (every and (index + 1) % every == 0)):
@@ -134,10 +134,10 @@ def evaluated(learner: Learner, pieces: Sequence[MicroBatch]) -> Metrics:
     return tally.means()
 
 
-def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, suspects: list[Suspect]) -> Metrics:
+def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, skipped_batches: list[SkippedBatch]) -> Metrics:
     """Accumulate the gradient of all pieces, step once, and give the row of metrics.
 
-    The pieces of an update that was skipped are added to `suspects`.
+    The pieces of an update that was skipped are added to `skipped_batches`.
     """
     tally, losses = Tally(), []
     for piece in pieces:
@@ -146,7 +146,7 @@ def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, suspects
         losses.append(result.loss.item())
     report = learner.step(rate)
     if report.skipped:
-        suspects.extend(Suspect.of(piece.batch, loss) for piece, loss in zip(pieces, losses, strict=True))
+        skipped_batches.extend(SkippedBatch.of(piece.batch, loss) for piece, loss in zip(pieces, losses, strict=True))
     learner.publish()
     row = tally.means() | {"learning_rate": rate, "skipped_updates": float(report.skipped)}
     return row | ({} if report.skipped else {"gradient_norm": report.gradient_norm})

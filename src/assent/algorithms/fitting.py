@@ -16,7 +16,7 @@ class Sized(Generic[Item]):
     """The items that fit and how many did not."""
 
     items: tuple[Item, ...]
-    left_out: int
+    skipped: int
 
 
 def leave_out_long(items: Sequence[Item], lengths: Sequence[int], *, max_length: int, what: str) -> Sized[Item]:
@@ -27,4 +27,4 @@ def leave_out_long(items: Sequence[Item], lengths: Sequence[int], *, max_length:
             f"all {len(items)} {what} are longer than {max_length} tokens (the shortest has {min(lengths)})",
             now="Raise max_length, or use shorter data.",
         )
-    return Sized(items=kept, left_out=len(items) - len(kept))
+    return Sized(items=kept, skipped=len(items) - len(kept))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from assent.algorithms.epochs import Suspect
+from assent.algorithms.epochs import SkippedBatch
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest
@@ -30,7 +30,9 @@ class Task(Protocol):
     total: int
     unit: str
     ticks_per_unit: int
-    suspects: list[Suspect]  # micro-batches of skipped updates; the loop keeps them for inspection and clears the list
+    skipped_batches: list[
+        SkippedBatch
+    ]  # of updates without effect; the loop keeps them for inspection and clears the list
 
     def tick(self, index: int) -> Metrics | None:
         """Do tick `index`; returns a row of metrics, or None where there is nothing to report yet."""
@@ -117,16 +119,16 @@ def _interrupted(watch: Watch, done: str) -> Interrupted:
 
 def _keep_suspects(task: Task, watch: Watch, done: int) -> Path | None:
     """Write the micro-batches of a skipped update to `bad-batches/step-N.json` of the run."""
-    suspects = [asdict(suspect) for suspect in task.suspects]
-    task.suspects.clear()
-    if not suspects or watch.run is None:
+    skipped_batches = [asdict(suspect) for suspect in task.skipped_batches]
+    task.skipped_batches.clear()
+    if not skipped_batches or watch.run is None:
         return None
-    for suspect in suspects:
+    for suspect in skipped_batches:
         suspect["loss"] = str(suspect["loss"])  # nan and infinity are no JSON
     path = watch.run.path / "bad-batches" / f"step-{done:06d}.json"
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-    write_atomic(path, json.dumps({"step": done, "micro_batches": suspects}))
+    write_atomic(path, json.dumps({"step": done, "micro_batches": skipped_batches}))
     return path
 
 

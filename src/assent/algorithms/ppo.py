@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from assent.algorithms.drift import DRIFT_LIMITS, check_drift, read_again
-from assent.algorithms.epochs import MicroBatch, Suspect, update
+from assent.algorithms.epochs import MicroBatch, SkippedBatch, update
 from assent.algorithms.experience import Experience, flat_sequences, flat_turns
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.reward_signal import Reward, RewardScale, RewardSum, shaped_rewards
@@ -95,7 +95,9 @@ class PPOTask:
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
         self._settings, self._seed, self._observer, self._say = settings, seed, observer, say
         self._controller = AdaptiveKL(
-            coefficient=settings.kl_weight, target=settings.kl_target or 1.0, horizon=settings.kl_horizon
+            coefficient=settings.kl_coef,
+            target=settings.adaptive_kl_target or 1.0,
+            horizon=settings.adaptive_kl_horizon,
         )
         self._warned, self._drift_limit = self._warn(1.0), drift_limit
         self._score_tokens = min(settings.micro_batch_tokens, score_tokens or settings.micro_batch_tokens)
@@ -103,7 +105,7 @@ class PPOTask:
         self._row: Metrics = {}
         self._tallies: list[Metrics] = []
         self._stopped = False
-        self.suspects: list[Suspect] = []
+        self.skipped_batches: list[SkippedBatch] = []
         self._ticks = self.ticks_per_unit = settings.updates + 1
         self.total = settings.iterations * self._ticks
 
@@ -142,7 +144,7 @@ class PPOTask:
             Rollout(iteration=iteration, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards))
         )
         self._tallies, self._stopped = [], False
-        if settings.kl_target is not None:
+        if settings.adaptive_kl_target is not None:
             self._controller = self._controller.updated(self._row["kl"], len(turns))
 
     def _penalty(self, kl: float) -> Metrics:
@@ -150,7 +152,7 @@ class PPOTask:
         coefficient = self._controller.coefficient
         self._warned = self._warned or (kl >= 1.0 and self._warn(kl))
         share = self.scale.share(coefficient * kl)
-        found = {"kl_coefficient": coefficient, "kl_penalty": coefficient * kl}
+        found = {"kl_coef": coefficient, "kl_penalty": coefficient * kl}
         return found if share is None else found | {"penalty_share": share}
 
     def _warn(self, kl: float) -> bool:
@@ -219,10 +221,10 @@ class PPOTask:
             schedule=settings.schedule,
         )
         pieces = ppo_pieces(experience.select(samples), settings, self._controller.coefficient)
-        row = update(self._learner, pieces, rate, self.suspects)
+        row = update(self._learner, pieces, rate, self.skipped_batches)
         self._tallies.append(row)
-        limit = settings.stop_at_policy_kl
-        self._stopped = limit is not None and row["policy_kl"] > limit
+        limit = settings.target_kl
+        self._stopped = limit is not None and row["approx_kl"] > limit
 
     def _finish(self, iteration: int) -> Metrics:
         names = sorted({name for row in self._tallies for name in row})
@@ -238,7 +240,7 @@ class PPOTask:
         experience = self._experience.tree() if self._experience is not None else None
         return {
             "learner": self._learner.state(),
-            "kl_coefficient": self._controller.coefficient,
+            "kl_coef": self._controller.coefficient,
             "scale": asdict(self.scale),
             "experience": experience,
             "row": self._row,
@@ -251,7 +253,7 @@ class PPOTask:
         self._learner.restore(state["learner"])
         self._learner.publish()
         self._controller = AdaptiveKL(
-            coefficient=state["kl_coefficient"], target=self._controller.target, horizon=self._controller.horizon
+            coefficient=state["kl_coef"], target=self._controller.target, horizon=self._controller.horizon
         )
         self.scale = RewardScale(**state["scale"])
         self._experience = Experience.from_tree(state["experience"]) if state["experience"] is not None else None
@@ -287,7 +289,7 @@ def build_experience(
     if settings.whiten_rewards:
         penalty *= (reward_N.var(unbiased=False) + 1e-8).rsqrt().item()  # the own-token term is of the same unit
         reward_N = whiten(reward_N, every_N, shift_mean=False)
-    advantage_N, return_N = gae(reward_N, scored.value_N, lengths, gamma=settings.gamma, lam=settings.lam)
+    advantage_N, return_N = gae(reward_N, scored.value_N, lengths, gamma=settings.gamma, gae_lambda=settings.gae_lambda)
     if settings.kl_estimator == "exact":
         advantage_N = advantage_N + own_token_term(
             scored.kl_N, scored.logp_N, scored.reference_logp_N, coefficient=penalty
@@ -317,11 +319,11 @@ def rollout_metrics(turns: Sequence[Turn], rewards: Sequence[float], scored: Sco
     residual = (experience.return_N - scored.value_N).var(unbiased=False)
     return {
         "reward": mean,
-        "reward_spread": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / count),
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / count),
         "kl": scored.kl_N.sum().item() / count,
         "entropy": scored.entropy_N.mean().item(),
         "length": tokens / count,
-        "unfinished": sum(turn.completion.stop is not StopReason.END for turn in turns) / count,
+        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / count,
         "explained_variance": 1.0 - (residual / spread).item(),
         "sampler_drift": (sampled_N - scored.logp_N).abs().max().item(),
     }
@@ -334,7 +336,7 @@ def ppo_pieces(experience: Experience, settings: PPOSettings, coefficient: float
     step_tokens = float(experience.old_logp_N.shape[0])
     in_loss = settings.kl_in == "loss" and coefficient > 0
     need = Need(
-        entropy=settings.entropy_weight > 0,
+        entropy=settings.entropy_coef > 0,
         kl=in_loss and settings.kl_estimator == "exact",
         kl_top_k=settings.kl_top_k,
         reference_logp=in_loss and settings.kl_estimator != "exact",
@@ -363,21 +365,21 @@ def ppo_loss(
     )
     policy = clipped_policy_loss(
         logp_M, old_logp_M, advantage_M, every_M,
-        clip_low=settings.clip_low, clip_high=settings.clip_high, step_tokens=step_tokens,
+        clip_range_low=settings.clip_range_low, clip_range_high=settings.clip_range_high, step_tokens=step_tokens,
     )  # fmt: skip
     value = clipped_value_loss(
-        value_M, old_value_M, return_M, every_M, clip=settings.value_clip, step_tokens=step_tokens
+        value_M, old_value_M, return_M, every_M, clip=settings.clip_range_value, step_tokens=step_tokens
     )
-    loss = policy.loss + settings.value_weight * value.loss
+    loss = policy.loss + settings.value_coef * value.loss
     if outputs.entropy_M is not None:
-        loss = loss - settings.entropy_weight * entropy_bonus(outputs.entropy_M, every_M, step_tokens=step_tokens)
+        loss = loss - settings.entropy_coef * entropy_bonus(outputs.entropy_M, every_M, step_tokens=step_tokens)
     if coefficient > 0:
         loss = loss + coefficient * _kl_in_loss(outputs, every_M, settings, step_tokens)
     sums = {
         "policy_loss": policy.loss.item() * step_tokens,
         "value_loss": value.loss.item() * step_tokens,
         "clip_fraction": policy.clipped.item(),
-        "policy_kl": policy.kl.item(),
+        "approx_kl": policy.kl.item(),
         "ratio": policy.ratio.item(),
     }
     return LossResult(loss=loss, sums=sums, count=float(logp_M.shape[0]))

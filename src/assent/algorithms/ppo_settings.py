@@ -33,26 +33,26 @@ class PPOSettings(Settings):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     sample_batch_size: int = Field(default=128, ge=1)
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    clip_high: float = Field(default=0.2, gt=0)
-    value_clip: float = Field(default=0.2, gt=0)
-    value_weight: float = Field(default=0.5, ge=0)
-    entropy_weight: float = Field(default=0.0, ge=0)
+    clip_range_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_range_high: float = Field(default=0.2, gt=0)
+    clip_range_value: float = Field(default=0.2, gt=0)
+    value_coef: float = Field(default=0.5, ge=0)
+    entropy_coef: float = Field(default=0.0, ge=0)
     gamma: float = Field(default=1.0, gt=0, le=1)
-    lam: float = Field(default=0.95, ge=0, le=1)
-    kl_weight: float = Field(default=0.05, ge=0)
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    kl_coef: float = Field(default=0.05, ge=0)
     kl_estimator: KLEstimator = "exact"
     kl_top_k: int | None = Field(default=None, ge=1)
     kl_in: Literal["reward", "loss"] = "reward"
-    kl_target: float | None = Field(default=None, gt=0)
-    kl_horizon: float = Field(default=10000.0, gt=0)
-    stop_at_policy_kl: float | None = Field(default=None, gt=0)
+    adaptive_kl_target: float | None = Field(default=None, gt=0)
+    adaptive_kl_horizon: float = Field(default=10000.0, gt=0)
+    target_kl: float | None = Field(default=None, gt=0)
     whiten_advantages: bool = True
     whiten_rewards: bool = False
     normalise_reward: bool = True
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
-    missing_end_penalty: float = Field(default=1.0, ge=0)
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
     critic: Literal["shared", "separate"] = "separate"
     checkpoint_every: int = Field(default=50, ge=1)
 

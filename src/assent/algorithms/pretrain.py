@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from assent.algorithms.epochs import Suspect, evaluated, update
+from assent.algorithms.epochs import SkippedBatch, evaluated, update
 from assent.algorithms.schedule import Schedule, learning_rate
 from assent.algorithms.sft import supervised_pieces
 from assent.config import Settings
@@ -65,7 +65,7 @@ class PretrainTask:
     ) -> None:
         self._stream, self._learner, self._settings, self._held_out = stream, learner, settings, held_out
         self.total = settings.steps
-        self.suspects: list[Suspect] = []
+        self.skipped_batches: list[SkippedBatch] = []
 
     def tick(self, index: int) -> Metrics:
         """One optimiser step."""
@@ -78,7 +78,7 @@ class PretrainTask:
             warmup_share=settings.warmup_share,
             schedule=settings.schedule,
         )
-        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate, self.suspects)
+        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate, self.skipped_batches)
         row["tokens"] = float(sum(map(len, chosen)))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
             pieces = supervised_pieces(self._held_out, settings.micro_batch_tokens)
@@ -121,7 +121,7 @@ def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> l
             closed = document.messages[-1].role is Role.ASSISTANT
             ids = (*next(spoken), *((template.end_id,) if closed else ()))
             first = min(len(next(asked)), len(ids))
-            encoded.append(Encoded(ids=ids, written_by_assistant=(False,) * first + (True,) * (len(ids) - first)))
+            encoded.append(Encoded(ids=ids, assistant_mask=(False,) * first + (True,) * (len(ids) - first)))
             continue
         if talks := _talks(document):
             encoded.append(_last_messages([next(spoken) for _ in talks], template.end_id))
@@ -129,7 +129,7 @@ def encode_documents(documents: Sequence[Document], template: ChatTemplate) -> l
         parts = [(next(written), predicted) for _, predicted in _pieces(document)]
         ids = tuple(id_ for part, _ in parts for id_ in part)
         mask = tuple(predicted for part, predicted in parts for _ in part)
-        encoded.append(Encoded(ids=(*ids, template.end_id), written_by_assistant=(*mask, isinstance(document, str))))
+        encoded.append(Encoded(ids=(*ids, template.end_id), assistant_mask=(*mask, isinstance(document, str))))
     return encoded
 
 
@@ -154,18 +154,16 @@ def _last_messages(talks: Sequence[tuple[int, ...]], end_id: int) -> Encoded:
     ids = tuple(id_ for talk in talks for id_ in talk)
     before = [[place for place, id_ in enumerate(talk) if id_ == end_id][-2] for talk in talks]
     mask = tuple(place > end for talk, end in zip(talks, before, strict=True) for place in range(len(talk)))
-    return Encoded(ids=ids, written_by_assistant=mask)
+    return Encoded(ids=ids, assistant_mask=mask)
 
 
 def windows(encoded: Sequence[Encoded], *, length: int) -> list[Encoded]:
     """Cut long documents into neighbouring windows of at most `length` tokens."""
     return [
-        Encoded(
-            ids=one.ids[start : start + length], written_by_assistant=one.written_by_assistant[start : start + length]
-        )
+        Encoded(ids=one.ids[start : start + length], assistant_mask=one.assistant_mask[start : start + length])
         for one in encoded
         for start in range(0, len(one.ids), length)
-        if any(one.written_by_assistant[start + 1 : start + length])
+        if any(one.assistant_mask[start + 1 : start + length])
     ]
 
 

@@ -45,7 +45,7 @@ class RewardSettings(TrainSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class PairIndices:
     """Sequences `better` and `worse` of one judgement; P(better wins) and by how much at least."""
 
     better: int
@@ -55,11 +55,11 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
+class EncodedPreference:
     """Token sequences of one prompt with what was said of them: pairs, ranks or a label."""
 
     sequences: tuple[tuple[int, ...], ...]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[PairIndices, ...] = ()
     ranks: tuple[int, ...] = ()
     label: float | None = None
     lengths: tuple[int, ...] = field(default=())  # tokens of the completions alone, for the length bias
@@ -67,24 +67,24 @@ class Judgement:
 
 def judgements_of(
     source: Sequence[Comparison | Ranking | Rating], template: ChatTemplate, *, max_length: int
-) -> Sized[Judgement]:
+) -> Sized[EncodedPreference]:
     """Encode comparisons (grouped), rankings or ratings; a judgement with an over-long sequence is left out."""
     check_labels(one for one in source if isinstance(one, Rating))
     judged = [*_from_comparisons([s for s in source if isinstance(s, Comparison)])]
     judged += [_from_ranking(s) for s in source if isinstance(s, Ranking)]
-    judged += [_Judged(s.prompt, (s.completion,), (), (), s.score) for s in source if isinstance(s, Rating)]
+    judged += [_Preference(s.prompt, (s.completion,), (), (), s.score) for s in source if isinstance(s, Rating)]
     flat = template.encode_completions([(one.prompt, completion) for one in judged for completion in one.completions])
     items, start = [], 0
     for one in judged:
         mine = flat[start : start + len(one.completions)]
         start += len(one.completions)
         items.append(
-            Judgement(
+            EncodedPreference(
                 sequences=tuple(encoded.ids for encoded in mine),
                 pairs=one.pairs,
                 ranks=one.ranks,
                 label=one.label,
-                lengths=tuple(sum(encoded.written_by_assistant) for encoded in mine),
+                lengths=tuple(sum(encoded.assistant_mask) for encoded in mine),
             )
         )
     longest = [max(map(len, item.sequences)) for item in items]
@@ -92,22 +92,22 @@ def judgements_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _Judged:
+class _Preference:
     prompt: Conversation
     completions: tuple[Completion, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairIndices, ...]
     ranks: tuple[int, ...]
     label: float | None
 
 
-def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Judged]:
+def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Preference]:
     groups: dict[object, list[Comparison]] = {}
     for index, comparison in enumerate(comparisons):
         groups.setdefault((comparison.group, comparison.prompt) if comparison.group else index, []).append(comparison)
     for members in groups.values():
         place: dict[Completion, int] = {}
         pairs = tuple(
-            Pair(
+            PairIndices(
                 better=place.setdefault(one.chosen, len(place)),
                 worse=place.setdefault(one.rejected, len(place)),
                 probability=one.probability,
@@ -115,25 +115,25 @@ def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Judged]:
             )
             for one in members
         )
-        yield _Judged(members[0].prompt, tuple(place), pairs, (), None)
+        yield _Preference(members[0].prompt, tuple(place), pairs, (), None)
 
 
-def _from_ranking(ranking: Ranking) -> _Judged:
+def _from_ranking(ranking: Ranking) -> _Preference:
     pairs = []
     for a, b in combinations(range(len(ranking.ranks)), 2):
         better, worse = (a, b) if ranking.ranks[a] <= ranking.ranks[b] else (b, a)
         tie = ranking.ranks[a] == ranking.ranks[b]
-        pairs.append(Pair(better=better, worse=worse, probability=0.5 if tie else 1.0))
-    return _Judged(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
+        pairs.append(PairIndices(better=better, worse=worse, probability=0.5 if tie else 1.0))
+    return _Preference(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
 
 
 def reward_task(
-    judgements: Sequence[Judgement],
+    judgements: Sequence[EncodedPreference],
     learner: Learner,
     *,
     settings: RewardSettings,
     seed: int,
-    held_out: Sequence[Judgement] = (),
+    held_out: Sequence[EncodedPreference] = (),
 ) -> EpochTask:
     """The training task; with `held_out`, rows carry `eval_loss`, `eval_accuracy` and (pairs) `eval_margin`."""
     if settings.loss == "plackett_luce" and not all(one.ranks for one in judgements):
@@ -146,7 +146,7 @@ def reward_task(
     return EpochTask(learner, prepare, count=len(judgements), settings=settings, seed=seed, held_out=unseen)
 
 
-def reward_pieces(chosen: Sequence[Judgement], settings: RewardSettings) -> list[MicroBatch]:
+def reward_pieces(chosen: Sequence[EncodedPreference], settings: RewardSettings) -> list[MicroBatch]:
     """Micro-batches of one optimiser step; a judgement is never split."""
     sizes = [sum(map(len, one.sequences)) for one in chosen]
     step_pairs = max(1, sum(len(one.pairs) for one in chosen))
@@ -174,7 +174,7 @@ def reward_of_logits(logits_BC: Tensor, positive: int | None = None) -> Tensor:
 def _loss(
     outputs: Outputs,
     *,
-    run: Sequence[Judgement],
+    run: Sequence[EncodedPreference],
     back_B: Tensor,
     settings: RewardSettings,
     step_pairs: int,
@@ -195,7 +195,9 @@ def _loss(
     return _pair_loss(reward_B, run, settings, step_pairs)
 
 
-def _pair_loss(reward_B: Tensor, run: Sequence[Judgement], settings: RewardSettings, step_pairs: int) -> LossResult:
+def _pair_loss(
+    reward_B: Tensor, run: Sequence[EncodedPreference], settings: RewardSettings, step_pairs: int
+) -> LossResult:
     better, worse, probability, margin = [], [], [], []
     start = 0
     for one in run:
@@ -222,7 +224,7 @@ def _pair_loss(reward_B: Tensor, run: Sequence[Judgement], settings: RewardSetti
 
 
 def score_judgements(
-    judgements: Sequence[Judgement], learner: Learner, *, settings: RewardSettings, positive: int | None = None
+    judgements: Sequence[EncodedPreference], learner: Learner, *, settings: RewardSettings, positive: int | None = None
 ) -> list[list[float]]:
     """The reward of every sequence of every judgement, without training: of a classifier, of its class `positive`."""
     rewards: list[list[float]] = []
@@ -238,7 +240,7 @@ def score_judgements(
     return rewards
 
 
-def scored_pairs(judgements: Sequence[Judgement], rewards: Sequence[Sequence[float]]) -> ScoredPairs:
+def scored_pairs(judgements: Sequence[EncodedPreference], rewards: Sequence[Sequence[float]]) -> ScoredPairs:
     """Line up the pairs of judgements with their rewards and completion lengths."""
     rows = [
         (one, reward, pair, group)

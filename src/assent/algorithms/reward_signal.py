@@ -2,7 +2,7 @@
 
 r_B     = sum_i w_i r_iB                         the raw reward: what people are shown, always on one scale
 r_hat_B = (r_B - mean) / spread                  over completions of the starting model (Ziegler et al. 2019)
-r_B'    = r_hat_B - [no end token] missing_end_penalty
+r_B'    = r_hat_B - [no end token] missing_eos_penalty
 share   = beta KL / spread of r_hat_B            the penalty of a completion in spreads of the reward
 """
 
@@ -110,16 +110,16 @@ class RewardScale:
             return None
         faint = share < FAINT
         effect = "hardly holds the policy" if faint else "outweighs the reward"
-        remedy = f"{'Raise' if faint else 'Lower'} kl_weight{'' if self.applied else ', or set normalise_reward=true'}."
+        remedy = f"{'Raise' if faint else 'Lower'} kl_coef{'' if self.applied else ', or set normalise_reward=true'}."
         return (
             f"warning: a KL of {kl:.3g} nats to the reference costs {share:.2g} standard deviations of the reward "
-            f"(kl_weight {coefficient:.3g}): the penalty {effect}. {remedy}"
+            f"(kl_coef {coefficient:.3g}): the penalty {effect}. {remedy}"
         )
 
 
 def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
-    """Rewards, less `missing_end_penalty` for completions that were cut at the limit."""
+    """Rewards, less `missing_eos_penalty` for completions that were cut at the limit."""
     return [
-        reward - (settings.missing_end_penalty if completion.stop is not StopReason.END else 0.0)
+        reward - (settings.missing_eos_penalty if completion.stop is not StopReason.END else 0.0)
         for reward, completion in zip(rewards, completions, strict=True)
     ]

@@ -57,11 +57,11 @@ def sft_task(
 def supervised_pieces(chosen: Sequence[Encoded], max_tokens: int) -> list[MicroBatch]:
     """Micro-batches of one optimiser step, neighbours of equal length together."""
     ordered = sorted(chosen, key=len)
-    step_tokens = float(sum(sum(one.written_by_assistant[1:]) for one in ordered))
+    step_tokens = float(sum(sum(one.assistant_mask[1:]) for one in ordered))
     pieces = []
     for part in token_budget_batches([len(one) for one in ordered], max_tokens):
         run = [ordered[place] for place in part]
-        batch = flatten([one.ids for one in run], [one.written_by_assistant for one in run])
+        batch = flatten([one.ids for one in run], [one.assistant_mask for one in run])
         pieces.append(MicroBatch(batch=batch, need=Need(), loss=partial(_loss, step_tokens=max(step_tokens, 1.0))))
     return pieces
 
@@ -90,7 +90,7 @@ def supervised_losses(learner: Learner, encoded: Sequence[Encoded], max_tokens: 
     for part in token_budget_batches([len(encoded[place]) for place in order], max_tokens):
         places = [order[position] for position in part]
         run = [encoded[place] for place in places]
-        batch = flatten([one.ids for one in run], [one.written_by_assistant for one in run])
+        batch = flatten([one.ids for one in run], [one.assistant_mask for one in run])
         logp_M = learner.score(batch, Need()).logp_M
         assert logp_M is not None
         for place, logp in zip(places, torch.split(logp_M, list(batch.predicted)), strict=True):

@@ -12,7 +12,7 @@ ARM_NAMES = {
     "dpo": "DPO",
     "ppo": "PPO",
     "no_kl": "No KL",
-    "ceiling": "Ceiling",
+    "oracle": "Ceiling",
     "ideal": "Ideal",
     "before": "Before",
     "after": "After",

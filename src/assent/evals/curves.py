@@ -19,7 +19,7 @@ METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where
     ),
     "entropy": ("Entropy", "Nats per token. Near 0 the policy always says the same."),
     "length": ("Length", "Tokens per completion."),
-    "unfinished": ("Unfinished", "Share of completions cut at the token limit."),
+    "truncated_fraction": ("Unfinished", "Share of completions cut at the token limit."),
     "clip_fraction": ("Clip fraction", "Share of tokens whose policy ratio was clipped."),
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
     "policy_loss": ("Policy loss", "The clipped objective, negated. Its level says nothing; sudden jumps do."),
@@ -28,10 +28,10 @@ METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where
         "Reward that PPO maximises",
         "0: the starting model's mean; 1: its standard deviation above it.",
     ),
-    "kl_coefficient": ("KL weight", "The coefficient in force at each iteration."),
-    "reward_spread": ("Spread of the reward", "Standard deviation over the completions of an iteration{unit}."),
+    "kl_coef": ("KL weight", "The coefficient in force at each iteration."),
+    "reward_std": ("Spread of the reward", "Standard deviation over the completions of an iteration{unit}."),
 }
-FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coefficient", "reward_spread"}
+FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coef", "reward_std"}
 STAGES = {
     "pretrain": ("Pretraining", "Nats per token."),
     "sft": ("SFT", "Nats per token of the demonstrated answers."),
@@ -55,7 +55,7 @@ def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
             Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric, ITERATION), smooth=True)
             for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
         ]
-        zero = metric in {"kl", "clip_fraction", "unfinished", "kl_penalty", "penalty_share"}
+        zero = metric in {"kl", "clip_fraction", "truncated_fraction", "kl_penalty", "penalty_share"}
         charts.append(line_chart(title, series, caption=caption.format(unit=unit), x_name=ITERATION, zero_y=zero))
     return [chart for chart in charts if chart is not None]
 

@@ -24,13 +24,13 @@ MetricsRow = Mapping[str, float | None]
 class OverOptimisation:
     """Proxy and gold reward on held-out prompts during PPO, with the KL penalty and with KL weight 0.
 
-    `verdicts` has what the rule says of each; `kl_weight` is the one setting in which the two differ.
+    `verdicts` has what the rule says of each; `kl_coef` is the one setting in which the two differ.
     """
 
     ppo: tuple[CurvePoint, ...] = ()
     no_kl: tuple[CurvePoint, ...] = ()
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
-    kl_weight: float = 0.0
+    kl_coef: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +105,12 @@ class Evidence:
     peak_rss_mib: float
     command: str = ""
     stage_s: Mapping[str, float] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()
+    concurrent_stages: tuple[str, ...] = ()
     gold: Mapping[str, AxisIntervals] = field(default_factory=dict)
     gap_closed: Mapping[str, Interval] = field(default_factory=dict)
     gold_gained: Interval | None = None
     gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
-    measured: tuple[Measurement, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     held_out: HeldOut | None = None
     win_rates: tuple[WinRate, ...] = ()
     reward_model: RewardQuality | None = None
@@ -131,13 +131,13 @@ class Evidence:
         return self.parts or {"": self}
 
 
-def over_optimisation(arms: Mapping[str, Sequence[Evaluation]], *, kl_weight: float) -> OverOptimisation:
+def over_optimisation(arms: Mapping[str, Sequence[Evaluation]], *, kl_coef: float) -> OverOptimisation:
     """The curves of the arms "ppo" and "no_kl" with their verdicts."""
     return OverOptimisation(
         ppo=curve(arms.get("ppo", ())),
         no_kl=curve(arms.get("no_kl", ())),
         verdicts={name: verdict(evaluations) for name, evaluations in arms.items()},
-        kl_weight=kl_weight,
+        kl_coef=kl_coef,
     )
 
 

@@ -28,7 +28,7 @@ def meaning(word: str) -> str:
 
 
 def _intervals(part: Evidence) -> bool:
-    return bool(part.gold or part.measured or part.win_rates or part.reward_model or part.classifier)
+    return bool(part.gold or part.measurements or part.win_rates or part.reward_model or part.classifier)
 
 
 def _kl(part: Evidence) -> bool:
@@ -89,7 +89,7 @@ TERMS = (
         word="Nats per token",
         meaning="Mean of -log(probability) that the model gives the tokens of the held-out answers, with the natural "
         "logarithm. 0 is certainty; log(vocabulary size) is guessing.",
-        used=lambda part: any(one.unit == "nats per token" for one in part.measured),
+        used=lambda part: any(one.unit == "nats per token" for one in part.measurements),
     ),
     Term(
         word="Accuracy",

@@ -107,13 +107,13 @@ def gold_by_kind(arm: ArmScores, *, seed: int) -> dict[str, AxisIntervals]:
     return {kind: gold_means(_of_kind(arm, kind), seed=derive(seed, kind)) for kind in dict.fromkeys(arm.kinds)}
 
 
-def gap_closed(sft: ArmScores, arm: ArmScores, ceiling: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
+def gap_closed(sft: ArmScores, arm: ArmScores, oracle: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
     """(arm - sft) / (ceiling - sft): the share of the distance to ideal answers that training covered.
 
     All three are averaged within each prompt and resampled together, so the interval is a paired one. Below 0 the arm
     is worse than SFT. Raises DataError if the arms answer different prompts.
     """
-    sft_P, arm_P, ceiling_P = (_means_by_prompt(scores, axis) for scores in (sft, arm, ceiling))
+    sft_P, arm_P, ceiling_P = (_means_by_prompt(scores, axis) for scores in (sft, arm, oracle))
     if not sft_P.keys() == arm_P.keys() == ceiling_P.keys():
         raise DataError("the arms answer different prompts", now="Evaluate every arm on the same prompts.")
     prompts = list(sft_P)

@@ -48,7 +48,7 @@ def headline(evidence: Evidence) -> Headline:
         deck = f"{quality_name(evidence)} on {quality.pairs} {_held_out(evidence, 'pairs')}{exact}; "
         deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} judgements."
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
-    for found in evidence.measured:
+    for found in evidence.measurements:
         return _measured_headline(evidence, found)
     for arm, scores in evidence.gold.items():
         deck = f"{arm_name(arm)} on held-out prompts; {ends(scores.overall)}, n = {scores.overall.n} prompts."
@@ -116,10 +116,10 @@ def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:
     moved = "rises" if after.mean > before.mean else "goes"
     to = f"{number(after.mean)} ({arm_name(end)}; {ends(after)}, n = {after.n})"
     deck = f"The gold judge's score on held-out prompts {moved} from {number(before.mean)} ({arm_name(start)}) to {to}"
-    ceiling, closed = evidence.gold.get("ceiling"), evidence.gap_closed.get(end)
-    if ceiling and closed:
+    oracle, closed = evidence.gold.get("oracle"), evidence.gap_closed.get(end)
+    if oracle and closed:
         deck += (
-            f", where ideal answers score {number(ceiling.overall.mean)}. "
+            f", where ideal answers score {number(oracle.overall.mean)}. "
             f"{arm_name(end)} closes {per_cent(closed.mean)} of the distance that SFT left open"
         )
     if other := evidence.gap_closed.get("dpo"):

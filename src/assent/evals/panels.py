@@ -33,8 +33,8 @@ def gold_charts(evidence: Evidence) -> list[RowChart]:
     charts = []
     for axis in AXES:
         means = {arm: scores.axis(axis) for arm, scores in ordered(evidence.gold).items()}
-        ceiling = means.pop("ceiling", None)
-        reference = Tick(at=scale.x(ceiling.mean), text=f"ceiling {number(ceiling.mean)}") if ceiling else None
+        oracle = means.pop("oracle", None)
+        reference = Tick(at=scale.x(oracle.mean), text=f"oracle {number(oracle.mean)}") if oracle else None
         caption = f"0 to 1, {count_text(means.values(), 'prompts')}" if axis == AXES[0] else ""
         charts.append(_arm_rows(axis.capitalize(), caption, means, scale, reference))
     return charts
@@ -44,7 +44,7 @@ def measured_charts(evidence: Evidence) -> list[RowChart]:
     """What was measured on held-out data. Only values on one scale share an axis; the caption names the scale."""
     together: dict[tuple[str, ...], list[tuple[str, Measurement]]] = {}
     for run, part in evidence.each.items():
-        for found in part.measured:
+        for found in part.measurements:
             together.setdefault(found.scale, []).append((run, found))
     return [_measured_rows(found) for found in together.values()]
 
@@ -80,11 +80,11 @@ def kind_chart(evidence: Evidence) -> RowChart | None:
     scale = Scale(low=0.0, high=1.0)
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
-        shown = {arm: scores.overall for arm, scores in ordered(arms).items() if arm not in ("ceiling", "no_kl")}
+        shown = {arm: scores.overall for arm, scores in ordered(arms).items() if arm not in ("oracle", "no_kl")}
         rows.append(
             Row(
                 name=kind.replace("_", " "),
-                colour="ceiling",
+                colour="oracle",
                 dots=tuple(dot(arm_name(arm), colour(arm), overall, scale) for arm, overall in shown.items()),
                 note="; ".join(filter(None, (KIND_MEANINGS.get(kind), count_text(shown.values(), "prompts")))),
             )
@@ -211,12 +211,12 @@ def time_chart(evidence: Evidence) -> RowChart | None:
             colour=colour(stage),
             dots=(_point(stage, colour(stage), seconds, scale),),
             value=f"{number(seconds)} s",
-            detail="side by side" if stage in evidence.beside else "",
+            detail="side by side" if stage in evidence.concurrent_stages else "",
         )
         for stage, seconds in evidence.stage_s.items()
     )
     caption = "Stages marked side by side ran while others did, so the sum is more than the wall time."
-    caption = caption if evidence.beside else ""
+    caption = caption if evidence.concurrent_stages else ""
     return RowChart(title="Seconds by stage", caption=caption, rows=rows, x_ticks=_ticks(scale, about=3))
 
 

@@ -23,7 +23,7 @@ class RunRow:
     data: str
     reward: str
     kl: str
-    measured: str
+    measurements: str
     result: str
     interval: str
     time: str
@@ -37,7 +37,7 @@ def run_rows(parts: Mapping[str, Evidence]) -> list[RunRow]:
 def _row(name: str, part: Evidence) -> RunRow:
     parents, sources = _entries(part, "parents"), _entries(part, "data")
     kl = [value for row in part.curves.get("ppo", ()) if (value := row.get("kl")) is not None]
-    measured, result, interval = _result(part)
+    measurements, result, interval = _result(part)
     rewards = [one["name"] for one in (*parents, *sources) if _is_reward(one)]
     return RunRow(
         name=name,
@@ -46,7 +46,7 @@ def _row(name: str, part: Evidence) -> RunRow:
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),
         kl=number(kl[-1]) if kl else "",
-        measured=measured,
+        measurements=measurements,
         result=result,
         interval=interval,
         time=duration(part.wall_s),
@@ -72,7 +72,7 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     if quality := part.reward_model:
         interval = _interval(quality.accuracy_interval, "judgements", share=True)
         return "held-out pairs ranked right", per_cent(quality.accuracy, 1), interval
-    for found in part.measured:
+    for found in part.measurements:
         what = f"held-out {found.name}, {found.unit}"
         if found.gained is not None:
             return what, _several(found), f"change {gain_text(found.gained, found.counted)}"

@@ -14,7 +14,7 @@ from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint, Verdict, gold_at_reward
 from assent.evals.reward_quality import RewardQuality
 
-PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With kl_weight 0"}
+PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With kl_coef 0"}
 HELD_OUT = "held out"  # the kind of samples on held-out prompts
 CLOSE_TO_BEST = 0.03  # of the accuracy that the noise of the labels allows
 
@@ -44,7 +44,7 @@ def findings(evidence: Evidence) -> list[Finding]:
         found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
     if over := evidence.over_optimisation:
         found.extend(_over_finding(over.verdicts))
-    found.extend(_measured_finding(one, one.gained) for one in evidence.measured if one.gained)
+    found.extend(_measured_finding(one, one.gained) for one in evidence.measurements if one.gained)
     title = headline(evidence).title
     return [one for one in found if one.figure not in title and one.name not in title.lower()][:4]
 
@@ -150,7 +150,7 @@ def over_optimisation_sentences(over: OverOptimisation) -> list[str]:
 def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:
     return (
         f"At the reward at which PPO ends ({number(end.proxy)}), the policy with the KL penalty scores "
-        f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_weight 0 it scores {number(free.gold)} at "
+        f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_coef 0 it scores {number(free.gold)} at "
         f"{number(free.kl)} nats."
     )
 

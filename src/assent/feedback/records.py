@@ -248,7 +248,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class AnsweredItem:
     """An item with every standing answer (not undone) to it: what exports, statistics and training read."""
 
     item: Item

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from assent.feedback.records import Event, Item, Judged, Project
+from assent.feedback.records import AnsweredItem, Event, Item, Project
 
 PAGE = 500  # items or events asked for at once: few enough to stay small in memory, enough to make the asking cheap
 
@@ -16,7 +16,7 @@ class JudgementSource(Protocol):
     def project(self, project_id: int) -> Project:
         """The project; StoreError if unknown."""
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
+    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         """Items with at least one standing answer, by item id."""
 
     def events(
@@ -28,7 +28,7 @@ class JudgementSource(Protocol):
         """Items by id."""
 
 
-def all_judged(source: JudgementSource, project_id: int) -> Iterator[Judged]:
+def all_judged(source: JudgementSource, project_id: int) -> Iterator[AnsweredItem]:
     """Every judged item of a project, page by page."""
     after = 0
     while page := source.judged(project_id, after_item=after, limit=PAGE):

@@ -22,7 +22,7 @@ from itertools import combinations
 from typing import Any, Literal
 
 from assent.errors import StoreError
-from assent.feedback.records import HIGHEST_RATING, STRONGEST, Event, EventKind, Judged
+from assent.feedback.records import HIGHEST_RATING, STRONGEST, AnsweredItem, Event, EventKind
 from assent.types import Completion, Conversation, Role
 
 Strengths = Literal["probability", "margin"]
@@ -77,7 +77,7 @@ def is_prompt(conversation: Conversation) -> bool:
     )
 
 
-def table_of(judged: Judged) -> tuple[Table, dict[int, int]]:
+def table_of(judged: AnsweredItem) -> tuple[Table, dict[int, int]]:
     """The item's completions, and where each canonical position stands among them."""
     table, places = Table(), {}
     for position, candidate in enumerate(judged.item.new.candidates):
@@ -88,7 +88,7 @@ def table_of(judged: Judged) -> tuple[Table, dict[int, int]]:
 
 
 def votes_of(
-    judged: Judged, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
+    judged: AnsweredItem, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
 ) -> tuple[Table, list[Vote]]:
     """All votes of `events` on the item's completions. `criterion` "" is the judgement overall.
 

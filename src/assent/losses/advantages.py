@@ -1,7 +1,7 @@
 """Advantages: generalised advantage estimation and whitening.
 
     delta_t = r_t + gamma v_{t+1} - v_t                       GAE, Schulman et al. 2016 (arXiv 1506.02438)
-    A_t     = delta_t + gamma lam A_{t+1}
+    A_t     = delta_t + gamma gae_lambda A_{t+1}
     R_t     = A_t + v_t                                       the target of the value loss
 
 Shapes: N completion tokens of B sequences in one flat row, sequence after sequence; T the longest of them.
@@ -22,7 +22,7 @@ def gae(
     lengths: Sequence[int],
     *,
     gamma: float,
-    lam: float,
+    gae_lambda: float,
     bootstrap_B: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(advantage_N, return_N). `bootstrap_B` is the value after each last token; without it, zero: the episode ended.
@@ -46,7 +46,7 @@ def gae(
     sweep_TB = delta_N.new_zeros((longest, len(lengths)))
     sweep_TB[column_N, row_N] = delta_N
     for step in range(longest - 2, -1, -1):
-        sweep_TB[step].add_(sweep_TB[step + 1], alpha=gamma * lam)
+        sweep_TB[step].add_(sweep_TB[step + 1], alpha=gamma * gae_lambda)
     advantage_N = sweep_TB[column_N, row_N]
     return advantage_N, advantage_N + value_N
 

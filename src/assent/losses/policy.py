@@ -1,7 +1,7 @@
 """PPO's losses (Schulman et al. 2017, arXiv 1707.06347): clipped policy, clipped value, entropy bonus.
 
     rho_n    = exp(logp_n - old_logp_n)
-    L_policy = -(1/M) sum_n min(rho_n A_n, clip(rho_n, 1 - clip_low, 1 + clip_high) A_n)
+    L_policy = -(1/M) sum_n min(rho_n A_n, clip(rho_n, 1 - clip_range_low, 1 + clip_range_high) A_n)
     L_value  = (1/2M) sum_n max((v_n - R_n)^2, (old_v_n + clip(v_n - old_v_n, -clip, clip) - R_n)^2)
     L_H      = -(1/M) sum_n H_n
 
@@ -54,15 +54,15 @@ def clipped_policy_loss(
     advantage_N: Tensor,
     mask_N: Tensor,
     *,
-    clip_low: float,
-    clip_high: float,
+    clip_range_low: float,
+    clip_range_high: float,
     step_tokens: float,
 ) -> PolicyLoss:
     """PPO's clipped objective, negated. For a sampler that differs, multiply `advantage_N` by `sampler_weight`."""
     log_ratio_N = torch.where(mask_N, logp_N - old_logp_N.detach(), 0.0)
     advantage_N = torch.where(mask_N, advantage_N.detach(), 0.0)
     ratio_N = log_ratio_N.exp()
-    clipped_N = ratio_N.clamp(1 - clip_low, 1 + clip_high)
+    clipped_N = ratio_N.clamp(1 - clip_range_low, 1 + clip_range_high)
     objective_N = torch.minimum(ratio_N * advantage_N, clipped_N * advantage_N)
     with torch.no_grad():
         stopped_N = mask_N & (clipped_N * advantage_N < ratio_N * advantage_N)

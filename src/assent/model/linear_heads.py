@@ -35,7 +35,7 @@ CLOSE_ENOUGH = 1e-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class HeadExamples:
     """Pairs by place: P(`better_P` wins over `worse_P`) is `probability_P`; the places are rows of the features."""
 
     better_P: Places
@@ -59,7 +59,7 @@ class Heads:
 
 
 def fit_heads(
-    feature_ND: Floats, judged: Judged, *, heads: int = 12, prior_spread: float = 0.0, seed: int = 0
+    feature_ND: Floats, judged: HeadExamples, *, heads: int = 12, prior_spread: float = 0.0, seed: int = 0
 ) -> Heads:
     """Fit `heads` heads to the judged pairs; features not judged only set the scale. DataError if one is not finite.
 
@@ -104,7 +104,7 @@ class FittedReward:
     accuracy: float  # share of pairs put in the order that was judged likelier
 
 
-def fit_reward(feature_ND: Floats, judged: Judged, *, spreads: Sequence[float] = SPREADS) -> FittedReward:
+def fit_reward(feature_ND: Floats, judged: HeadExamples, *, spreads: Sequence[float] = SPREADS) -> FittedReward:
     """The reward head of judged pairs, with the prior that explains them best. DataError if a feature is not finite."""
     if not np.isfinite(feature_ND).all():
         raise DataError("the features of some completions are not finite numbers")

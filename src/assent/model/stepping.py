@@ -36,7 +36,7 @@ class Begun:
     prompt_ids: Sequence[int]
     sampling: Sampling
     seed: int
-    likeliest: int = 0
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Drawn:
     key: int
     id: int
     logp: float
-    likeliest: tuple[tuple[int, float], ...]
+    top_logprobs: tuple[tuple[int, float], ...]
     ended: bool
     full: bool  # the last token that was allowed
 
@@ -185,7 +185,7 @@ class StepDecoder:
             rows_K = torch.tensor(places, device=logits_BV.device)
             ids_B[rows_K] = draw(logits_BV[rows_K], uniform_K, sampling)[0]
         self._ids_B = ids_B
-        told = max((row.begun.likeliest for row in self._rows if row.key is not None), default=0)
+        told = max((row.begun.top_logprobs for row in self._rows if row.key is not None), default=0)
         top_BT = logp_BV.topk(min(told, logp_BV.shape[-1]), dim=-1)
         columns = zip(
             self._rows, ids_B.tolist(), logp_BV.gather(1, ids_B[:, None])[:, 0].tolist(),
@@ -207,7 +207,7 @@ class StepDecoder:
                 places.setdefault(alike, []).append(place)
         return places
 
-    def _file(self, row: _Row, token: int, logp: float, likeliest: tuple[tuple[int, float], ...]) -> Drawn:
+    def _file(self, row: _Row, token: int, logp: float, top_logprobs: tuple[tuple[int, float], ...]) -> Drawn:
         assert row.key is not None
         row.written += 1
         row.ids.append(token)
@@ -215,7 +215,7 @@ class StepDecoder:
             key=row.key,
             id=token,
             logp=logp,
-            likeliest=likeliest[: row.begun.likeliest],
+            top_logprobs=top_logprobs[: row.begun.top_logprobs],
             ended=token in self._ends,
             full=row.written == row.begun.sampling.max_tokens,
         )

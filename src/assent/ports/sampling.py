@@ -47,7 +47,7 @@ class PromptTooLong(DataError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class GenerationRequest:
     """One completion asked of a served model: after a conversation, or going on from plain text.
 
     `max_tokens` None writes until the model is full. Writing ends before the first of `stops`. `likeliest` is how many
@@ -60,8 +60,8 @@ class Asked:
     top_p: float = 1.0
     top_k: int = 0
     seed: int = 0
-    stops: tuple[str, ...] = ()
-    likeliest: int = 0
+    stop_sequences: tuple[str, ...] = ()
+    top_logprobs: int = 0
 
     @property
     def size(self) -> int:
@@ -75,13 +75,13 @@ class Asked:
 class Prepared:
     """What was asked as tokens; `max_tokens` is settled."""
 
-    asked: Asked
+    asked: GenerationRequest
     prompt_ids: tuple[int, ...]
     max_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chance:
+class TokenLogprob:
     """A token and its natural log-probability under the model itself: temperature 1, nothing cut off."""
 
     id: int
@@ -91,15 +91,15 @@ class Chance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenToken:
+class SampledToken:
     """A token that was written and the likeliest ones in its place, likeliest first."""
 
-    chosen: Chance
-    likeliest: tuple[Chance, ...] = ()
+    chosen: TokenLogprob
+    top_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class StreamChunk:
     """What one step added to a completion; `stop` is None while more is to come.
 
     Text that may still become part of a character or of a stop sequence is held back, and its tokens with it. The
@@ -107,7 +107,7 @@ class Piece:
     """
 
     text: str = ""
-    tokens: tuple[WrittenToken, ...] = ()
+    tokens: tuple[SampledToken, ...] = ()
     stop: StopReason | None = None
 
 
@@ -118,7 +118,7 @@ class StepSampler(Protocol):
     that is given completions may raise because of one of them; the others can go on.
     """
 
-    def prepare(self, asked: Asked) -> Prepared:
+    def prepare(self, asked: GenerationRequest) -> Prepared:
         """Count and check before anything is written. Raises DataError, `PromptTooLong` among them."""
         ...
 
@@ -130,7 +130,7 @@ class StepSampler(Protocol):
         """One token more for these completions; if it raises, all stand where they stood. MemoryError if it is full."""
         ...
 
-    def take(self, key: int) -> Piece:
+    def take(self, key: int) -> StreamChunk:
         """What the last step added to a completion; with a `stop` the completion is over and forgotten."""
         ...
 

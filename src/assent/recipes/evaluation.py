@@ -115,8 +115,8 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
     data, _ = read_judgement(files, display, learn=settings.learn, reading=reading, limit=settings.limit, role="eval")
     reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
     scoring = RewardSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
-    measured = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
-    found = Found(parts=dict(measured.evidence), sources=data.sources, parents=[parent(path, role="reward")])
+    measurements = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
+    found = Found(parts=dict(measurements.evidence), sources=data.sources, parents=[parent(path, role="reward")])
     _note_held_out(path, data.examples, display, found)
     return found
 
@@ -136,7 +136,7 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         )
         found.sources = prompts.sources
         _note_held_out(path, prompts.examples, display, found)
-    names = unique_names(folders, taken=("ceiling", "ideal"))
+    names = unique_names(folders, taken=("oracle", "ideal"))
     contenders = [
         Contender(name=name, given=as_given, model=load_language_model(folder, machine=settings.machine))
         for name, as_given, folder in zip(names, given, folders, strict=True)
@@ -147,10 +147,10 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         _gold(contenders, settings, display, found)
         return found
     reward = _reward(rewards, prompts.examples, settings, found) if rewards else None
-    measured = _likelihood(contenders[-1], files, settings, display, found)
+    measurements = _likelihood(contenders[-1], files, settings, display, found)
     if reward is not None:
         _rewards(contenders, prompts.examples, reward, settings, display, found)
-    elif not measured:
+    elif not measurements:
         raise ConfigError("there is nothing to measure: the file has prompts and no answers", now="Give --reward.")
     return found
 
@@ -186,9 +186,9 @@ def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: 
     sizes = SFTSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
     answers = HeldOutAnswers(contender.model, data, sizes, display)
     sources = [one for one in found.sources if one.role == "prompts"]
-    measured = answers.now(contender.name, sources, seed=settings.seed)
-    loss = measured.values[contender.name]
-    found.parts["measured"] = (measured,)
+    measurements = answers.now(contender.name, sources, seed=settings.seed)
+    loss = measurements.values[contender.name]
+    found.parts["measurements"] = (measurements,)
     display.say(
         f"the file's own answers under {contender.given}: {loss.mean:.4f} nats per token "
         f"({spread(loss, 'conversations')})"
@@ -208,7 +208,7 @@ def _rewards(
     }
     judges, items = reward.judges(found.parents), sampled_from(sources, sampling, limit=settings.limit)
     rewards = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
-    found.parts["measured"] = (*rewards, *found.parts.get("measured", ()))
+    found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))
     if len(contenders) > 1:
         other, mine = contenders
         won = win_rate(

@@ -113,7 +113,7 @@ class _Shower:
             yield self._judged(example.prompt, example.completion, f"{title}: scored {example.score:g}")
         else:
             ids = self._template.encode_prompt(example)
-            yield self._example(Encoded(ids=ids, written_by_assistant=(False,) * len(ids)), example, title)
+            yield self._example(Encoded(ids=ids, assistant_mask=(False,) * len(ids)), example, title)
 
     def _turns(self, conversation: Conversation, title: str) -> Iterator[ShownExample]:
         (examples,) = self._template.encode_turns([conversation])
@@ -130,7 +130,7 @@ class _Shower:
         known = self._template.prompt_writers(prompt) if prompt.messages else []
         writers = [role.value if role else "template" for role in known]
         writers += ["assistant"] * (len(encoded) - len(writers))
-        tokens = zip(encoded.ids, writers, encoded.written_by_assistant, strict=True)
+        tokens = zip(encoded.ids, writers, encoded.assistant_mask, strict=True)
         return ShownExample(
             title=title,
             tokens=tuple(

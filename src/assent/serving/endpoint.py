@@ -16,8 +16,17 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assent.config import Settings
-from assent.ports.sampling import Asked, Piece, StepSampler
-from assent.serving.generation_queue import Failed, Fault, Grown, QueueClosed, QueueFull, Ticket, Told, WritingQueue
+from assent.ports.sampling import GenerationRequest, StepSampler, StreamChunk
+from assent.serving.generation_queue import (
+    Failed,
+    Fault,
+    Grown,
+    QueueClosed,
+    QueueEvent,
+    QueueFull,
+    Ticket,
+    WritingQueue,
+)
 from assent.serving.guard import EndpointGuard
 from assent.serving.openai_requests import ChatRequest, TextRequest
 from assent.serving.openai_responses import AnswerForm, ChoiceSoFar, Kind, Problem, ProblemError
@@ -147,8 +156,8 @@ class _Endpoint:
 class _Line:
     """One request's line to the queue: what the model's thread tells comes out here, on the event loop."""
 
-    def __init__(self, queue: WritingQueue, asked: Asked, count: int) -> None:
-        self._told: asyncio.Queue[Told] = asyncio.Queue()
+    def __init__(self, queue: WritingQueue, asked: GenerationRequest, count: int) -> None:
+        self._told: asyncio.Queue[QueueEvent] = asyncio.Queue()
         self._first: Grown | None = None
         self.choices = [ChoiceSoFar() for _ in range(count)]
         try:
@@ -165,10 +174,10 @@ class _Line:
         """Tokens of the prompt, once the answer has begun."""
         return self._ticket.prompt_tokens
 
-    def _listener(self) -> Callable[[Told], None]:
+    def _listener(self) -> Callable[[QueueEvent], None]:
         loop = asyncio.get_running_loop()
 
-        def tell(told: Told) -> None:
+        def tell(told: QueueEvent) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
                 loop.call_soon_threadsafe(self._told.put_nowait, told)
 
@@ -178,7 +187,7 @@ class _Line:
         """Wait until the answer begins. Raises ProblemError."""
         self._first = await self._next()
 
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
+    async def pieces(self) -> AsyncIterator[tuple[int, StreamChunk]]:
         """(choice, piece) as they come, until all choices are over. Raises ProblemError."""
         while any(choice.stop is None for choice in self.choices):
             grown, self._first = self._first or await self._next(), None

@@ -22,7 +22,7 @@ from queue import PriorityQueue
 from typing import TypeVar
 
 from assent.errors import AssentError, BackendError
-from assent.ports.sampling import Asked, Piece, Prepared, PromptTooLong, StepSampler
+from assent.ports.sampling import GenerationRequest, Prepared, PromptTooLong, StepSampler, StreamChunk
 from assent.seeds import derive
 
 Given = TypeVar("Given")
@@ -45,7 +45,7 @@ class Grown:
     """One step of one of the request's choices (counted from 0)."""
 
     choice: int
-    piece: Piece
+    piece: StreamChunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class Failed:
     details: str = ""
 
 
-Told = Grown | Failed
-Listener = Callable[[Told], None]
+QueueEvent = Grown | Failed
+Listener = Callable[[QueueEvent], None]
 
 
 class QueueFull(Exception):
@@ -73,7 +73,7 @@ class QueueClosed(Exception):
 class Ticket:
     """A request in the queue; `cancel` may be called from any thread, at any time."""
 
-    asked: Asked
+    asked: GenerationRequest
     count: int
     listener: Listener
     cancelled: bool = False
@@ -134,7 +134,7 @@ class WritingQueue:
             self._thread.join()
             self._reader.join()
 
-    def submit(self, asked: Asked, count: int, listener: Listener) -> Ticket:
+    def submit(self, asked: GenerationRequest, count: int, listener: Listener) -> Ticket:
         """Ask for `count` choices. Raises QueueFull or QueueClosed."""
         ticket = Ticket(asked, count, listener)
         with self._changed:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from assent.ports.sampling import Asked
+from assent.ports.sampling import GenerationRequest
 from assent.serving.openai_responses import encodable
 from assent.types import Conversation, Message, Role
 
@@ -151,16 +151,16 @@ class _Request(_Sent):
 
     @model_validator(mode="after")
     def _check_stops(self) -> Self:
-        if len(self.stops) > MOST_STOPS:
+        if len(self.stop_sequences) > MOST_STOPS:
             raise PydanticCustomError("too_long", "at most {most} stop sequences are taken", {"most": MOST_STOPS})
-        if any(not 0 < len(stop) <= _LONGEST_STOP for stop in self.stops):
+        if any(not 0 < len(stop) <= _LONGEST_STOP for stop in self.stop_sequences):
             raise PydanticCustomError("stop_length", "a stop sequence has 1 to {most} characters", {"most": 500})
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError("stream_options", "stream_options are only taken together with stream")
         return self
 
     @property
-    def stops(self) -> tuple[str, ...]:
+    def stop_sequences(self) -> tuple[str, ...]:
         """Stop sequences."""
         return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
@@ -174,18 +174,20 @@ class _Request(_Sent):
         """Whether a stream ends with the counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def asking(self, prompt: Conversation | str, *, max_tokens: int | None, likeliest: int, seed: int) -> Asked:
+    def generation(
+        self, prompt: Conversation | str, *, max_tokens: int | None, top_logprobs: int, seed: int
+    ) -> GenerationRequest:
         """For the sampler; `seed` where the request names none."""
         temperature = 1.0 if self.temperature is None else self.temperature
-        return Asked(
+        return GenerationRequest(
             prompt=prompt,
             max_tokens=max_tokens,
             temperature=temperature if temperature >= _COLDEST else 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
             seed=seed if self.seed is None else self.seed,
-            stops=self.stops,
-            likeliest=likeliest,
+            stop_sequences=self.stop_sequences,
+            top_logprobs=top_logprobs,
         )
 
 
@@ -208,11 +210,11 @@ class ChatRequest(_Request):
             raise PydanticCustomError("max_tokens", "give max_completion_tokens or max_tokens, not both")
         return self
 
-    def asked(self, seed: int) -> Asked:
+    def asked(self, seed: int) -> GenerationRequest:
         """For the sampler."""
         prompt = Conversation(messages=tuple(one.message for one in self.messages))
         limit = self.max_completion_tokens or self.max_tokens
-        return self.asking(prompt, max_tokens=limit, likeliest=self.top_logprobs or 0, seed=seed)
+        return self.generation(prompt, max_tokens=limit, top_logprobs=self.top_logprobs or 0, seed=seed)
 
 
 class TextRequest(_Request):
@@ -222,6 +224,6 @@ class TextRequest(_Request):
     max_tokens: Count | None = Field(default=16, ge=1)
     logprobs: Count | None = Field(default=None, ge=0, le=MOST_LIKELIEST_LEGACY)
 
-    def asked(self, seed: int) -> Asked:
+    def asked(self, seed: int) -> GenerationRequest:
         """For the sampler."""
-        return self.asking(self.prompt, max_tokens=self.max_tokens, likeliest=self.logprobs or 0, seed=seed)
+        return self.generation(self.prompt, max_tokens=self.max_tokens, top_logprobs=self.logprobs or 0, seed=seed)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from assent.ports.sampling import Chance, Piece, WrittenToken
+from assent.ports.sampling import SampledToken, StreamChunk, TokenLogprob
 from assent.types import StopReason
 
 Kind = Literal["chat", "text"]
@@ -22,11 +22,11 @@ class ChoiceSoFar:
     """One choice while it is written. `steps` counts the model's steps, the end token among them."""
 
     text: str = ""
-    tokens: list[WrittenToken] = field(default_factory=list)
+    tokens: list[SampledToken] = field(default_factory=list)
     steps: int = 0
     stop: StopReason | None = None
 
-    def take(self, piece: Piece) -> None:
+    def take(self, piece: StreamChunk) -> None:
         """Add one step."""
         self.text += piece.text
         self.tokens.extend(piece.tokens)
@@ -55,7 +55,7 @@ class AnswerForm:
         """The first chunk of a chat's choice: who speaks."""
         return self._chunk([self._delta(index, {"role": "assistant", "content": ""}, None, None)])
 
-    def chunk(self, index: int, piece: Piece, offset: int) -> dict[str, Any] | None:
+    def chunk(self, index: int, piece: StreamChunk, offset: int) -> dict[str, Any] | None:
         """The chunk of one step, None where nothing shows; `offset` is how much text came before."""
         finish = _FINISH.get(piece.stop) if piece.stop else None
         if not piece.text and not (self.logprobs and piece.tokens) and finish is None:
@@ -93,23 +93,23 @@ class AnswerForm:
             return {"index": index, "text": choice.text, **ending}
         return {"index": index, "message": {"role": "assistant", "content": choice.text, "refusal": None}, **ending}
 
-    def _logprobs(self, tokens: Sequence[WrittenToken], offset: int) -> dict[str, Any] | None:
+    def _logprobs(self, tokens: Sequence[SampledToken], offset: int) -> dict[str, Any] | None:
         if not self.logprobs:
             return None
         return chat_logprobs(tokens) if self.kind == "chat" else legacy_logprobs(tokens, offset)
 
 
-def chat_logprobs(tokens: Sequence[WrittenToken]) -> dict[str, Any]:
+def chat_logprobs(tokens: Sequence[SampledToken]) -> dict[str, Any]:
     """One object per token, as chat completions have them."""
 
-    def shown(chance: Chance) -> dict[str, Any]:
+    def shown(chance: TokenLogprob) -> dict[str, Any]:
         return {"token": chance.text, "logprob": max(chance.logp, _LEAST_LOGP), "bytes": list(chance.utf8)}
 
-    content = [{**shown(one.chosen), "top_logprobs": [shown(other) for other in one.likeliest]} for one in tokens]
+    content = [{**shown(one.chosen), "top_logprobs": [shown(other) for other in one.top_logprobs]} for one in tokens]
     return {"content": content, "refusal": None}
 
 
-def legacy_logprobs(tokens: Sequence[WrittenToken], offset: int) -> dict[str, Any]:
+def legacy_logprobs(tokens: Sequence[SampledToken], offset: int) -> dict[str, Any]:
     """Lists side by side, as the older text completions have them."""
     offsets = []
     for one in tokens:
@@ -119,7 +119,7 @@ def legacy_logprobs(tokens: Sequence[WrittenToken], offset: int) -> dict[str, An
         "tokens": [one.chosen.text for one in tokens],
         "token_logprobs": [max(one.chosen.logp, _LEAST_LOGP) for one in tokens],
         "top_logprobs": [
-            {other.text: max(other.logp, _LEAST_LOGP) for other in (*one.likeliest, one.chosen)} for one in tokens
+            {other.text: max(other.logp, _LEAST_LOGP) for other in (*one.top_logprobs, one.chosen)} for one in tokens
         ],
         "text_offset": offsets,
     }

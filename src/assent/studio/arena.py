@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from assent.feedback.quality.arena_ratings import Battle, Island, Outcome, Pair, Rating, Standings, standings
-from assent.feedback.records import Event, EventKind, Judged
+from assent.feedback.quality.arena_ratings import Battle, Island, Matchup, Outcome, Rating, Standings, standings
+from assent.feedback.records import AnsweredItem, Event, EventKind
 from assent.feedback.source import JudgementSource, all_judged
 from assent.feedback.votes import worth_of
 from assent.studio import wording
@@ -27,7 +27,7 @@ MANY = 20_000
 _COMPARING = (EventKind.RANKING, EventKind.PAIRWISE)
 
 
-def battles_of(judged: Judged) -> Iterator[Battle]:
+def battles_of(judged: AnsweredItem) -> Iterator[Battle]:
     """Every comparison of two different models in the standing answers to one item; the item is their group."""
     for event in judged.events:
         if event.kind is EventKind.CHAT_TURN:
@@ -133,7 +133,7 @@ def _matrix(table: Standings) -> dict[str, Any]:
     return {"names": names, "rows": rows}
 
 
-def _points(pair: Pair) -> float:
+def _points(pair: Matchup) -> float:
     return pair.won + pair.tied / 2
 
 
@@ -153,7 +153,7 @@ def _chat_battle(event: Event) -> Battle | None:
     return Battle(first=str(models[0]), second=str(models[1]), won=won, group=group)
 
 
-def _answer_battles(judged: Judged, event: Event) -> Iterator[Battle]:
+def _answer_battles(judged: AnsweredItem, event: Event) -> Iterator[Battle]:
     candidates = judged.item.new.candidates
     worth = worth_of(event, len(candidates))
     slots = {position: slot for slot, position in enumerate(event.order)}

@@ -16,7 +16,7 @@ from assent.feedback.quality.bias import position_bias_of, slot_of_best, speed_o
 from assent.feedback.quality.pair_agreement import opinions_of, pair_alpha
 from assent.feedback.quality.resampling import Estimate, Resampling
 from assent.feedback.quality.statistics import LiveFigures, worth_keeping
-from assent.feedback.records import Event, EventKind, Judged, Project, TaskMode
+from assent.feedback.records import AnsweredItem, Event, EventKind, Project, TaskMode
 from assent.feedback.source import PAGE, all_judged
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.figures_file import Counted, Insight, load_counted, save_counted
@@ -41,7 +41,7 @@ class FigureKeeper:
 
     def __init__(self, store: FeedbackStore, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._store, self._clock = store, clock
-        self._live = LiveFigures(store, file_of=lambda project_id: store.beside(f"figures-{project_id}.npz"))
+        self._live = LiveFigures(store, file_of=lambda project_id: store.sibling_path(f"figures-{project_id}.npz"))
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="figures")
         self._kept: dict[int, tuple[Counted, float]] = {}  # what was found, not to be counted again before
         self._written: dict[int, int] = {}  # how many events the file's figures are of; a project not asked of: absent
@@ -69,7 +69,7 @@ class FigureKeeper:
         return _known(self._kept[project.id][0], newest)
 
     def _recall(self, project_id: int) -> None:
-        path = self._store.beside(_FILE.format(project_id))
+        path = self._store.sibling_path(_FILE.format(project_id))
         counted = load_counted(self._store, project_id, path) if path is not None else None
         self._written[project_id] = counted.insight.figures.events if counted else 0
         if counted is not None:
@@ -79,7 +79,7 @@ class FigureKeeper:
         began = self._clock()
         figures = self._live.of(project.id)
         seq, sha256 = self._live.head(project.id)
-        read: Iterable[Judged] = ()
+        read: Iterable[AnsweredItem] = ()
         if project.settings.mode in COMPARING:
             whole = figures.answers <= MOST_ANSWERS
             read = all_judged(self._store, project.id) if whole else _windows(self._store, project.id)
@@ -90,7 +90,7 @@ class FigureKeeper:
         ended = self._clock()
         with self._lock:
             self._kept[project.id] = (counted, ended + _REST * (ended - began))
-        path = self._store.beside(_FILE.format(project.id))
+        path = self._store.sibling_path(_FILE.format(project.id))
         if path is not None and seq and worth_keeping(figures.events, self._written[project.id]):
             self._written[project.id] = figures.events
             save_counted(counted, path)
@@ -146,7 +146,7 @@ def newest_event(store: FeedbackStore, project_id: int) -> int:
     return latest[0].seq if latest else 0
 
 
-def _windows(store: FeedbackStore, project_id: int) -> Iterator[Judged]:
+def _windows(store: FeedbackStore, project_id: int) -> Iterator[AnsweredItem]:
     """Items from evenly spread places of a large project, each once."""
     first = store.judged(project_id, limit=1)[0].item.id
     last = max(
@@ -160,7 +160,7 @@ def _windows(store: FeedbackStore, project_id: int) -> Iterator[Judged]:
             yield judged
 
 
-def _of_answers(read: Iterable[Judged]) -> tuple[Estimate, dict[int, str]]:
+def _of_answers(read: Iterable[AnsweredItem]) -> tuple[Estimate, dict[int, str]]:
     """Alpha, and habits by person."""
     opinions = []
     slots: dict[int, list[tuple[int, int]]] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assent.feedback.records import Event, EventKind, Item, Judged, Project, TaskMode
+from assent.feedback.records import AnsweredItem, Event, EventKind, Item, Project, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.studio import wording
 
@@ -151,7 +151,7 @@ def _listed(values: object) -> str:
     )
 
 
-def _judged(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[Judged]:
+def _judged(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[AnsweredItem]:
     """The answers to a page of items: judged items are some of them, in the same order."""
     if page:
         last = page[-1].id

@@ -26,9 +26,9 @@ class TextStream:
     """Takes ids one by one; `decode` turns a run of ids into text (if not `in_pieces`, only all ids from the first)."""
 
     def __init__(
-        self, decode: Callable[[Sequence[int]], str], stops: Sequence[str] = (), *, in_pieces: bool = True
+        self, decode: Callable[[Sequence[int]], str], stop_sequences: Sequence[str] = (), *, in_pieces: bool = True
     ) -> None:
-        self._decode, self._stops, self._in_pieces = decode, tuple(stops), in_pieces
+        self._decode, self._stops, self._in_pieces = decode, tuple(stop_sequences), in_pieces
         self._ids: list[int] = []
         self._starts: list[int] = []  # where the text stood when each token came
         self._window, self._seen = 0, 0  # first id that is still decoded; characters of it that are in `_text`

@@ -37,7 +37,7 @@ class Encoded:
     """Token ids, and for each whether the assistant wrote it and it is learned (the end of its turn included)."""
 
     ids: tuple[int, ...]
-    written_by_assistant: tuple[bool, ...]
+    assistant_mask: tuple[bool, ...]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -134,7 +134,7 @@ class ChatTemplate:
         if examples:
             return examples[-1]
         (ids,) = self.conversation_ids([conversation])
-        return Encoded(ids=ids, written_by_assistant=(False,) * len(ids))
+        return Encoded(ids=ids, assistant_mask=(False,) * len(ids))
 
     def encode_turns(self, conversations: Sequence[Conversation]) -> list[tuple[Encoded, ...]]:
         """The training examples of each conversation: every learned turn of the assistant as it would be sampled.
@@ -152,9 +152,9 @@ class ChatTemplate:
         for (number, _), encoded in zip(asked, self._encode_answers([one for _, one in asked]), strict=True):
             told = examples[number]
             if told and encoded.ids[: len(told[-1])] == told[-1].ids:
-                earlier = told.pop().written_by_assistant
-                mask = earlier + encoded.written_by_assistant[len(earlier) :]
-                encoded = replace(encoded, written_by_assistant=mask)
+                earlier = told.pop().assistant_mask
+                mask = earlier + encoded.assistant_mask[len(earlier) :]
+                encoded = replace(encoded, assistant_mask=mask)
             told.append(encoded)
         return [tuple(told) for told in examples]
 
@@ -288,7 +288,7 @@ class ChatTemplate:
                 written = (*written, int(self.tokenizer.convert_tokens_to_ids(turn.end)))
             prompt = head if one.prompt.messages else self._start_ids
             mask = (False,) * len(prompt) + (True,) * len(written)
-            encoded.append(Encoded(ids=prompt + written, written_by_assistant=mask))
+            encoded.append(Encoded(ids=prompt + written, assistant_mask=mask))
         return encoded
 
     def _with_calls(self, answer: Message) -> Message:

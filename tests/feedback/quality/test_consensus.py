@@ -13,7 +13,7 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.quality.agreement import krippendorff_alpha
 from assent.feedback.quality.bias import position_bias_of
 from assent.feedback.quality.consensus import (
-    Pair,
+    PairOfItem,
     VoteTable,
     comparisons_of,
     influence_caps,
@@ -35,7 +35,7 @@ def table_of_votes(rows: Sequence[Sequence[float]]) -> VoteTable:
     said = np.array(rows, np.float64)
     pair, person = np.nonzero(~np.isnan(said))
     return VoteTable(
-        pairs=tuple(Pair(item_id=place + 1, first=0, second=1) for place in range(len(said))),
+        pairs=tuple(PairOfItem(item_id=place + 1, first=0, second=1) for place in range(len(said))),
         people=tuple(range(10, 10 + said.shape[1])), pair_V=pair, person_V=person, vote_V=said[pair, person],
         known_P=np.full(len(said), NAN), tables={},
     )  # fmt: skip

@@ -35,7 +35,7 @@ def trunk() -> RewardModel:
     return new_reward_model(str(shipped_base()), machine=MachineOptions(device="cpu", threads=1), seed=0)
 
 
-def measured(trunk: RewardModel, folder: Path, *, arm: int, known: int = 90) -> str:
+def measurements(trunk: RewardModel, folder: Path, *, arm: int, known: int = 90) -> str:
     """What is said after the first `arm` of the `known` questions were asked at random."""
     keys = [prompt_key(one.prompt) for one in JUDGED[:known]]
     first, second = folder / "first.json", folder / "second.json"
@@ -48,7 +48,7 @@ def measured(trunk: RewardModel, folder: Path, *, arm: int, known: int = 90) -> 
 
 
 def test_the_studio_reads_both_curves_with_their_intervals(trunk: RewardModel, tmp_path: Path) -> None:
-    said = measured(trunk, tmp_path, arm=50)
+    said = measurements(trunk, tmp_path, arm=50)
     runs = RunFolders(tmp_path / "runs")
     (run,) = runs.runs()
     assert (run.kind, run.state, run.step, run.total) == ("asking", "finished", 25, 25)
@@ -63,17 +63,17 @@ def test_the_studio_reads_both_curves_with_their_intervals(trunk: RewardModel, t
 
 
 def test_measuring_again_replaces_the_curve(trunk: RewardModel, tmp_path: Path) -> None:
-    measured(trunk, tmp_path, arm=50)
+    measurements(trunk, tmp_path, arm=50)
     before = (tmp_path / "runs" / "asking" / "metrics.jsonl").read_text()
-    measured(trunk, tmp_path, arm=50)
+    measurements(trunk, tmp_path, arm=50)
     assert (tmp_path / "runs" / "asking" / "metrics.jsonl").read_text() == before
 
 
 def test_too_small_an_arm_is_said_and_nothing_is_written(trunk: RewardModel, tmp_path: Path) -> None:
-    assert "30 answers of 90 are of the random arm: too few" in measured(trunk, tmp_path, arm=30)
+    assert "30 answers of 90 are of the random arm: too few" in measurements(trunk, tmp_path, arm=30)
     assert not (tmp_path / "runs").exists()
 
 
 def test_answers_to_questions_that_nobody_remembers_are_left_out(trunk: RewardModel, tmp_path: Path) -> None:
-    assert "20 answers of 60" in measured(trunk, tmp_path, arm=20, known=60)
+    assert "20 answers of 60" in measurements(trunk, tmp_path, arm=20, known=60)
     assert json.loads((tmp_path / "first.json").read_text()) != {}

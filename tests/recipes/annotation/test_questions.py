@@ -29,7 +29,7 @@ from assent.recipes.run.models import (
     new_reward_model,
     save_reward_model,
 )
-from assent.recipes.training.prepare import train_reward_model, train_reward_model_half_way
+from assent.recipes.training.prepare import train_reward_model, train_reward_model_wise_ft
 from assent.types import Comparison, Completion, Conversation, Rating
 
 MACHINE = MachineOptions(device="cpu", threads=1)
@@ -134,7 +134,7 @@ def test_half_way_is_the_mean_of_the_weights_before_and_after() -> None:
     settings = RewardSettings(epochs=2, batch_size=4, learning_rate=1e-3)
     start, whole, half = fitted(), fitted(), fitted()
     train_reward_model(whole, JUDGED, settings, seed=0)
-    train_reward_model_half_way(half, JUDGED, settings, seed=0)
+    train_reward_model_wise_ft(half, JUDGED, settings, seed=0)
     moved = 0
     for name, weight in half.role.parameters().items():
         ends = start.role.parameters()[name], whole.role.parameters()[name]

@@ -56,7 +56,7 @@ def plain_losses(model: LanguageModel, folder: Path) -> tuple[list[float], list[
         with torch.no_grad():
             logp = network(ids).logits[0, :-1].double().log_softmax(-1)
         picked = logp.gather(1, ids[0, 1:, None])[:, 0]
-        mask = torch.tensor(encoded.written_by_assistant[1:])
+        mask = torch.tensor(encoded.assistant_mask[1:])
         sums.append(-picked[mask].sum().item())
         tokens.append(int(mask.sum()))
     return sums, tokens

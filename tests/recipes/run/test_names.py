@@ -24,7 +24,7 @@ def test_folders_are_named_as_shortly_as_keeps_them_apart(
     for place in given:
         if not place.startswith("org/"):  # a hub name is no folder here
             (tmp_path / place).mkdir(parents=True)
-    assert unique_names(given, taken=("ceiling",)) == names
+    assert unique_names(given, taken=("oracle",)) == names
 
 
 def test_the_same_folder_twice_has_one_name_and_the_search_ends(tmp_path: Path) -> None:

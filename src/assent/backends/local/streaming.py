@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from assent.errors import DataError
 from assent.model.roles import LanguageRole
 from assent.model.stepping import Begun, Drawn, StepDecoder
-from assent.ports.sampling import Asked, Chance, Piece, Prepared, PromptTooLong, Sampling, WrittenToken
+from assent.ports.sampling import (
+    GenerationRequest,
+    Prepared,
+    PromptTooLong,
+    SampledToken,
+    Sampling,
+    StreamChunk,
+    TokenLogprob,
+)
 from assent.text.incremental import Released, TextStream
 from assent.text.template import ChatTemplate
 from assent.text.token_bound import TokenBound
@@ -24,16 +32,16 @@ _HOLDS_WITHOUT_LIMIT = 1 << 17  # the uniforms of an answer are drawn before it 
 class _Line:
     """A completion under way: its text, and the tokens that its text does not show yet."""
 
-    def __init__(self, template: ChatTemplate, stops: tuple[str, ...]) -> None:
-        self.text = TextStream(template.decode, stops, in_pieces=template.decodes_in_pieces)
-        self.tokens: list[WrittenToken] = []
+    def __init__(self, template: ChatTemplate, stop_sequences: tuple[str, ...]) -> None:
+        self.text = TextStream(template.decode, stop_sequences, in_pieces=template.decodes_in_pieces)
+        self.tokens: list[SampledToken] = []
         self.empty = True
 
-    def take(self, released: Released, stop: StopReason | None) -> Piece:
+    def take(self, released: Released, stop: StopReason | None) -> StreamChunk:
         """The released text with the tokens that it shows."""
         shown, self.tokens = self.tokens[: released.tokens], self.tokens[released.tokens :]
         stop = StopReason.END if released.stopped else stop
-        return Piece(text=released.text, tokens=tuple(shown), stop=stop)
+        return StreamChunk(text=released.text, tokens=tuple(shown), stop=stop)
 
 
 class LocalStepSampler:
@@ -50,7 +58,7 @@ class LocalStepSampler:
         self._lines: dict[int, _Line] = {}
         self._drawn: dict[int, Drawn] = {}
 
-    def prepare(self, asked: Asked) -> Prepared:
+    def prepare(self, asked: GenerationRequest) -> Prepared:
         """The prompt's ids and how much may be written. Without a limit in the model, 1,024 tokens unless asked.
 
         A prompt that cannot fit, by the number of its letters, is refused before it is tokenised.
@@ -71,7 +79,7 @@ class LocalStepSampler:
 
     def begin(self, completions: Mapping[int, Prepared]) -> None:
         """Let completions take part from the next step on."""
-        self._lines |= {key: _Line(self._template, one.asked.stops) for key, one in completions.items()}
+        self._lines |= {key: _Line(self._template, one.asked.stop_sequences) for key, one in completions.items()}
         self._decoder.begin([_begun(key, one) for key, one in completions.items()])
 
     def step(self, keys: Collection[int]) -> None:
@@ -80,7 +88,7 @@ class LocalStepSampler:
             drawn = self._decoder.step(keys)
         self._drawn |= {one.key: one for one in drawn}
 
-    def take(self, key: int) -> Piece:
+    def take(self, key: int) -> StreamChunk:
         """What the last step added to a completion."""
         piece = self._piece(self._drawn.pop(key))
         if piece.stop is not None:
@@ -107,24 +115,24 @@ class LocalStepSampler:
             now="Shorten the conversation, or ask for fewer tokens.",
         )
 
-    def _piece(self, drawn: Drawn) -> Piece:
+    def _piece(self, drawn: Drawn) -> StreamChunk:
         line = self._lines[drawn.key]
         if math.isnan(drawn.logp):
-            return Piece(stop=StopReason.ERROR)
+            return StreamChunk(stop=StopReason.ERROR)
         if drawn.ended:
             return line.take(line.text.close(), StopReason.END)
         first, line.empty = line.empty, False
-        likeliest = tuple(self._chance(id_, logp, first) for id_, logp in drawn.likeliest)
-        line.tokens.append(WrittenToken(chosen=self._chance(drawn.id, drawn.logp, first), likeliest=likeliest))
+        top_logprobs = tuple(self._chance(id_, logp, first) for id_, logp in drawn.top_logprobs)
+        line.tokens.append(SampledToken(chosen=self._chance(drawn.id, drawn.logp, first), top_logprobs=top_logprobs))
         piece = line.take(line.text.add(drawn.id), None)
         if piece.stop is not None or not drawn.full:
             return piece
         rest = line.take(line.text.close(), StopReason.LENGTH)
-        return Piece(text=piece.text + rest.text, tokens=piece.tokens + rest.tokens, stop=rest.stop)
+        return StreamChunk(text=piece.text + rest.text, tokens=piece.tokens + rest.tokens, stop=rest.stop)
 
-    def _chance(self, id_: int, logp: float, first: bool) -> Chance:
+    def _chance(self, id_: int, logp: float, first: bool) -> TokenLogprob:
         text, utf8 = self._texts.of(id_, first=first)
-        return Chance(id=id_, text=text, utf8=utf8, logp=logp)
+        return TokenLogprob(id=id_, text=text, utf8=utf8, logp=logp)
 
 
 @contextmanager
@@ -147,5 +155,5 @@ def _begun(key: int, prepared: Prepared) -> Begun:
             max_tokens=prepared.max_tokens, temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k
         ),
         seed=asked.seed,
-        likeliest=asked.likeliest,
+        top_logprobs=asked.top_logprobs,
     )

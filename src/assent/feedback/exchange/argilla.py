@@ -71,8 +71,8 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
     if len(candidates) > limits.completions:
         raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be judged at once")
     item = NewItem(prompt=conversation_value(shown[prompt_name], prompt_name, limits), candidates=candidates)
-    answers, left_out = _answers(list(_responses(fields)), wanted, names, limits)
-    return Imported(item=item, answers=tuple(answers), left_out=tuple(left_out))
+    answers, skipped = _answers(list(_responses(fields)), wanted, names, limits)
+    return Imported(item=item, answers=tuple(answers), skipped=tuple(skipped))
 
 
 def _responses(fields: Fields) -> Iterator[_Response]:
@@ -142,7 +142,7 @@ def _answers(
 ) -> tuple[list[ImportedAnswer], list[str]]:
     """The answers, and in words what is none: of a question about something else, or ratings of a part."""
     answers: list[ImportedAnswer] = []
-    left_out: list[str] = []
+    skipped: list[str] = []
     rated: dict[str, dict[str, dict[int, int]]] = {}  # by user, criterion and completion
     for one in responses:
         if one.value is None:
@@ -159,17 +159,17 @@ def _answers(
             text = text_value(one.value, one.question, limits)
             answers.append(ImportedAnswer(who=one.user, kind=EventKind.DEMONSTRATION, payload={"text": text}))
         else:
-            left_out.append(f'to the question "{one.question[:60]}"')
+            skipped.append(f'to the question "{one.question[:60]}"')
     for user, criteria in rated.items():
         whole = {name: numbers for name, numbers in criteria.items() if len(numbers) == len(names)}
-        left_out += ["ratings of only some of the completions"] * (len(criteria) - len(whole))
+        skipped += ["ratings of only some of the completions"] * (len(criteria) - len(whole))
         columns = {name: [numbers[place] for place in range(len(names))] for name, numbers in whole.items()}
         if len(columns) == 1 and len(criteria) == 1:
             (column,) = columns.values()
             columns = {chosen.criterion: column}
         if columns:
             answers.append(ImportedAnswer(who=user, kind=EventKind.RATING, payload={"ratings": columns}))
-    return answers, left_out
+    return answers, skipped
 
 
 def _criterion(question: str, completion: str) -> str:

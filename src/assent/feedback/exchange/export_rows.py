@@ -9,7 +9,7 @@ from typing import Any, Literal
 from assent.feedback.exchange.pairs import item_pairs, item_rankings
 from assent.feedback.exchange.singles import item_corrections, item_demonstrations, item_ratings, item_red_team
 from assent.feedback.exchange.training_data import Making
-from assent.feedback.records import Event, Judged, conversation_to_json, learned_to_json
+from assent.feedback.records import AnsweredItem, Event, conversation_to_json, learned_to_json
 from assent.feedback.votes import is_prompt, votes_of
 from assent.types import Comparison, Completion, Conversation, Provenance, Role
 
@@ -40,7 +40,7 @@ class RowFormat:
     name: str
     columns: Columns
     model_columns: Columns = field(default_factory=dict)
-    rows: Callable[[Judged, RowOptions], Iterator[Row]] | None = None
+    rows: Callable[[AnsweredItem, RowOptions], Iterator[Row]] | None = None
     from_events: Callable[[Event], Row] | None = None
 
     def header(self, *, models: bool) -> dict[str, Cell]:
@@ -55,7 +55,7 @@ def _lineage(provenance: Provenance) -> Row:
     return {"source": provenance.source, "who": provenance.who or "", "detail": provenance.detail or ""}
 
 
-def _models(judged: Judged) -> dict[str, str]:
+def _models(judged: AnsweredItem) -> dict[str, str]:
     """The model of each text; what people wrote has none."""
     return {one.text.strip(): one.model for one in reversed(judged.item.new.candidates)}
 
@@ -64,7 +64,7 @@ def _said(completion: Completion) -> list[dict[str, str]]:
     return [{"role": str(Role.ASSISTANT), "content": completion.text}]
 
 
-def _pairs(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _pairs(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     models = _models(judged)
     for pair in item_pairs(judged, options.making):
         yield pair_row(pair) | _pair_models(pair, models, options)
@@ -90,7 +90,7 @@ def _pair_models(pair: Comparison, models: Mapping[str, str], options: RowOption
     return {name: models.get(side.text.strip(), "") for name, side in sides.items()}
 
 
-def _trl(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _trl(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     """Ties have no place here."""
     for pair in item_pairs(judged, options.making):
         if pair.probability != 0.5:
@@ -103,7 +103,7 @@ def _trl(judged: Judged, options: RowOptions) -> Iterator[Row]:
             yield texts | _pair_models(pair, _models(judged), options)
 
 
-def _trl_conversational(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _trl_conversational(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     for pair in item_pairs(judged, options.making):
         if pair.probability != 0.5:
             messages: Row = {
@@ -115,7 +115,7 @@ def _trl_conversational(judged: Judged, options: RowOptions) -> Iterator[Row]:
             yield messages | _pair_models(pair, _models(judged), options)
 
 
-def _rankings(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _rankings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     models = _models(judged)
     for ranking in item_rankings(judged, options.making):
         row = {
@@ -130,7 +130,7 @@ def _rankings(judged: Judged, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _ratings(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _ratings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     models = _models(judged)
     for rating in item_ratings(judged, options.making):
         row = {
@@ -145,12 +145,12 @@ def _ratings(judged: Judged, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _demonstrations(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _demonstrations(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     for shown in item_demonstrations(judged, options.making):
         yield {"messages": learned_to_json(shown.conversation), **_lineage(shown.provenance)}
 
 
-def _corrections(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _corrections(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     models = _models(judged)
     for one in item_corrections(judged, options.making):
         row = {
@@ -164,7 +164,7 @@ def _corrections(judged: Judged, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _red_team(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _red_team(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     for talk in item_red_team(judged, options.making):
         yield {
             "conversation": conversation_to_json(talk.conversation),
@@ -175,7 +175,7 @@ def _red_team(judged: Judged, options: RowOptions) -> Iterator[Row]:
         }
 
 
-def _label_studio(judged: Judged, options: RowOptions) -> Iterator[Row]:
+def _label_studio(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     """A task for each pair of completions, with an annotation for each person who preferred one; it knows no ties."""
     prompt = judged.item.new.prompt
     if not is_prompt(prompt):

@@ -62,7 +62,7 @@ class Imported:
 
     item: NewItem
     answers: tuple[ImportedAnswer, ...] = ()
-    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     altered: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ def collect(
             if row.problem is not None:
                 raise DataError(row.problem)
             found.append(with_key(read(row.fields, limits)))
-            lost += [(row.place, reason) for reason in found[-1].left_out]
+            lost += [(row.place, reason) for reason in found[-1].skipped]
         except DataError as error:
             bad.append((row, error.what))
     if bad and (on_bad_row == "stop" or not found):
@@ -121,10 +121,10 @@ def collect(
 
 def import_notes(imported: Sequence[Imported]) -> tuple[str, ...]:
     """Sentences that count, by reason, what was left out and what was altered; none where nothing was."""
-    left_out = [reason for one in imported for reason in one.left_out]
+    skipped = [reason for one in imported for reason in one.skipped]
     altered = [reason for one in imported for reason in one.altered]
     told = (
-        f"{len(left_out)} annotations were left out: {_counted(left_out)}" if left_out else "",
+        f"{len(skipped)} annotations were skipped: {_counted(skipped)}" if skipped else "",
         f"not kept as in the file: {_counted(altered)}" if altered else "",
     )
     return tuple(note for note in told if note)
@@ -148,12 +148,12 @@ def merge(found: Sequence[Imported], limits: ImportLimits) -> tuple[Imported, ..
     """Items by key in the order of their first rows; equal answers of one person are one, others get a name each."""
     together: dict[str, Imported] = {}
     for one in found:
-        before = together.get(one.item.key, replace(one, answers=(), left_out=(), altered=()))
+        before = together.get(one.item.key, replace(one, answers=(), skipped=(), altered=()))
         answers = _named(before.answers, one.answers)
         repeated = len(before.answers) + len(one.answers) - len(answers)
-        left_out = (*before.left_out, *one.left_out, *(_REPEATED,) * repeated)
+        skipped = (*before.skipped, *one.skipped, *(_REPEATED,) * repeated)
         altered = (*before.altered, *one.altered)
-        together[one.item.key] = replace(before, answers=answers, left_out=left_out, altered=altered)
+        together[one.item.key] = replace(before, answers=answers, skipped=skipped, altered=altered)
     for one in together.values():
         if len(one.answers) > limits.answers:
             raise DataError(

@@ -70,7 +70,7 @@ def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = T
     return Imported(
         item=NewItem(prompt=prompt, candidates=shown.candidates),
         answers=tuple(_answer(one, result, ranks) for one, result, ranks in judged if ranks is not None),
-        left_out=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in judged if ranks is None),
+        skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in judged if ranks is None),
     )
 
 

@@ -68,7 +68,7 @@ def _candidates(fields: Fields, limits: ImportLimits) -> tuple[Any, ...]:
         numbered = [one for one in completion_names(fields) if _given(fields, one)]
         return candidates_value([fields[one] for one in numbered], "completion", limits)
     candidates = candidates_value(_parsed(fields[name]) or [], name, limits)
-    for column in ("models", "stops"):
+    for column in ("models", "stop_sequences"):
         if _given(fields, column):
             values = list_value(_parsed(fields[column]), column)
             if len(values) != len(candidates):

@@ -19,7 +19,7 @@ from typing import Literal
 
 from assent.feedback.exchange.singles import corrections_of, demonstrations_of, ratings_of, red_team_of
 from assent.feedback.exchange.training_data import Consensus, Labels, Making, mean_of, provenance_of_all
-from assent.feedback.records import CHAT_CHOICES, Event, EventKind, Judged, conversation_from_json
+from assent.feedback.records import CHAT_CHOICES, AnsweredItem, Event, EventKind, conversation_from_json
 from assent.feedback.votes import Table, Vote, is_prompt, table_of, unreadable, votes_of, worth_of
 from assent.types import Comparison, Completion, Ranking
 
@@ -38,7 +38,7 @@ _ROUNDING = 1e-12  # votes that balance but for the last bit are a tie
 
 
 def pairs_of(
-    judged: Iterable[Judged],
+    judged: Iterable[AnsweredItem],
     *,
     consensus: Consensus = "soft",
     weights: Mapping[int, float] | None = None,
@@ -54,7 +54,7 @@ def pairs_of(
     return [pair for one in judged for pair in item_pairs(one, making)]
 
 
-def item_pairs(judged: Judged, making: Making) -> list[Comparison]:
+def item_pairs(judged: AnsweredItem, making: Making) -> list[Comparison]:
     """The comparisons of one item: of its completions and what people made of them, and of the turns of chats."""
     events = making.heard(judged)
     made: list[Comparison] = []
@@ -69,7 +69,7 @@ def item_pairs(judged: Judged, making: Making) -> list[Comparison]:
 
 
 def rankings_of(
-    judged: Iterable[Judged],
+    judged: Iterable[AnsweredItem],
     *,
     consensus: Literal["votes", "mean"] = "votes",
     weights: Mapping[int, float] | None = None,
@@ -85,7 +85,7 @@ def rankings_of(
     return [ranking for one in judged for ranking in item_rankings(one, making)]
 
 
-def item_rankings(judged: Judged, making: Making) -> list[Ranking]:
+def item_rankings(judged: AnsweredItem, making: Making) -> list[Ranking]:
     """The rankings of one item; `making.consensus` "votes": one an answer, else one by the weighted mean rank."""
     if not is_prompt(judged.item.new.prompt):
         return []
@@ -132,7 +132,7 @@ def _agreed(votes: Sequence[Vote], making: Making) -> Iterator[_Agreed]:
         yield _Agreed(first=told[0].first, second=told[0].second, probability=probability, margin=margin, events=events)
 
 
-def _comparison(judged: Judged, table: Table, agreed: _Agreed) -> Comparison:
+def _comparison(judged: AnsweredItem, table: Table, agreed: _Agreed) -> Comparison:
     """Turned so that `chosen` is better with probability at least one half."""
     first, second = table.completions[agreed.first], table.completions[agreed.second]
     turned = agreed.probability < 0.5
@@ -180,7 +180,7 @@ def _mean_ranks(told: Sequence[tuple[Event, Mapping[int, float]]], making: Makin
     return {place: -mean_of(given) for place, given in ranks.items()}
 
 
-def _ranking(judged: Judged, table: Table, worth: Mapping[int, float], events: Sequence[Event]) -> Ranking:
+def _ranking(judged: AnsweredItem, table: Table, worth: Mapping[int, float], events: Sequence[Event]) -> Ranking:
     places = sorted(worth)
     return Ranking(
         prompt=judged.item.new.prompt,

@@ -23,11 +23,11 @@ from assent.types import Comparison, Completion, Conversation, Demonstration, Pr
 _Scores = dict[Completion, dict[str, float]]  # by criterion
 _SAME_PROBABILITY = 0.005  # people write 0.83 or 0.8333 for 5/6
 _Whole = Comparison | Ranking | Demonstration
-Judgement = _Whole | Rating
+EncodedPreference = _Whole | Rating
 
 
 def imported_of(
-    judgements: Sequence[Judgement], *, who: str, limits: ImportLimits = ImportLimits()
+    judgements: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
 ) -> tuple[Imported, ...]:
     """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assent.feedback.exchange.training_data import Making, mean_of, provenance_of_all
-from assent.feedback.records import Event, EventKind, Judged, conversation_from_json
+from assent.feedback.records import AnsweredItem, Event, EventKind, conversation_from_json
 from assent.feedback.votes import is_prompt, is_text, table_of, unreadable
 from assent.types import Completion, Conversation, Correction, Demonstration, Provenance, Rating
 
@@ -24,7 +24,7 @@ class RedTeamTalk:
 
 
 def ratings_of(
-    judged: Iterable[Judged],
+    judged: Iterable[AnsweredItem],
     *,
     consensus: Literal["votes", "mean"] = "votes",
     weights: Mapping[int, float] | None = None,
@@ -39,7 +39,7 @@ def ratings_of(
     return [rating for one in judged for rating in item_ratings(one, making)]
 
 
-def item_ratings(judged: Judged, making: Making) -> list[Rating]:
+def item_ratings(judged: AnsweredItem, making: Making) -> list[Rating]:
     """The ratings of one item's completions."""
     prompt = judged.item.new.prompt
     if not is_prompt(prompt):
@@ -73,14 +73,14 @@ def item_ratings(judged: Judged, making: Making) -> list[Rating]:
 
 
 def demonstrations_of(
-    judged: Iterable[Judged], *, corrections: bool = True, gold: bool = False, repeats: bool = False
+    judged: Iterable[AnsweredItem], *, corrections: bool = True, gold: bool = False, repeats: bool = False
 ) -> list[Demonstration]:
     """What people wrote themselves, and (with `corrections`) what they made of a model's answer."""
     making = Making(gold=gold, repeats=repeats)
     return [shown for one in judged for shown in item_demonstrations(one, making, corrections=corrections)]
 
 
-def item_demonstrations(judged: Judged, making: Making, *, corrections: bool = True) -> list[Demonstration]:
+def item_demonstrations(judged: AnsweredItem, making: Making, *, corrections: bool = True) -> list[Demonstration]:
     """The demonstrations of one item."""
     kinds = {EventKind.DEMONSTRATION, *([EventKind.CORRECTION] if corrections else [])}
     prompt = judged.item.new.prompt
@@ -91,13 +91,13 @@ def item_demonstrations(judged: Judged, making: Making, *, corrections: bool = T
     ]
 
 
-def corrections_of(judged: Iterable[Judged], *, gold: bool = False, repeats: bool = False) -> list[Correction]:
+def corrections_of(judged: Iterable[AnsweredItem], *, gold: bool = False, repeats: bool = False) -> list[Correction]:
     """What people made of a model's answers: edited > original."""
     making = Making(gold=gold, repeats=repeats)
     return [correction for one in judged for correction in item_corrections(one, making)]
 
 
-def item_corrections(judged: Judged, making: Making) -> list[Correction]:
+def item_corrections(judged: AnsweredItem, making: Making) -> list[Correction]:
     """The corrections of one item; edits that changed nothing but space are none."""
     made = []
     for event in making.heard(judged):
@@ -116,12 +116,12 @@ def item_corrections(judged: Judged, making: Making) -> list[Correction]:
     return made
 
 
-def red_team_of(judged: Iterable[Judged], *, repeats: bool = False) -> list[RedTeamTalk]:
+def red_team_of(judged: Iterable[AnsweredItem], *, repeats: bool = False) -> list[RedTeamTalk]:
     """What red-team sessions drew out of models."""
     return [talk for one in judged for talk in item_red_team(one, Making(repeats=repeats))]
 
 
-def item_red_team(judged: Judged, making: Making) -> list[RedTeamTalk]:
+def item_red_team(judged: AnsweredItem, making: Making) -> list[RedTeamTalk]:
     """The red-team talks of one item."""
     talks = []
     for event in making.heard(judged):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from assent.errors import DataError
-from assent.feedback.records import Event, Judged, provenance_of
+from assent.feedback.records import AnsweredItem, Event, provenance_of
 from assent.feedback.votes import Strengths
 from assent.types import Provenance
 
@@ -37,7 +37,7 @@ class Making:
             if not (math.isfinite(weight) and weight >= 0):
                 raise DataError(f"the weight of person {person} is {weight}", now="Weights are finite and at least 0.")
 
-    def heard(self, judged: Judged) -> list[Event]:
+    def heard(self, judged: AnsweredItem) -> list[Event]:
         """The answers that training may learn from."""
         if judged.item.new.gold is not None and not self.gold:
             return []

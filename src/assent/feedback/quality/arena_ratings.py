@@ -76,7 +76,7 @@ class Island:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class Matchup:
     """What happened between two models: `won` by the first, `lost`, and ties."""
 
     first: str
@@ -91,7 +91,7 @@ class Standings:
     """Every model of the battles, in islands (the largest first). `reasons` says why there is more than one."""
 
     islands: tuple[Island, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Matchup, ...]
     battles: int
     groups: int
     reasons: tuple[str, ...]
@@ -275,10 +275,10 @@ def _elo(strength: float) -> float:
     return float(MEAN_RATING + PER_NAT * strength)
 
 
-def _pairs(counts: _Counts) -> tuple[Pair, ...]:
+def _pairs(counts: _Counts) -> tuple[Matchup, ...]:
     wins_MM, ties_MM = counts.once() if counts.names else (np.zeros((0, 0)), np.zeros((0, 0)))
     return tuple(
-        Pair(
+        Matchup(
             first=first,
             second=second,
             won=int(wins_MM[i, j]),

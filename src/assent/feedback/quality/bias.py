@@ -23,10 +23,10 @@ from itertools import combinations
 
 import numpy as np
 
-from assent.feedback.quality.binomial import Share, binomial_p_value, exact_share, holm
+from assent.feedback.quality.binomial import Proportion, binomial_p_value, exact_share, holm
 from assent.feedback.quality.consensus import gold_event
 from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate
-from assent.feedback.records import Event, Judged
+from assent.feedback.records import AnsweredItem, Event
 from assent.feedback.votes import Worth, worth_of
 
 ALWAYS = 0.9  # share of first choices from which a proven bias is called "always"
@@ -45,7 +45,7 @@ class PositionBias:
     """
 
     person_id: int
-    first: Share
+    first: Proportion
     expected: float
     p_value: float
     adjusted: float
@@ -67,7 +67,7 @@ class Speed:
     verdict: str
 
 
-def position_bias(judged: Iterable[Judged], *, level: float = 0.95) -> list[PositionBias]:
+def position_bias(judged: Iterable[AnsweredItem], *, level: float = 0.95) -> list[PositionBias]:
     """Every person's position bias, the surest first; silent repeats count too, ties for the best do not."""
     slots: dict[int, list[tuple[int, int]]] = {}
     for one in judged:
@@ -126,14 +126,14 @@ def _binomial_masses(count: int, chance: float) -> Floats:
     return np.asarray(np.exp(np.array(log_count) + k * math.log(chance) + (count - k) * math.log1p(-chance)))
 
 
-def _verdict(share: Share, expected: float) -> str:
+def _verdict(share: Proportion, expected: float) -> str:
     rate = share.value or 0.0
     if rate > expected:
         return "always the first" if rate >= ALWAYS else "leans to the first"
     return "never the first" if rate <= expected * (1 - ALWAYS) * 2 else "leans away from the first"
 
 
-def self_agreement(judged: Iterable[Judged], resampling: Resampling | None = None) -> dict[int, Estimate]:
+def self_agreement(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
     """Each person's agreement with themselves on silent repeats: the share of pairs told alike, ties included."""
     alike: dict[int, list[float]] = {}
     for one in judged:
@@ -149,7 +149,7 @@ def self_agreement(judged: Iterable[Judged], resampling: Resampling | None = Non
     return {person: mean_share(shares, resampling) for person, shares in sorted(alike.items())}
 
 
-def gold_accuracy(judged: Iterable[Judged], resampling: Resampling | None = None) -> dict[int, Estimate]:
+def gold_accuracy(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
     """Each person's share of the decided pairs of control items told like the known answer."""
     right: dict[int, list[float]] = {}
     for one in judged:
@@ -191,7 +191,7 @@ def mean_share(shares: Sequence[float], resampling: Resampling | None = None, *,
     return estimate(statistic, len(share_N), resampling or Resampling(level=level), why_undefined="nothing to compare")
 
 
-def speed(judged: Iterable[Judged]) -> list[Speed]:
+def speed(judged: Iterable[AnsweredItem]) -> list[Speed]:
     """Every person's pace beside the others' on the same items, the fastest first; answers without a time stay out."""
     return speed_of(
         [

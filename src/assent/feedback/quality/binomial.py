@@ -19,7 +19,7 @@ _SMALLEST = 1e-300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Proportion:
     """A share in [0, 1] of `count` cases with the ends of its interval; without cases `value` is None in [0, 1]."""
 
     value: float | None
@@ -28,16 +28,16 @@ class Share:
     count: int
 
 
-def exact_share(successes: int, count: int, *, level: float = 0.95) -> Share:
+def exact_share(successes: int, count: int, *, level: float = 0.95) -> Proportion:
     """The share of successes with its Clopper-Pearson interval, which covers at least at its stated rate."""
     if not 0 <= successes <= count:
         raise DataError(f"a share needs 0 <= successes <= count, got {successes} of {count}")
     if not count:
-        return Share(value=None, low=0.0, high=1.0, count=0)
+        return Proportion(value=None, low=0.0, high=1.0, count=0)
     tail = (1 - level) / 2
     low = beta_quantile(tail, successes, count - successes + 1) if successes else 0.0
     high = beta_quantile(1 - tail, successes + 1, count - successes) if successes < count else 1.0
-    return Share(value=successes / count, low=low, high=high, count=count)
+    return Proportion(value=successes / count, low=low, high=high, count=count)
 
 
 def binomial_p_value(successes: int, count: int, *, chance: float = 0.5) -> float:

@@ -26,7 +26,7 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.quality.crowd_bradley_terry import Comparisons, logistic
 from assent.feedback.quality.reliability import EMSettings, Votes, one_coin, one_coin_intervals
 from assent.feedback.quality.resampling import Floats, Integers
-from assent.feedback.records import Event, EventKind, Judged
+from assent.feedback.records import AnsweredItem, Event, EventKind
 from assent.feedback.votes import Table, votes_of
 from assent.types import Comparison, Conversation, Provenance
 
@@ -42,7 +42,7 @@ MOST_RELIABLE = 0.99  # one vote moves the log-odds by at most log 99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class PairOfItem:
     """Two completions of an item; `first` and `second` are places in the item's table of completions."""
 
     item_id: int
@@ -58,7 +58,7 @@ class VoteTable:
     `known_P` is the answer of control items as 1 or 0, nan elsewhere.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PairOfItem, ...]
     people: tuple[int, ...]
     pair_V: Integers
     person_V: Integers
@@ -114,9 +114,9 @@ class PersonReliability:
     weight: float
 
 
-def vote_table(judged: Iterable[Judged], *, criterion: str = "") -> VoteTable:
+def vote_table(judged: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTable:
     """The votes of standing answers on the pairs of their items; silent repeats stay out, control items are known."""
-    number: dict[Pair, int] = {}
+    number: dict[PairOfItem, int] = {}
     known: dict[int, float] = {}
     tables: dict[int, tuple[Conversation, Table]] = {}
     told: dict[tuple[int, int], float] = {}
@@ -127,7 +127,7 @@ def vote_table(judged: Iterable[Judged], *, criterion: str = "") -> VoteTable:
         tables[one.item.id] = one.item.new.prompt, table
         gold = _gold_of(one, criterion) if votes else {}
         for vote in votes:
-            pair = Pair(item_id=one.item.id, first=vote.first, second=vote.second)
+            pair = PairOfItem(item_id=one.item.id, first=vote.first, second=vote.second)
             place = number.setdefault(pair, len(number))
             told[place, vote.event.person_id] = vote.probability  # the latest standing answer of a person holds
             if (vote.first, vote.second) in gold:
@@ -144,7 +144,7 @@ def vote_table(judged: Iterable[Judged], *, criterion: str = "") -> VoteTable:
     )  # fmt: skip
 
 
-def gold_event(judged: Judged) -> Event | None:
+def gold_event(judged: AnsweredItem) -> Event | None:
     """The known answer of a control item as if somebody had given it; None for other items and unknown forms."""
     gold = judged.item.new.gold
     kind = next((kind for name, kind in _GOLD_KINDS.items() if gold is not None and name in gold), None)
@@ -153,7 +153,7 @@ def gold_event(judged: Judged) -> Event | None:
     return replace(judged.events[0], kind=kind, payload=gold)
 
 
-def _gold_of(judged: Judged, criterion: str) -> dict[tuple[int, int], float]:
+def _gold_of(judged: AnsweredItem, criterion: str) -> dict[tuple[int, int], float]:
     """The decided pairs of a control item."""
     event = gold_event(judged)
     votes = votes_of(judged, [event], strengths="margin", criterion=criterion)[1] if event else []
@@ -273,7 +273,7 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
     return made
 
 
-def without_person(judged: Iterable[Judged], person_id: int) -> list[Judged]:
+def without_person(judged: Iterable[AnsweredItem], person_id: int) -> list[AnsweredItem]:
     """What was judged as if the person had never answered; items that only they judged are gone."""
     kept = (replace(one, events=tuple(event for event in one.events if event.person_id != person_id)) for one in judged)
     return [one for one in kept if one.events]

@@ -24,7 +24,7 @@ from assent.errors import DataError
 from assent.feedback.quality.consensus import VoteTable, vote_table
 from assent.feedback.quality.crowd_bradley_terry import logistic
 from assent.feedback.quality.resampling import Floats
-from assent.feedback.records import Judged
+from assent.feedback.records import AnsweredItem
 from assent.feedback.votes import table_of
 
 LEAST_NEED = 0.35  # nats
@@ -83,7 +83,7 @@ def need_of_pairs(table: VoteTable, model_P: Floats | None = None) -> Floats:
     return np.asarray(split_P + np.where((count_P > 0) & against_P, np.maximum(apart_P, 0.0), 0.0))
 
 
-def needs_more(judged: Judged, *, most: int) -> bool:
+def needs_more(judged: AnsweredItem, *, most: int) -> bool:
     """Whether one more person should judge an item: the module's rule, with the item's own predictions.
 
     Pairs with a completion that somebody wrote have no prediction.
@@ -100,7 +100,7 @@ def needs_more(judged: Judged, *, most: int) -> bool:
     return labels < most and bool(np.any(undecided_P & (need_P >= LEAST_NEED)))
 
 
-def _predicted(judged: Judged, table: VoteTable) -> Floats | None:
+def _predicted(judged: AnsweredItem, table: VoteTable) -> Floats | None:
     scores = judged.item.new.predicted
     if scores is None:
         return None

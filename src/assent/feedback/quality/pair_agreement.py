@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate
-from assent.feedback.records import Judged
+from assent.feedback.records import AnsweredItem
 from assent.feedback.votes import Worth, worth_of
 
 _NO_OVERLAP = "no item was judged by two people"
@@ -41,7 +41,7 @@ def pair_alpha(items: Iterable[Opinions], resampling: Resampling | None = None) 
     return estimate(alpha, len(rows), resampling, why_undefined=_ONE_VALUE if rows else _NO_OVERLAP)
 
 
-def opinions_of(judged: Judged) -> dict[int, Worth]:
+def opinions_of(judged: AnsweredItem) -> dict[int, Worth]:
     """Each person's first judgement of an item; silent repeats, skips and flags leave none."""
     count = len(judged.item.new.candidates)
     opinions: dict[int, Worth] = {}

@@ -113,8 +113,8 @@ def jackknife(statistic: Statistic, count: int) -> Floats:
     rows = max(1, _CELLS // count)
     parts = []
     for start in range(0, blocks, rows):
-        left_out = np.arange(start, min(start + rows, blocks))
-        parts.append(statistic((block_of_N != left_out[:, None]).astype(np.float64)))
+        skipped = np.arange(start, min(start + rows, blocks))
+        parts.append(statistic((block_of_N != skipped[:, None]).astype(np.float64)))
     return np.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.errors import StoreError
-from assent.feedback.records import Event, Item, Judged
+from assent.feedback.records import AnsweredItem, Event, Item
 from assent.feedback.store.engine import Row, Session, Statement
 from assent.feedback.store.queue import ITEM
 from assent.feedback.store.rows import event_of, item_of
@@ -85,7 +85,7 @@ def shown_as(session: Session, project_id: int, person_id: int, *, limit: int) -
     return dict(session.rows(_SHOWN_AS, project=project_id, person=person_id, most=_bounded(limit)))
 
 
-def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[Judged]:
+def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[AnsweredItem]:
     """Items with standing answers, by id."""
     ids = [
         item_id for (item_id,) in session.rows(_JUDGED_IDS, project=project_id, after=after_item, most=_bounded(limit))
@@ -96,15 +96,15 @@ def judged_page(session: Session, project_id: int, *, after_item: int, limit: in
     return [_judged(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
 
 
-def judged_item(session: Session, project_id: int, item_id: int) -> Judged | None:
+def judged_item(session: Session, project_id: int, item_id: int) -> AnsweredItem | None:
     """One item with its standing answers; None if it has none."""
     rows = session.rows(_JUDGED_ITEM, project=project_id, item=item_id)
     return _judged(rows) if rows else None
 
 
-def _judged(rows: list[Row]) -> Judged:
+def _judged(rows: list[Row]) -> AnsweredItem:
     found = tuple(event_of(row[_ITEM_COLUMNS:]) for row in rows)
-    return Judged(item=item_of(rows[0][:_ITEM_COLUMNS]), events=found)
+    return AnsweredItem(item=item_of(rows[0][:_ITEM_COLUMNS]), events=found)
 
 
 def head(session: Session) -> tuple[int, str]:

@@ -19,10 +19,10 @@ from typing import Any, Self
 from assent.errors import StoreError
 from assent.feedback.records import (
     Answer,
+    AnsweredItem,
     Event,
     Guideline,
     Item,
-    Judged,
     NewItem,
     Person,
     PersonRole,
@@ -87,7 +87,7 @@ class FeedbackStore:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self.close()
 
-    def beside(self, name: str) -> Path | None:
+    def sibling_path(self, name: str) -> Path | None:
         """Where a file that belongs to the store may lie: beside its own; None where the store is no file."""
         path = self._database.path
         return None if path is None else path.with_name(f"{path.name}.{name}")
@@ -349,7 +349,7 @@ class FeedbackStore:
         with self._database.read() as session:
             return reading.shown_as(session, project_id, person_id, limit=limit)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[Judged]:
+    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         """Items with standing answers (silent repeats, flags and skips are among them), by item id."""
         with self._database.read() as session:
             return reading.judged_page(session, project_id, after_item=after_item, limit=limit)

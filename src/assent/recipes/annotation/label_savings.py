@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from assent.active_learning.asking import RANDOM
-from assent.active_learning.label_savings import SavingPoint, Share, saving_curve
+from assent.active_learning.label_savings import AccuracyEstimate, SavingPoint, saving_curve
 from assent.durable import write_atomic
 from assent.metrics import Metrics
 from assent.recipes.annotation.questions import prompt_key
@@ -77,5 +77,5 @@ def write_curve(out: Path, rows: Sequence[Metrics], *, labels: Sequence[int]) ->
         run.set_status("finished", step=labels[-1])
 
 
-def _said(share: Share) -> str:
+def _said(share: AccuracyEstimate) -> str:
     return f"{100 * share.value:.1f} % ({100 * share.low:.1f} to {100 * share.high:.1f})"

@@ -17,7 +17,7 @@ from assent.active_learning.selection import pair_places
 from assent.config import Settings
 from assent.feedback.quality.resampling import Integers
 from assent.feedback.records import Candidate, NewItem
-from assent.model.linear_heads import Floats, Heads, Judged, fit_heads
+from assent.model.linear_heads import Floats, HeadExamples, Heads, fit_heads
 from assent.ports.sampling import Progress, Sampling, silent
 from assent.recipes.run.features import features_of
 from assent.recipes.run.models import LanguageModel, RewardModel
@@ -160,7 +160,7 @@ def _places(pool: Pool) -> Integers:
 
 def _heads(read: Read, settings: AskingSettings, seed: int) -> Heads:
     count = len(read.probability_P)
-    places = Judged(
+    places = HeadExamples(
         better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=read.probability_P
     )  # fmt: skip
     return fit_heads(

@@ -24,8 +24,8 @@ from assent.evals.report import write_report
 from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
-from assent.recipes.demo.experiment import MainJob, Outcome, Place
-from assent.recipes.demo.experiment_settings import MainJobSettings
+from assent.recipes.demo.experiment import Experiment, ExperimentContext, Outcome
+from assent.recipes.demo.experiment_settings import ExperimentSettings
 from assent.recipes.run.models import MachineOptions
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -33,7 +33,7 @@ from assent.runs.folder import RunDir
 from assent.runs.lineage import Lineage, parent, write_model_card
 from assent.world.facts import build_world
 
-ARMS = ("base", "sft", "dpo", "ppo", "ceiling")
+ARMS = ("base", "sft", "dpo", "ppo", "oracle")
 _KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
 
 _NOTES = (
@@ -59,7 +59,7 @@ def shipped_base() -> Path:
 
 
 def run_demo(
-    *, out: Path, seeds: int, settings: MainJobSettings, machine: MachineOptions, display: Display, overwrite: bool
+    *, out: Path, seeds: int, settings: ExperimentSettings, machine: MachineOptions, display: Display, overwrite: bool
 ) -> Path:
     """Run the main job for seeds 0, 1, ... and write the report; returns the path of report.html."""
     start = time.monotonic()
@@ -73,7 +73,7 @@ def run_demo(
         precision=machine.precision,
     )
     outcomes: list[Outcome] = []
-    jobs: list[MainJob] = []
+    jobs: list[Experiment] = []
     with (
         RunDir.create(
             out,
@@ -97,10 +97,10 @@ def run_demo(
             if seeds > 1:
                 display.say(f"seed {seed + 1} of {seeds}")
             folder = out if seed == 0 else out / f"seed-{seed}"
-            place = Place(
+            place = ExperimentContext(
                 world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop, record=record
             )
-            jobs.append(MainJob(settings, place, seed=seed))
+            jobs.append(Experiment(settings, place, seed=seed))
             outcomes.append(jobs[-1].run())
         evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
         path = write_report(evidence, out)
@@ -111,7 +111,7 @@ def run_demo(
     return path
 
 
-def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
+def _evidence(outcomes: Sequence[Outcome], job: Experiment, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
     scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in ARMS}
     first = outcomes[0]
     return Evidence(
@@ -120,13 +120,13 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
         seeds=tuple(outcome.seed for outcome in outcomes),
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
-        beside=tuple(first.beside),
+        concurrent_stages=tuple(first.concurrent_stages),
         peak_rss_mib=_peak_rss_mib(),
         gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(scores),
         gold_by_kind=by_kind(scores),
         reward_model=_reward_quality(outcomes),
-        over_optimisation=over_optimisation(first.optimisation, kl_weight=job.settings.ppo.kl_weight),
+        over_optimisation=over_optimisation(first.optimisation, kl_coef=job.settings.ppo.kl_coef),
         curves=first.curves,
         reward_unit="raw score of the reward model",
         samples=job.samples(),
@@ -139,8 +139,8 @@ def _evidence(outcomes: Sequence[Outcome], job: MainJob, lineage: Lineage, *, wa
 
 def _peak_rss_mib() -> float:
     """This process and the two beside it, each as high as the higher one of the two."""
-    own, beside = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + 2 * beside) / 1024
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return (own + 2 * children) / 1024
 
 
 def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:
@@ -164,7 +164,7 @@ def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
 
 
 def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:
-    return {arm: gap_closed(scores["sft"], scores[arm], scores["ceiling"], seed=0) for arm in ("ppo", "dpo")}
+    return {arm: gap_closed(scores["sft"], scores[arm], scores["oracle"], seed=0) for arm in ("ppo", "dpo")}
 
 
 def _seed_result(outcome: Outcome) -> SeedResult:
@@ -206,7 +206,7 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
     display.say(f"The report: {path}")
 
 
-class DemoSettings(MainJobSettings):
+class DemoSettings(ExperimentSettings):
     """`assent demo`."""
 
     machine: MachineOptions = MachineOptions(device="cpu", threads=1)

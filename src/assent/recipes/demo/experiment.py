@@ -23,7 +23,7 @@ from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Sampling, silent
-from assent.recipes.demo.experiment_settings import MAX_TOKENS, MainJobSettings
+from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
 from assent.recipes.run.models import (
     LanguageModel,
     MachineOptions,
@@ -42,7 +42,7 @@ from assent.recipes.training.prepare import (
     train_dpo,
     train_ppo,
     train_reward_model,
-    train_reward_model_half_way,
+    train_reward_model_wise_ft,
     train_sft,
 )
 from assent.seeds import derive, numpy_rng
@@ -68,17 +68,17 @@ class Outcome:
     gold_of: dict[str, list[float]] = field(default_factory=dict)
     judged: ScoredPairs | None = None  # held-out pairs with the reward model's scores and the population's preference
     stage_s: dict[str, float] = field(default_factory=dict)
-    beside: dict[str, float] = field(default_factory=dict)  # those of `stage_s` that ran in another process
+    concurrent_stages: dict[str, float] = field(default_factory=dict)  # those of `stage_s` that ran in another process
 
     def add(self, other: Outcome) -> None:
         """Take over what another process found for the same seed."""
         for name in ("scores", "curves", "optimisation", "answers", "gold_of", "stage_s"):
             getattr(self, name).update(getattr(other, name))
-        self.beside.update(other.stage_s)
+        self.concurrent_stages.update(other.stage_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ExperimentContext:
     """Where a main job runs: the world, the base model's folder, the machine, the output, and who watches."""
 
     world: World
@@ -91,36 +91,38 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Elsewhere:
+class _SecondProcess:
     """What another process needs for an arm that starts from the SFT model in `out`."""
 
-    settings: MainJobSettings
+    settings: ExperimentSettings
     world_seed: int
     machine: MachineOptions
     out: Path
     seed: int
 
-    def job(self) -> MainJob:
+    def job(self) -> Experiment:
         display = Display(quiet=True)
         world = build_world(self.world_seed)
-        place = Place(world=world, base=self.out / "sft", machine=self.machine, out=self.out, display=display)
-        return MainJob(self.settings, place, seed=self.seed)
+        context = ExperimentContext(
+            world=world, base=self.out / "sft", machine=self.machine, out=self.out, display=display
+        )
+        return Experiment(self.settings, context, seed=self.seed)
 
 
-def _candidates_there(there: _Elsewhere, turns: tuple[int, ...]) -> dict[int, list[Completion]]:
+def _candidates_there(there: _SecondProcess, turns: tuple[int, ...]) -> dict[int, list[Completion]]:
     """Half of what is to be ranked is written here, half there."""
     job = there.job()
     return job.candidates(load_language_model(str(there.out / "sft"), machine=there.machine), turns, lambda texts: None)
 
 
-def _dpo_arm(there: _Elsewhere, rankings: list[Ranking]) -> Outcome:
+def _dpo_arm(there: _SecondProcess, rankings: list[Ranking]) -> Outcome:
     """DPO needs the SFT model and the rankings alone: it runs beside the reward model and PPO."""
     job = there.job()
     job.dpo(rankings)
     return job.outcome
 
 
-def _no_kl_arm(there: _Elsewhere, scale: RewardScale) -> Outcome:
+def _no_kl_arm(there: _SecondProcess, scale: RewardScale) -> Outcome:
     """KL weight 0, from the SFT and the reward model in the output folder: it runs beside PPO."""
     reward = load_reward_model(str(there.out / "reward"), machine=there.machine)
     job = there.job()
@@ -128,10 +130,10 @@ def _no_kl_arm(there: _Elsewhere, scale: RewardScale) -> Outcome:
     return job.outcome
 
 
-class MainJob:
+class Experiment:
     """One seed of the main job."""
 
-    def __init__(self, settings: MainJobSettings, place: Place, *, seed: int) -> None:
+    def __init__(self, settings: ExperimentSettings, place: ExperimentContext, *, seed: int) -> None:
         self.settings, self.place, self.seed = settings, place, seed
         self.outcome = Outcome(seed=seed)
         self.held_out = make_prompts(
@@ -238,9 +240,9 @@ class MainJob:
             written[turn] = [one.completion for one in sampled]
         return written
 
-    def _elsewhere(self) -> _Elsewhere:
+    def _elsewhere(self) -> _SecondProcess:
         place = self.place
-        return _Elsewhere(
+        return _SecondProcess(
             settings=self.settings, world_seed=place.world.seed, machine=place.machine, out=place.out, seed=self.seed
         )
 
@@ -256,7 +258,7 @@ class MainJob:
                 watch=self._watch(stage),
             )  # fmt: skip
         with self._stage("reward model", steps) as stage:
-            trained = train_reward_model_half_way(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
+            trained = train_reward_model_wise_ft(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
         self.outcome.curves["reward"] = tuple(trained.rows)
         self.outcome.judged = score_judged(reward, self._judged(held_out), settings).pairs
         return reward
@@ -346,7 +348,7 @@ class MainJob:
         self._score(arm, completions)
 
     def _evaluate_ideal(self) -> None:
-        self._score("ceiling", [Completion(text=prompt.ideal[0]) for prompt in self.held_out])
+        self._score("oracle", [Completion(text=prompt.ideal[0]) for prompt in self.held_out])
 
     def _score(self, arm: str, completions: Sequence[Completion]) -> None:
         scores = [judge(self.place.world, p, c) for p, c in zip(self.held_out, completions, strict=True)]
@@ -366,8 +368,8 @@ class MainJob:
         return tuple(self._sample(place) for place in chosen)
 
     def _sample(self, place: int) -> Sample:
-        shown = [arm for arm in ("base", "sft", "dpo", "ppo", "ceiling") if arm in self.outcome.answers]
-        names: Mapping[str, str] = {arm: "ideal" if arm == "ceiling" else arm for arm in shown}
+        shown = [arm for arm in ("base", "sft", "dpo", "ppo", "oracle") if arm in self.outcome.answers]
+        names: Mapping[str, str] = {arm: "ideal" if arm == "oracle" else arm for arm in shown}
         return Sample(
             prompt=self.held_out[place].conversation.last_user_text,
             kind=self.held_out[place].kind,

@@ -15,7 +15,7 @@ from assent.config import Settings
 MAX_TOKENS = 32  # of an answer; the longest ideal answer has fewer
 
 
-class MainJobSettings(Settings):
+class ExperimentSettings(Settings):
     """Sizes and settings of the main job; the defaults are the demo's.
 
     Settings are chosen with `evaluation_split` "validation", so that no held-out prompt of a report had a part in it.
@@ -34,11 +34,11 @@ class MainJobSettings(Settings):
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=40, batch_size=256, mini_batches=4, epochs=2, learning_rate=5e-4, max_tokens=MAX_TOKENS,
-        temperature=1.2, sample_batch_size=256, kl_weight=0.1, critic="shared",
+        temperature=1.2, sample_batch_size=256, kl_coef=0.1, critic="shared",
     )  # fmt: skip
     judge_every: int = Field(default=4, ge=1)
 
     @property
     def no_kl(self) -> PPOSettings:
         """PPO's settings with a KL weight of 0, and nothing else changed."""
-        return self.ppo.model_copy(update={"kl_weight": 0.0})
+        return self.ppo.model_copy(update={"kl_coef": 0.0})

@@ -22,7 +22,7 @@ from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Judges
-from assent.recipes.run.skipped_examples import say_left_out
+from assent.recipes.run.skipped_examples import say_skipped
 from assent.recipes.training.prepare import score_judged
 from assent.runs.lineage import DataSource, named
 from assent.runs.logs import read_rows
@@ -47,7 +47,7 @@ def measure_reward(
 ) -> Measured:
     """Accuracy and calibration on pairs; AUC on labels."""
     scored = score_judged(reward, judged, settings)
-    say_left_out(display, scored.left_out, what="held-out judgements")
+    say_skipped(display, scored.skipped, what="held-out judgements")
     if scored.judgements[0].label is None:
         return said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
     rewards = [values[0] for values in scored.rewards]
@@ -82,7 +82,7 @@ class HeldOutAnswers:
     ) -> None:
         room = min(settings.max_length, model.role.body.max_length or settings.max_length)
         sized = encode_demonstrations(held_out, model.template, max_length=room)
-        say_left_out(display, sized.left_out, what="held-out conversations")
+        say_skipped(display, sized.skipped, what="held-out conversations")
         self._encoded, self._model, self._settings = sized.items, model, settings
         self.before = self._losses()
 

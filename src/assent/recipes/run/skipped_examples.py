@@ -11,7 +11,7 @@ from assent.recipes.training.prepare import Prepared
 from assent.types import Conversation
 
 
-def say_left_out(display: Display, count: int, *, what: str = "items") -> None:
+def say_skipped(display: Display, count: int, *, what: str = "items") -> None:
     """Say how many were too long, if any."""
     if count:
         display.say(f"  left out, as too long for the model or for max_length: {count} {what}")
@@ -19,7 +19,7 @@ def say_left_out(display: Display, count: int, *, what: str = "items") -> None:
 
 def say_prepared(display: Display, prepared: Prepared) -> None:
     """Say what of the data was too long, and what the chat template does to it."""
-    say_left_out(display, prepared.left_out)
+    say_skipped(display, prepared.skipped)
     for note in prepared.notes:
         display.say(f"  {note}")
 
@@ -37,7 +37,7 @@ def fitting_prompts(
             f"{min(lengths)}",
             now="Use shorter prompts, or --set max_tokens=N.",
         )
-    say_left_out(display, len(prompts) - len(kept), what="prompts")
+    say_skipped(display, len(prompts) - len(kept), what="prompts")
     for note in model.template.notes(kept):
         display.say(f"  {note}")
     return kept

@@ -77,10 +77,10 @@ def run_sft(request: Request, display: Display) -> Path:
         last = job.train("fine-tune (SFT)", prepared.task)
         save_language_model(model, job.model_folder)
         if unseen is not None:
-            measured = unseen.measurement(held.sources, seed=settings.seed)
-            display.say(change(measured))
-            job.evidence["measured"] = (measured,)
-            job.first_rows = ({"step": 0, "eval_loss": measured.values[BEFORE].mean},)
+            measurements = unseen.measurement(held.sources, seed=settings.seed)
+            display.say(change(measurements))
+            job.evidence["measurements"] = (measurements,)
+            job.first_rows = ({"step": 0, "eval_loss": measurements.values[BEFORE].mean},)
         return job.finish(_chosen(last, "loss", "eval_loss"), title="Supervised fine-tuning")
 
 
@@ -107,9 +107,9 @@ def run_reward(request: Request, display: Display) -> Path:
         metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
         save_reward_model(reward, job.model_folder)
         if held.examples:
-            measured = measure_reward(reward, held.examples, settings, display, seed=settings.seed)
-            job.evidence |= measured.evidence
-            metrics |= measured.metrics
+            measurements = measure_reward(reward, held.examples, settings, display, seed=settings.seed)
+            job.evidence |= measurements.evidence
+            metrics |= measurements.metrics
         return job.finish(metrics, title="Reward model")
 
 
@@ -133,9 +133,9 @@ def run_dpo(request: Request, display: Display) -> Path:
         metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")
         save_language_model(model, job.model_folder)
         if unseen is not None:
-            measured = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
-            job.evidence |= measured.evidence
-            metrics |= measured.metrics
+            measurements = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
+            job.evidence |= measurements.evidence
+            metrics |= measurements.metrics
         return job.finish(metrics, title="Direct preference optimisation")
 
 
@@ -180,10 +180,10 @@ def run_ppo(request: Request, display: Display) -> Path:
             written[AFTER] = measure(_DURING[AFTER], model, unseen, seed=settings.seed)
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
-            measured = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
-            display.say(change(measured[0]))
-            job.evidence["measured"] = measured
-            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measured[0].values.items()}
+            measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
+            display.say(change(measurements[0]))
+            job.evidence["measurements"] = measurements
+            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measurements[0].values.items()}
         job.evidence["samples"] = (*samples, *rollout_samples(job.run.path))
         job.evidence["notes"] = (prepared.task.scale.told(),)
         return job.finish(metrics, title="PPO against a reward", rewards=request.texts("reward"))

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from assent.algorithms.epochs import Suspect
-from assent.algorithms.reward import Judgement, RewardSettings
+from assent.algorithms.epochs import SkippedBatch
+from assent.algorithms.reward import EncodedPreference, RewardSettings
 from assent.backends.local.features import FeatureBatch, read_features
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.metrics import Metrics
-from assent.model.linear_heads import Floats, Judged, fit_reward
+from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.model.roles import ScalarRole
 
 
@@ -27,10 +27,10 @@ class HeadTask:
     total = ticks_per_unit = 1
     unit = "fits"
 
-    def __init__(self, role: ScalarRole, judgements: Sequence[Judgement], settings: RewardSettings) -> None:
+    def __init__(self, role: ScalarRole, judgements: Sequence[EncodedPreference], settings: RewardSettings) -> None:
         """ConfigError where there is nothing to compare, or something that this fit does not know."""
         self._role, self._judgements, self._budget = role, judgements, settings.micro_batch_tokens
-        self.suspects: list[Suspect] = []
+        self.skipped_batches: list[SkippedBatch] = []
         pairs = [pair for one in judgements for pair in one.pairs]
         if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
             raise ConfigError(
@@ -63,7 +63,7 @@ class HeadTask:
         """The reverse of `state`."""
         self._role.head.load_state_dict(state["head"])
 
-    def _judged(self) -> Judged:
+    def _judged(self) -> HeadExamples:
         better, worse, probability = [], [], []
         start = 0
         for one in self._judgements:
@@ -72,7 +72,7 @@ class HeadTask:
                 worse.append(start + pair.worse)
                 probability.append(pair.probability)
             start += len(one.sequences)
-        return Judged(better_P=np.array(better), worse_P=np.array(worse), probability_P=np.array(probability))
+        return HeadExamples(better_P=np.array(better), worse_P=np.array(worse), probability_P=np.array(probability))
 
     def _features(self) -> Floats:
         sequences = [sequence for one in self._judgements for sequence in one.sequences]

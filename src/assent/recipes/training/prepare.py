@@ -19,7 +19,7 @@ from assent.algorithms.ppo import Observer, PPOTask
 from assent.algorithms.ppo_settings import PPOSettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import (
-    Judgement,
+    EncodedPreference,
     RewardSettings,
     judgements_of,
     reward_task,
@@ -41,7 +41,7 @@ from assent.recipes.training.head_training import HeadTask
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
-Judged = Comparison | Ranking | Rating
+PreferenceData = Comparison | Ranking | Rating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Trained:
     """Rows of metrics, and how many items were too long to be used."""
 
     rows: list[Metrics]
-    left_out: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +60,12 @@ class Prepared:
     """
 
     task: Task
-    left_out: int = 0
+    skipped: int = 0
     notes: tuple[str, ...] = ()
 
     def run(self, watch: Watch = Watch(), *, resume: bool = False) -> Trained:
         """Train."""
-        return Trained(rows=run_task(self.task, watch, resume=resume), left_out=self.left_out)
+        return Trained(rows=run_task(self.task, watch, resume=resume), skipped=self.skipped)
 
 
 def optimizer_of(settings: TrainSettings | PPOSettings | PretrainSettings) -> OptimizerSettings:
@@ -106,17 +106,17 @@ def prepare_sft(
     )
     task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
     notes = model.template.notes(one.conversation for one in (*demonstrations, *held_out))
-    if (examples := len(encoded.items) + encoded.left_out) > len(demonstrations):
+    if (examples := len(encoded.items) + encoded.skipped) > len(demonstrations):
         notes += (
             f"{len(demonstrations)} conversations give {examples} examples, one for each turn whose context the chat "
             "template writes in another way later",
         )
-    return Prepared(task=task, left_out=encoded.left_out, notes=notes)
+    return Prepared(task=task, skipped=encoded.skipped, notes=notes)
 
 
 def train_reward_model(
     reward: RewardModel,
-    judged: Sequence[Judged],
+    judged: Sequence[PreferenceData],
     settings: RewardSettings,
     *,
     seed: int,
@@ -127,8 +127,13 @@ def train_reward_model(
     return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
 
 
-def train_reward_model_half_way(
-    reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings, *, seed: int, watch: Watch = Watch()
+def train_reward_model_wise_ft(
+    reward: RewardModel,
+    judged: Sequence[PreferenceData],
+    settings: RewardSettings,
+    *,
+    seed: int,
+    watch: Watch = Watch(),
 ) -> Trained:
     """Train from the weights as they are, a fitted head among them, and take the mean of before and after.
 
@@ -146,44 +151,44 @@ def train_reward_model_half_way(
 
 def prepare_reward(
     reward: RewardModel,
-    judged: Sequence[Judged],
+    judged: Sequence[PreferenceData],
     settings: RewardSettings,
     *,
     seed: int,
-    held_out: Sequence[Judged] = (),
+    held_out: Sequence[PreferenceData] = (),
 ) -> Prepared:
     """The task of `train_reward_model`."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     notes = reward.template.notes(one.prompt for one in judged)
     if settings.train == "head":
-        return Prepared(task=HeadTask(reward.role, items.items, settings), left_out=items.left_out, notes=notes)
+        return Prepared(task=HeadTask(reward.role, items.items, settings), skipped=items.skipped, notes=notes)
     learner = LocalLearner(
         scalar=reward.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
     )
-    unseen: tuple[Judgement, ...] = ()
+    unseen: tuple[EncodedPreference, ...] = ()
     if held_out:
         unseen = judgements_of(held_out, reward.template, max_length=_reward_room(reward, settings.max_length)).items
     task = reward_task(items.items, learner, settings=settings, seed=seed, held_out=unseen)
-    return Prepared(task=task, left_out=items.left_out, notes=notes)
+    return Prepared(task=task, skipped=items.skipped, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredJudgements:
     """Held-out judgements, the reward of every completion, and the pairs lined up."""
 
-    judgements: tuple[Judgement, ...]
+    judgements: tuple[EncodedPreference, ...]
     rewards: list[list[float]]
     pairs: ScoredPairs
-    left_out: int
+    skipped: int
 
 
-def score_judged(reward: RewardModel, judged: Sequence[Judged], settings: RewardSettings) -> ScoredJudgements:
+def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings: RewardSettings) -> ScoredJudgements:
     """The reward model's opinion of held-out judgements."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     learner = LocalLearner(scalar=reward.role)
     rewards = score_judgements(items.items, learner, settings=settings, positive=reward.positive)
     return ScoredJudgements(
-        judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), left_out=items.left_out
+        judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), skipped=items.skipped
     )
 
 
@@ -221,7 +226,7 @@ def prepare_dpo(
     unseen = held_out.referred if held_out is not None else None
     task = dpo_task(train, learner, settings=settings, seed=seed, held_out=unseen)
     notes = model.template.notes(one.prompt for one in comparisons)
-    return Prepared(task=task, left_out=pairs.left_out, notes=notes)
+    return Prepared(task=task, skipped=pairs.skipped, notes=notes)
 
 
 class HeldOutPairs:
@@ -233,7 +238,7 @@ class HeldOutPairs:
     def __init__(self, model: LanguageModel, comparisons: Sequence[Comparison], settings: DPOSettings) -> None:
         self._model, self._settings = model, settings
         sized = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-        self._pairs, self.left_out = sized.items, sized.left_out
+        self._pairs, self.skipped = sized.items, sized.skipped
         self.referred = ReferredPairs(pairs=sized.items, references=self._logps())
 
     def _logps(self) -> list[Tensor]:
@@ -241,7 +246,7 @@ class HeldOutPairs:
         return reference_logps(self._pairs, learner, max_tokens=budget, progress=silent)
 
     def _sums(self, logps: Sequence[Tensor]) -> list[tuple[float, float]]:
-        lengths = [sum(pair.chosen.written_by_assistant) for pair in self._pairs]
+        lengths = [sum(pair.chosen.assistant_mask) for pair in self._pairs]
         return [
             (float(logp_M[:length].double().sum()), float(logp_M[length:].double().sum()))
             for logp_M, length in zip(logps, lengths, strict=True)
@@ -255,8 +260,8 @@ class HeldOutPairs:
             chosen=[beta * chosen for chosen, _ in changes],
             rejected=[beta * rejected for _, rejected in changes],
             probability=[pair.probability for pair in self._pairs],
-            chosen_length=[sum(pair.chosen.written_by_assistant) for pair in self._pairs],
-            rejected_length=[sum(pair.rejected.written_by_assistant) for pair in self._pairs],
+            chosen_length=[sum(pair.chosen.assistant_mask) for pair in self._pairs],
+            rejected_length=[sum(pair.rejected.assistant_mask) for pair in self._pairs],
             groups=[pair.group for pair in self._pairs],
         )
 

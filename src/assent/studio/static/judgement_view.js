@@ -57,7 +57,7 @@ export class RankingView {
   chip(name, slot, placed) {
     return pressable({
       class: placed ? "chip" : "chip open", "data-chip": `${name}-${slot}`,
-      "aria-label": placed ? `Answer ${slot + 1}, take out. Arrow keys move it.` : `Place answer ${slot + 1}`,
+      "aria-label": placed ? `Answer ${slot + 1}, take out. Arrow keys move it.` : `ExperimentContext answer ${slot + 1}`,
       onclick: () => this.on("place", slot, name),
       onkeydown: (event) => {
         const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

@@ -14,7 +14,7 @@ const CURVES = [
   { title: "Loss", caption: "Of training and, where it is measured, on held-out data.", names: { loss: "training", eval_loss: "held-out" } },
   { title: "Accuracy", caption: "Share of pairs put in the right order.", names: { accuracy: "training", eval_accuracy: "held-out" } },
   { title: "Labels saved by choosing the questions", caption: "Accuracy of a reward head by the number of labels it learned from, on answers asked at random that it did not see. Bands hold 95 %.", names: { accuracy_random: "at random", accuracy_chosen: "chosen" }, xName: "labels" },
-  { title: "Unfinished", caption: "Share of completions cut at the token limit.", names: { unfinished: "unfinished" }, zero: true },
+  { title: "Unfinished", caption: "Share of completions cut at the token limit.", names: { truncated_fraction: "truncated" }, zero: true },
   { title: "Chosen and rejected", caption: "Implicit rewards of the two sides.", names: { chosen_reward: "chosen", rejected_reward: "rejected" } },
 ];
 const TONES = ["one", "four", "two", "three"];
