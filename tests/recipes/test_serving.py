@@ -17,7 +17,7 @@ import httpx
 import openai
 import pytest
 import torch
-from studio.endpoint_fakes import listening
+from serving.endpoint_fakes import listening
 
 from assent.backends.local.streaming import LocalStepSampler
 from assent.errors import ConfigError

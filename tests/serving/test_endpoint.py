@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-from studio.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordStepper, listening
 
 from assent.serving.endpoint import ServingLimits, create_endpoint
 

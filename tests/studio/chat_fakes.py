@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
-from studio.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordStepper, listening
 from studio.site import Browser, Site
 
 from assent.feedback.records import NewItem, ProjectSettings, TaskMode

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from studio.chat_fakes import KEY, KEY_VARIABLE, ChatSite, Endpoints, chat_endpoints
-from studio.endpoint_fakes import listening
+from serving.endpoint_fakes import listening
 from studio.site import open_site
 
 from assent.feedback.records import EventKind

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from studio.browser.serving import Studio, settings
-from studio.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordStepper, listening
 
 from assent.feedback.records import EventKind, NewItem, TaskMode
 from assent.serving.endpoint import create_endpoint

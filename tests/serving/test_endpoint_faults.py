@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from studio.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordStepper, listening
 
 from assent.serving.endpoint import ServingLimits, create_endpoint
 from assent.serving.openai_requests import ChatRequest
