@@ -125,11 +125,11 @@ def test_nothing_to_draw_gives_no_chart():
     assert gold_charts(empty) == over_optimisation_charts(empty) == ppo_charts(empty, main=True) == []
 
 
-def test_the_ceiling_is_a_line_and_not_a_row(evidence_by_name):
+def test_the_oracle_is_a_line_and_not_a_row(evidence_by_name):
     overall = gold_charts(evidence_by_name["demo"])[0]
     assert [row.name for row in overall.rows] == ["Base", "SFT", "DPO", "PPO", "No KL"]
     assert overall.reference is not None
-    assert overall.reference.text == "ceiling 0.99"
+    assert overall.reference.text == "oracle 0.99"
 
 
 def test_the_peak_is_marked_on_the_gamed_curve_only(evidence_by_name):

@@ -49,7 +49,7 @@ def _counted(site: Site, keeper: FigureKeeper, answers: int) -> Insight:
 
 
 def _files(site: Site) -> tuple[Path, Path]:
-    found = tuple(site.store.beside(f"figures-{site.project.id}.{ending}") for ending in ("json", "npz"))
+    found = tuple(site.store.sibling_path(f"figures-{site.project.id}.{ending}") for ending in ("json", "npz"))
     assert found[0] is not None and found[1] is not None
     return found[0], found[1]
 

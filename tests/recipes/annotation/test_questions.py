@@ -125,7 +125,7 @@ def test_a_head_alone_does_not_depend_on_the_seed_or_the_order_of_the_judgements
     torch.testing.assert_close(*weights, atol=1e-4, rtol=1e-3)
 
 
-def test_half_way_is_the_mean_of_the_weights_before_and_after() -> None:
+def test_wise_ft_is_the_mean_of_the_weights_before_and_after() -> None:
     def fitted() -> RewardModel:
         reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=3)
         train_reward_model(reward, JUDGED, RewardSettings(train="head"), seed=0)

@@ -124,7 +124,7 @@ def import_notes(imported: Sequence[Imported]) -> tuple[str, ...]:
     skipped = [reason for one in imported for reason in one.skipped]
     altered = [reason for one in imported for reason in one.altered]
     told = (
-        f"{len(skipped)} annotations were skipped: {_counted(skipped)}" if skipped else "",
+        f"{len(skipped)} annotations were left out: {_counted(skipped)}" if skipped else "",
         f"not kept as in the file: {_counted(altered)}" if altered else "",
     )
     return tuple(note for note in told if note)
