@@ -81,12 +81,13 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
-    """The main numbers of one training seed; `verdicts` are on its own over-optimisation curves."""
+    """The main numbers of one training seed, its over-optimisation curves by arm, and the verdicts on them."""
 
     seed: int
     gold: Mapping[str, AxisIntervals]
     gap_closed: Mapping[str, Interval]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    optimisation: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from assent.errors import ConfigError
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import verdict
+from assent.evals.over_optimisation import curve, verdict
 from assent.evals.report import write_report
 from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
@@ -102,8 +102,8 @@ def run_demo(
             )
             jobs.append(Experiment(settings, place, seed=seed))
             outcomes.append(jobs[-1].run())
-        evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
-        path = write_report(evidence, out)
+            evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
+            path = write_report(evidence, out)  # a run that is cut keeps the seeds that are done
         _cards(out, lineage, evidence)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
         run.set_status("finished")
@@ -173,6 +173,7 @@ def _seed_result(outcome: Outcome) -> SeedResult:
         gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
         gap_closed=_gaps(outcome.scores),
         verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
+        optimisation={arm: curve(path) for arm, path in outcome.optimisation.items()},
     )
 
 
