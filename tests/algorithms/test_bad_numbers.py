@@ -14,7 +14,7 @@ from training_jobs import CPU, PPO, PROMPTS, Job, train
 
 import assent.algorithms.sft
 from assent.algorithms.loop import SkipGuard, Watch
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.errors import RunError
 from assent.losses.supervised import SupervisedLoss
 from assent.model.checkpoints import CheckpointStore

@@ -13,9 +13,9 @@ from fakes import LengthScorer
 from training_jobs import CPU, PPO, PROMPTS, Killed
 
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo import Rollout
-from assent.algorithms.ppo_settings import PPOSettings
-from assent.algorithms.reward_signal import Reward, RewardScale, RewardSum
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, RewardSum
 from assent.errors import ConfigError, RunError
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore

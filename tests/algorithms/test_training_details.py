@@ -16,9 +16,9 @@ from assent.algorithms.dpo import DPOSettings, encode_pairs
 from assent.algorithms.drift import DRIFT_LIMITS, check_drift
 from assent.algorithms.epochs import EpochTask, TrainSettings
 from assent.algorithms.ppo import PPOTask, Rollout, Scored, build_experience
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings, judgements_of, reward_pieces, scored_pairs
-from assent.algorithms.reward_signal import RewardScale, shaped_rewards
+from assent.algorithms.on_policy.reward_signal import RewardScale, shaped_rewards
 from assent.algorithms.schedule import Schedule, learning_rate
 from assent.algorithms.sft import encode_demonstrations, supervised_pieces
 from assent.backends.local.learner import LocalLearner

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.model.flat import flatten
