@@ -115,10 +115,10 @@ def disturb() -> None:
 
 def train(
     job: Job, folders: dict[str, Path], out: Path, *, every: int = 1, resume: bool = False,
-    kill_after: int | None = None, stop_after: int | None = None,
+    kill_after: int | None = None, stop_after: int | None = None, stop: StopRequest | None = None,
 ) -> Trained:  # fmt: skip
     """Run a job in a run folder with a checkpoint every `every` ticks; on demand it dies or is asked to stop."""
-    stop = StopRequest()
+    stop = stop or StopRequest()
 
     def on_tick(done: int, total: int, row: Metrics) -> None:
         if done == kill_after:

@@ -10,11 +10,11 @@ import torch
 from assent.algorithms.pretrain import PretrainTask, encode_documents
 from assent.backends.local.learner import LocalLearner
 from assent.interrupts import StopRequest
-from assent.model.checkpoints import load_state
-from assent.ports.learning import Roles
 from assent.model.body import Body
+from assent.model.checkpoints import load_state
 from assent.model.fresh import ModelShape, new_causal_lm
 from assent.model.roles import LanguageRole
+from assent.ports.learning import Roles
 from assent.recipes.run.job_settings import PretrainJob
 from assent.recipes.training.pretraining import Corpus, world_corpus
 from assent.types import Conversation, Message, Role

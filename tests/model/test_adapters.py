@@ -13,7 +13,7 @@ import transformers
 from small_models import causal_lm
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS, comparisons
+from training_jobs import CPU, PROMPTS, comparisons, train_ppo
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo import PPOSettings
@@ -119,7 +119,7 @@ def test_an_adapter_says_what_it_says_in_peft_and_is_saved_as_it_is(
 @torch.no_grad()
 def test_reference_and_critic_of_an_adapter_are_the_policy_as_it_was(variant: str, variant_folder: Path) -> None:
     model, batch = load_language_model(str(variant_folder), machine=CPU), flatten([IDS])
-    reference, critic = reference_of(model), critic_of(model, None, shared_trunk=False, seed=0)
+    reference, critic = reference_of(model), critic_of(model, None, name="critic", shared_trunk=False, seed=0)
     hidden, logits = model.role.hidden(batch), logits_of(model)
     assert_close(reference.hidden(batch), hidden)
     assert_close(reference.head.logits(reference.body.hidden(batch, adapter=reference.adapter)), logits)
@@ -161,7 +161,10 @@ def test_the_gradient_of_an_adapter_on_the_language_head_is_that_of_peft(
     variant: str, variant_folder: Path, folders: dict[str, Path]
 ) -> None:
     model = load_language_model(str(variant_folder), machine=CPU)
-    learner, example = LocalLearner(Roles(policy=model.role)), Encoded(ids=tuple(IDS), assistant_mask=(True,) * len(IDS))
+    learner, example = (
+        LocalLearner(Roles(policy=model.role)),
+        Encoded(ids=tuple(IDS), assistant_mask=(True,) * len(IDS)),
+    )
 
     def loss(outputs, run, count):  # type: ignore[no-untyped-def]
         return LossResult(loss=-outputs["logp"].sum(), sums={}, count=count)

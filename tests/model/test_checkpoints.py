@@ -274,16 +274,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_keeps_every_checkpoint_that_was_whole(small_disk: Path) -> None:
     folder = small_disk / "checkpoints"
     store = CheckpointStore(folder, keep=1000)
-    saved = 0
+    count = 0
     with pytest.raises(RunError, match="no space left"):
         while True:
-            saved(store, saved + 1)
-            saved += 1
-    assert saved > 3
-    assert (store.steps(), unfinished(folder)) == (list(range(1, saved + 1)), [])
+            saved(store, count + 1)
+            count += 1
+    assert count > 3
+    assert (store.steps(), unfinished(folder)) == (list(range(1, count + 1)), [])
     found = store.newest()
     assert found is not None
-    assert is_whole(found, saved)
+    assert is_whole(found, count)
 
 
 def test_values_that_would_not_come_back_the_same_are_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import transformers
 from small_models import VOCABULARY, body_of, seeded
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS
+from training_jobs import CPU, PROMPTS, train_ppo
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from assent.algorithms.ppo import PPOSettings
