@@ -279,7 +279,7 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
     return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
-def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
+def _run(name: str, prepared: Prepared[Task], on_step: OnStep | None) -> None:
     say_prepared(Display(), prepared)
     with _watching(name, prepared.task, on_step) as watch:
         prepared.run(watch)
