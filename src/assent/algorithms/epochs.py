@@ -38,6 +38,11 @@ class Objective:
     count: Callable[[Sequence[Any]], float]
 
 
+def predicted_tokens(examples: Sequence[Example]) -> float:
+    """Tokens that the examples predict, one at least."""
+    return float(max(1, sum(sequence.predicted for one in examples for sequence in one.sequences)))
+
+
 class EpochTask:
     """Ticks = optimiser steps over shuffled epochs of examples.
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from assent.algorithms.epochs import Objective, update
+from assent.algorithms.epochs import Objective, predicted_tokens, update
 from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
 from assent.algorithms.on_policy.experience import Experience
@@ -21,7 +21,6 @@ from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, Rewar
 from assent.algorithms.on_policy.rollout import Observer, Rollout, prompts_of, rollout
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod
-from assent.algorithms.sft import predicted_tokens
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
