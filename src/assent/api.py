@@ -19,6 +19,8 @@ from typing import Any, overload
 import torch
 
 from assent.algorithms.loop import Task, Watch
+from assent.algorithms.on_policy.rollout import Observer
+from assent.algorithms.ppo import PPO
 from assent.algorithms.reward import RewardSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.config import parse
@@ -63,7 +65,7 @@ from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
     Prepared,
     prepare_dpo,
-    prepare_ppo,
+    prepare_on_policy,
     prepare_reward,
     prepare_sft,
     score_judged,
@@ -190,7 +192,9 @@ def ppo(
     asked = fitting_prompts(given.prompts(prompts, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    _run("PPO", prepare_ppo(policy, asked, chosen, seed=seed, reward=rewards.scorer, say=display.say), on_step)
+    observer = Observer(say=display.say)
+    prepared = prepare_on_policy(PPO, policy, asked, chosen, seed=seed, reward=rewards.scorer, observer=observer)
+    _run("PPO", prepared, on_step)
     return _saved(policy, folder)
 
 
@@ -275,7 +279,7 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
     return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
-def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
+def _run(name: str, prepared: Prepared[Task], on_step: OnStep | None) -> None:
     say_prepared(Display(), prepared)
     with _watching(name, prepared.task, on_step) as watch:
         prepared.run(watch)
@@ -283,11 +287,11 @@ def _run(name: str, prepared: Prepared, on_step: OnStep | None) -> None:
 
 @contextmanager
 def _watching(name: str, task: Task, on_step: OnStep | None) -> Iterator[Watch]:
-    with Display().stage(name, task.total, unit=task.unit, per=task.ticks_per_unit) as stage:
+    with Display().stage(name, task.total, unit=task.unit) as stage:
 
-        def on_tick(done: int, of: int, row: Metrics | None) -> None:
+        def on_tick(done: int, of: int, row: Metrics) -> None:
             stage.on_tick(done, of, row)
-            if row is not None and on_step is not None:
+            if on_step is not None:
                 on_step(dict(row) | {"step": float(done)})
 
         yield Watch(on_tick=on_tick)

@@ -11,17 +11,22 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from training_jobs import train_dpo, train_ppo, train_reward_model, train_sft
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.on_policy.experience import Experience
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.update import OnPolicyMethod
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
+from assent.losses.advantages import gae
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import train_dpo, train_ppo, train_reward_model, train_sft
+from assent.recipes.training.prepare import prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")
@@ -62,7 +67,7 @@ def test_sft_learns_a_mapping(seed: int, folders: dict[str, Path]) -> None:
     answers = [*WORDS[seed:], *WORDS[:seed]]
     assert answers_of(model, PROMPTS, temperature=0.0) != answers
     settings = SFTSettings(epochs=60, batch_size=8, learning_rate=1e-2)
-    rows = train_sft(model, shown(PROMPTS, answers), settings, seed=seed).rows
+    rows = train_sft(model, shown(PROMPTS, answers), settings, seed=seed)
     assert answers_of(model, PROMPTS, temperature=0.0) == answers
     assert rows[-1]["loss"] < 0.05 < rows[0]["loss"]
 
@@ -101,7 +106,7 @@ def test_dpo_takes_the_margin_that_the_labels_ask_for(
         prompt=PROMPT, chosen=Completion(text=chosen), rejected=Completion(text=rejected), probability=label
     )
     settings = DPOSettings(epochs=60, batch_size=4, learning_rate=1e-3, beta=beta, form=form)
-    rows = train_dpo(model, [pair] * 4, settings, seed=seed).rows
+    rows = train_dpo(model, [pair] * 4, settings, seed=seed)
     expected = math.log(label / (1 - label)) if form == "sigmoid" else (2 * label - 1) / 2
     assert rows[0]["margin"] == pytest.approx(0.0, abs=1e-4)
     assert rows[-1]["margin"] == pytest.approx(expected, abs=0.1)
@@ -127,6 +132,39 @@ def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], 
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
     train_ppo(model, PROMPTS, settings, seed=seed, reward=scorer)
     assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
+
+
+def _mean_baseline(experience: Experience, reward_N: Tensor, _: OnPolicySettings) -> dict[str, Tensor]:
+    """REINFORCE: rewards to go, less their mean over the rollout."""
+    to_go_N, _ = gae(reward_N, torch.zeros_like(reward_N), experience.lengths, gamma=1.0, gae_lambda=1.0)
+    return {"advantage": to_go_N - to_go_N.mean()}
+
+
+def _leave_one_out(experience: Experience, reward_N: Tensor, _: OnPolicySettings) -> dict[str, Tensor]:
+    """RLOO: the reward of a sample, less the mean of the others of its prompt."""
+    samples, lengths = experience.samples, experience.lengths
+    reward_B = torch.stack([part.sum() for part in reward_N.split(lengths)])
+    group_B = torch.tensor([sample.group for sample in samples])
+    same_BB = (group_B[:, None] == group_B).float()
+    others_B = (same_BB @ reward_B - reward_B) / (same_BB.sum(1) - 1)
+    return {"advantage": (reward_B - others_B).repeat_interleave(torch.tensor(lengths))}
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
+@pytest.mark.parametrize(("estimator", "samples"), [(_mean_baseline, 1), (_leave_one_out, 4)])
+def test_a_method_without_a_critic_is_an_estimator_and_a_record(
+    estimator: Callable[..., dict[str, Tensor]], samples: int, seed: int, talker: Callable[[], LanguageModel]
+) -> None:
+    model, wanted = talker(), WORDS[seed]
+    settings = OnPolicySettings(
+        iterations=60, batch_size=64 // samples, samples_per_prompt=samples, epochs=1, mini_batches=1,
+        learning_rate=2e-3, max_tokens=6, kl_coef=0.02, schedule="constant", normalise_reward=False,
+    )  # fmt: skip
+    scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
+    method = OnPolicyMethod(advantages=estimator)
+    rows = prepare_on_policy(method, model, PROMPTS, settings, seed=seed, reward=scorer).run()
+    assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
+    assert all("value_loss" not in row and "explained_variance" not in row for row in rows)
 
 
 def first_token_logp(model: LanguageModel) -> Tensor:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_jobs import train_reward_model
 
 from assent.algorithms.reward import RewardSettings
 from assent.feedback.quality.consensus import Method, PairOfItem, VoteTable, comparisons_of, soft_labels
 from assent.feedback.votes import Table
 from assent.recipes.run.models import MachineOptions, new_reward_model
-from assent.recipes.training.prepare import train_reward_model
 from assent.types import Completion, Conversation
 
 WORDS = ("red", "blue", "green", "yes", "no", "maybe", "four", "sun")  # the first is the best, the last the worst

@@ -12,10 +12,10 @@ import transformers
 from small_models import VOCABULARY, body_of, seeded
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS
+from training_jobs import CPU, PROMPTS, train_ppo
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.backends.local.features import feature_batches, read_features
 from assent.errors import ConfigError
 from assent.model.attention import DecodeCache
@@ -23,7 +23,6 @@ from assent.model.flat import flatten
 from assent.model.roles import ScalarRole, fresh_head
 from assent.model.verifying import verify_flat
 from assent.recipes.run.models import LanguageModel, load_language_model
-from assent.recipes.training.prepare import train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Completion
 
@@ -197,6 +196,6 @@ def test_ppo_refuses_to_write_past_the_length_at_which_the_frequencies_change(
     with pytest.raises(ConfigError, match="rotary embeddings change beyond 32 tokens"):
         train_ppo(model, PROMPTS[:2], settings, seed=0, reward=_Zero())
     short = settings.model_copy(update={"max_tokens": 4})
-    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, reward=_Zero()).rows[-1:]
+    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, reward=_Zero())[-1:]
     assert row["sampler_drift"] < 1e-4
     assert loaded(MODELS["yarn"], tokenizer, tmp_path / "yarn").role.body.steady_length is None

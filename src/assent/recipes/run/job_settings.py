@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings

@@ -11,7 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from assent.algorithms.ppo import Rollout
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.ppo import PPO
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
@@ -51,7 +52,13 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import HeldOutPairs, prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
+from assent.recipes.training.prepare import (
+    HeldOutPairs,
+    prepare_dpo,
+    prepare_on_policy,
+    prepare_reward,
+    prepare_sft,
+)
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.types import Completion, Conversation
@@ -158,9 +165,10 @@ def run_ppo(request: Request, display: Display) -> Path:
     if rewards.functions:
         _try(rewards.scorer, model, prompts[:2], settings)
     task_log = _SampleLog(settings)
-    prepared = prepare_ppo(
-        model, prompts, settings, seed=settings.seed, reward=rewards.scorer, observer=task_log, say=display.say
-    )
+    prepared = prepare_on_policy(
+        PPO, model, prompts, settings, seed=settings.seed, reward=rewards.scorer,
+        observer=Observer(rollout=task_log, say=display.say),
+    )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     measure = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
     written, texts = {}, {BEFORE: shown(model)}
@@ -235,7 +243,7 @@ class _SampleLog:
                     "reward": rollout.rewards[place],
                     "iteration": rollout.iteration + 1,
                 }
-                self.job.run.samples.append(rollout.iteration * (self._settings.updates + 1) + 1, row)
+                self.job.run.samples.append(rollout.iteration + 1, row)
         return {}
 
 

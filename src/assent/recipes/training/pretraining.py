@@ -8,19 +8,19 @@ from functools import partial
 from pathlib import Path
 
 from assent.algorithms.pretrain import PretrainTask, Stream, encode_documents, repeated, windows
-from assent.backends.local.learner import LocalLearner
 from assent.data.load import load_texts
 from assent.errors import DataError
 from assent.model.body import Body
 from assent.model.fresh import new_causal_lm
 from assent.model.roles import LanguageRole
+from assent.ports.learning import Roles
 from assent.recipes.run.inputs import read_all, require_data
 from assent.recipes.run.job_settings import PretrainJob
 from assent.recipes.run.jobs import check_output, open_job
 from assent.recipes.run.models import LanguageModel, save_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.training.prepare import optimizer_of
+from assent.recipes.training.prepare import learner_settings
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.text.rendering import PLAIN_TEMPLATE
@@ -62,7 +62,7 @@ def run_pretrain(request: Request, display: Display) -> Path:
     body = Body(network, device=settings.machine.pick(), precision=settings.machine.precision)
     display.say(f"{sum(p.numel() for p in network.parameters()):,} parameters, {template.vocabulary_size} tokens")
     model = LanguageModel(role=LanguageRole(body), template=template, path="")
-    learner = LocalLearner(policy=model.role, optimizer=optimizer_of(settings))
+    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings))
     task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
     with open_job("pretrain", files, settings, display, sources=corpus.sources, parents={}) as job:
         last = job.train("pretrain", task)
