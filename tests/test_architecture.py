@@ -63,7 +63,7 @@ LAZY_IMPORT = (  # commands, optional extras, what is slow to import and seldom 
     "data/hub.py",
     "runs/trackers.py",
     "recipes/run/terminal.py",
-    "recipes/training/pipeline.py",
+    "algorithms/methods.py",
     "recipes/run/reward_functions.py",
 )
 BROAD_EXCEPT = (

@@ -36,7 +36,7 @@ def lineage(*, base: str = "org/base", settings: dict[str, object] | None = None
 def card(folder: Path, config: dict[str, object], *, name: str = "config.json", base: str = "org/base") -> str:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(config))
-    write_model_card(folder, lineage(base=base), kind="ppo", metrics={"gold": 0.81234567})
+    write_model_card(folder, lineage(base=base), what="A policy.", tags=("rlhf",), metrics={"gold": 0.81234567})
     return (folder / "README.md").read_text()
 
 
@@ -99,6 +99,7 @@ def test_versions_are_read_without_importing_the_packages() -> None:
 def test_the_card_says_how_the_folder_loads(tmp_path: Path) -> None:
     text = card(tmp_path / "policy", {"architectures": ["LlamaForCausalLM"]})
     assert text.startswith('---\nlibrary_name: transformers\npipeline_tag: text-generation\nbase_model: "org/base"\n')
+    assert '\ntags:\n- "assent"\n- "rlhf"\n---\n' in text and "A policy. Trained with Assent." in text
     assert 'AutoModelForCausalLM.from_pretrained("policy")' in text
     assert "| data: train | pairs\\|1.jsonl | 12 | hh | " + "a" * 64 in text
     assert "| gold | 0.8123 |" in text

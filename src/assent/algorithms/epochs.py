@@ -35,7 +35,6 @@ class TrainSettings(Settings):
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     dropout: Literal["off", "model"] = "off"
-    checkpoint_every: int = Field(default=200, ge=1)
     evaluate_every: int = Field(default=0, ge=0)
 
 
@@ -87,6 +86,9 @@ class EpochTask:
     ) -> None:
         if count < 1:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
+        if settings.evaluate_every and held_out is None:
+            now = "Give some (--eval-data, in Python eval_data), or leave evaluate_every out."
+            raise ConfigError("there is no held-out data to measure on", where="evaluate_every", now=now)
         self._learner, self._prepare, self._count = learner, prepare, count
         self._settings, self._seed, self._held_out = settings, seed, held_out
         self.skipped_batches: list[SkippedBatch] = []

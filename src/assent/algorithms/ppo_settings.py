@@ -54,7 +54,6 @@ class PPOSettings(Settings):
     reward_weights: tuple[float, ...] = ()
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     critic: Literal["shared", "separate"] = "separate"
-    checkpoint_every: int = Field(default=50, ge=1)
 
     @property
     def sampling(self) -> Sampling:

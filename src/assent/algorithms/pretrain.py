@@ -40,7 +40,6 @@ class PretrainSettings(Settings):
     max_gradient_norm: float = Field(default=1.0, gt=0)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
-    checkpoint_every: int = Field(default=500, ge=1)
     evaluate_every: int = Field(default=200, ge=1)
 
 
