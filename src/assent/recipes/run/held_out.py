@@ -12,8 +12,8 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
 from assent.backends.local.learner import LocalLearner
-from assent.evals.axes import no_interval
 from assent.evals.arms import Arm
+from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
