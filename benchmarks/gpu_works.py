@@ -13,15 +13,16 @@ import workloads as W
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPO, PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
+from assent.interrupts import StopRequest
 from assent.model.adapters import LoraSettings
 from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel
-from assent.recipes.training.prepare import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
+from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
@@ -110,7 +111,7 @@ def _body(kind: Any, size: str) -> Body:
 def ticks(task: Any) -> Iterator[int]:
     """Runs a tick for each number asked for."""
     for index in range(task.total):
-        task.tick(index)
+        task.tick(index, StopRequest())
         yield index
     raise AssertionError("the data was too short")
 
@@ -197,12 +198,11 @@ def ppo(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
         normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
     model = policy(job)
-    task = prepare_ppo(model, prompts, settings, seed=0, reward=reward_model(job, model)).task
+    task = prepare_on_policy(PPO, model, prompts, settings, seed=0, reward=reward_model(job, model)).task
     run = ticks(task)
 
     def ours() -> float:
-        for _ in range(settings.updates + 1):
-            next(run)
+        next(run)
         return float(W.PPO_PROMPTS)
 
     def theirs() -> Step:

@@ -9,12 +9,12 @@ from measuring import Job, Stamps, parse_job, report
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPO, PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
-from assent.recipes.training.prepare import prepare_dpo, prepare_ppo, prepare_reward, prepare_sft
+from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
 RATE = 2e-5
@@ -108,14 +108,13 @@ def ppo(job: Job) -> None:
         max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic=job.critic, sample_batch_size=W.PPO_PROMPTS,
         normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
-    prepared = prepare_ppo(policy(job), prompts, settings, seed=W.SEED, reward=reward_model(job))
+    prepared = prepare_on_policy(PPO, policy(job), prompts, settings, seed=W.SEED, reward=reward_model(job))
     stamps = Stamps()
     stamps.mark()
 
     def tick(_: int, __: int, row: object) -> None:
-        if row is not None:
-            stamps.done += W.PPO_PROMPTS
-            stamps.mark()
+        stamps.done += W.PPO_PROMPTS
+        stamps.mark()
 
     prepared.run(Watch(on_tick=tick))
     report("ours", job, "samples/s", stamps, (warmup, timed, 1))

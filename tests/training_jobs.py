@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +13,24 @@ import torch
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.on_policy.rollout import Observer
+from assent.algorithms.ppo import PPO as METHOD
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
-from assent.recipes.run.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
-from assent.recipes.training.prepare import Trained, train_dpo, train_ppo, train_reward_model, train_sft
+from assent.ports.sampling import Scorer
+from assent.recipes.run.models import (
+    LanguageModel,
+    LoraOptions,
+    MachineOptions,
+    RewardModel,
+    load_language_model,
+    new_reward_model,
+)
+from assent.recipes.training.prepare import Trained, prepare_on_policy, train_dpo, train_reward_model, train_sft
 from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -68,6 +78,15 @@ class Job:
         return train_ppo(model, PROMPTS, settings, seed=5, reward=reward, watch=watch, resume=resume)
 
 
+def train_ppo(
+    model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int, resume: bool = False,
+    reward: RewardModel | Scorer, watch: Watch = Watch(), observer: Observer = Observer(),
+) -> Trained:  # fmt: skip
+    """PPO in memory."""
+    prepared = prepare_on_policy(METHOD, model, prompts, settings, seed=seed, reward=reward, observer=observer)
+    return prepared.run(watch, resume=resume)
+
+
 def demonstrations() -> list[Demonstration]:
     texts = [WORDS[place % 8] for place in range(11)]
     return [
@@ -96,12 +115,12 @@ def disturb() -> None:
 
 def train(
     job: Job, folders: dict[str, Path], out: Path, *, every: int = 1, resume: bool = False,
-    kill_after: int | None = None, stop_after: int | None = None,
+    kill_after: int | None = None, stop_after: int | None = None, stop: StopRequest | None = None,
 ) -> Trained:  # fmt: skip
     """Run a job in a run folder with a checkpoint every `every` ticks; on demand it dies or is asked to stop."""
-    stop = StopRequest()
+    stop = stop or StopRequest()
 
-    def on_tick(done: int, total: int, row: Metrics | None) -> None:
+    def on_tick(done: int, total: int, row: Metrics) -> None:
         if done == kill_after:
             raise Killed
         if stop_after is not None and done == stop_after - 1:
@@ -119,5 +138,5 @@ def train(
 def fingerprint(out: Path) -> dict[str, str]:
     """sha256 of the newest checkpoint's files and of the metrics: weights, moments, generators, coefficients, rows."""
     newest = max((out / "checkpoints").glob("step-*"))
-    files = [newest / "tensors.safetensors", newest / "state.json", out / "metrics.jsonl"]
+    files = [*newest.iterdir(), out / "metrics.jsonl"]
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} | {"step": newest.name}

@@ -19,7 +19,8 @@ from typing import Any, overload
 import torch
 
 from assent.algorithms.loop import Watch
-from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads
+from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
+from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.reward import RewardSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.config import parse
@@ -59,11 +60,11 @@ from assent.recipes.run.python_calls import python_call
 from assent.recipes.run.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
 from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.commands import prepare_on_policy
 from assent.recipes.training.prepare import (
     HeldOutPairs,
     Prepared,
     prepare_dpo,
+    prepare_on_policy,
     prepare_reward,
     prepare_sft,
     score_judged,
@@ -217,8 +218,10 @@ def _train_on_policy(
     asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    scorer = rewards.scorer
-    prepared = prepare_on_policy(method, policy, asked, chosen, seed=seed, reward=scorer, say=display.say)
+    observer = Observer(say=display.say)
+    prepared = prepare_on_policy(
+        load_named(method.on_policy), policy, asked, chosen, seed=seed, reward=rewards.scorer, observer=observer
+    )
     _run(method, prepared, on_step)
     return _saved(policy, folder)
 
@@ -296,11 +299,11 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
 def _run(method: Method, prepared: Prepared, on_step: OnStep | None) -> None:
     task = prepared.task
     say_prepared(Display(), prepared)
-    with Display().stage(method.name, task.total, unit=task.unit, per=task.ticks_per_unit) as stage:
+    with Display().stage(method.name, task.total, unit=task.unit) as stage:
 
-        def on_tick(done: int, of: int, row: Metrics | None) -> None:
+        def on_tick(done: int, of: int, row: Metrics) -> None:
             stage.on_tick(done, of, row)
-            if row is not None and on_step is not None:
+            if on_step is not None:
                 on_step(dict(row) | {"step": float(done)})
 
         prepared.run(Watch(on_tick=on_tick))

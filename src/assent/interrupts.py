@@ -11,6 +11,10 @@ from typing import Any, Self
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
+class StopRequested(Exception):
+    """Someone asked to stop, and the work under way is abandoned."""
+
+
 class StopRequest:
     """A context in which SIGTERM and SIGINT ask the loop to stop instead of ending the process.
 
@@ -38,6 +42,11 @@ class StopRequest:
     def request(self) -> None:
         """Ask to stop, as a signal would."""
         self._requested = True
+
+    def check(self, _: int = 0) -> None:
+        """Raise StopRequested if someone asked to stop; fits wherever progress is told."""
+        if self._requested:
+            raise StopRequested
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():

@@ -106,7 +106,7 @@ class Turn:
     `logps` are natural logarithms under the distribution really sampled from (temperature and truncation
     included), one per token of `completion_ids`; the end-of-text token is part of the completion. `states` (tokens,
     width of the model) are the hidden states that the tokens were drawn from, if they were asked for and the sampler
-    has those of the learner itself, in float32.
+    has those of the learner itself, in float32. `version` is that of the weights that wrote it (`Learner.publish`).
     """
 
     prompt_ids: tuple[int, ...]
@@ -114,6 +114,7 @@ class Turn:
     logps: tuple[float, ...]
     completion: Completion
     states: np.ndarray | None = field(default=None, compare=False, repr=False)
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from training_jobs import CPU, PPO, PROMPTS, Job, train
+from training_jobs import CPU, PPO, PROMPTS, Job, train, train_ppo
 
 import assent.algorithms.sft
 from assent.algorithms.loop import SkipGuard, Watch
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.errors import RunError
 from assent.losses.supervised import SupervisedLoss
-from assent.model.checkpoints import CheckpointStore
+from assent.model.checkpoints import CheckpointStore, load_state
 from assent.recipes.run.models import load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import train_ppo
 from assent.runs.folder import RunDir
 
 SFT = Job(kind="sft")
@@ -65,7 +64,7 @@ def test_checkpoints_after_a_skipped_update_are_finite(
     train(SFT, folders, tmp_path / "run")
     restored = CheckpointStore(tmp_path / "run" / "checkpoints").newest()
     assert restored is not None and restored.step == 6
-    assert all(torch.isfinite(tensor.double()).all() for tensor in restored.state.tensors.values())
+    assert all(torch.isfinite(tensor.double()).all() for tensor in load_state(restored.folder).tensors.values())
 
 
 def test_three_in_a_row_stop_the_run_and_the_last_good_checkpoint_stays(
@@ -78,7 +77,7 @@ def test_three_in_a_row_stop_the_run_and_the_last_good_checkpoint_stays(
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
     restored = CheckpointStore(tmp_path / "run" / "checkpoints").newest()
     assert restored is not None
-    assert all(torch.isfinite(tensor.double()).all() for tensor in restored.state.tensors.values())
+    assert all(torch.isfinite(tensor.double()).all() for tensor in load_state(restored.folder).tensors.values())
 
 
 def test_the_guard_counts_updates_not_rows_and_forgets_after_a_good_one() -> None:

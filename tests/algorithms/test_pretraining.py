@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from assent.algorithms.pretrain import PretrainTask, encode_documents
 from assent.backends.local.learner import LocalLearner
+from assent.interrupts import StopRequest
 from assent.model.body import Body
+from assent.model.checkpoints import load_state
 from assent.model.fresh import ModelShape, new_causal_lm
 from assent.model.roles import LanguageRole
-from assent.model.state import pack, unpack
+from assent.ports.learning import Roles
 from assent.recipes.run.job_settings import PretrainJob
 from assent.recipes.training.pretraining import Corpus, world_corpus
 from assent.types import Conversation, Message, Role
@@ -63,20 +67,24 @@ def _task(corpus: Corpus) -> tuple[PretrainTask, LocalLearner]:
         SHAPE, vocabulary=template.vocabulary_size, end_id=template.end_id, pad_id=template.pad_id, seed=3
     )
     role = LanguageRole(Body(network, device=torch.device("cpu"), precision="fp32"))
-    learner = LocalLearner(policy=role)
+    learner = LocalLearner(Roles(policy=role))
     return PretrainTask(corpus.stream, learner, settings=SETTINGS, held_out=corpus.held_out[:8]), learner
 
 
 @pytest.mark.slow
-def test_a_cut_task_goes_on_bit_for_bit():
+def test_a_cut_task_goes_on_bit_for_bit(tmp_path: Path):
     whole, _ = _task(CORPUS)
-    rows = [whole.tick(index) for index in range(6)]
+    rows = [whole.tick(index, StopRequest()) for index in range(6)]
     begun, _ = _task(CORPUS)
-    again = [begun.tick(index) for index in range(2)]
+    again = [begun.tick(index, StopRequest()) for index in range(2)]
     rest, _ = _task(world_corpus(SETTINGS))
-    rest.restore(unpack(pack(begun.state())))
-    again += [rest.tick(index) for index in range(2, 6)]
+    begun.save(tmp_path)
+    rest.load(tmp_path)
+    again += [rest.tick(index, StopRequest()) for index in range(2, 6)]
     assert again == rows
-    left, right = pack(rest.state()).tensors, pack(whole.state()).tensors
+    rest.save(tmp_path)
+    left = load_state(tmp_path).tensors
+    whole.save(tmp_path)
+    right = load_state(tmp_path).tensors
     assert list(left) == list(right) and len(left) > 30
     assert all(torch.equal(left[name], right[name]) for name in left if ".rng." not in name)

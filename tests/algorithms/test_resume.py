@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from training_jobs import LORA, Job, Killed, fingerprint, train
 
+from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.backends.local.learner import LocalLearner
 from assent.errors import Interrupted, RunError
-from assent.ports.learning import Loss, LossResult, Need
+from assent.interrupts import StopRequest
+from assent.ports.learning import Need
 
 JOBS = {
     "sft": Job(kind="sft"),
@@ -20,15 +23,12 @@ JOBS = {
     "reward adapter": Job(kind="reward", lora=LORA),
     "dpo": Job(kind="dpo"),
     "dpo of an adapter": Job(kind="dpo", lora=LORA),
-    "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=15),
-    "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=15),
-    "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=15),
-    "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=15),
+    "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=3),
+    "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=3),
+    "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=3),
+    "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=3),
 }
-CUTS = {  # mid-epoch, at an epoch's end; of PPO: between rollout and update, between updates, after an iteration
-    6: (1, 3, 5),
-    15: (6, 8, 10),
-}
+CUTS = {6: (1, 3, 5), 3: (1, 2)}  # mid-epoch, at an epoch's end; of PPO: after an iteration
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +75,24 @@ def test_a_run_killed_in_the_middle_of_accumulation_goes_on_from_its_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The process dies in the second micro-batch of a later step: half a gradient must leave no trace."""
-    whole, passes = LocalLearner.forward_backward, 0
-    whole_step, steps = LocalLearner.step, 0
+    whole, passes = LocalLearner._forward, 0
+    whole_step, steps = LocalLearner._step, 0
 
-    def dying(self: LocalLearner, batch: object, need: Need, loss: Loss) -> LossResult:
+    def dying(self: LocalLearner, run: object, need: Need, hidden_MH: object = None) -> object:
         nonlocal passes
-        passes += 1
+        passes += torch.is_grad_enabled()
         if steps == 2 and passes == 2:
             raise Killed
-        return whole(self, batch, need, loss)
+        return whole(self, run, need, hidden_MH)
 
-    def counting(self: LocalLearner, rate: float) -> object:
+    def counting(self: LocalLearner, *arguments: object) -> object:
         nonlocal passes, steps
         passes, steps = 0, steps + 1
-        return whole_step(self, rate)
+        return whole_step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalLearner, "forward_backward", dying)
-        patch.setattr(LocalLearner, "step", counting)
+        patch.setattr(LocalLearner, "_forward", dying)
+        patch.setattr(LocalLearner, "_step", counting)
         with pytest.raises(Killed):
             train(JOBS[name], folders, tmp_path / "run")
     assert (steps, passes) == (2, 2)
@@ -100,16 +100,40 @@ def test_a_run_killed_in_the_middle_of_accumulation_goes_on_from_its_checkpoint(
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 
 
-@pytest.mark.parametrize(
-    ("name", "done"), [("sft", "after 4 of 6 steps"), ("ppo, separate critic", r"after 0 of 3 iterations")]
-)
-def test_a_stop_request_saves_within_a_tick_and_the_run_goes_on_the_same(
-    name: str, done: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
-) -> None:
-    with pytest.raises(Interrupted, match=f"stopped {done}"):
-        train(JOBS[name], folders, tmp_path / "run", every=1000, stop_after=4)
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000004"]
+@pytest.mark.parametrize(("name", "stop_after", "saved"), [("sft", 4, 4), ("ppo, separate critic", 3, 2)])
+def test_a_stop_request_saves_and_the_run_goes_on_the_same(
+    name: str, stop_after: int, saved: int, folders: dict[str, Path], tmp_path: Path,
+    uninterrupted: dict[str, dict[str, str]],
+) -> None:  # fmt: skip
+    """A step is finished; an iteration whose completions are being written is abandoned."""
+    job = JOBS[name]
+    with pytest.raises(Interrupted, match=f"stopped after {saved} of {job.ticks}"):
+        train(job, folders, tmp_path / "run", every=1000, stop_after=stop_after)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == [f"step-0000000{saved}"]
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "interrupted"
+    train(job, folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+@pytest.mark.parametrize(
+    ("where", "done"), [((RewardSum, "scores"), 1), ((LocalLearner, "score"), 1), ((LocalLearner, "update"), 2)]
+)
+def test_a_stop_amid_an_iteration_abandons_it_until_its_updates_begin(
+    where: tuple[type, str], done: int, folders: dict[str, Path], tmp_path: Path,
+    uninterrupted: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    name, stop, whole, rows = "ppo, shared critic", StopRequest(), getattr(*where), tmp_path / "run" / "metrics.jsonl"
+
+    def stopping(self: object, *arguments: object, **named: object) -> object:
+        if rows.exists() and rows.read_text():  # the first iteration is done
+            stop.request()
+        return whole(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*where, stopping)
+        with pytest.raises(Interrupted, match=f"stopped after {done} of 3 iterations; everything up to here is saved"):
+            train(JOBS[name], folders, tmp_path / "run", every=1000, stop=stop)
+    assert len(rows.read_text().splitlines()) == done
     train(JOBS[name], folders, tmp_path / "run", every=1000, resume=True)
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import LengthScorer
-from training_jobs import CPU, PPO, PROMPTS, Killed
+from training_jobs import CPU, PPO, PROMPTS, Killed, train_ppo
 
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo import Rollout
-from assent.algorithms.ppo_settings import PPOSettings
-from assent.algorithms.reward_signal import Reward, RewardScale, RewardSum
+from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, RewardSum
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.ppo import PPO as METHOD
+from assent.algorithms.ppo import PPOSettings
 from assent.errors import ConfigError, RunError
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
@@ -23,7 +24,7 @@ from assent.ports.sampling import Scorer
 from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import measure_scale, prepare_ppo, train_ppo
+from assent.recipes.training.prepare import measure_scale, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Completion, Conversation
 
@@ -74,7 +75,13 @@ def test_a_function_that_is_seldom_anything_but_zero_trains_and_a_dead_reward_mo
     said: list[str] = []
     model = load_language_model(str(folders["llama"]), machine=CPU)
     rare = FunctionScorer(lambda prompts, completions: [0.0 for _ in completions], "rare")
-    rows = prepare_ppo(model, PROMPTS, settings_of(), seed=1, reward=rare, say=said.append).run().rows
+    rows = (
+        prepare_on_policy(
+            METHOD, model, PROMPTS, settings_of(), seed=1, reward=rare, observer=Observer(say=said.append)
+        )
+        .run()
+        .rows
+    )
     assert len(rows) == 3 and not any("penalty_share" in row for row in rows)
     assert sum("cannot be normalised" in line for line in said) == 1
     dead = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
@@ -82,7 +89,7 @@ def test_a_function_that_is_seldom_anything_but_zero_trains_and_a_dead_reward_mo
         dead.role.head.weight.zero_()
     for reward in (dead, weighted([("dead", dead.scorer)], [])):
         with pytest.raises(RunError, match="nothing to learn"):
-            prepare_ppo(model, PROMPTS, settings_of(), seed=1, reward=reward)
+            prepare_on_policy(METHOD, model, PROMPTS, settings_of(), seed=1, reward=reward)
 
 
 def test_a_tiny_reward_has_a_spread() -> None:
@@ -111,7 +118,7 @@ def test_the_rows_tell_the_raw_reward_and_the_penalty_by_their_definitions(folde
         seen.append(rollout)
         return {}
 
-    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LENGTH, observer=observer).rows
+    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LENGTH, observer=Observer(rollout=observer)).rows
     for row, rollout in zip(rows, seen, strict=True):
         lengths = [float(len(completion.text)) for completion in rollout.completions]
         assert list(rollout.rewards) == lengths
@@ -129,9 +136,8 @@ def test_a_penalty_that_is_far_out_is_said_once_before_the_first_step_or_on_the_
     def said(**more: object) -> list[str]:
         lines: list[str] = []
         model = load_language_model(str(folders["llama"]), machine=CPU)
-        prepare_ppo(
-            model, PROMPTS, settings_of(**more), seed=1, reward=Affine(LENGTH, 40.0), say=lines.append
-        ).run()  # fmt: skip
+        observer, reward = Observer(say=lines.append), Affine(LENGTH, 40.0)
+        train_ppo(model, PROMPTS, settings_of(**more), seed=1, reward=reward, observer=observer)
         return [line for line in lines if line.startswith("warning")]
 
     assert said() == [] and said(kl_coef=0.0) == [] and said(normalise_reward=False, kl_coef=5.0) == []
@@ -193,16 +199,16 @@ def test_a_resumed_run_keeps_the_scale_that_it_began_with(folders: dict[str, Pat
         with opened(tmp_path / "run", settings={}, lineage={}, **({} if resume else {"kind": "ppo"})) as place:
             store = CheckpointStore(place.checkpoints)
 
-            def on_tick(done: int, total: int, row: Metrics | None) -> None:
+            def on_tick(done: int, total: int, row: Metrics) -> None:
                 if done == stop_at:
                     raise Killed
 
-            prepared = prepare_ppo(model, PROMPTS, settings_of(), seed=1, reward=Affine(LENGTH, factor))
+            prepared = prepare_on_policy(METHOD, model, PROMPTS, settings_of(), seed=1, reward=Affine(LENGTH, factor))
             prepared.run(Watch(run=place, checkpoints=store, checkpoint_every=1, on_tick=on_tick), resume=resume)
             return prepared.task.scale
 
     with pytest.raises(Killed):
-        run(1.0, resume=False, stop_at=6)
+        run(1.0, resume=False, stop_at=1)
     scale = run(3.0, resume=True)
     model = load_language_model(str(folders["llama"]), machine=CPU)
     assert scale == measure_scale(LENGTH, model, PROMPTS, settings_of(), seed=1)

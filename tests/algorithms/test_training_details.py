@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from fakes import LengthScorer
 from small_models import body_of, causal_lm
 from torch.testing import assert_close
-from training_jobs import CPU, LORA, PPO, PROMPTS, demonstrations
+from training_jobs import CPU, LORA, PPO, PROMPTS, demonstrations, train_ppo
 
-from assent.algorithms.dpo import DPOSettings, encode_pairs
-from assent.algorithms.drift import DRIFT_LIMITS, check_drift
+from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.epochs import EpochTask, TrainSettings
-from assent.algorithms.ppo import PPOTask, Rollout, Scored, build_experience
-from assent.algorithms.ppo_settings import PPOSettings
-from assent.algorithms.reward import RewardSettings, judgements_of, reward_pieces, scored_pairs
-from assent.algorithms.reward_signal import RewardScale, shaped_rewards
+from assent.algorithms.on_policy.advantages import with_advantages
+from assent.algorithms.on_policy.drift import check_drift
+from assent.algorithms.on_policy.experience import Experience, Sample
+from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.reward_signal import RewardScale, shaped_rewards
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.task import OnPolicyTask, Parts
+from assent.algorithms.ppo import PPO as METHOD
+from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.preference.pairs import encode_pairs
+from assent.algorithms.reward import judgements_of, scored_pairs
 from assent.algorithms.schedule import Schedule, learning_rate
-from assent.algorithms.sft import encode_demonstrations, supervised_pieces
-from assent.backends.local.learner import LocalLearner
+from assent.algorithms.sft import SUPERVISED, encode_demonstrations
+from assent.backends.local.learner import DRIFT_LIMITS, LocalLearner
 from assent.backends.local.sampler import LocalSampler
 from assent.errors import ConfigError, DataError, RunError
+from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
+from assent.ports.learning import LearnerSettings, LossResult, Need, Outputs, Roles
 from assent.recipes.run.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.roles import critic_of, reference_of
-from assent.recipes.training.prepare import prepare_ppo, train_ppo
-from assent.text.template import ChatTemplate
-from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason, Turn
+from assent.recipes.training.prepare import prepare_on_policy
+from assent.text.template import ChatTemplate, Encoded
+from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason
 
 
 def test_schedules_have_their_closed_forms() -> None:
@@ -46,16 +56,20 @@ def test_schedules_have_their_closed_forms() -> None:
     assert learning_rate(10, peak=2.0, total=10, warmup_share=0.0, schedule="cosine") == pytest.approx(0.2)
 
 
-def learner() -> LocalLearner:
-    return LocalLearner(policy=LanguageRole(body_of(causal_lm("llama"))))
+def learner(settings: LearnerSettings = LearnerSettings()) -> LocalLearner:
+    return LocalLearner(Roles(policy=LanguageRole(body_of(causal_lm("llama")))), settings)
+
+
+def epochs_of(count: int, *, seed: int = 1, **settings: float) -> EpochTask:
+    examples = [Encoded(ids=(5, 6), assistant_mask=(False, True))] * count
+    return EpochTask(learner(), SUPERVISED, examples, TrainSettings(**settings), seed=seed)
 
 
 @pytest.mark.parametrize(
     ("count", "epochs", "steps"), [(11, 2.0, 6), (12, 1.0, 3), (3, 1.0, 1), (40, 0.5, 5), (4, 0.01, 1)]
 )
 def test_steps_are_epochs_over_all_items(count: int, epochs: float, steps: int) -> None:
-    settings = TrainSettings(epochs=epochs, batch_size=4)
-    task = EpochTask(learner(), lambda items, step: [], count=count, settings=settings, seed=1)
+    task = epochs_of(count, epochs=epochs, batch_size=4)
     assert task.total == steps
     seen = Counter(item for step in range(steps) for item in task.items(step))
     if epochs >= 1:
@@ -65,8 +79,7 @@ def test_steps_are_epochs_over_all_items(count: int, epochs: float, steps: int) 
 
 def test_the_order_of_items_follows_the_seed_and_changes_with_the_epoch() -> None:
     def order(seed: int) -> list[list[int]]:
-        settings = TrainSettings(epochs=2, batch_size=11)
-        task = EpochTask(learner(), lambda items, step: [], count=11, settings=settings, seed=seed)
+        task = epochs_of(11, epochs=2, batch_size=11, seed=seed)
         return [task.items(0), task.items(1)]
 
     assert order(1) == order(1) != order(2)
@@ -75,7 +88,7 @@ def test_the_order_of_items_follows_the_seed_and_changes_with_the_epoch() -> Non
 
 def test_nothing_to_train_on_is_an_error() -> None:
     with pytest.raises(ConfigError, match="nothing to train on"):
-        EpochTask(learner(), lambda items, step: [], count=0, settings=TrainSettings(), seed=1)
+        epochs_of(0)
 
 
 def test_what_is_too_long_is_left_out_and_counted(template: ChatTemplate) -> None:
@@ -94,11 +107,18 @@ def test_what_is_too_long_is_left_out_and_counted(template: ChatTemplate) -> Non
 
 def test_only_what_the_assistant_said_is_learned(template: ChatTemplate) -> None:
     encoded = encode_demonstrations(demonstrations(), template, max_length=1000).items
-    pieces = supervised_pieces(encoded, 50)
-    assert len(pieces) > 2
-    predicted = sorted(token for piece in pieces for token in piece.batch.target_M.tolist())
-    said = [id_ for one in encoded for id_, mine in zip(one.ids, one.assistant_mask, strict=True) if mine]
-    assert predicted == sorted(said)
+    seen: list[float] = []
+
+    def loss(outputs: Outputs, run: Sequence[Encoded], count: float) -> LossResult:
+        seen.extend(outputs["logp"].tolist())
+        return SUPERVISED.loss(outputs, run, count)
+
+    one = learner(LearnerSettings(micro_batch_tokens=50))
+    report = one.update(encoded, Need(), loss, SUPERVISED.count(encoded), 0.0)
+    scored = one.score(encoded, Need())
+    assert len(seen) == sum(sum(one.assistant_mask) for one in encoded)
+    assert report.means["loss"] == pytest.approx(-sum(seen) / len(seen), rel=1e-5)
+    assert sorted(seen) == pytest.approx(sorted(Outputs.joined(scored)["logp"].tolist()), abs=1e-5)
 
 
 def test_the_pairs_of_one_prompt_are_one_item_and_each_text_is_read_once(template: ChatTemplate) -> None:
@@ -111,8 +131,6 @@ def test_the_pairs_of_one_prompt_are_one_item_and_each_text_is_read_once(templat
     items = judgements_of([*pairs, *alone], template, max_length=100).items
     assert [len(item.sequences) for item in items] == [3, 2, 2]
     assert [(pair.better, pair.worse) for pair in items[0].pairs] == [(0, 1), (1, 2), (0, 2)]
-    (piece,) = reward_pieces(items[:1], RewardSettings(micro_batch_tokens=1))
-    assert len(piece.batch.lengths) == 3
     ranked = Ranking(prompt=PROMPTS[0], completions=tuple(Completion(text=text) for text in texts), ranks=(2, 1, 2))
     (item,) = judgements_of([ranked], template, max_length=100).items
     assert [(pair.better, pair.worse, pair.probability) for pair in item.pairs] == [
@@ -169,10 +187,12 @@ def test_the_policy_reads_again_every_eighth_completion_alone(precision: str, fo
     machine = MachineOptions(device="cpu", threads=1, precision=precision)
     model = load_language_model(str(folders["llama"]), machine=machine)
     settings, read = settings_of(iterations=1, batch_size=20, max_tokens=3), []
-    prepared = prepare_ppo(model, PROMPTS, settings, seed=1, reward=FunctionScorer(lambda p, t: [len(x) for x in t]))
+    prepared = prepare_on_policy(
+        METHOD, model, PROMPTS, settings, seed=1, reward=FunctionScorer(lambda p, t: [len(x) for x in t])
+    )
     hidden = model.role.hidden
-    model.role.hidden = lambda batch: read.extend(batch.lengths) or hidden(batch)
-    prepared.task.tick(0)
+    model.role.hidden = lambda batch: (read.extend(batch.lengths * (not torch.is_grad_enabled())), hidden(batch))[1]
+    prepared.task.tick(0, StopRequest())
     assert len(read) == (3 if precision == "fp32" else 20)
 
 
@@ -183,30 +203,47 @@ def test_a_sampler_with_other_weights_stops_the_run_whatever_states_it_tells(
     """The states are another model's: nothing but the completions read again can show it."""
     model, other = (load_language_model(str(folders[name]), machine=CPU) for name in ("llama", "qwen2"))
     settings = settings_of(iterations=1, epochs=1, mini_batches=1, **more)
-    critic = critic_of(model, None, shared_trunk=True, seed=1)
-    learner = LocalLearner(policy=model.role, critic=critic, reference=reference_of(model), shared_trunk=True)
+    critic = critic_of(model, None, name="critic", shared_trunk=True, seed=1)
+    learner = LocalLearner(Roles(policy=model.role, critics={"value": critic}, reference=reference_of(model)))
     own, foreign = (
-        PPOTask(
-            PROMPTS, learner=learner, sampler=sampler, scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
-            scale=RewardScale(mean=0.0, spread=1.0), seed=1, settings=settings,
+        OnPolicyTask(
+            METHOD,
+            Parts(
+                prompts=PROMPTS, learner=learner, sampler=sampler, scale=RewardScale(mean=0.0, spread=1.0),
+                scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
+            ),
+            settings, seed=1,
         )
         for sampler in (model.sampler, other.sampler)
     )  # fmt: skip
     before = {name: parameter.clone() for name, parameter in learner.parameters.items()}
+    with pytest.raises(RunError, match="other weights than those just published"):
+        foreign.tick(0, StopRequest())
+    other.role.version = model.role.version + 1
     with pytest.raises(RunError, match=r"sampler and learner disagree by .* nats a token.*nothing was updated"):
-        foreign.tick(0)
+        foreign.tick(0, StopRequest())
     assert all(torch.equal(before[name], parameter) for name, parameter in learner.parameters.items())
-    own.tick(0)
-    row = own.tick(1)
-    assert row is not None and (more or row["sampler_drift"] < 1e-4)
+    assert more or own.tick(0, StopRequest())["sampler_drift"] < 1e-4
 
 
-def drifting(logps: list[float], truth: list[float], **more: object) -> None:
-    turn = Turn(
-        prompt_ids=(1,), completion_ids=(2,) * len(logps), logps=tuple(logps),
-        completion=Completion(text="", stop=StopReason.END),
-    )  # fmt: skip
-    check_drift([turn], torch.tensor(truth), settings_of(**more), limit=0.1)
+def test_without_a_learning_rate_ten_publishes_move_nothing(folders: dict[str, Path]) -> None:
+    """Ten iterations at the rate 0: sampler and learner agree as at the start, and the policy stays."""
+    model = load_language_model(str(folders["llama"]), machine=CPU)
+    weights = {name: parameter.clone() for name, parameter in model.role.parameters().items()}
+    settings = settings_of(iterations=10, adaptive_kl_target=None).model_copy(update={"learning_rate": 0.0})
+    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LengthScorer()).rows
+    assert model.role.version == len(rows) == 10
+    assert all(torch.equal(weights[name], parameter) for name, parameter in model.role.parameters().items())
+    for row in rows:
+        assert row["sampler_drift"] < 1e-4 and abs(row["kl"]) < 1e-6 and row["approx_kl"] == pytest.approx(0, abs=1e-9)
+
+
+def drifting(logps: list[float], truth: list[float], *, truncated: bool = False) -> None:
+    tokens = Encoded(ids=(1,) + (2,) * len(logps), assistant_mask=(False,) + (True,) * len(logps))
+    sample = Sample(tokens=tokens, group=0, columns={"sampler_logp": torch.tensor(logps)})
+    unread = Outputs(columns={"logp": torch.tensor(logps) + 9.0}, from_states=True)
+    read = Outputs(columns={"logp": torch.tensor(truth)})
+    check_drift([sample, sample], [unread, read], truncated=truncated, limit=0.1)
 
 
 def test_drift_is_a_mean_so_that_one_token_does_not_stop_a_run() -> None:
@@ -217,11 +254,10 @@ def test_drift_is_a_mean_so_that_one_token_does_not_stop_a_run() -> None:
         drifting([-1.0, -1.0], [-1.2, -0.8])
 
 
-@pytest.mark.parametrize("more", [{"top_k": 5}, {"top_p": 0.5}])
-def test_a_truncated_distribution_is_higher_and_never_lower(more: dict[str, object]) -> None:
-    drifting([-1.0, -1.0], [-3.0, -1.5], **more)
+def test_a_truncated_distribution_is_higher_and_never_lower() -> None:
+    drifting([-1.0, -1.0], [-3.0, -1.5], truncated=True)
     with pytest.raises(RunError, match=r"disagree by 0\.5 nats"):
-        drifting([-1.0, -2.0], [-3.0, -1.0], **more)
+        drifting([-1.0, -2.0], [-3.0, -1.0], truncated=True)
 
 
 @pytest.mark.parametrize("lora", [None, LORA])
@@ -248,11 +284,11 @@ def test_prompts_are_all_used_before_any_comes_again(folders: dict[str, Path]) -
         assert len(rollout.prompts) == len(rollout.completions) == len(rollout.rewards) == 5
         return {"mine": float(rollout.iteration)}
 
-    rows = ppo_rows(folders, settings_of(iterations=4), observer=observer)
+    rows = ppo_rows(folders, settings_of(iterations=4), observer=Observer(rollout=observer))
     assert Counter(seen[:8]) == Counter(PROMPTS) and Counter(seen[8:16]) == Counter(PROMPTS)
     assert seen[:8] != seen[8:16]
     assert [row["mine"] for row in rows] == [0.0, 1.0, 2.0, 3.0]
-    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
 
 
 def test_the_adaptive_coefficient_goes_the_right_way(folders: dict[str, Path]) -> None:
@@ -278,42 +314,45 @@ def test_only_a_completion_that_did_not_end_is_penalised() -> None:
     assert shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_eos_penalty=0.0)) == [1.0, 2.0, 3.0]
 
 
-def turn(length: int) -> Turn:
-    return Turn(
-        prompt_ids=(5, 6),
-        completion_ids=tuple(range(7, 7 + length)),
-        logps=(0.0,) * length,
-        completion=Completion(text="x"),
-    )
+def scored(*lengths: int) -> Experience:
+    """Samples of two prompt tokens and so many of the policy's, with random statistics."""
+    generator, count = torch.Generator().manual_seed(0), sum(lengths)
+    columns = {name: torch.rand(count, generator=generator) for name in ("value", "kl", "entropy")}
+    columns |= {name: -torch.rand(count, generator=generator) for name in ("logp", "reference_logp")}
+    samples = [
+        Sample(
+            tokens=Encoded(ids=(5, 6, *range(7, 7 + length)), assistant_mask=(False, False) + (True,) * length),
+            group=place, columns={},
+        )
+        for place, length in enumerate(lengths)
+    ]  # fmt: skip
+    return Experience(samples=tuple(samples)).with_columns(columns)
 
 
-def scored(count: int) -> Scored:
-    generator = torch.Generator().manual_seed(0)
-    columns = {
-        name: torch.rand(count, generator=generator) for name in ("value_N", "kl_N", "entropy_N")
-    }  # fmt: skip
-    logp_N, reference_logp_N = (-torch.rand(count, generator=generator) for _ in range(2))
-    return Scored(logp_N=logp_N, reference_logp_N=reference_logp_N, **columns)
+def shaped(found: Experience, reward_B: list[float], coef: float, **more: object) -> Experience:
+    settings = settings_of(kl_coef=coef, **more)
+    rewards = KLShaping.of(settings).token_rewards(reward_B, found, white=settings.whiten_rewards)
+    return with_advantages(found, rewards, METHOD, settings)
 
 
 def test_rewards_lie_on_last_tokens_and_the_penalty_on_every_token() -> None:
-    turns, found, reward_B = [turn(3), turn(1), turn(2)], scored(6), torch.tensor([1.0, -2.0, 0.5])
+    found, reward_B = scored(3, 1, 2), [1.0, -2.0, 0.5]
     plain = {"gamma": 1.0, "gae_lambda": 1.0, "whiten_advantages": False}
-    made = build_experience(turns, found, reward_B, 0.3, settings_of(kl_estimator="k1", **plain))
-    penalty_N = 0.3 * (found.logp_N - found.reference_logp_N)
+    made = shaped(found, reward_B, 0.3, kl_estimator="k1", **plain)
+    penalty_N = 0.3 * (found["logp"] - found["reference_logp"])
     token_N = -penalty_N + torch.tensor([0.0, 0.0, 1.0, -2.0, 0.0, 0.5])
     returns = torch.cat([part.flip(0).cumsum(0).flip(0) for part in token_N.split([3, 1, 2])])
-    assert_close(made.return_N, returns)
-    assert_close(made.advantage_N, returns - found.value_N)
-    in_loss = build_experience(turns, found, reward_B, 0.3, settings_of(kl_in="loss", **plain))
-    assert_close(in_loss.return_N, torch.tensor([1.0, 1.0, 1.0, -2.0, 0.5, 0.5]))
-    exact = build_experience(turns, found, reward_B, 0.3, settings_of(kl_estimator="exact", **plain))
+    assert_close(made["return"], returns)
+    assert_close(made["advantage"], returns - found["value"])
+    in_loss = shaped(found, reward_B, 0.3, kl_in="loss", **plain)
+    assert_close(in_loss["return"], torch.tensor([1.0, 1.0, 1.0, -2.0, 0.5, 0.5]))
+    exact = shaped(found, reward_B, 0.3, kl_estimator="exact", **plain)
     exact_N = torch.cat(
-        [part.flip(0).cumsum(0).flip(0) for part in (token_N + penalty_N - 0.3 * found.kl_N).split([3, 1, 2])]
+        [part.flip(0).cumsum(0).flip(0) for part in (token_N + penalty_N - 0.3 * found["kl"]).split([3, 1, 2])]
     )
-    assert_close(exact.return_N, exact_N)
-    assert_close(exact.advantage_N, exact_N - found.value_N - (penalty_N - 0.3 * found.kl_N))
-    assert made.completion_lengths == [3, 1, 2]
+    assert_close(exact["return"], exact_N)
+    assert_close(exact["advantage"], exact_N - found["value"] - (penalty_N - 0.3 * found["kl"]))
+    assert made.lengths == [3, 1, 2]
 
 
 def test_white_rewards_are_the_token_rewards_with_the_penalty_scaled_to_spread_one_about_their_mean() -> None:
@@ -321,12 +360,13 @@ def test_white_rewards_are_the_token_rewards_with_the_penalty_scaled_to_spread_o
 
     The penalty of a token's own KL, which the exact estimate keeps out of the reward, is scaled with the rewards.
     """
-    turns, found, reward_B, beta = [turn(3), turn(1), turn(2)], scored(6), [1.0, -2.0, 0.5], 0.3
-    settings = settings_of(whiten_rewards=True, whiten_advantages=False, gae_lambda=0.95, kl_estimator="exact")
-    made = build_experience(turns, found, torch.tensor(reward_B), beta, settings)
+    found, reward_B, beta = scored(3, 1, 2), [1.0, -2.0, 0.5], 0.3
+    made = shaped(
+        found, reward_B, beta, whiten_rewards=True, whiten_advantages=False, gae_lambda=0.95, kl_estimator="exact"
+    )
 
-    kl, value = found.kl_N.double().tolist(), found.value_N.double().tolist()
-    own = (found.logp_N - found.reference_logp_N).double().tolist()
+    kl, value = found["kl"].double().tolist(), found["value"].double().tolist()
+    own = (found["logp"] - found["reference_logp"]).double().tolist()
     rewards = [-beta * one for one in kl]
     for last, reward in zip((2, 3, 5), reward_B, strict=True):
         rewards[last] += reward
@@ -341,29 +381,37 @@ def test_white_rewards_are_the_token_rewards_with_the_penalty_scaled_to_spread_o
             after = value[t]
             advantages[t] = following
     returns = [advantage + one for advantage, one in zip(advantages, value, strict=True)]
-    assert_close(made.return_N.double(), torch.tensor(returns, dtype=torch.float64), atol=1e-5, rtol=1e-5)
+    assert_close(made["return"].double(), torch.tensor(returns, dtype=torch.float64), atol=1e-5, rtol=1e-5)
     with_own = [a - beta / std * (k1 - exact) for a, k1, exact in zip(advantages, own, kl, strict=True)]
-    assert_close(made.advantage_N.double(), torch.tensor(with_own, dtype=torch.float64), atol=1e-5, rtol=1e-5)
+    assert_close(made["advantage"].double(), torch.tensor(with_own, dtype=torch.float64), atol=1e-5, rtol=1e-5)
 
 
 def test_white_advantages_have_mean_zero_and_spread_one() -> None:
-    made = build_experience([turn(3), turn(4)], scored(7), torch.tensor([1.0, 3.0]), 0.1, settings_of())
-    assert made.advantage_N.mean().item() == pytest.approx(0.0, abs=1e-6)
-    assert made.advantage_N.std(unbiased=False).item() == pytest.approx(1.0, abs=1e-4)
+    made = shaped(scored(3, 4), [1.0, 3.0], 0.1)
+    assert made["advantage"].mean().item() == pytest.approx(0.0, abs=1e-6)
+    assert made["advantage"].std(unbiased=False).item() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_selection_of_samples_keeps_their_columns_together() -> None:
-    made = build_experience([turn(3), turn(1), turn(2)], scored(6), torch.zeros(3), 0.1, settings_of())
-    part = made.select([2, 0])
-    assert part.sequences == (made.sequences[2], made.sequences[0])
-    for name in ("old_logp_N", "value_N", "advantage_N", "return_N"):
-        whole = getattr(made, name)
-        assert torch.equal(getattr(part, name), whole[[4, 5, 0, 1, 2]])
+def test_columns_go_with_their_samples() -> None:
+    made = shaped(scored(3, 1, 2), [0.0] * 3, 0.1)
+    part = Experience(samples=(made.samples[2], made.samples[0]))
+    assert part.lengths == [2, 3]
+    for name in ("logp", "value", "advantage", "return"):
+        assert torch.equal(part[name], made[name][[4, 5, 0, 1, 2]])
+
+
+def test_what_others_wrote_in_an_episode_is_not_the_policys() -> None:
+    """Two turns of the policy around an observation: any mask, not only prompt and suffix."""
+    tokens = Encoded(ids=(5, 6, 7, 8, 9, 10), assistant_mask=(False, True, False, False, True, True))
+    (found,) = learner().score([tokens], Need())
+    (whole,) = learner().score([Encoded(ids=tokens.ids, assistant_mask=(True,) * 6)], Need())
+    assert Experience(samples=(Sample(tokens=tokens, group=0, columns={}),)).lengths == [3]
+    assert_close(found["logp"], whole["logp"][[0, 3, 4]])
 
 
 def test_an_advantage_that_is_no_number_is_an_error() -> None:
     with pytest.raises(RunError, match="advantage"):
-        build_experience([turn(3)], scored(3), torch.tensor([math.inf]), 0.1, settings_of())
+        shaped(scored(3), [math.inf], 0.1)
 
 
 @pytest.mark.parametrize(
@@ -375,13 +423,13 @@ def test_settings_that_make_no_sense_are_refused(
     prompts: list[Conversation], more: dict[str, object], match: str, template: ChatTemplate
 ) -> None:
     one = learner()
-    assert one.policy is not None
+    assert one.roles.policy is not None
     with pytest.raises(ConfigError, match=match):
-        PPOTask(
-            prompts, learner=one, sampler=LocalSampler(one.policy, template),
+        parts = Parts(
+            prompts=prompts, learner=one, sampler=LocalSampler(one.roles.policy, template),
             scorer=FunctionScorer(lambda p, t: [0.0] * len(t)), scale=RewardScale(mean=0.0, spread=1.0),
-            settings=settings_of(**more), seed=1,
         )  # fmt: skip
+        OnPolicyTask(METHOD, parts, settings_of(**more), seed=1)
 
 
 def test_dpo_settings_know_their_ranges() -> None:

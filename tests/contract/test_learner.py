@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings

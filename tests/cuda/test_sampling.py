@@ -9,12 +9,12 @@ from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 
 from assent.backends.local.learner import LocalLearner
 from assent.model.body import Body, Precision
-from assent.model.flat import flatten
 from assent.model.generation import Sampled, generate
 from assent.model.roles import LanguageRole
 from assent.model.stepping import Begun, StepDecoder
-from assent.ports.learning import Need
+from assent.ports.learning import Need, Outputs, Roles
 from assent.ports.sampling import Sampling
+from assent.text.template import Encoded
 
 pytestmark = needs_cuda
 PROMPTS = [[5, 9, 2], [7], [11, 12, 13, 14, 15, 16, 17], [3, 3, 8, 21], [40, 41, 42], [99, 98]]
@@ -33,13 +33,12 @@ def written(body: Body, sampling: Sampling, prompts: list[list[int]]) -> list[Sa
 def test_the_learner_scores_what_the_sampler_said(name: str, precision: Precision) -> None:
     body, prompts = on_cuda(name, precision), PROMPTS * 4
     turns = written(body, Sampling(max_tokens=20), prompts)
-    batch = flatten(
-        [[*prompt, *turn.ids] for prompt, turn in zip(prompts, turns, strict=True)],
-        [[False] * len(prompt) + [True] * len(turn.ids) for prompt, turn in zip(prompts, turns, strict=True)],
-    )
-    logp_M = LocalLearner(policy=LanguageRole(body)).score(batch, Need()).logp_M
-    assert logp_M is not None and logp_M.device.type == "cuda"
-    apart_M = (logp_M.cpu() - torch.tensor([logp for turn in turns for logp in turn.logps])).abs()
+    examples = [
+        Encoded(ids=(*prompt, *turn.ids), assistant_mask=(False,) * len(prompt) + (True,) * len(turn.ids))
+        for prompt, turn in zip(prompts, turns, strict=True)
+    ]
+    logp_M = Outputs.joined(LocalLearner(Roles(policy=LanguageRole(body))).score(examples, Need()))["logp"]
+    apart_M = (logp_M - torch.tensor([logp for turn in turns for logp in turn.logps])).abs()
     assert apart_M.max() < LARGEST[precision] and apart_M.mean() < MEAN[precision]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from training_jobs import train_ppo
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.model.flat import flatten
@@ -21,7 +22,7 @@ from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import train_dpo, train_ppo, train_reward_model, train_sft
+from assent.recipes.training.prepare import train_dpo, train_reward_model, train_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")

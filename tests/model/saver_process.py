@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import assent
-from assent.model.checkpoints import CheckpointStore
+from assent.model.checkpoints import CheckpointStore, save_state
 from assent.model.state import State
 
 LAST_STEP_WHEN_COUNTED = 3
@@ -36,7 +36,8 @@ def save_forever(folder: Path, keep: int, last: int) -> None:
     step = found.step if found else 0
     while not last or step < last:
         step += 1
-        store.save(step, state_of(step))
+        state = state_of(step)
+        store.save(step, lambda folder, state=state: save_state(folder, state))
 
 
 def die_after(lines: int) -> None:

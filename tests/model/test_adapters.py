@@ -13,19 +13,20 @@ import transformers
 from small_models import causal_lm
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS, comparisons
+from training_jobs import CPU, PROMPTS, comparisons, train_ppo
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.backends.local.learner import LocalLearner
 from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.model.stepping import Begun, StepDecoder
-from assent.ports.learning import LossResult, Need
+from assent.ports.learning import LearnerSettings, LossResult, Need, Roles
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, LoraOptions, load_language_model, save_language_model
 from assent.recipes.run.roles import critic_of, reference_of
-from assent.recipes.training.prepare import train_dpo, train_ppo
+from assent.recipes.training.prepare import train_dpo
+from assent.text.template import Encoded
 
 IDS = [7, 9, 11, 40, 8, 7, 100]
 QV = ["q_proj", "v_proj"]
@@ -118,7 +119,7 @@ def test_an_adapter_says_what_it_says_in_peft_and_is_saved_as_it_is(
 @torch.no_grad()
 def test_reference_and_critic_of_an_adapter_are_the_policy_as_it_was(variant: str, variant_folder: Path) -> None:
     model, batch = load_language_model(str(variant_folder), machine=CPU), flatten([IDS])
-    reference, critic = reference_of(model), critic_of(model, None, shared_trunk=False, seed=0)
+    reference, critic = reference_of(model), critic_of(model, None, name="critic", shared_trunk=False, seed=0)
     hidden, logits = model.role.hidden(batch), logits_of(model)
     assert_close(reference.hidden(batch), hidden)
     assert_close(reference.head.logits(reference.body.hidden(batch, adapter=reference.adapter)), logits)
@@ -160,12 +161,15 @@ def test_the_gradient_of_an_adapter_on_the_language_head_is_that_of_peft(
     variant: str, variant_folder: Path, folders: dict[str, Path]
 ) -> None:
     model = load_language_model(str(variant_folder), machine=CPU)
-    learner = LocalLearner(policy=model.role)
+    learner, example = (
+        LocalLearner(Roles(policy=model.role)),
+        Encoded(ids=tuple(IDS), assistant_mask=(True,) * len(IDS)),
+    )
 
-    def loss(outputs):  # type: ignore[no-untyped-def]
-        return LossResult(loss=-outputs.logp_M.sum(), sums={}, count=1)
+    def loss(outputs, run, count):  # type: ignore[no-untyped-def]
+        return LossResult(loss=-outputs["logp"].sum(), sums={}, count=count)
 
-    learner.forward_backward(flatten([IDS]), Need(logp=True), loss)
+    learner._accumulate([example], Need(), loss, 1.0)
     mine = {name.replace(".policy.", "."): p.grad for name, p in model.role.parameters().items()}
     plain = in_peft(folders[VARIANTS[variant][0]], variant_folder)
     logp = torch.log_softmax(plain(torch.tensor([IDS])).logits[0, :-1], dim=-1)
@@ -264,9 +268,9 @@ def test_layers_that_are_not_there_are_told(folders: dict[str, Path]) -> None:
 def test_dropout_on_the_language_head_is_refused_where_it_would_be_on(folders: dict[str, Path]) -> None:
     lora = LoraOptions(rank=2, dropout=0.5, targets="lm_head,q_proj")
     model = load_language_model(str(folders["llama"]), machine=CPU, lora=lora)
-    LocalLearner(policy=model.role)
+    LocalLearner(Roles(policy=model.role))
     with pytest.raises(ConfigError, match="dropout"):
-        LocalLearner(policy=model.role, dropout=True)
+        LocalLearner(Roles(policy=model.role), LearnerSettings(dropout=True))
 
 
 def test_modules_that_are_saved_whole_but_are_those_of_the_base_do_no_harm(

@@ -12,10 +12,10 @@ import transformers
 from small_models import VOCABULARY, body_of, seeded
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS
+from training_jobs import CPU, PROMPTS, train_ppo
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.ppo import PPOSettings
 from assent.backends.local.features import feature_batches, read_features
 from assent.errors import ConfigError
 from assent.model.attention import DecodeCache
@@ -23,7 +23,6 @@ from assent.model.flat import flatten
 from assent.model.roles import ScalarRole, fresh_head
 from assent.model.verifying import verify_flat
 from assent.recipes.run.models import LanguageModel, load_language_model
-from assent.recipes.training.prepare import train_ppo
 from assent.text.template import ChatTemplate
 from assent.types import Completion
 

@@ -145,7 +145,7 @@ def four_roles(folders: dict[str, Path], tmp_path: Path) -> tuple[LanguageModel,
 def test_one_base_carries_policy_reference_critic_and_reward(folders: dict[str, Path], tmp_path: Path) -> None:
     model, reward = four_roles(folders, tmp_path)
     reference = reference_of(model)
-    critic = critic_of(model, reward, shared_trunk=False, seed=0)
+    critic = critic_of(model, reward, name="critic", shared_trunk=False, seed=0)
     assert model.role.body is reward.role.body is reference.body is critic.body
     assert {model.role.adapter, reward.role.adapter, critic.adapter} == {"policy", "reward", "critic"}
     base = {id(p) for name, p in model.role.body.model.named_parameters() if "lora_" not in name}
@@ -183,7 +183,7 @@ def test_a_critic_from_the_reward_model_gives_the_normalised_reward_at_the_last_
             new_reward_model(str(folders["llama"]), machine=CPU, seed=4),
         ),
     ):
-        critic = critic_of(model, reward, shared_trunk=False, seed=0, gain=1 / 1.7, offset=-0.3 / 1.7)
+        critic = critic_of(model, reward, name="critic", shared_trunk=False, seed=0, gain=1 / 1.7, offset=-0.3 / 1.7)
         prompt, answer = Conversation.of_user("what is red ?"), Completion(text="the sun")
         (expected,) = reward.scorer.score([prompt], [answer])
         ids = reward.template.encode_completion(prompt, answer).ids

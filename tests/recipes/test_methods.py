@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import assent
-from assent.algorithms.methods import FUNCTIONS, METHODS, POLICY_METHOD, REWARD_METHOD, load
+from assent.algorithms.methods import FUNCTIONS, METHODS, POLICY_METHOD, REWARD_METHOD, load_named
 from assent.cli import COMMANDS, build_parser
 from assent.config import Settings
 from assent.evals.curves import METRICS
@@ -23,9 +23,9 @@ SOURCE = Path(assent.__file__).parent
 @pytest.mark.parametrize("name", METHODS)
 def test_an_entry_leads_to_settings_a_command_and_a_function(name: str) -> None:
     method = METHODS[name]
-    assert issubclass(load(method.settings), Settings)
-    assert issubclass(job_settings(name), RunSettings) and issubclass(job_settings(name), load(method.settings))
-    assert job_settings(name)() == job_settings(name).model_validate(load(method.settings)().model_dump())
+    assert issubclass(load_named(method.settings), Settings)
+    assert issubclass(job_settings(name), RunSettings) and issubclass(job_settings(name), load_named(method.settings))
+    assert job_settings(name)() == job_settings(name).model_validate(load_named(method.settings)().model_dump())
     assert method.needs_reward == ("rewards" in COMMANDS[name].flags)
     build_parser().parse_args(shlex.split(method.example)[1:])
     assert not method.then or method.then in METHODS
@@ -33,7 +33,7 @@ def test_an_entry_leads_to_settings_a_command_and_a_function(name: str) -> None:
     if method.function:
         function = getattr(assent, method.function)
         assert function.__name__ == method.function and function.__doc__.lower().startswith(method.help[:20].lower())
-        assert set(load(method.settings).model_fields) <= set(inspect.signature(function).parameters)
+        assert set(load_named(method.settings).model_fields) <= set(inspect.signature(function).parameters)
 
 
 def test_a_python_call_has_no_setting_that_does_nothing_there() -> None:

@@ -125,8 +125,8 @@ def test_methods_read_the_same_ids(name: str) -> None:
     (judged,) = judgements_of([pair], chat, max_length=999).items
     (rated,) = judgements_of([Rating(prompt=QUESTION, completion=pair.chosen, score=1.0)], chat, max_length=999).items
     (sft,) = encode_demonstrations([Demonstration(conversation=TALK)], chat, max_length=999).items
-    assert dpo.chosen == sft and judged.sequences[0] == rated.sequences[0] == sft.ids
-    assert judged.sequences[1] == dpo.rejected.ids
+    assert dpo.chosen == sft and judged.sequences[0] == rated.sequences[0] == sft
+    assert judged.sequences[1] == dpo.rejected
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,24 +7,18 @@ The reference is the policy before the first step, and its log-probabilities are
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from assent.algorithms.epochs import EpochTask, MicroBatch, TrainSettings
-from assent.algorithms.fitting import Sized, leave_out_long
-from assent.data.order import token_budget_batches
+from assent.algorithms.epochs import Objective, TrainSettings
+from assent.algorithms.preference.pairs import EncodedPair
+from assent.evals.reward_quality import ScoredPairs
 from assent.losses.direct import DirectForm, dpo_loss, sequence_log_ratio
-from assent.model.flat import FlatBatch, flatten
-from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.text.template import ChatTemplate, Encoded
-from assent.types import Comparison
+from assent.ports.learning import LossResult, Outputs
 
 
 class DPOSettings(TrainSettings):
@@ -35,110 +29,20 @@ class DPOSettings(TrainSettings):
     form: Literal["sigmoid", "ipo"] = "sigmoid"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedPair:
-    """Tokens of both completions after their prompt, P(chosen is better), and the judgement the pair is part of."""
-
-    chosen: Encoded
-    rejected: Encoded
-    probability: float
-    group: Hashable
-
-    def __len__(self) -> int:
-        return len(self.chosen) + len(self.rejected)
+def dpo_objective(settings: DPOSettings) -> Objective:
+    """The loss of pairs that know their reference (see `with_reference`)."""
+    return Objective(loss=partial(_loss, settings=settings), count=lambda pairs: float(len(pairs)))
 
 
-def encode_pairs(comparisons: Sequence[Comparison], template: ChatTemplate, *, max_length: int) -> Sized[EncodedPair]:
-    """Encode comparisons; a pair with an over-long side is left out."""
-    flat = template.encode_completions([(c.prompt, side) for c in comparisons for side in (c.chosen, c.rejected)])
-    pairs = [
-        EncodedPair(
-            chosen=flat[2 * index],
-            rejected=flat[2 * index + 1],
-            probability=comparison.probability,
-            group=(comparison.group, comparison.prompt) if comparison.group else index,
-        )
-        for index, comparison in enumerate(comparisons)
-    ]
-    longest = [max(len(pair.chosen), len(pair.rejected)) for pair in pairs]
-    return leave_out_long(pairs, longest, max_length=max_length, what="pairs")
-
-
-def reference_logps(
-    pairs: Sequence[EncodedPair], learner: Learner, *, max_tokens: int, progress: Callable[[int], None]
-) -> list[Tensor]:
-    """Log-probabilities of every pair's completion tokens (chosen, then rejected) under the policy as it is now.
-
-    A completion that stands in several pairs is read once; `progress` counts pairs as their completions are read.
-    """
-    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    uses = Counter(sides)
-    different = list(uses)
-    kept: dict[Encoded, Tensor] = {}
-    read = 0
-    for part in token_budget_batches([len(side) for side in different], max_tokens):
-        chosen = [different[place] for place in part]
-        batch = flatten([side.ids for side in chosen], [side.assistant_mask for side in chosen])
-        logp_M = learner.score(batch, Need()).logp_M
-        assert logp_M is not None
-        kept |= zip(chosen, torch.split(logp_M.cpu(), list(batch.predicted)), strict=True)
-        before, read = read // 2, read + sum(uses[side] for side in chosen)
-        progress(read // 2 - before)
-    return [torch.cat([kept[pair.chosen], kept[pair.rejected]]) for pair in pairs]
-
-
-def _flat(run: Sequence[EncodedPair]) -> FlatBatch:
-    sides = [side for pair in run for side in (pair.chosen, pair.rejected)]
-    return flatten([side.ids for side in sides], [side.assistant_mask for side in sides])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReferredPairs:
-    """Pairs with the reference's log-probabilities of their completions, from `reference_logps`."""
-
-    pairs: Sequence[EncodedPair]
-    references: Sequence[Tensor]
-
-
-def dpo_task(
-    train: ReferredPairs,
-    learner: Learner,
-    *,
-    settings: DPOSettings,
-    seed: int,
-    held_out: ReferredPairs | None = None,
-) -> EpochTask:
-    """The training task; with `held_out`, rows carry `eval_loss`, `eval_accuracy` and `eval_margin`."""
-
-    def pieces_of(source: ReferredPairs, items: Sequence[int]) -> list[MicroBatch]:
-        pairs, references, pieces = source.pairs, source.references, []
-        for part in token_budget_batches([len(pairs[item]) for item in items], settings.micro_batch_tokens):
-            chosen = [items[place] for place in part]
-            run = [pairs[item] for item in chosen]
-            loss = partial(
-                _loss, run=run, reference_M=torch.cat([references[item] for item in chosen]),
-                settings=settings, step_pairs=len(items),
-            )  # fmt: skip
-            batch = _flat(run)
-            pieces.append(MicroBatch(batch=batch, need=Need(), loss=partial(loss, predicted=batch.predicted)))
-        return pieces
-
-    def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
-        return pieces_of(train, items)
-
-    unseen = partial(pieces_of, held_out, range(len(held_out.pairs))) if held_out is not None else None
-    return EpochTask(learner, prepare, count=len(train.pairs), settings=settings, seed=seed, held_out=unseen)
-
-
-def _loss(
-    outputs: Outputs, *, run: Sequence[EncodedPair], reference_M: Tensor, settings: DPOSettings, step_pairs: int,
-    predicted: tuple[int, ...],
-) -> LossResult:  # fmt: skip
-    assert outputs.logp_M is not None
-    form = DirectForm(settings.form)
-    every_M = torch.ones_like(outputs.logp_M, dtype=torch.bool)
+def _loss(outputs: Outputs, run: Sequence[EncodedPair], step_pairs: float, *, settings: DPOSettings) -> LossResult:
+    form, logp_M = DirectForm(settings.form), outputs["logp"]
+    reference_M = torch.cat([pair.reference_logp_M for pair in run if pair.reference_logp_M is not None])
     ratio_B = sequence_log_ratio(
-        outputs.logp_M, reference_M.to(outputs.logp_M.device), every_M, predicted, average=form is DirectForm.IPO
+        logp_M,
+        reference_M.to(logp_M.device),
+        torch.ones_like(logp_M, dtype=torch.bool),
+        [side.predicted for pair in run for side in pair.sequences],
+        average=form is DirectForm.IPO,
     )
     result = dpo_loss(
         ratio_B[0::2],
@@ -157,3 +61,28 @@ def _loss(
         "rejected_reward": result.rejected_reward.item(),
     }
     return LossResult(loss=result.loss, sums=sums, count=len(run))
+
+
+def implicit_rewards(before: Sequence[EncodedPair], after: Sequence[EncodedPair], *, beta: float) -> ScoredPairs:
+    """The reward that training has put into the policy's weights: beta (log pi - log ref), summed over the tokens.
+
+    `before` and `after` are the same pairs with their log-probabilities then and now (see `with_reference`).
+    """
+
+    def sums(pair: EncodedPair) -> list[float]:
+        assert pair.reference_logp_M is not None
+        sides = torch.split(pair.reference_logp_M.double(), [side.predicted for side in pair.sequences])
+        return [float(logp_M.sum()) for logp_M in sides]
+
+    changes = [
+        [beta * (now - then) for now, then in zip(sums(two), sums(one), strict=True)]
+        for one, two in zip(before, after, strict=True)
+    ]
+    return ScoredPairs(
+        chosen=[chosen for chosen, _ in changes],
+        rejected=[rejected for _, rejected in changes],
+        probability=[pair.probability for pair in before],
+        chosen_length=[pair.chosen.predicted for pair in before],
+        rejected_length=[pair.rejected.predicted for pair in before],
+        groups=[pair.group for pair in before],
+    )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from assent.algorithms.schedule import Schedule, learning_rate
 from assent.config import Settings
 from assent.data.order import epoch_order
 from assent.errors import ConfigError
-from assent.metrics import Metrics, Tally
-from assent.model.flat import FlatBatch
-from assent.ports.learning import Learner, Loss, Need
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.ports.learning import Example, Learner, Loss, Need, Outputs, SkippedBatch
 from assent.seeds import derive
 
 
@@ -39,70 +39,52 @@ class TrainSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MicroBatch:
-    """One piece of an optimiser step: tokens, what its loss needs to know, and the loss."""
+class Objective:
+    """What is minimised: a loss, what it needs, and the count of examples that it divides by."""
 
-    batch: FlatBatch
-    need: Need
     loss: Loss
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkippedBatch:
-    """A micro-batch of an update that was skipped: its loss, its sequences, and how many tokens of each it predicts."""
-
-    loss: float
-    sequences: tuple[tuple[int, ...], ...]
-    predicted: tuple[int, ...]
-
-    @staticmethod
-    def of(batch: FlatBatch, loss: float) -> SkippedBatch:
-        """What a micro-batch held."""
-        rows = torch.split(batch.ids_N, list(batch.lengths))
-        return SkippedBatch(loss=loss, sequences=tuple(tuple(row.tolist()) for row in rows), predicted=batch.predicted)
-
-
-Prepare = Callable[[Sequence[int], int], list[MicroBatch]]  # (items of the step, step) -> its micro-batches
+    need: Need = field(default_factory=Need)
+    count: Callable[[Sequence[Any]], float]
 
 
 class EpochTask:
-    """Ticks = optimiser steps over shuffled epochs of `count` items.
+    """Ticks = optimiser steps over shuffled epochs of examples.
 
-    `held_out` gives the micro-batches of held-out items: after every `evaluate_every` steps and at the end their loss
-    and whatever else the loss counts stand in the row, as `eval_loss`, `eval_accuracy`, ...
+    After every `evaluate_every` steps and at the end the loss of the `held_out` examples and whatever else the loss
+    tallies stand in the row, as `eval_loss`, `eval_accuracy`, ...
     """
 
-    unit, ticks_per_unit = "steps", 1
+    unit = "steps"
 
     def __init__(
         self,
         learner: Learner,
-        prepare: Prepare,
-        *,
-        count: int,
+        objective: Objective,
+        examples: Sequence[Example],
         settings: TrainSettings,
+        *,
         seed: int,
-        held_out: Callable[[], list[MicroBatch]] | None = None,
+        held_out: Sequence[Example] = (),
     ) -> None:
-        if count < 1:
+        if not examples:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
-        if settings.evaluate_every and held_out is None:
+        if settings.evaluate_every and not held_out:
             now = "Give some (--eval-data, in Python eval_data), or leave evaluate_every out."
             raise ConfigError("there is no held-out data to measure on", where="evaluate_every", now=now)
-        self._learner, self._prepare, self._count = learner, prepare, count
+        self._learner, self._objective, self._examples = learner, objective, examples
         self._settings, self._seed, self._held_out = settings, seed, held_out
         self.skipped_batches: list[SkippedBatch] = []
-        self._per_epoch = math.ceil(count / settings.batch_size)
+        self._per_epoch = math.ceil(len(examples) / settings.batch_size)
         self.total = max(1, round(settings.epochs * self._per_epoch))
 
     def items(self, step: int) -> list[int]:
         """The items of a step: a pure function of seed and step."""
         epoch, place = divmod(step, self._per_epoch)
         size = self._settings.batch_size
-        order = epoch_order(self._count, seed=derive(self._seed, "data"), epoch=epoch)
+        order = epoch_order(len(self._examples), seed=derive(self._seed, "data"), epoch=epoch)
         return [int(item) for item in order[place * size : (place + 1) * size]]
 
-    def tick(self, index: int) -> Metrics:
+    def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
         rate = learning_rate(
             index,
@@ -111,44 +93,36 @@ class EpochTask:
             warmup_share=self._settings.warmup_share,
             schedule=self._settings.schedule,
         )
-        row = update(self._learner, self._prepare(self.items(index), index), rate, self.skipped_batches)
+        chosen = [self._examples[item] for item in self.items(index)]
+        row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
         row["epoch"] = (index + 1) / self._per_epoch
         every = self._settings.evaluate_every
-        if self._held_out is not None and (index + 1 == self.total or (every and (index + 1) % every == 0)):
-            row |= {f"eval_{name}": value for name, value in evaluated(self._learner, self._held_out()).items()}
+        if self._held_out and (index + 1 == self.total or (every and (index + 1) % every == 0)):
+            seen = evaluated(self._learner, self._held_out, self._objective)
+            row |= {f"eval_{name}": value for name, value in seen.items()}
         return row
 
-    def state(self) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, str]:
         """The learner; the order of data and the schedule follow from seed and step."""
-        return {"learner": self._learner.state()}
+        return self._learner.save(folder)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`."""
-        self._learner.restore(state["learner"])
-
-
-def evaluated(learner: Learner, pieces: Sequence[MicroBatch]) -> Metrics:
-    """The means that the losses of `pieces` count, without training."""
-    tally = Tally()
-    for piece in pieces:
-        result = piece.loss(learner.score(piece.batch, piece.need))
-        tally.add(result.sums, result.count)
-    return tally.means()
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`."""
+        self._learner.load(folder)
 
 
-def update(learner: Learner, pieces: Sequence[MicroBatch], rate: float, skipped_batches: list[SkippedBatch]) -> Metrics:
-    """Accumulate the gradient of all pieces, step once, and give the row of metrics.
+def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:
+    """The means that the loss tallies, without training."""
+    outputs = Outputs.joined(learner.score(examples, objective.need))
+    result = objective.loss(outputs, examples, objective.count(examples))
+    return {name: total / result.count for name, total in result.sums.items()}
 
-    The pieces of an update that was skipped are added to `skipped_batches`.
-    """
-    tally, losses = Tally(), []
-    for piece in pieces:
-        result = learner.forward_backward(piece.batch, piece.need, piece.loss)
-        tally.add(result.sums, result.count)
-        losses.append(result.loss.item())
-    report = learner.step(rate)
-    if report.skipped:
-        skipped_batches.extend(SkippedBatch.of(piece.batch, loss) for piece, loss in zip(pieces, losses, strict=True))
-    learner.publish()
-    row = tally.means() | {"learning_rate": rate, "skipped_updates": float(report.skipped)}
-    return row | ({} if report.skipped else {"gradient_norm": report.gradient_norm})
+
+def update(
+    learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch]
+) -> Metrics:
+    """One optimiser step as a row of metrics; the micro-batches of a step without effect are added to `skipped`."""
+    report = learner.update(examples, objective.need, objective.loss, objective.count(examples), rate)
+    skipped.extend(report.skipped)
+    row = report.means | {"learning_rate": rate, "skipped_updates": float(bool(report.skipped))}
+    return row if report.skipped else row | {"gradient_norm": report.gradient_norm}

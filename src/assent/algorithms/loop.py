@@ -4,43 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from assent.algorithms.epochs import SkippedBatch
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
-from assent.interrupts import StopRequest
+from assent.interrupts import StopRequest, StopRequested
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
-from assent.model.state import pack, unpack
+from assent.ports.learning import SkippedBatch
 from assent.runs.folder import RunDir
 
 SKIPS_BEFORE_STOP = 3
 
 
 class Task(Protocol):
-    """What an algorithm gives the loop. A tick is the smallest piece of work after which a checkpoint may lie.
+    """What an algorithm gives the loop: `total` ticks, each a row of metrics and a place where a checkpoint may lie.
 
-    `state` holds everything that the ticks change; tick i after `restore` does what it would have done without a cut.
-    People count in `unit`, of which each is `ticks_per_unit` ticks: an iteration of PPO is a rollout and its updates.
+    `skipped_batches` are of updates without effect; the loop keeps them for inspection and clears the list.
     """
 
     total: int
     unit: str
-    ticks_per_unit: int
-    skipped_batches: list[
-        SkippedBatch
-    ]  # of updates without effect; the loop keeps them for inspection and clears the list
+    skipped_batches: list[SkippedBatch]
 
-    def tick(self, index: int) -> Metrics | None:
-        """Do tick `index`; returns a row of metrics, or None where there is nothing to report yet."""
+    def tick(self, index: int, stop: StopRequest) -> Metrics:
+        """Do tick `index`. A long one may let `stop.check` raise as long as it has changed nothing."""
         ...
 
-    def state(self) -> dict[str, Any]: ...
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write everything that ticks change into a folder; gives the sha256 of each file by name."""
+        ...
 
-    def restore(self, state: dict[str, Any]) -> None: ...
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`: tick i then does what it would have done without a cut."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +49,8 @@ class Watch:
     run: RunDir | None = None
     checkpoints: CheckpointStore | None = None
     checkpoint_every: int = 100
-    stop: StopRequest | None = None
-    on_tick: Callable[[int, int, Metrics | None], None] = lambda done, total, row: None
+    stop: StopRequest = field(default_factory=StopRequest)
+    on_tick: Callable[[int, int, Metrics], None] = lambda done, total, row: None
 
 
 def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]:
@@ -64,24 +63,30 @@ def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]
     guard = SkipGuard()
     rows: list[Metrics] = []
     while done < task.total:
-        row = task.tick(done)
+        try:
+            row = task.tick(done, watch.stop)
+        except StopRequested:
+            _save(task, watch, done)
+            raise _interrupted(task, watch, done) from None
         done += 1
-        if row is not None:
-            rows.append({"step": done, **row})
-            if watch.run is not None:
-                watch.run.metrics.append(done, row)
-        kept = _keep_suspects(task, watch, done)
-        if row is not None:
-            guard.see(row, done, kept)
-        stopping = watch.stop is not None and watch.stop.requested
-        if watch.checkpoints is not None and (stopping or done % watch.checkpoint_every == 0 or done == task.total):
-            if watch.run is not None:
-                watch.run.sync()
-            watch.checkpoints.save(done, pack({"task": task.state()}))
+        rows.append({"step": done, **row})
+        if watch.run is not None:
+            watch.run.metrics.append(done, row)
+        guard.see(row, done, _keep_skipped_batches(task, watch, done))
+        stopping = watch.stop.requested
+        if stopping or done % watch.checkpoint_every == 0 or done == task.total:
+            _save(task, watch, done)
         watch.on_tick(done, task.total, row)
         if stopping and done < task.total:
-            raise _interrupted(watch, counted(task, done))
+            raise _interrupted(task, watch, done)
     return rows
+
+
+def _save(task: Task, watch: Watch, done: int) -> None:
+    if watch.checkpoints is not None:
+        if watch.run is not None:
+            watch.run.sync()
+        watch.checkpoints.save(done, task.save)
 
 
 def _resume(task: Task, watch: Watch) -> int:
@@ -92,43 +97,36 @@ def _resume(task: Task, watch: Watch) -> int:
         return 0
     if restored.step >= task.total:
         raise RunError(
-            f"this run is complete ({counted(task, restored.step)}), so resuming would train nothing",
+            f"this run is complete ({restored.step} of {task.total} {task.unit}), so resuming would train nothing",
             now="Use its output, or start another run with another --out.",
         )
-    task.restore(unpack(restored.state)["task"])
+    task.load(restored.folder)
     if watch.run is not None:
         watch.run.truncate_after(restored.step)
     return restored.step
 
 
-def counted(task: Task, done: int) -> str:
-    """So many ticks as people count them: "3 of 100 iterations"."""
-    return f"{done // task.ticks_per_unit} of {task.total // task.ticks_per_unit} {task.unit}"
-
-
-def _interrupted(watch: Watch, done: str) -> Interrupted:
+def _interrupted(task: Task, watch: Watch, done: int) -> Interrupted:
     kept = watch.checkpoints is not None
     error = Interrupted(
-        f"stopped after {done}" + ("; everything up to here is saved" if kept else "; nothing was kept"),
+        f"stopped after {done} of {task.total} {task.unit}"
+        + ("; everything up to here is saved" if kept else "; nothing was kept"),
         now="Give --resume to go on from here." if kept else None,
     )
-    if watch.stop is not None:
-        error.exit_code = watch.stop.exit_code
+    error.exit_code = watch.stop.exit_code
     return error
 
 
-def _keep_suspects(task: Task, watch: Watch, done: int) -> Path | None:
+def _keep_skipped_batches(task: Task, watch: Watch, done: int) -> Path | None:
     """Write the micro-batches of a skipped update to `bad-batches/step-N.json` of the run."""
-    skipped_batches = [asdict(suspect) for suspect in task.skipped_batches]
+    batches = [{**asdict(batch), "loss": str(batch.loss)} for batch in task.skipped_batches]  # nan is no JSON
     task.skipped_batches.clear()
-    if not skipped_batches or watch.run is None:
+    if not batches or watch.run is None:
         return None
-    for suspect in skipped_batches:
-        suspect["loss"] = str(suspect["loss"])  # nan and infinity are no JSON
     path = watch.run.path / "bad-batches" / f"step-{done:06d}.json"
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-    write_atomic(path, json.dumps({"step": done, "micro_batches": skipped_batches}))
+    write_atomic(path, json.dumps({"step": done, "micro_batches": batches}))
     return path
 
 

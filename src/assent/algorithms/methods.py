@@ -53,7 +53,7 @@ class Method:
         return "model" if self.reads == "texts" else "reward model" if self.reads == "preferences" else "policy"
 
 
-def load(name: str) -> Any:
+def load_named(name: str) -> Any:
     """What is named as MODULE:NAME."""
     module, attribute = name.split(":")
     return getattr(importlib.import_module(module), attribute)
@@ -109,7 +109,8 @@ METHODS: dict[str, Method] = {
         help="train the policy against a reward, near its reference",
         example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
         reads="prompts",
-        settings="assent.algorithms.ppo_settings:PPOSettings",
+        settings="assent.algorithms.ppo:PPOSettings",
+        on_policy="assent.algorithms.ppo:PPO",
         needs_reward=True,
         function="ppo",
         curves=(*_ROLLOUT_CURVES, "value_loss"),

@@ -9,18 +9,20 @@ A document is plain text (every token is predicted), a text in pieces of which s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import Field
 
-from assent.algorithms.epochs import SkippedBatch, evaluated, update
+from assent.algorithms.epochs import evaluated, update
 from assent.algorithms.schedule import Schedule, learning_rate
-from assent.algorithms.sft import supervised_pieces
+from assent.algorithms.sft import SUPERVISED
 from assent.config import Settings
 from assent.data.order import epoch_order
+from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.fresh import ModelShape
-from assent.ports.learning import Learner
+from assent.ports.learning import Learner, SkippedBatch
 from assent.seeds import derive
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Conversation, Role
@@ -52,7 +54,7 @@ class Stream(Protocol):
 class PretrainTask:
     """Ticks = optimiser steps on documents step * batch_size, ..."""
 
-    unit, ticks_per_unit = "steps", 1
+    unit = "steps"
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class PretrainTask:
         self.total = settings.steps
         self.skipped_batches: list[SkippedBatch] = []
 
-    def tick(self, index: int) -> Metrics:
+    def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
         settings = self._settings
         chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
@@ -77,20 +79,19 @@ class PretrainTask:
             warmup_share=settings.warmup_share,
             schedule=settings.schedule,
         )
-        row = update(self._learner, supervised_pieces(chosen, settings.micro_batch_tokens), rate, self.skipped_batches)
+        row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
         row["tokens"] = float(sum(map(len, chosen)))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
-            pieces = supervised_pieces(self._held_out, settings.micro_batch_tokens)
-            row["eval_loss"] = evaluated(self._learner, pieces)["loss"]
+            row["eval_loss"] = evaluated(self._learner, self._held_out, SUPERVISED)["loss"]
         return row
 
-    def state(self) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, str]:
         """The learner; the documents follow from the step."""
-        return {"learner": self._learner.state()}
+        return self._learner.save(folder)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`."""
-        self._learner.restore(state["learner"])
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`."""
+        self._learner.load(folder)
 
 
 Pieces = tuple[tuple[str, bool], ...]

@@ -10,25 +10,23 @@ One item is one judgement: all pairs of one prompt stay in one optimiser step, e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from assent.algorithms.epochs import EpochTask, MicroBatch, TrainSettings
+from assent.algorithms.epochs import Objective, TrainSettings
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.data.labels import check_labels
-from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.evals.reward_quality import ScoredPairs
 from assent.losses.preference import binary_loss, bradley_terry_loss, plackett_luce_loss
-from assent.model.flat import flatten
 from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.text.template import ChatTemplate
+from assent.text.template import ChatTemplate, Encoded
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating
 
 
@@ -58,11 +56,15 @@ class PairIndices:
 class EncodedPreference:
     """Token sequences of one prompt with what was said of them: pairs, ranks or a label."""
 
-    sequences: tuple[tuple[int, ...], ...]
+    sequences: tuple[Encoded, ...]
     pairs: tuple[PairIndices, ...] = ()
     ranks: tuple[int, ...] = ()
     label: float | None = None
-    lengths: tuple[int, ...] = field(default=())  # tokens of the completions alone, for the length bias
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of the completions alone, for the length bias."""
+        return [sum(sequence.assistant_mask) for sequence in self.sequences]
 
 
 def judgements_of(
@@ -76,17 +78,9 @@ def judgements_of(
     flat = template.encode_completions([(one.prompt, completion) for one in judged for completion in one.completions])
     items, start = [], 0
     for one in judged:
-        mine = flat[start : start + len(one.completions)]
+        mine = tuple(flat[start : start + len(one.completions)])
         start += len(one.completions)
-        items.append(
-            EncodedPreference(
-                sequences=tuple(encoded.ids for encoded in mine),
-                pairs=one.pairs,
-                ranks=one.ranks,
-                label=one.label,
-                lengths=tuple(sum(encoded.assistant_mask) for encoded in mine),
-            )
-        )
+        items.append(EncodedPreference(sequences=mine, pairs=one.pairs, ranks=one.ranks, label=one.label))
     longest = [max(map(len, item.sequences)) for item in items]
     return leave_out_long(items, longest, max_length=max_length, what="judgements")
 
@@ -127,43 +121,21 @@ def _from_ranking(ranking: Ranking) -> _Preference:
     return _Preference(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
 
 
-def reward_task(
-    judgements: Sequence[EncodedPreference],
-    learner: Learner,
-    *,
-    settings: RewardSettings,
-    seed: int,
-    held_out: Sequence[EncodedPreference] = (),
-) -> EpochTask:
-    """The training task; with `held_out`, rows carry `eval_loss`, `eval_accuracy` and (pairs) `eval_margin`."""
-    if settings.loss == "plackett_luce" and not all(one.ranks for one in judgements):
+def reward_objective(judgements: Sequence[EncodedPreference], settings: RewardSettings) -> Objective:
+    """The loss that fits settings and data, over the pairs, rankings or labels of a step."""
+    ranked = settings.loss == "plackett_luce"
+    if ranked and not all(one.ranks for one in judgements):
         raise ConfigError("Plackett-Luce needs rankings", now='Use --set loss="bradley_terry" for pairs and labels.')
-
-    def prepare(items: Sequence[int], _: int) -> list[MicroBatch]:
-        return reward_pieces([judgements[item] for item in items], settings)
-
-    unseen = partial(reward_pieces, held_out, settings) if held_out else None
-    return EpochTask(learner, prepare, count=len(judgements), settings=settings, seed=seed, held_out=unseen)
-
-
-def reward_pieces(chosen: Sequence[EncodedPreference], settings: RewardSettings) -> list[MicroBatch]:
-    """Micro-batches of one optimiser step; a judgement is never split."""
-    sizes = [sum(map(len, one.sequences)) for one in chosen]
-    step_pairs = max(1, sum(len(one.pairs) for one in chosen))
-    pieces = []
-    for part in token_budget_batches(sizes, settings.micro_batch_tokens):
-        run = [chosen[place] for place in part]
-        sequences = [sequence for one in run for sequence in one.sequences]
-        order = sorted(range(len(sequences)), key=lambda index: len(sequences[index]))
-        back_B = torch.tensor(order).argsort()
-        batch = flatten([sequences[index] for index in order], [[False] * len(sequences[index]) for index in order])
-        loss = partial(_loss, run=run, back_B=back_B, settings=settings, step_pairs=step_pairs, step_items=len(chosen))
-        pieces.append(MicroBatch(batch=batch, need=Need(logp=False, logits=True), loss=loss))
-    return pieces
+    need = Need(logp=False, logits=True)
+    if ranked or any(one.label is not None for one in judgements):
+        return Objective(loss=_ranking_loss if ranked else _label_loss, need=need, count=lambda run: float(len(run)))
+    loss = partial(_pair_loss, centre=settings.centre)
+    return Objective(loss=loss, need=need, count=lambda run: float(max(1, sum(len(one.pairs) for one in run))))
 
 
-def reward_of_logits(logits_BC: Tensor, positive: int | None = None) -> Tensor:
+def reward_of_logits(outputs: Outputs, positive: int | None = None) -> Tensor:
     """The number that training pushes up: the only logit, or the log odds of the positive class (default: the last)."""
+    logits_BC = outputs["logits"]
     if logits_BC.shape[1] == 1:
         return logits_BC[:, 0]
     chosen = logits_BC.shape[1] - 1 if positive is None else positive
@@ -171,73 +143,55 @@ def reward_of_logits(logits_BC: Tensor, positive: int | None = None) -> Tensor:
     return logits_BC[:, chosen] - (others_BK[:, 0] if others_BK.shape[1] == 1 else others_BK.logsumexp(1))
 
 
-def _loss(
-    outputs: Outputs,
-    *,
-    run: Sequence[EncodedPreference],
-    back_B: Tensor,
-    settings: RewardSettings,
-    step_pairs: int,
-    step_items: int,
-) -> LossResult:
-    assert outputs.logits_BC is not None
-    reward_B = reward_of_logits(outputs.logits_BC)[back_B.to(outputs.logits_BC.device)]
-    if run[0].label is not None:
-        label_B = reward_B.new_tensor([one.label for one in run])
-        binary = binary_loss(reward_B, label_B, step_count=step_items)
-        sums = {"loss": binary.loss.item() * step_items, "accuracy": binary.correct.item()}
-        return LossResult(loss=binary.loss, sums=sums, count=len(run))
-    if settings.loss == "plackett_luce":
-        ranking = plackett_luce_loss(reward_B, [one.ranks for one in run], step_rankings=step_items)
-        share = ranking.correct.item() / max(1.0, float(ranking.pairs))
-        sums = {"loss": ranking.loss.item() * step_items, "accuracy": share * len(run)}
-        return LossResult(loss=ranking.loss, sums=sums, count=len(run))
-    return _pair_loss(reward_B, run, settings, step_pairs)
+def _label_loss(outputs: Outputs, run: Sequence[EncodedPreference], step_count: float) -> LossResult:
+    reward_B = reward_of_logits(outputs)
+    label_B = reward_B.new_tensor([one.label for one in run])
+    result = binary_loss(reward_B, label_B, step_count=step_count)
+    sums = {"loss": result.loss.item() * step_count, "accuracy": result.correct.item()}
+    return LossResult(loss=result.loss, sums=sums, count=len(run))
 
 
-def _pair_loss(
-    reward_B: Tensor, run: Sequence[EncodedPreference], settings: RewardSettings, step_pairs: int
-) -> LossResult:
-    better, worse, probability, margin = [], [], [], []
-    start = 0
-    for one in run:
-        for pair in one.pairs:
-            better.append(start + pair.better)
-            worse.append(start + pair.worse)
-            probability.append(pair.probability)
-            margin.append(pair.margin)
-        start += len(one.sequences)
+def _ranking_loss(outputs: Outputs, run: Sequence[EncodedPreference], step_rankings: float) -> LossResult:
+    result = plackett_luce_loss(reward_of_logits(outputs), [one.ranks for one in run], step_rankings=step_rankings)
+    share = result.correct.item() / max(1.0, float(result.pairs))
+    sums = {"loss": result.loss.item() * step_rankings, "accuracy": share * len(run)}
+    return LossResult(loss=result.loss, sums=sums, count=len(run))
+
+
+def _pair_loss(outputs: Outputs, run: Sequence[EncodedPreference], step_pairs: float, *, centre: float) -> LossResult:
+    reward_B, pairs = reward_of_logits(outputs), placed_pairs(run)
     result = bradley_terry_loss(
-        reward_B[better],
-        reward_B[worse],
-        probability_P=reward_B.new_tensor(probability),
-        margin_P=reward_B.new_tensor(margin),
+        reward_B[[pair.better for pair in pairs]],
+        reward_B[[pair.worse for pair in pairs]],
+        probability_P=reward_B.new_tensor([pair.probability for pair in pairs]),
+        margin_P=reward_B.new_tensor([pair.margin for pair in pairs]),
         step_pairs=step_pairs,
-        centre=settings.centre,
+        centre=centre,
     )
     sums = {
         "loss": result.loss.item() * step_pairs,
         "accuracy": result.correct.item(),
         "margin": result.margin.item(),
     }
-    return LossResult(loss=result.loss, sums=sums, count=len(better))
+    return LossResult(loss=result.loss, sums=sums, count=len(pairs))
+
+
+def placed_pairs(run: Sequence[EncodedPreference]) -> list[PairIndices]:
+    """The pairs of all judgements, their sequences counted through."""
+    starts = accumulate((len(one.sequences) for one in run), initial=0)
+    return [
+        replace(pair, better=start + pair.better, worse=start + pair.worse)
+        for one, start in zip(run, starts, strict=False)
+        for pair in one.pairs
+    ]
 
 
 def score_judgements(
-    judgements: Sequence[EncodedPreference], learner: Learner, *, settings: RewardSettings, positive: int | None = None
+    judgements: Sequence[EncodedPreference], learner: Learner, *, positive: int | None = None
 ) -> list[list[float]]:
     """The reward of every sequence of every judgement, without training: of a classifier, of its class `positive`."""
-    rewards: list[list[float]] = []
-    sizes = [sum(map(len, one.sequences)) for one in judgements]
-    for part in token_budget_batches(sizes, settings.micro_batch_tokens):
-        run = [judgements[place] for place in part]
-        (piece,) = reward_pieces(run, settings.model_copy(update={"micro_batch_tokens": max(1, sum(sizes))}))
-        outputs = learner.score(piece.batch, piece.need)
-        assert outputs.logits_BC is not None
-        back_B = piece.loss.keywords["back_B"]  # type: ignore[attr-defined]
-        values = iter(reward_of_logits(outputs.logits_BC, positive)[back_B.to(outputs.logits_BC.device)].tolist())
-        rewards.extend([next(values) for _ in one.sequences] for one in run)
-    return rewards
+    scored = learner.score(judgements, Need(logp=False, logits=True))
+    return [reward_of_logits(outputs, positive).tolist() for outputs in scored]
 
 
 def scored_pairs(judgements: Sequence[EncodedPreference], rewards: Sequence[Sequence[float]]) -> ScoredPairs:

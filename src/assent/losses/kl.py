@@ -19,7 +19,6 @@ Shapes: N tokens of a flat batch, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -70,25 +69,18 @@ def own_token_term(kl_N: Tensor, logp_N: Tensor, reference_logp_N: Tensor, *, co
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveKL:
-    """A KL coefficient that a proportional controller moves towards `target` nats per sequence.
+    """A KL coefficient that a proportional controller moves towards `target` nats per sequence; None leaves it.
 
     `horizon` is in sequences: the error is worked off over about five horizons.
     """
 
     coefficient: float
-    target: float
+    target: float | None
     horizon: float
 
     def updated(self, observed_kl: float, samples: int) -> AdaptiveKL:
         """The controller after `samples` sequences whose mean KL was `observed_kl`."""
+        if self.target is None:
+            return self
         error = min(max(observed_kl / self.target - 1.0, -ERROR_LIMIT), ERROR_LIMIT)
         return replace(self, coefficient=self.coefficient * (1.0 + error * samples / self.horizon))
-
-    def state(self) -> dict[str, float]:
-        """Plain numbers for a checkpoint."""
-        return {"coefficient": self.coefficient, "target": self.target, "horizon": self.horizon}
-
-    @staticmethod
-    def of_state(state: Mapping[str, float]) -> AdaptiveKL:
-        """The controller saved by `state`."""
-        return AdaptiveKL(coefficient=state["coefficient"], target=state["target"], horizon=state["horizon"])

@@ -1,7 +1,7 @@
 """Checkpoints that survive: written aside, synced, hashed, renamed, read again; old ones go only after that.
 
-A checkpoint is a folder `step-00000123` with `tensors.safetensors`, `state.json` and `manifest.json` (size and sha256
-of both, and a sha256 of itself). Names beginning with a dot are unfinished work and are cleared at the next start.
+A checkpoint is a folder `step-00000123` with whatever files its owner writes and `manifest.json` (size and sha256 of
+each, and a sha256 of itself). Names beginning with a dot are unfinished work and are cleared at the next start.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,22 @@ from torch import Tensor
 
 from assent.durable import sha256_file, sync_folder, writing
 from assent.errors import RunError
-from assent.model.state import State, check_json
+from assent.model.state import State, check_json, pack, unpack
 from assent.model.tensor_file import load_tensors, save_tensors
 
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _ASIDE, _FORMAT = ".aside-", 1
 _log = logging.getLogger(__name__)
 
+Write = Callable[[Path], Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """A checkpoint read back; `skipped` says for each newer one that was passed over which it was and why."""
+    """A checkpoint whose hashes verify; `skipped` says for each newer one that was passed over which it was and why."""
 
     step: int
-    state: State
+    folder: Path
     skipped: tuple[str, ...] = ()
 
 
@@ -56,19 +59,20 @@ class CheckpointStore:
         found = (re.fullmatch(r"step-(\d{8,})", path.name) for path in self._folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, step: int, state: State) -> Path:
+    def save(self, step: int, write: Write) -> Path:
         """Write the checkpoint of `step`, verify it by reading it again, then remove the ones no longer needed.
 
-        Checkpoints of later steps go too: they belong to a future that this save has replaced. Raises RunError where
-        the disk refuses or gives back other bytes; earlier checkpoints are then intact and nothing unfinished is left.
+        `write` is given an empty folder and returns the sha256 of each file that it wrote there. Checkpoints of later
+        steps go too: they belong to a future that this save has replaced. Raises RunError where the disk refuses or
+        gives back other bytes; earlier checkpoints are then intact and nothing unfinished is left.
         """
-        check_json(state.values, "values")
         target, temporary = self._path(step), self._folder / f".new-{step:08d}"
         aside = self._folder / f"{_ASIDE}{target.name}"
         with writing(target, safe="The earlier checkpoints are intact."):
             self._clear_unfinished()
             try:
-                _write(temporary, step, state)
+                temporary.mkdir()
+                _write_manifest(temporary, step, write(temporary))
                 if target.exists():
                     target.rename(aside)
                 temporary.rename(target)
@@ -100,7 +104,7 @@ class CheckpointStore:
             problem = _problem(self._path(step), step)
             if problem is None:
                 self._verified.add(step)
-                return Restored(step=step, state=_read(self._path(step)), skipped=tuple(skipped))
+                return Restored(step=step, folder=self._path(step), skipped=tuple(skipped))
             skipped.append(f"checkpoint {self._path(step)} is passed over: {problem}")
             _log.warning(skipped[-1])
         if skipped:
@@ -140,15 +144,10 @@ class CheckpointStore:
                 shutil.rmtree(path)
 
 
-def _write(folder: Path, step: int, state: State) -> None:
-    folder.mkdir()
-    tensors, aliases = _without_aliases(state.tensors)
-    document = {"step": step, "values": state.values, "aliases": aliases}
-    hashes = {_TENSORS: save_tensors(folder / _TENSORS, tensors)}
-    hashes[_STATE] = _write_synced(folder / _STATE, json.dumps(document))
+def _write_manifest(folder: Path, step: int, hashes: Mapping[str, str]) -> None:
     files = {name: {"sha256": sha256, "bytes": (folder / name).stat().st_size} for name, sha256 in hashes.items()}
     manifest: dict[str, Any] = {"format": _FORMAT, "step": step, "files": files}
-    _write_synced(folder / _MANIFEST, json.dumps({**manifest, "sha256": _self_hash(manifest)}, indent=1))
+    save_text(folder / _MANIFEST, json.dumps({**manifest, "sha256": _self_hash(manifest)}, indent=1))
     sync_folder(folder)
 
 
@@ -174,12 +173,31 @@ def _problem(folder: Path, step: int) -> str | None:
     return None
 
 
-def _read(folder: Path) -> State:
+def save_state(folder: Path, state: State) -> dict[str, str]:
+    """Write tensors and values as two files; gives their sha256 by name. Raises TypeError for what JSON would change."""
+    check_json(state.values, "values")
+    tensors, aliases = _without_aliases(state.tensors)
+    document = json.dumps({"values": state.values, "aliases": aliases})
+    return {_TENSORS: save_tensors(folder / _TENSORS, tensors), _STATE: save_text(folder / _STATE, document)}
+
+
+def load_state(folder: Path) -> State:
+    """The reverse of `save_state`; independent of the files from then on."""
     document = json.loads((folder / _STATE).read_bytes())
     tensors = load_tensors(folder / _TENSORS)
     for name, original in document["aliases"].items():
         tensors[name] = tensors[original]
     return State(tensors=tensors, values=document["values"])
+
+
+def save_tree(folder: Path, tree: Mapping[str, Any]) -> dict[str, str]:
+    """`save_state` of any nesting that `pack` takes."""
+    return save_state(folder, pack(tree))
+
+
+def load_tree(folder: Path) -> dict[str, Any]:
+    """The reverse of `save_tree`."""
+    return unpack(load_state(folder))
 
 
 def _without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -194,7 +212,8 @@ def _without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dic
     return {name: tensor for name, tensor in tensors.items() if name not in aliases}, aliases
 
 
-def _write_synced(path: Path, text: str) -> str:
+def save_text(path: Path, text: str) -> str:
+    """Write and sync a small file; gives its sha256."""
     data = text.encode()
     with path.open("wb") as file:
         file.write(data)

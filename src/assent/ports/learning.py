@@ -1,44 +1,82 @@
-"""The seam towards the machine that learns: five verbs that hide where and how the work is done.
+"""The seam towards the machine that learns: an algorithm says what it wants, the backend decides how it is done.
 
-Legend: M predicted positions of a flat batch, B sequences, C classes, H hidden size.
+Legend: M predicted positions of some examples, B their sequences, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from assent.metrics import Metrics
-from assent.model.flat import FlatBatch
+from assent.model.roles import LanguageRole, ScalarRole
+from assent.ports.sampling import Progress, Sampler, silent
+from assent.text.template import ChatTemplate, Encoded
+
+
+class Example(Protocol):
+    """What a loss is taken of: token sequences that stay in one micro-batch, and whatever else the loss reads."""
+
+    @property
+    def sequences(self) -> Sequence[Encoded]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a loss wants to know of each predicted position or sequence."""
+    """Which columns are wanted of each predicted position (`logits`: of each sequence); `values` are names of critics.
+
+    A column has the name of its field, a value that of its critic. An exact `kl` brings `reference_logp` with it.
+    """
 
     logp: bool = True
     entropy: bool = False
     kl: bool = False
     kl_top_k: int | None = None
     reference_logp: bool = False
-    value: bool = False
+    values: tuple[str, ...] = ()
     logits: bool = False
     temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What the networks said; what was not needed is None."""
+    """The columns that a `Need` named, M long, or (B, C) for `logits`.
 
-    logp_M: Tensor | None = None
-    entropy_M: Tensor | None = None
-    kl_M: Tensor | None = None
-    reference_logp_M: Tensor | None = None
-    value_M: Tensor | None = None
-    logits_BC: Tensor | None = None
+    `from_states`: the policy did not read the example again, so its numbers say nothing about the sampler.
+    """
+
+    columns: Mapping[str, Tensor]
+    from_states: bool = False
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    @staticmethod
+    def joined(parts: Sequence[Outputs]) -> Outputs:
+        """The outputs of several examples as one."""
+        return Outputs(columns={name: torch.cat([part[name] for part in parts]) for name in parts[0].columns})
+
+    def split(self, examples: Sequence[Example], *, from_states: bool = False) -> list[Outputs]:
+        """The outputs of each example, in float32 on the CPU."""
+        rows = [len(one.sequences) for one in examples]
+        tokens = [sum(sequence.predicted for sequence in one.sequences) for one in examples]
+        parts = {
+            name: torch.split(column.float().cpu(), rows if name == "logits" else tokens)
+            for name, column in self.columns.items()
+        }
+        return [
+            Outputs(columns={name: part[place] for name, part in parts.items()}, from_states=from_states)
+            for place in range(len(examples))
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,40 +88,106 @@ class LossResult:
     count: float
 
 
-Loss = Callable[[Outputs], LossResult]
+Loss = Callable[[Outputs, Sequence[Any], float], LossResult]
+"""(outputs of some examples, these examples, what to divide by: the count of the whole optimiser step)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """One optimiser step: norm of the gradient before clipping; `skipped` if it was not finite."""
+class SkippedBatch:
+    """A micro-batch of an update that was skipped: its loss, its sequences, and how many tokens of each it predicts."""
 
+    loss: float
+    sequences: tuple[tuple[int, ...], ...]
+    predicted: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport:
+    """One optimiser step: the means that the loss tallied, and the norm of the gradient before clipping.
+
+    If the loss or the gradient was not finite, nothing was changed, and `skipped` holds the micro-batches.
+    """
+
+    means: Metrics
     gradient_norm: float
-    skipped: bool
+    skipped: tuple[SkippedBatch, ...] = ()
 
 
 class Learner(Protocol):
-    """A trainable network (or several roles on one base) somewhere."""
+    """Trainable networks somewhere. Packing, micro-batches, sharding and accumulation are its own business."""
 
-    def score(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
-        """Forward without gradient; `hidden_MH` spares the policy's pass (its own hidden states, kept by a sampler)."""
+    @property
+    def drift_limit(self) -> float:
+        """Mean nats a token by which rounding alone lets this learner and its samplers disagree."""
         ...
 
-    def forward_backward(self, batch: FlatBatch, need: Need, loss: Loss) -> LossResult:
-        """Add the gradient of `loss` on this micro-batch; a non-finite loss is marked and makes `step` skip."""
+    def score(
+        self,
+        examples: Sequence[Example],
+        need: Need,
+        *,
+        states: Sequence[np.ndarray | None] = (),
+        progress: Progress = silent,
+    ) -> list[Outputs]:
+        """Forward without gradient: what was needed of each example, in the order given.
+
+        `states` is what the sampler of the same backend kept of each example (`Turn.states`): it may spare a pass.
+        `progress` counts examples, and may raise to end the work.
+        """
         ...
 
-    def step(self, learning_rate: float) -> StepReport:
-        """One optimiser step with what was accumulated; clears the gradient."""
+    def update(
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
+    ) -> UpdateReport:
+        """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly."""
         ...
 
-    def publish(self) -> None:
-        """Samplers see the new weights from here on, and from nowhere else."""
+    def publish(self) -> int:
+        """Samplers see the new weights from here on; returns their version. Called before rollouts alone."""
         ...
 
-    def state(self) -> dict[str, Any]:
-        """Everything that training changes (weights, moments, generators) as a tree for `assent.model.state.pack`."""
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write all that training changes (weights, moments, generators) into a folder; sha256 by file name."""
         ...
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`, bit for bit."""
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`, bit for bit."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """Who takes part: a policy with its critics by name, or one scalar model; the reference is only asked."""
+
+    policy: LanguageRole | None = None
+    critics: Mapping[str, ScalarRole] = field(default_factory=dict)
+    scalar: ScalarRole | None = None
+    reference: LanguageRole | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerSettings:
+    """AdamW (Loshchilov & Hutter 2019); weight decay on matrices only; gradients clipped to `max_gradient_norm`.
+
+    A micro-batch has at most `micro_batch_tokens`, unless a single example has more.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.95
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    max_gradient_norm: float = 1.0
+    micro_batch_tokens: int = 8192
+    dropout: bool = False
+
+
+class Backend(Protocol):
+    """Makes learners and samplers from roles."""
+
+    def learner(self, roles: Roles, settings: LearnerSettings = LearnerSettings(), *, seed: int = 0) -> Learner:
+        """A learner of these roles; what it draws at random (dropout) follows from `seed`."""
+        ...
+
+    def sampler(self, role: LanguageRole, template: ChatTemplate) -> Sampler:
+        """A sampler that writes with a role."""
         ...

@@ -42,6 +42,16 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        """Itself: alone it is an example to learn from."""
+        return (self,)
+
+    @property
+    def predicted(self) -> int:
+        """How many tokens are predicted; the first has nothing before it."""
+        return sum(self.assistant_mask[1:])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:

@@ -3,122 +3,167 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
 from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
-from assent.model.body import LanguageHead
-from assent.model.flat import FlatBatch
-from assent.model.roles import LanguageRole, ScalarRole
+from assent.metrics import Tally
+from assent.model.body import Body, LanguageHead
+from assent.model.checkpoints import load_tree, save_tree
+from assent.model.flat import FlatBatch, flatten
 from assent.model.state import capture_rng, restore_rng
-from assent.ports.learning import Loss, LossResult, Need, Outputs, StepReport
+from assent.ports.learning import (
+    Example,
+    LearnerSettings,
+    Loss,
+    Need,
+    Outputs,
+    Roles,
+    SkippedBatch,
+    UpdateReport,
+)
+from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerSettings:
-    """AdamW (Loshchilov & Hutter 2019); weight decay on matrices only; gradients clipped to `max_gradient_norm`."""
-
-    beta1: float = 0.9
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    max_gradient_norm: float = 1.0
+DRIFT_LIMITS = {"fp32": 0.01, "bf16": 0.2}  # mean nats a token between sampler and learner; rounding makes a tenth
+_READ_AGAIN_EVERY = 8  # examples whose hidden states the sampler kept, of which the policy reads one all the same
 
 
 class LocalLearner:
-    """Trains the roles it is given: a policy, a policy with a critic, or a scalar role (reward model, classifier).
+    """Trains the roles it is given: a policy, a policy with critics, or a scalar role (reward model, classifier).
 
-    With `shared_trunk` the critic is only a head: policy and value come from one pass through the policy's trunk.
+    A critic on the policy's own body and adapter is only a head: policy and value come from one pass of the trunk.
     """
 
-    def __init__(
-        self,
-        *,
-        policy: LanguageRole | None = None,
-        critic: ScalarRole | None = None,
-        scalar: ScalarRole | None = None,
-        reference: LanguageRole | None = None,
-        shared_trunk: bool = False,
-        dropout: bool = False,
-        optimizer: OptimizerSettings | None = None,
-        seed: int = 0,
-    ) -> None:
-        if dropout and policy is not None and policy.drops_at_head:
+    def __init__(self, roles: Roles, settings: LearnerSettings = LearnerSettings(), *, seed: int = 0) -> None:
+        if settings.dropout and roles.policy is not None and roles.policy.drops_at_head:
             now = "Use --set dropout=off, or leave the language head out of lora.targets."
             raise ConfigError("dropout of an adapter on the language head is not supported", now=now)
-        self.policy, self.critic, self.scalar, self.reference = policy, critic, scalar, reference
-        self.shared_trunk, self.dropout = shared_trunk, dropout
-        self.settings = optimizer or OptimizerSettings()
+        self.roles, self.settings = roles, settings
         self.parameters = self._trainable()
-        self._optimizer = _adamw(self.parameters, self.settings)
-        self._broken = False
+        self._optimizer = _adamw(self.parameters, settings)
         self._seed, self._passes = seed, 0
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(iter(self.parameters.values())).device
+    def body(self) -> Body:
+        """The network that is trained (of a policy with critics, the policy's)."""
+        role = self.roles.policy or self.roles.scalar
+        assert role is not None, "a learner needs a policy or a scalar role"
+        return role.body
+
+    @property
+    def drift_limit(self) -> float:
+        """By how much rounding lets sampler and learner disagree."""
+        return DRIFT_LIMITS[self.body.precision]
+
+    def _on_trunk(self, name: str) -> bool:
+        critic, policy = self.roles.critics[name], self.roles.policy
+        return policy is not None and critic.body is policy.body and critic.adapter == policy.adapter
 
     def _trainable(self) -> dict[str, nn.Parameter]:
-        named: dict[str, nn.Parameter] = {}
-        if self.policy is not None:
-            named |= {f"policy.{name}": p for name, p in self.policy.parameters().items()}
-        if self.critic is not None:
-            named |= {f"critic.{name}": p for name, p in self.critic.parameters(trunk=not self.shared_trunk).items()}
-        if self.scalar is not None:
-            named |= {f"scalar.{name}": p for name, p in self.scalar.parameters().items()}
+        roles, named = self.roles, dict[str, nn.Parameter]()
+        if roles.policy is not None:
+            named |= {f"policy.{name}": p for name, p in roles.policy.parameters().items()}
+        for critic, role in roles.critics.items():
+            own = role.parameters(trunk=not self._on_trunk(critic))
+            named |= {f"critics.{critic}.{name}": p for name, p in own.items()}
+        if roles.scalar is not None:
+            named |= {f"scalar.{name}": p for name, p in roles.scalar.parameters().items()}
         for parameter in named.values():
             parameter.requires_grad_(True)
         return named
 
     @torch.no_grad()
-    def score(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
-        """Forward without gradient, dropout off; with `hidden_MH` the policy's trunk does not run."""
+    def score(
+        self,
+        examples: Sequence[Example],
+        need: Need,
+        *,
+        states: Sequence[np.ndarray | None] = (),
+        progress: Progress = silent,
+    ) -> list[Outputs]:
+        """Forward without gradient, dropout off, shortest examples first.
+
+        Where the sampler kept its hidden states the policy's trunk reads only some examples, to see that both agree.
+        """
         self._set_dropout(on=False)
-        return self._forward(batch.to(self.device), need, hidden_MH)
+        kept = {i: torch.from_numpy(one) for i, one in enumerate(states) if one is not None and i % _READ_AGAIN_EVERY}
+        budget = min(self.settings.micro_batch_tokens, self.body.read_at_once)
+        found: dict[int, Outputs] = {}
+        for group in ([i for i in range(len(examples)) if i not in kept], list(kept)):
+            order = sorted(group, key=lambda i: _size(examples[i]))
+            for part in token_budget_batches([_size(examples[i]) for i in order], budget):
+                chosen = order[part.start : part.stop]
+                run = [examples[i] for i in chosen]
+                hidden_MH = torch.cat([kept[i] for i in chosen]) if chosen[0] in kept else None
+                outputs = self._forward(run, need, hidden_MH)
+                found |= zip(chosen, outputs.split(run, from_states=hidden_MH is not None), strict=True)
+                progress(len(chosen))
+        return [found[i] for i in range(len(examples))]
 
-    def forward_backward(self, batch: FlatBatch, need: Need, loss: Loss) -> LossResult:
-        """Add the gradient of `loss`; a non-finite loss adds nothing and makes the next `step` skip."""
-        self._set_dropout(on=self.dropout)
-        with self._dropout_randomness():
-            result = loss(self._forward(batch.to(self.device), need))
-        if math.isfinite(result.loss.item()):
-            result.loss.backward()  # type: ignore[no-untyped-call]
-        else:
-            self._broken = True
-        return result
+    def update(
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
+    ) -> UpdateReport:
+        """Accumulate the gradient of every micro-batch, clip, step; a non-finite loss or gradient changes nothing."""
+        tally, batches = self._accumulate(examples, need, loss, count)
+        return self._step(tally, batches, learning_rate)
 
-    def step(self, learning_rate: float) -> StepReport:
-        """Clip, update, clear; a non-finite loss or gradient changes nothing."""
+    def _accumulate(
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float
+    ) -> tuple[Tally, list[SkippedBatch]]:
+        """The gradient of all micro-batches; a non-finite loss adds nothing. The batches are kept in case of a skip."""
+        self._set_dropout(on=self.settings.dropout)
+        tally, batches = Tally(), []
+        if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
+            examples = sorted(examples, key=_size)
+        for part in token_budget_batches([_size(one) for one in examples], self.settings.micro_batch_tokens):
+            run = examples[part.start : part.stop]
+            with self._dropout_randomness():
+                result = loss(self._forward(run, need), run, count)
+            value = result.loss.item()
+            if math.isfinite(value):
+                result.loss.backward()  # type: ignore[no-untyped-call]
+            tally.add(result.sums, result.count)
+            sequences = [sequence for one in run for sequence in one.sequences]
+            ids, predicted = tuple(one.ids for one in sequences), tuple(one.predicted for one in sequences)
+            batches.append(SkippedBatch(loss=value, sequences=ids, predicted=predicted))
+        return tally, batches
+
+    def _step(self, tally: Tally, batches: Sequence[SkippedBatch], learning_rate: float) -> UpdateReport:
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm).item()
-        skipped = self._broken or not math.isfinite(norm)
+        skipped = not math.isfinite(norm) or not all(math.isfinite(batch.loss) for batch in batches)
         if not skipped:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate
             self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._broken = False
-        return StepReport(gradient_norm=norm, skipped=skipped)
+        return UpdateReport(means=tally.means(), gradient_norm=norm, skipped=tuple(batches) if skipped else ())
 
-    def publish(self) -> None:
-        """Nothing to do: the local sampler reads the same weights, and samples only between steps."""
+    def publish(self) -> int:
+        """The local sampler reads the same weights: only their version changes."""
+        policy = self.roles.policy
+        assert policy is not None, "only a policy writes"
+        policy.version += 1
+        return policy.version
 
-    def state(self) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, str]:
         """Weights, the optimiser's moments and step counts by parameter name, and the random generators."""
         moments = {name: dict(self._optimizer.state.get(p, {})) for name, p in self.parameters.items()}
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        return {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
+        tree = {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
+        return save_tree(folder, tree)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`, bit for bit."""
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`, bit for bit."""
+        state = load_tree(folder)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["weights"][name])
@@ -128,68 +173,78 @@ class LocalLearner:
                         key: value.to(parameter.device, copy=True) for key, value in state["moments"][name].items()
                     }
         self._optimizer.zero_grad(set_to_none=True)
-        self._broken, self._passes = False, state["passes"]
+        self._passes = state["passes"]
         restore_rng(state["rng"])
 
     @contextmanager
     def _dropout_randomness(self) -> Iterator[None]:
         """Dropout draws from a seed of its own for every pass, and leaves the global generators as they were."""
-        if not self.dropout:
+        if not self.settings.dropout:
             yield
             return
         self._passes += 1
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+        with torch.random.fork_rng(devices=[self.body.device] if self.body.device.type == "cuda" else []):
             torch.manual_seed(derive(self._seed, "dropout", self._passes))
             yield
 
     def _set_dropout(self, *, on: bool) -> None:
-        for role in (self.policy, self.critic, self.scalar):
+        for role in (self.roles.policy, *self.roles.critics.values(), self.roles.scalar):
             if role is not None:
                 role.body.model.train(on)
 
-    def _forward(self, batch: FlatBatch, need: Need, hidden_MH: Tensor | None = None) -> Outputs:
+    def _forward(self, run: Sequence[Example], need: Need, hidden_MH: Tensor | None = None) -> Outputs:
+        sequences, policy = [sequence for one in run for sequence in one.sequences], self.roles.policy
         if need.logits:
-            assert self.scalar is not None
-            return Outputs(logits_BC=self.scalar.logits(batch))
-        assert self.policy is not None
-        hidden_MH = self.policy.hidden(batch) if hidden_MH is None else hidden_MH.to(self.device)
-        value_M = None
-        if need.value:
-            assert self.critic is not None
-            value_M = self.critic.values_at(hidden_MH) if self.shared_trunk else self.critic.values(batch)
-        if not need.logp:
-            return Outputs(value_M=value_M)
-        return self._language(batch, need, hidden_MH, value_M)
+            return Outputs(columns={"logits": self._logits([one.ids for one in sequences])})
+        assert policy is not None, "this loss needs a policy"
+        batch = flatten([one.ids for one in sequences], [one.assistant_mask for one in sequences]).to(self.body.device)
+        hidden_MH = policy.hidden(batch) if hidden_MH is None else hidden_MH.to(self.body.device)
+        critics = {name: self.roles.critics[name] for name in need.values}
+        values = {
+            name: critic.values_at(hidden_MH) if self._on_trunk(name) else critic.values(batch)
+            for name, critic in critics.items()
+        }
+        return Outputs(columns={**(self._language(batch, need, hidden_MH) if need.logp else {}), **values})
 
-    def _language(self, batch: FlatBatch, need: Need, hidden_MH: Tensor, value_M: Tensor | None) -> Outputs:
-        assert self.policy is not None
-        head, reference, reference_logp_M = self.policy.head, None, None
+    def _logits(self, sequences: Sequence[tuple[int, ...]]) -> Tensor:
+        """Head outputs (B, C), read in order of length and given back in the order of the sequences."""
+        assert self.roles.scalar is not None, "this loss needs a scalar role"
+        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+        batch = flatten([sequences[place] for place in order], [[False] * len(sequences[place]) for place in order])
+        logits_BC = self.roles.scalar.logits(batch.to(self.body.device))
+        return logits_BC[torch.tensor(order, device=logits_BC.device).argsort()]
+
+    def _language(self, batch: FlatBatch, need: Need, hidden_MH: Tensor) -> dict[str, Tensor]:
+        assert self.roles.policy is not None
+        head, reference, reference_logp_M = self.roles.policy.head, None, None
         if need.kl or need.reference_logp:
-            assert self.reference is not None, "this loss needs a reference"
-            reference_MH, away = self._reference_hidden(batch), self.reference.head
-            if need.reference_logp and not need.kl:
-                with torch.no_grad():
-                    reference_logp_M = _statistics(reference_MH, away, batch.target_M, need).logp_N
+            assert self.roles.reference is not None, "this loss needs a reference"
+            reference_MH, away = self._reference_hidden(batch), self.roles.reference.head
             if need.kl:
                 away_VH = away.weight_VH.detach()
                 reference = ReferenceHead(
                     hidden_NH=reference_MH, weight_VH=away_VH, bias_V=away.bias_V, top_k=need.kl_top_k
                 )
-        with self.policy.body.autocast():
+            else:
+                with torch.no_grad():
+                    reference_logp_M = _statistics(reference_MH, away, batch.target_M, need).logp_N
+        with self.body.autocast():
             found = _statistics(hidden_MH, head, batch.target_M, need, reference, entropy=need.entropy)
-        return Outputs(
-            logp_M=found.logp_N,
-            entropy_M=found.entropy_N,
-            kl_M=found.kl_N,
-            reference_logp_M=found.reference_logp_N if need.kl else reference_logp_M,
-            value_M=value_M,
-        )
+        columns = {
+            "logp": found.logp_N, "entropy": found.entropy_N, "kl": found.kl_N,
+            "reference_logp": found.reference_logp_N if need.kl else reference_logp_M,
+        }  # fmt: skip
+        return {name: column for name, column in columns.items() if column is not None}
 
     @torch.no_grad()
     def _reference_hidden(self, batch: FlatBatch) -> Tensor:
-        assert self.reference is not None, "this loss needs a reference"
-        self.reference.body.model.eval()
-        return self.reference.hidden(batch)
+        assert self.roles.reference is not None
+        self.roles.reference.body.model.eval()
+        return self.roles.reference.hidden(batch)
+
+
+def _size(example: Example) -> int:
+    return sum(map(len, example.sequences))
 
 
 def _statistics(
@@ -202,7 +257,7 @@ def _statistics(
     )
 
 
-def _adamw(parameters: Mapping[str, nn.Parameter], settings: OptimizerSettings) -> torch.optim.AdamW:
+def _adamw(parameters: Mapping[str, nn.Parameter], settings: LearnerSettings) -> torch.optim.AdamW:
     matrices = [p for p in parameters.values() if p.ndim >= 2]
     vectors = [p for p in parameters.values() if p.ndim < 2]
     groups = [

@@ -48,6 +48,7 @@ class LocalSampler:
             logps=sampled.logps,
             completion=Completion(text=self.template.decode(sampled.ids), stop=stop),
             states=sampled.states,
+            version=self.role.version,
         )
 
     def _check_room(self, prompt_ids: Sequence[Sequence[int]], max_tokens: int) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from assent.algorithms.loop import Watch
-from assent.algorithms.ppo import Rollout
-from assent.algorithms.ppo_settings import PPOSettings
-from assent.algorithms.reward_signal import RewardScale
+from assent.algorithms.on_policy.reward_signal import RewardScale
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.ppo import PPO, PPOSettings
 from assent.data.convert import comparisons
 from assent.evals.evidence import Sample
 from assent.evals.gold import ArmScores, arm_scores
@@ -37,10 +37,11 @@ from assent.recipes.run.models import (
 from assent.recipes.run.progress import Display, Stage
 from assent.recipes.run.second_process import Beside, cores
 from assent.recipes.training.prepare import (
+    ScaledReward,
     measure_scale,
+    prepare_on_policy,
     score_judged,
     train_dpo,
-    train_ppo,
     train_reward_model,
     train_reward_model_wise_ft,
     train_sft,
@@ -86,7 +87,7 @@ class ExperimentContext:
     machine: MachineOptions
     out: Path
     display: Display
-    stop: StopRequest | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
     record: Callable[[Metrics], None] = lambda row: None  # every iteration of PPO, as it is done
 
 
@@ -185,9 +186,9 @@ class Experiment:
         self.outcome.stage_s[name] = time.monotonic() - start
 
     def _watch(self, stage: Stage) -> Watch:
-        def on_tick(done: int, total: int, row: Metrics | None) -> None:
+        def on_tick(done: int, total: int, row: Metrics) -> None:
             stage.on_tick(done, total, row)
-            if row and "reward" in row:
+            if "reward" in row:
                 self.place.record(row)
 
         return Watch(on_tick=on_tick, stop=self.place.stop)
@@ -282,21 +283,21 @@ class Experiment:
         self, arm: str, model: LanguageModel, reward: RewardModel, scale: RewardScale, prompts: Sequence[WorldPrompt],
         settings: PPOSettings,
     ) -> None:  # fmt: skip
-        ticks = settings.iterations * (settings.updates + 1)
         conversations = [prompt.conversation for prompt in prompts]
         path = [self._judge_policy(model, reward, iteration=0, kl=0.0)]
-        with self._stage("PPO" if arm == "ppo" else "PPO, KL weight 0", ticks) as stage:
+        with self._stage("PPO" if arm == "ppo" else "PPO, KL weight 0", settings.iterations, "iterations") as stage:
             watch = self._watch(stage)
 
-            def on_tick(done: int, total: int, row: Metrics | None) -> None:
+            def on_tick(done: int, total: int, row: Metrics) -> None:
                 watch.on_tick(done, total, row)
-                if row and (row["iteration"] % self.settings.judge_every == 0 or done == total):
+                if row["iteration"] % self.settings.judge_every == 0 or done == total:
                     path.append(self._judge_policy(model, reward, iteration=int(row["iteration"]), kl=row["kl"]))
 
-            trained = train_ppo(
-                model, conversations, settings, seed=self.seed, reward=reward, scale=scale,
-                observer=self._gold_of_rollout, watch=replace(watch, on_tick=on_tick),
+            prepared = prepare_on_policy(
+                PPO, model, conversations, settings, seed=self.seed, reward=ScaledReward(reward=reward, scale=scale),
+                observer=Observer(rollout=self._gold_of_rollout),
             )  # fmt: skip
+            trained = prepared.run(replace(watch, on_tick=on_tick))
         self.outcome.curves[arm] = tuple(trained.rows)
         self.outcome.optimisation[arm] = tuple(path)
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, create_model
 
-from assent.algorithms.methods import METHODS, load
+from assent.algorithms.methods import METHODS, load_named
 from assent.config import Settings
 from assent.recipes.run.job_settings import MeasuringSettings, SamplingSettings
 from assent.recipes.run.models import MOST_RANKS, MOST_THREADS, MachineOptions
@@ -27,7 +27,7 @@ class Call(Settings):
 @functools.cache
 def call_settings(method: str) -> type[Call]:
     """The settings of a method's function: its own, and those of every call."""
-    own = load(METHODS[method].settings)
+    own = load_named(METHODS[method].settings)
     return create_model(f"{own.__name__}OfCall", __base__=(Call, own))
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from assent.algorithms.epochs import TrainSettings
+from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.algorithms.reward import RewardSettings
-from assent.algorithms.reward_signal import RewardSum
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
-from assent.backends.local.learner import LocalLearner
 from assent.evals.arms import Arm
 from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
@@ -19,6 +18,7 @@ from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, pa
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
+from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
@@ -103,8 +103,9 @@ class HeldOutAnswers:
         return loss_measurement({name: _mean_loss(self.before, seed)}, sources)
 
     def _losses(self) -> list[ConversationLoss]:
-        learner = LocalLearner(policy=self._model.role)
-        return supervised_losses(learner, self._encoded, self._settings.micro_batch_tokens)
+        settings = LearnerSettings(micro_batch_tokens=self._settings.micro_batch_tokens)
+        learner = self._model.backend.learner(Roles(policy=self._model.role), settings)
+        return supervised_losses(learner, self._encoded)
 
 
 def _mean_loss(losses: Sequence[ConversationLoss], seed: int) -> Interval:

@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, create_model, model_validator
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.methods import METHODS, Reads, load
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.methods import METHODS, Reads, load_named
+from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
@@ -64,12 +64,12 @@ class ComparisonJob(FineTuning, DPOSettings):
     """Learning a policy from comparisons."""
 
 
-class OnPolicyJob(FineTuning, PPOSettings):
+class OnPolicyJob(FineTuning, OnPolicySettings):
     """Learning from rewards; `positive` names the class of a classifier whose logit is the reward."""
 
     positive: str | None = None
     samples_every: int = Field(default=10, ge=1)
-    checkpoint_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1)
 
 
 class PretrainJob(RunSettings, PretrainSettings):
@@ -87,7 +87,7 @@ _JOBS: dict[Reads, type[RunSettings]] = {
 @functools.cache
 def job_settings(method: str) -> type[RunSettings]:
     """The settings of a method's command: its own, and those of every run that reads such data."""
-    job, own = _JOBS[METHODS[method].reads], load(METHODS[method].settings)
+    job, own = _JOBS[METHODS[method].reads], load_named(METHODS[method].settings)
     return job if issubclass(job, own) else create_model(f"{own.__name__}OfRun", __base__=(own, job))
 
 

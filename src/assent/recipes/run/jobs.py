@@ -21,7 +21,6 @@ from assent.evals.report import write_report
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
-from assent.model.state import unpack
 from assent.recipes.run.ending import ending, next_command, peak_rss_mib
 from assent.recipes.run.held_out import BEFORE_AND_AFTER
 from assent.recipes.run.inputs import Files
@@ -88,21 +87,20 @@ class Job:
 
         A run that was cut between its last step and its last file is only put together again.
         """
-        per = task.ticks_per_unit
-        self.run.set_status("running", total=task.total // per, unit=task.unit)
+        self.run.set_status("running", total=task.total, unit=task.unit)
         if self.files.resume and self._was_complete(task):
             self.display.say("all steps were done before; what was left to write is written now")
         else:
-            with self.display.stage(self.method.name, task.total, unit=task.unit, per=per) as stage:
+            with self.display.stage(self.method.name, task.total, unit=task.unit) as stage:
                 watch = Watch(
                     run=self.run,
                     checkpoints=self.checkpoints,
                     checkpoint_every=self.settings.checkpoint_every,
                     stop=self.stop,
-                    on_tick=self._see(stage, per),
+                    on_tick=self._see(stage),
                 )
                 run_task(task, watch, resume=self.files.resume)
-        self.run.set_status("running", step=task.total // per)
+        self.run.set_status("running", step=task.total)
         last: Metrics = {}
         for row in read_rows(self.files.out / "metrics.jsonl"):
             last |= _numbers(row)
@@ -112,23 +110,22 @@ class Job:
         restored = self.checkpoints.newest()
         if restored is None or restored.step < task.total:
             return False
-        task.restore(unpack(restored.state)["task"])
+        task.load(restored.folder)
         self.run.truncate_after(restored.step)
         return True
 
-    def _see(self, stage: Stage, per: int) -> Callable[[int, int, Metrics | None], None]:
+    def _see(self, stage: Stage) -> Callable[[int, int, Metrics], None]:
         shown = 0
 
-        def on_tick(done: int, total: int, row: Metrics | None) -> None:
+        def on_tick(done: int, total: int, row: Metrics) -> None:
             nonlocal shown
             if shown == 0 and done > 1:
                 stage.advance(done - 1)
             shown = done
             stage.on_tick(done, total, row)
-            if row is not None:
-                self.run.set_status("running", step=done // per)
-                for tracker in self.trackers:
-                    tracker.log(done, row)
+            self.run.set_status("running", step=done)
+            for tracker in self.trackers:
+                tracker.log(done, row)
 
         return on_tick
 

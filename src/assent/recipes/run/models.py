@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import torch
 import transformers
 from pydantic import Field, field_validator
 
-from assent.backends.local.sampler import LocalSampler, RewardScorer
+from assent.backends.local.backend import LocalBackend
+from assent.backends.local.sampler import RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
 from assent.model.adapters import MERGE, LoraSettings
@@ -33,6 +34,8 @@ from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_wei
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verifying import verify_flat
 from assent.model.waiting import watch_cores
+from assent.ports.learning import Backend
+from assent.ports.sampling import Sampler
 from assent.recipes.run.model_checks import check_model, is_reward_model
 from assent.recipes.run.vocabulary import check_vocabulary
 from assent.text.template import PINNED, ChatTemplate
@@ -105,11 +108,12 @@ class LanguageModel:
     role: LanguageRole
     template: ChatTemplate
     path: str
+    backend: Backend = field(default_factory=LocalBackend)
 
     @property
-    def sampler(self) -> LocalSampler:
+    def sampler(self) -> Sampler:
         """Writes with these weights."""
-        return LocalSampler(self.role, self.template)
+        return self.backend.sampler(self.role, self.template)
 
     def __repr__(self) -> str:
         return f"LanguageModel({self.path}: {_described(self.role)})"
@@ -128,6 +132,7 @@ class RewardModel:
     positive: int = 0
     names: tuple[str, ...] = ("LABEL_0",)
     goes_on: bool = False
+    backend: Backend = field(default_factory=LocalBackend)
 
     @property
     def scorer(self) -> RewardScorer:

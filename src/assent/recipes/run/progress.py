@@ -19,7 +19,7 @@ _LINE_EVERY_S = 10.0
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed / task.fields['per']:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
 
 
 class Display:
@@ -35,10 +35,10 @@ class Display:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
-    def stage(self, name: str, total: int, *, unit: str = "steps", per: int = 1) -> Iterator[Stage]:
-        """Show a stage while the block runs; of what it is told, `per` make one of the `unit` that people read."""
+    def stage(self, name: str, total: int, *, unit: str = "steps") -> Iterator[Stage]:
+        """Show a stage while the block runs; it is told of every `unit`."""
         if self.quiet or not self.console.is_terminal:
-            shown = _Lines(self, name, total, unit, per)
+            shown = _Lines(self, name, total, unit)
             yield shown
             shown.finish()
             return
@@ -47,7 +47,7 @@ class Display:
             _Rate(), TimeRemainingColumn(compact=True), TextColumn("{task.fields[news]}", style="dim"),
         )  # fmt: skip
         with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(name.ljust(22), total=total, unit=unit, per=per, news=""))
+            yield _Bar(progress, progress.add_task(name.ljust(22), total=total, unit=unit, news=""))
 
 
 class Stage:
@@ -57,9 +57,9 @@ class Stage:
         """`count` more units are done."""
         raise AssertionError("a stage is a bar or lines")
 
-    def on_tick(self, done: int, total: int, row: Metrics | None) -> None:
+    def on_tick(self, done: int, total: int, row: Metrics) -> None:
         """For the training loop: one tick is done."""
-        self.advance(1, news_of(row) if row else "")
+        self.advance(1, news_of(row))
 
     @property
     def counter(self) -> Callable[[int], None]:
@@ -77,8 +77,8 @@ class _Bar(Stage):
 
 
 class _Lines(Stage):
-    def __init__(self, display: Display, name: str, total: int, unit: str, per: int) -> None:
-        self._display, self._name, self._total, self._unit, self._per = display, name, total, unit, per
+    def __init__(self, display: Display, name: str, total: int, unit: str) -> None:
+        self._display, self._name, self._total, self._unit = display, name, total, unit
         self._done, self._told, self._news = 0, -1, ""
         self._start = self._last = time.monotonic()
 
@@ -97,8 +97,7 @@ class _Lines(Stage):
         elapsed = max(1e-9, self._last - self._start)
         rate = self._done / elapsed
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
-        done, total, rate = self._done // self._per, self._total // self._per, rate / self._per
-        told = f"{self._name}: {done}/{total} {self._unit}, {rate:.1f}/s, {elapsed:.0f} s{left}"
+        told = f"{self._name}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {elapsed:.0f} s{left}"
         self._display.say(f"{told}  {self._news}".rstrip())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assent.algorithms.reward_signal import Reward, RewardSum
+from assent.algorithms.on_policy.reward_signal import Reward, RewardSum
 from assent.errors import ConfigError
 from assent.ports.sampling import Scorer
 from assent.recipes.run.inputs import model_folder

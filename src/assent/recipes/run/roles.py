@@ -13,7 +13,7 @@ from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head
 from assent.recipes.run.models import LanguageModel, RewardModel
 
-REFERENCE, CRITIC = "reference", "critic"
+REFERENCE = "reference"
 
 
 def reference_of(model: LanguageModel) -> LanguageRole:
@@ -33,32 +33,33 @@ def critic_of(
     model: LanguageModel,
     reward: RewardModel | RewardScorer | None,
     *,
+    name: str,
     shared_trunk: bool,
     seed: int,
     gain: float = 1.0,
     offset: float = 0.0,
 ) -> ScalarRole:
-    """The critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
+    """A critic: a head on the policy's trunk, or a network of its own that starts from the reward model.
 
     A critic of its own can start from the reward model only where both read the same tokens, and says then
     `gain` score + `offset`; otherwise, and without a reward model, it starts from the policy's weights with a fresh
     head.
     """
     body, adapter = model.role.body, model.role.adapter
-    head = fresh_head(body.hidden_size, seed=seed, name=CRITIC)
+    head = fresh_head(body.hidden_size, seed=seed, name=name)
     if shared_trunk:
         with torch.no_grad():
             head.weight.zero_()
         return ScalarRole(body, head, adapter)
     if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
-        return _critic_of_reward(model, reward, gain, offset)
+        return _critic_of_reward(model, reward, name, gain, offset)
     if adapter is None:
         return ScalarRole(_copied(body), head)
     if changes_nothing(body.adapter_parameters(adapter)):
-        body.add_adapter(CRITIC, body.lora_config(adapter))
+        body.add_adapter(name, body.lora_config(adapter))
     else:
-        body.copy_adapter(adapter, CRITIC)
-    return ScalarRole(body, head, CRITIC)
+        body.copy_adapter(adapter, name)
+    return ScalarRole(body, head, name)
 
 
 def _copied(body: Body) -> Body:
@@ -66,7 +67,7 @@ def _copied(body: Body) -> Body:
 
 
 def _critic_of_reward(
-    model: LanguageModel, reward: RewardModel | RewardScorer, gain: float, offset: float
+    model: LanguageModel, reward: RewardModel | RewardScorer, name: str, gain: float, offset: float
 ) -> ScalarRole:
     source = reward.role
     head = nn.Linear(source.head.in_features, 1)
@@ -75,8 +76,8 @@ def _critic_of_reward(
         said = 0.0 if source.head.bias is None else source.head.bias[reward.positive].item()
         head.bias.fill_(said * gain + offset)
     if source.adapter is not None and source.body is model.role.body:
-        source.body.copy_adapter(source.adapter, CRITIC)
-        return ScalarRole(source.body, head, CRITIC)
+        source.body.copy_adapter(source.adapter, name)
+        return ScalarRole(source.body, head, name)
     return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
 
 

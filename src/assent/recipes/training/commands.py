@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from assent.algorithms.methods import METHODS, Method, Reads
-from assent.algorithms.ppo import Rollout
+from assent.algorithms.methods import METHODS, Reads, load_named
+from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
@@ -63,9 +63,8 @@ from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
     HeldOutPairs,
     Prepared,
-    PreparedPPO,
     prepare_dpo,
-    prepare_ppo,
+    prepare_on_policy,
     prepare_reward,
     prepare_sft,
 )
@@ -177,8 +176,8 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
     log = _SampleLog(settings)
     prepared = prepare_on_policy(
-        METHODS[request.name], model, prompts, settings, seed=settings.seed, reward=rewards.scorer, observer=log,
-        say=display.say,
+        load_named(METHODS[request.name].on_policy), model, prompts, settings, seed=settings.seed,
+        reward=rewards.scorer, observer=Observer(rollout=log, say=display.say),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
@@ -209,11 +208,6 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         training, begin=log.open, parents={**training.parents, **rewards.parents},
         sources=(*training.sources, *rewards.sources),
     )  # fmt: skip
-
-
-def prepare_on_policy(method: Method, *given: Any, **named: Any) -> PreparedPPO:
-    """The task of an on-policy method."""
-    return prepare_ppo(*given, **named)
 
 
 _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
@@ -292,5 +286,5 @@ class _SampleLog:
                     "reward": rollout.rewards[place],
                     "iteration": rollout.iteration + 1,
                 }
-                self._samples.append(rollout.iteration * (self._settings.updates + 1) + 1, row)
+                self._samples.append(rollout.iteration + 1, row)
         return {}

@@ -6,32 +6,33 @@ With some hundred labels this is steadier than changing all weights: there is on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from assent.algorithms.epochs import SkippedBatch
-from assent.algorithms.reward import EncodedPreference, RewardSettings
+from assent.algorithms.reward import EncodedPreference, RewardSettings, placed_pairs
 from assent.backends.local.features import FeatureBatch, read_features
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
+from assent.interrupts import StopRequest
 from assent.metrics import Metrics
+from assent.model.checkpoints import load_tree, save_tree
 from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.model.roles import ScalarRole
+from assent.ports.learning import SkippedBatch
 
 
 class HeadTask:
     """One tick: read what the head reads of every judged completion, fit the head, set it."""
 
-    total = ticks_per_unit = 1
-    unit = "fits"
+    total, unit = 1, "fits"
 
     def __init__(self, role: ScalarRole, judgements: Sequence[EncodedPreference], settings: RewardSettings) -> None:
         """ConfigError where there is nothing to compare, or something that this fit does not know."""
         self._role, self._judgements, self._budget = role, judgements, settings.micro_batch_tokens
         self.skipped_batches: list[SkippedBatch] = []
-        pairs = [pair for one in judgements for pair in one.pairs]
+        self._pairs = pairs = placed_pairs(judgements)
         if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
             raise ConfigError(
                 "a head alone is learned from pairs, as one number", where="train",
@@ -43,39 +44,33 @@ class HeadTask:
                 now='Use --set train="all".',
             )  # fmt: skip
 
-    def tick(self, index: int) -> Metrics:
+    def tick(self, index: int, stop: StopRequest) -> Metrics:
         """The whole training."""
-        fitted = fit_reward(self._features(), self._judged())
+        examples = HeadExamples(
+            better_P=np.array([pair.better for pair in self._pairs]),
+            worse_P=np.array([pair.worse for pair in self._pairs]),
+            probability_P=np.array([pair.probability for pair in self._pairs]),
+        )
+        fitted = fit_reward(self._features(), examples)
         with torch.no_grad():
             self._role.head.weight.copy_(torch.from_numpy(fitted.weight_D)[None])
             if self._role.head.bias is not None:
                 self._role.head.bias.zero_()
         return {
             "loss": fitted.loss, "accuracy": fitted.accuracy, "prior_spread": fitted.prior_spread,
-            "evidence": fitted.evidence, "pairs": float(len(self._judged().better_P)),
+            "evidence": fitted.evidence, "pairs": float(len(self._pairs)),
         }  # fmt: skip
 
-    def state(self) -> dict[str, Any]:
+    def save(self, folder: Path) -> dict[str, str]:
         """The head."""
-        return {"head": {name: value.detach().clone() for name, value in self._role.head.state_dict().items()}}
+        return save_tree(folder, {"head": dict(self._role.head.state_dict())})
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """The reverse of `state`."""
-        self._role.head.load_state_dict(state["head"])
-
-    def _judged(self) -> HeadExamples:
-        better, worse, probability = [], [], []
-        start = 0
-        for one in self._judgements:
-            for pair in one.pairs:
-                better.append(start + pair.better)
-                worse.append(start + pair.worse)
-                probability.append(pair.probability)
-            start += len(one.sequences)
-        return HeadExamples(better_P=np.array(better), worse_P=np.array(worse), probability_P=np.array(probability))
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`."""
+        self._role.head.load_state_dict(load_tree(folder)["head"])
 
     def _features(self) -> Floats:
-        sequences = [sequence for one in self._judgements for sequence in one.sequences]
+        sequences = [sequence.ids for one in self._judgements for sequence in one.sequences]
         order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
         found_ND = np.zeros((len(sequences), self._role.head.in_features))
         for part in token_budget_batches([len(sequences[place]) for place in order], self._budget):

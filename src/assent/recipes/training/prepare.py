@@ -5,35 +5,36 @@ The same functions serve the command line, the Python API and the demo; what dif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from assent.algorithms.dpo import DPOSettings, ReferredPairs, dpo_task, encode_pairs, reference_logps
-from assent.algorithms.drift import DRIFT_LIMITS
-from assent.algorithms.epochs import TrainSettings
+from assent.algorithms.dpo import DPOSettings, dpo_objective, implicit_rewards
+from assent.algorithms.epochs import EpochTask, TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
-from assent.algorithms.ppo import Observer, PPOTask
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
+from assent.algorithms.on_policy.rollout import Observer
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.task import OnPolicyTask, Parts
+from assent.algorithms.on_policy.update import OnPolicyMethod
+from assent.algorithms.preference.pairs import encode_pairs, with_reference
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import (
     EncodedPreference,
     RewardSettings,
     judgements_of,
-    reward_task,
+    reward_objective,
     score_judgements,
     scored_pairs,
 )
-from assent.algorithms.reward_signal import RewardScale, RewardSum
-from assent.algorithms.sft import SFTSettings, encode_demonstrations, sft_task
-from assent.backends.local.learner import LocalLearner, OptimizerSettings
+from assent.algorithms.sft import SUPERVISED, SFTSettings, encode_demonstrations
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
+from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.roles import critic_of, reference_of
@@ -68,11 +69,12 @@ class Prepared:
         return Trained(rows=run_task(self.task, watch, resume=resume), skipped=self.skipped)
 
 
-def optimizer_of(settings: TrainSettings | PPOSettings | PretrainSettings) -> OptimizerSettings:
-    """The optimiser's part of the settings."""
-    return OptimizerSettings(
+def learner_settings(settings: TrainSettings | OnPolicySettings | PretrainSettings) -> LearnerSettings:
+    """The learner's part of the settings."""
+    return LearnerSettings(
         beta1=settings.adam_beta1, beta2=settings.adam_beta2, weight_decay=settings.weight_decay,
-        max_gradient_norm=settings.max_gradient_norm,
+        max_gradient_norm=settings.max_gradient_norm, micro_batch_tokens=settings.micro_batch_tokens,
+        dropout=isinstance(settings, TrainSettings) and settings.dropout == "model",
     )  # fmt: skip
 
 
@@ -101,10 +103,8 @@ def prepare_sft(
     """The task of `train_sft`."""
     encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
     unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
-    learner = LocalLearner(
-        policy=model.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
-    )
-    task = sft_task(encoded.items, learner, settings=settings, seed=seed, held_out=unseen.items)
+    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
+    task = EpochTask(learner, SUPERVISED, encoded.items, settings, seed=seed, held_out=unseen.items)
     notes = model.template.notes(one.conversation for one in (*demonstrations, *held_out))
     if (examples := len(encoded.items) + encoded.skipped) > len(demonstrations):
         notes += (
@@ -162,13 +162,12 @@ def prepare_reward(
     notes = reward.template.notes(one.prompt for one in judged)
     if settings.train == "head":
         return Prepared(task=HeadTask(reward.role, items.items, settings), skipped=items.skipped, notes=notes)
-    learner = LocalLearner(
-        scalar=reward.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
-    )
+    learner = reward.backend.learner(Roles(scalar=reward.role), learner_settings(settings), seed=seed)
     unseen: tuple[EncodedPreference, ...] = ()
     if held_out:
         unseen = judgements_of(held_out, reward.template, max_length=_reward_room(reward, settings.max_length)).items
-    task = reward_task(items.items, learner, settings=settings, seed=seed, held_out=unseen)
+    objective = reward_objective(items.items, settings)
+    task = EpochTask(learner, objective, items.items, settings, seed=seed, held_out=unseen)
     return Prepared(task=task, skipped=items.skipped, notes=notes)
 
 
@@ -185,8 +184,8 @@ class ScoredJudgements:
 def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings: RewardSettings) -> ScoredJudgements:
     """The reward model's opinion of held-out judgements."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
-    learner = LocalLearner(scalar=reward.role)
-    rewards = score_judgements(items.items, learner, settings=settings, positive=reward.positive)
+    learner = reward.backend.learner(Roles(scalar=reward.role), learner_settings(settings))
+    rewards = score_judgements(items.items, learner, positive=reward.positive)
     return ScoredJudgements(
         judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), skipped=items.skipped
     )
@@ -217,57 +216,30 @@ def prepare_dpo(
 ) -> Prepared:
     """The task of `train_dpo`, with the reference's log-probabilities computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-    learner = LocalLearner(
-        policy=model.role, dropout=settings.dropout == "model", optimizer=optimizer_of(settings), seed=seed
-    )
-    budget = settings.micro_batch_tokens
-    references = reference_logps(pairs.items, learner, max_tokens=budget, progress=progress)
-    train = ReferredPairs(pairs=pairs.items, references=references)
-    unseen = held_out.referred if held_out is not None else None
-    task = dpo_task(train, learner, settings=settings, seed=seed, held_out=unseen)
+    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
+    train = with_reference(pairs.items, learner, progress=progress)
+    unseen = held_out.pairs if held_out is not None else ()
+    task = EpochTask(learner, dpo_objective(settings), train, settings, seed=seed, held_out=unseen)
     notes = model.template.notes(one.prompt for one in comparisons)
     return Prepared(task=task, skipped=pairs.skipped, notes=notes)
 
 
 class HeldOutPairs:
-    """Held-out pairs under the policy as it is now; later, the reward that DPO has put into the policy's weights.
-
-    The implicit reward of a completion is beta (log pi - log ref), summed over its tokens.
-    """
+    """Held-out pairs under the policy as it is now; later, the reward that DPO has put into the policy's weights."""
 
     def __init__(self, model: LanguageModel, comparisons: Sequence[Comparison], settings: DPOSettings) -> None:
-        self._model, self._settings = model, settings
+        self._beta = settings.beta
+        self._learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings))
         sized = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-        self._pairs, self.skipped = sized.items, sized.skipped
-        self.referred = ReferredPairs(pairs=sized.items, references=self._logps())
-
-    def _logps(self) -> list[Tensor]:
-        learner, budget = LocalLearner(policy=self._model.role), self._settings.micro_batch_tokens
-        return reference_logps(self._pairs, learner, max_tokens=budget, progress=silent)
-
-    def _sums(self, logps: Sequence[Tensor]) -> list[tuple[float, float]]:
-        lengths = [sum(pair.chosen.assistant_mask) for pair in self._pairs]
-        return [
-            (float(logp_M[:length].double().sum()), float(logp_M[length:].double().sum()))
-            for logp_M, length in zip(logps, lengths, strict=True)
-        ]
+        self.pairs, self.skipped = with_reference(sized.items, self._learner), sized.skipped
 
     def scored(self) -> ScoredPairs:
         """The pairs with their implicit rewards."""
-        before, after, beta = self._sums(self.referred.references), self._sums(self._logps()), self._settings.beta
-        changes = [(now[0] - then[0], now[1] - then[1]) for now, then in zip(after, before, strict=True)]
-        return ScoredPairs(
-            chosen=[beta * chosen for chosen, _ in changes],
-            rejected=[beta * rejected for _, rejected in changes],
-            probability=[pair.probability for pair in self._pairs],
-            chosen_length=[sum(pair.chosen.assistant_mask) for pair in self._pairs],
-            rejected_length=[sum(pair.rejected.assistant_mask) for pair in self._pairs],
-            groups=[pair.group for pair in self._pairs],
-        )
+        return implicit_rewards(self.pairs, with_reference(self.pairs, self._learner), beta=self._beta)
 
 
 def measure_scale(
-    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int
+    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int
 ) -> RewardScale:
     """The scale of a reward on `normalise_prompts` completions of the model as it is.
 
@@ -281,49 +253,41 @@ def measure_scale(
     return RewardScale.of(scores, applied=settings.normalise_reward)
 
 
-def train_ppo(
-    model: LanguageModel,
-    prompts: Sequence[Conversation],
-    settings: PPOSettings,
-    *,
-    seed: int,
-    reward: RewardModel | Scorer,
-    scale: RewardScale | None = None,
-    observer: Observer = lambda rollout: {},
-    watch: Watch = Watch(),
-    resume: bool = False,
-) -> Trained:
-    """Train the policy in place against a reward model or any other scorer, which stays as it is."""
-    prepared = prepare_ppo(model, prompts, settings, seed=seed, reward=reward, scale=scale, observer=observer)
-    return prepared.run(watch, resume=resume)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaledReward:
+    """A reward whose scale was measured before."""
+
+    reward: RewardModel | Scorer
+    scale: RewardScale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedPPO(Prepared):
-    """A PPO task; its `task.scale` is the reward's scale at the start, of a resumed run the one that it began with."""
+class PreparedOnPolicy(Prepared):
+    """An on-policy task; its `task.scale` is the reward's scale at the start, of a resumed run its first."""
 
-    task: PPOTask
+    task: OnPolicyTask
 
 
-def prepare_ppo(
+def prepare_on_policy(
+    method: OnPolicyMethod,
     model: LanguageModel,
     prompts: Sequence[Conversation],
-    settings: PPOSettings,
+    settings: OnPolicySettings,
     *,
     seed: int,
-    reward: RewardModel | Scorer,
-    scale: RewardScale | None = None,
-    observer: Observer = lambda rollout: {},
-    say: Callable[[str], None] = lambda text: None,
-) -> PreparedPPO:
-    """The task of `train_ppo`: reward measured (if no `scale` is given), reference and critic made, nothing written.
+    reward: RewardModel | Scorer | ScaledReward,
+    observer: Observer = Observer(),
+) -> PreparedOnPolicy:
+    """A task that trains the policy in place against a reward model or any other scorer, which stays as it is.
 
-    What is worth knowing of reward and penalty before the first step goes to `say`. Raises RunError for a reward model
+    The reward is measured (unless it is scaled), reference and critics are made, nothing is written. What is worth
+    knowing of reward and penalty before the first step is said to the observer. Raises RunError for a reward model
     that scores every completion the same.
     """
     if not prompts:
         raise ConfigError("there are no prompts to write completions for")
     _refuse_unsteady(model, prompts, settings.max_tokens)
+    scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
     scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
     network, weight = _network(scorer)
@@ -332,21 +296,21 @@ def prepare_ppo(
             f"the reward is {scale.mean:.4g} for every completion of the starting model, so there is nothing to learn",
             now="Look at the reward model: is it trained, and does it see the answer?",
         )
-    say(scale.told())
+    observer.say(scale.told())
     reference = reference_of(model)
-    shared = settings.critic == "shared"
-    critic = critic_of(
-        model, network, shared_trunk=shared, seed=seed, gain=scale.gain * weight, offset=scale.offset
+    critics = {
+        value: critic_of(
+            model, network, name=f"critic{place or ''}", shared_trunk=kind == "shared", seed=seed,
+            gain=scale.gain * weight, offset=scale.offset,
+        )
+        for place, (value, kind) in enumerate(method.critics(settings).items())
+    }  # fmt: skip
+    roles = Roles(policy=model.role, critics=critics, reference=reference)
+    parts = Parts(
+        prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)), sampler=model.sampler,
+        scorer=scorer, scale=scale, observer=observer,
     )  # fmt: skip
-    learner = LocalLearner(
-        policy=model.role, critic=critic, reference=reference, shared_trunk=shared, optimizer=optimizer_of(settings)
-    )
-    task = PPOTask(
-        prompts, learner=learner, sampler=model.sampler, scorer=scorer, scale=scale, settings=settings, seed=seed,
-        observer=observer, say=say, score_tokens=model.role.body.read_at_once,
-        drift_limit=DRIFT_LIMITS[model.role.body.precision],
-    )  # fmt: skip
-    return PreparedPPO(task=task)
+    return PreparedOnPolicy(task=OnPolicyTask(method, parts, settings, seed=seed))
 
 
 def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:

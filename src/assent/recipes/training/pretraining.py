@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from assent.algorithms.pretrain import PretrainTask, Stream, encode_documents, repeated, windows
-from assent.backends.local.learner import LocalLearner
 from assent.data.load import load_texts
 from assent.errors import DataError
 from assent.model.body import Body
 from assent.model.fresh import new_causal_lm
 from assent.model.roles import LanguageRole
+from assent.ports.learning import Roles
 from assent.recipes.run.inputs import read_all
 from assent.recipes.run.job_settings import PretrainJob
 from assent.recipes.run.jobs import Training
 from assent.recipes.run.models import LanguageModel, save_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.training.prepare import Prepared, optimizer_of
+from assent.recipes.training.prepare import Prepared, learner_settings
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.text.rendering import PLAIN_TEMPLATE
@@ -58,7 +58,7 @@ def prepare_pretraining(request: Request, settings: PretrainJob, display: Displa
     body = Body(network, device=settings.machine.pick(), precision=settings.machine.precision)
     display.say(f"{sum(p.numel() for p in network.parameters()):,} parameters, {template.vocabulary_size} tokens")
     model = LanguageModel(role=LanguageRole(body), template=template, path="")
-    learner = LocalLearner(policy=model.role, optimizer=optimizer_of(settings))
+    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings))
     task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
     return Training(prepared=Prepared(task=task), save=partial(save_language_model, model), sources=corpus.sources)
 

@@ -1,4 +1,4 @@
-"""What PPO maximises: a weighted sum of rewards on the scale of the starting model, against a KL penalty.
+"""What on-policy methods maximise: a weighted sum of rewards on the scale of the starting model, against a KL penalty.
 
 r_B     = sum_i w_i r_iB                         the raw reward: what people are shown, always on one scale
 r_hat_B = (r_B - mean) / spread                  over completions of the starting model (Ziegler et al. 2019)
@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assent.algorithms.ppo_settings import PPOSettings
+from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.errors import ConfigError
 from assent.ports.sampling import Scorer, check_finite
 from assent.types import Completion, Conversation, StopReason
@@ -117,7 +117,9 @@ class RewardScale:
         )
 
 
-def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], settings: PPOSettings) -> list[float]:
+def shaped_rewards(
+    rewards: Sequence[float], completions: Sequence[Completion], settings: OnPolicySettings
+) -> list[float]:
     """Rewards, less `missing_eos_penalty` for completions that were cut at the limit."""
     return [
         reward - (settings.missing_eos_penalty if completion.stop is not StopReason.END else 0.0)

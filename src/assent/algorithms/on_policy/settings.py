@@ -1,4 +1,4 @@
-"""Settings of PPO; each knob is one symbol of the page of algorithms."""
+"""What all on-policy methods share; each knob is one symbol of the page of algorithms."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from assent.ports.sampling import Sampling
 KLEstimator = Literal["k1", "k2", "k3", "exact"]
 
 
-class PPOSettings(Settings):
-    """Settings of PPO. One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
+class OnPolicySettings(Settings):
+    """One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
 
     iterations: int = Field(default=100, ge=1)
     batch_size: int = Field(default=128, ge=1)
+    samples_per_prompt: int = Field(default=1, ge=1)
     epochs: int = Field(default=2, ge=1)
     mini_batches: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=1e-5, gt=0)
@@ -35,11 +36,7 @@ class PPOSettings(Settings):
     sample_batch_size: int = Field(default=128, ge=1)
     clip_range_low: float = Field(default=0.2, gt=0, lt=1)
     clip_range_high: float = Field(default=0.2, gt=0)
-    clip_range_value: float = Field(default=0.2, gt=0)
-    value_coef: float = Field(default=0.5, ge=0)
     entropy_coef: float = Field(default=0.0, ge=0)
-    gamma: float = Field(default=1.0, gt=0, le=1)
-    gae_lambda: float = Field(default=0.95, ge=0, le=1)
     kl_coef: float = Field(default=0.05, ge=0)
     kl_estimator: KLEstimator = "exact"
     kl_top_k: int | None = Field(default=None, ge=1)
@@ -53,7 +50,6 @@ class PPOSettings(Settings):
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
     missing_eos_penalty: float = Field(default=1.0, ge=0)
-    critic: Literal["shared", "separate"] = "separate"
 
     @property
     def sampling(self) -> Sampling:

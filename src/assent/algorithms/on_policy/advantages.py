@@ -1,0 +1,32 @@
+"""From token rewards to advantages (N tokens of a rollout), by whatever estimator the method has."""
+
+from __future__ import annotations
+
+import torch
+
+from assent.algorithms.on_policy.experience import Experience
+from assent.algorithms.on_policy.kl_shaping import TokenRewards
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.update import OnPolicyMethod
+from assent.errors import RunError
+from assent.losses.advantages import whiten
+
+
+def with_advantages(
+    experience: Experience, rewards: TokenRewards, method: OnPolicyMethod, settings: OnPolicySettings
+) -> Experience:
+    """The experience with the columns of the method's estimator; its advantages are white if the settings say so.
+
+    Raises RunError where an advantage is not finite.
+    """
+    columns = method.advantages(experience, rewards.reward_N, settings)
+    advantage_N = columns["advantage"]
+    if rewards.own_token_N is not None:
+        advantage_N = advantage_N + rewards.own_token_N
+    if not bool(torch.isfinite(advantage_N).all()):
+        raise RunError(
+            "an advantage is not finite", now="Nothing was updated with it; look at the rewards and the value loss."
+        )
+    if settings.whiten_advantages:
+        advantage_N = whiten(advantage_N, torch.ones_like(advantage_N, dtype=torch.bool))
+    return experience.with_columns({**columns, "advantage": advantage_N})

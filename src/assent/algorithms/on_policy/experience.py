@@ -1,0 +1,90 @@
+"""Experience: what rollouts became in the world of tensors, ready for several passes of updates.
+
+Legend: N tokens that the policy wrote, of all samples in one row; M those of one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assent.text.template import Encoded
+from assent.types import Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """An episode as tokens with who wrote each (any mask), the prompt it belongs to, and named columns (M).
+
+    Always there: `sampler_logp`, the log-probabilities that the sampler drew with. After scoring: `logp` and
+    `reference_logp`, `kl` and `entropy`, and the values by their names. After shaping: `advantage` and whatever else
+    the method's estimator gives, such as `return`. `states` is what the sampler kept for its learner.
+    """
+
+    tokens: Encoded
+    group: int
+    columns: Mapping[str, Tensor]
+    states: np.ndarray | None = None
+
+    @property
+    def sequences(self) -> tuple[Encoded, ...]:
+        """What a learner reads."""
+        return (self.tokens,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """The samples of an iteration; a column of all of them is one row (N)."""
+
+    samples: tuple[Sample, ...]
+
+    @staticmethod
+    def of(groups: Sequence[Group]) -> Experience:
+        """The samples of a rollout, group by group."""
+        return Experience(
+            samples=tuple(
+                Sample(
+                    tokens=Encoded(
+                        ids=turn.prompt_ids + turn.completion_ids,
+                        assistant_mask=(False,) * len(turn.prompt_ids) + (True,) * len(turn.completion_ids),
+                    ),
+                    group=place,
+                    columns={"sampler_logp": torch.tensor(turn.logps)},
+                    states=turn.states,
+                )
+                for place, group in enumerate(groups)
+                for trajectory in group.trajectories
+                for turn in trajectory.turns
+            )
+        )
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens that the policy wrote, per sample."""
+        return [sample.tokens.predicted for sample in self.samples]
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A column of all samples (N)."""
+        return torch.cat([sample.columns[name] for sample in self.samples])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.samples[0].columns
+
+    def with_columns(self, columns: Mapping[str, Tensor]) -> Experience:
+        """The same samples with more columns (N)."""
+        lengths = self.lengths
+        parts = {name: torch.split(column, lengths) for name, column in columns.items()}
+        samples = [
+            replace(sample, columns={**sample.columns, **{name: part[place] for name, part in parts.items()}})
+            for place, sample in enumerate(self.samples)
+        ]
+        return Experience(samples=tuple(samples))
+
+
+def column(samples: Sequence[Sample], name: str, like: Tensor) -> Tensor:
+    """A column of some samples (M), where a loss computes."""
+    return torch.cat([sample.columns[name] for sample in samples]).to(like.device)

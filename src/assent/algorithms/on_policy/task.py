@@ -1,0 +1,195 @@
+"""On-policy learning as the loop sees it: one tick is one iteration, of whatever method.
+
+publish -> rollout -> score -> token rewards -> advantages -> epochs x mini-batches of updates
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from assent.algorithms.epochs import Objective, update
+from assent.algorithms.on_policy.advantages import with_advantages
+from assent.algorithms.on_policy.drift import check_drift
+from assent.algorithms.on_policy.experience import Experience
+from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, RewardSum, shaped_rewards
+from assent.algorithms.on_policy.rollout import Observer, Rollout, prompts_of, rollout
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.update import OnPolicyMethod
+from assent.algorithms.schedule import learning_rate
+from assent.algorithms.sft import predicted_tokens
+from assent.data.order import epoch_order
+from assent.errors import ConfigError, RunError
+from assent.interrupts import StopRequest
+from assent.metrics import Metrics
+from assent.model.checkpoints import save_text
+from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
+from assent.ports.sampling import Sampler, Scorer
+from assent.seeds import derive
+from assent.types import Conversation, StopReason, Turn
+
+_STATE = "on_policy.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale."""
+
+    prompts: Sequence[Conversation]
+    learner: Learner
+    sampler: Sampler
+    scorer: Scorer
+    scale: RewardScale
+    observer: Observer = field(default_factory=Observer)
+
+
+class OnPolicyTask:
+    """Ticks = iterations. A request to stop abandons an iteration whose updates have not begun: nothing has changed."""
+
+    unit = "iterations"
+
+    def __init__(self, method: OnPolicyMethod, parts: Parts, settings: OnPolicySettings, *, seed: int) -> None:
+        if not parts.prompts:
+            raise ConfigError("there are no prompts to write completions for")
+        samples = settings.batch_size * settings.samples_per_prompt
+        if settings.mini_batches > samples:
+            raise ConfigError(f"{settings.mini_batches} mini-batches of {samples} samples would be empty")
+        self._method, self._parts, self._settings, self._seed = method, parts, settings, seed
+        scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
+        self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
+        self._values = tuple(method.critics(settings))
+        self._warned = self._warn(1.0)
+        self.skipped_batches: list[SkippedBatch] = []
+        self.total = settings.iterations
+
+    def tick(self, index: int, stop: StopRequest) -> Metrics:
+        """One iteration."""
+        experience, row = self._collect(index, stop)
+        kl = self.kl.updated(row["kl"], len(experience.samples))
+        need = Need(
+            entropy=self._settings.entropy_coef > 0, values=self._values, temperature=self._settings.temperature
+        )
+        loss = partial(self._method.loss, settings=self._settings, kl=kl)
+        objective = Objective(loss=loss, need=kl.training(need), count=predicted_tokens)
+        rows: list[Metrics] = []
+        for place in range(self._settings.updates):
+            rows.append(self._update(index, place, experience, objective))
+            if self._settings.target_kl is not None and rows[-1]["approx_kl"] > self._settings.target_kl:
+                break
+        self.kl = kl
+        for name in sorted({name for one in rows for name in one}):
+            found = [one[name] for one in rows if name in one]
+            row[name] = sum(found) / len(found)
+        skipped = sum(one["skipped_updates"] for one in rows)
+        return row | {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
+
+    def _collect(self, index: int, stop: StopRequest) -> tuple[Experience, Metrics]:
+        """Write and score completions with the policy as it is, and turn them into experience."""
+        parts, settings = self._parts, self._settings
+        version = parts.learner.publish()
+        groups = rollout(
+            parts.sampler,
+            prompts_of(parts.prompts, index, size=settings.batch_size, seed=self._seed),
+            settings.samples_per_prompt,
+            sampling=settings.sampling,
+            seed=derive(self._seed, "rollout", index),
+            progress=stop.check,
+        )
+        episodes = [(group.prompt, trajectory.turns[-1]) for group in groups for trajectory in group.trajectories]
+        if any(turn.version != version for _, turn in episodes):
+            raise RunError(
+                "rollouts were sampled from other weights than those just published",
+                now="Nothing was updated with them; look at the sampler.",
+            )
+        prompts, completions = [prompt for prompt, _ in episodes], [turn.completion for _, turn in episodes]
+        scores = self._reward.scores(prompts, completions)
+        stop.check()
+        rewards = self._reward.total(scores)
+        maximised = self.scale.maximised(rewards)
+        experience = self._scored(Experience.of(groups), stop)
+        reward_B = shaped_rewards(maximised, completions, settings)
+        token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
+        experience = with_advantages(experience, token_rewards, self._method, settings)
+        row = _rollout_metrics([turn for _, turn in episodes], rewards, experience)
+        row["reward_normalised"] = sum(maximised) / len(maximised)
+        if len(scores) > 1:
+            row |= {f"reward/{name}": sum(values) / len(values) for name, values in scores.items()}
+        row |= self._penalty(row["kl"])
+        seen = Rollout(
+            iteration=index, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards)
+        )  # fmt: skip
+        return experience, row | parts.observer.rollout(seen)
+
+    def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
+        """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
+        settings, samples, learner = self._settings, experience.samples, self._parts.learner
+        need = self.kl.scoring(Need(entropy=True, values=self._values, temperature=settings.temperature))
+        states = [sample.states for sample in samples]
+        outputs = learner.score(samples, need, states=states, progress=stop.check)
+        truncated = settings.top_p < 1.0 or settings.top_k > 0
+        check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
+        return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
+
+    def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> Metrics:
+        settings, samples = self._settings, experience.samples
+        epoch, mini = divmod(place, settings.mini_batches)
+        order = epoch_order(len(samples), seed=derive(self._seed, "mini", index), epoch=epoch)
+        rate = learning_rate(
+            index * settings.updates + place,
+            peak=settings.learning_rate,
+            total=settings.iterations * settings.updates,
+            warmup_share=settings.warmup_share,
+            schedule=settings.schedule,
+        )
+        chosen = [samples[int(i)] for i in order[mini :: settings.mini_batches]]
+        return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
+
+    def _penalty(self, kl: float) -> Metrics:
+        """What the KL of a completion costs, in units of the reward that is maximised and in its spreads."""
+        self._warned = self._warned or (kl >= 1.0 and self._warn(kl))
+        share = self.scale.share(self.kl.coef * kl)
+        found = {"kl_coef": self.kl.coef, "kl_penalty": self.kl.coef * kl}
+        return found if share is None else found | {"penalty_share": share}
+
+    def _warn(self, kl: float) -> bool:
+        """Say it if a KL of some nats costs next to nothing, or more than the reward can weigh up; once in a run."""
+        warning = self.scale.warning(kl, self.kl.coef)
+        if warning is not None:
+            self._parts.observer.say(warning)
+        return warning is not None
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """The learner, the KL coefficient and the reward's scale."""
+        state = json.dumps({"kl_coef": self.kl.coef, "scale": asdict(self.scale)})
+        return {**self._parts.learner.save(folder), _STATE: save_text(folder / _STATE, state)}
+
+    def load(self, folder: Path) -> None:
+        """The reverse of `save`."""
+        self._parts.learner.load(folder)
+        state = json.loads((folder / _STATE).read_text())
+        self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
+
+
+def _rollout_metrics(turns: Sequence[Turn], rewards: Sequence[float], experience: Experience) -> Metrics:
+    """Means over the rollout. `kl` is in nats per sequence; `sampler_drift` compares sampler and learner."""
+    count, logp_N = len(turns), experience["logp"]
+    mean = sum(rewards) / count
+    found = {
+        "reward": mean,
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / count),
+        "kl": experience["kl"].sum().item() / count,
+        "entropy": experience["entropy"].mean().item(),
+        "length": len(logp_N) / count,
+        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / count,
+        "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
+    }
+    if "value" in experience and "return" in experience:
+        spread = experience["return"].var(unbiased=False).clamp_min(1e-8)
+        residual = (experience["return"] - experience["value"]).var(unbiased=False)
+        found["explained_variance"] = 1.0 - (residual / spread).item()
+    return found
