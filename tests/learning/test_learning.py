@@ -14,15 +14,19 @@ from torch import Tensor
 from training_jobs import train_ppo
 
 from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.on_policy.experience import Experience
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.update import OnPolicyMethod
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
+from assent.losses.advantages import gae
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import train_dpo, train_reward_model, train_sft
+from assent.recipes.training.prepare import prepare_on_policy, train_dpo, train_reward_model, train_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")
@@ -128,6 +132,39 @@ def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], 
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
     train_ppo(model, PROMPTS, settings, seed=seed, reward=scorer)
     assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
+
+
+def _mean_baseline(experience: Experience, reward_N: Tensor, _: OnPolicySettings) -> dict[str, Tensor]:
+    """REINFORCE: rewards to go, less their mean over the rollout."""
+    to_go_N, _ = gae(reward_N, torch.zeros_like(reward_N), experience.lengths, gamma=1.0, gae_lambda=1.0)
+    return {"advantage": to_go_N - to_go_N.mean()}
+
+
+def _leave_one_out(experience: Experience, reward_N: Tensor, _: OnPolicySettings) -> dict[str, Tensor]:
+    """RLOO: the reward of a sample, less the mean of the others of its prompt."""
+    samples, lengths = experience.samples, experience.lengths
+    reward_B = torch.stack([part.sum() for part in reward_N.split(lengths)])
+    group_B = torch.tensor([sample.group for sample in samples])
+    same_BB = (group_B[:, None] == group_B).float()
+    others_B = (same_BB @ reward_B - reward_B) / (same_BB.sum(1) - 1)
+    return {"advantage": (reward_B - others_B).repeat_interleave(torch.tensor(lengths))}
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
+@pytest.mark.parametrize(("estimator", "samples"), [(_mean_baseline, 1), (_leave_one_out, 4)])
+def test_a_method_without_a_critic_is_an_estimator_and_a_record(
+    estimator: Callable[..., dict[str, Tensor]], samples: int, seed: int, talker: Callable[[], LanguageModel]
+) -> None:
+    model, wanted = talker(), WORDS[seed]
+    settings = OnPolicySettings(
+        iterations=60, batch_size=64 // samples, samples_per_prompt=samples, epochs=1, mini_batches=1,
+        learning_rate=2e-3, max_tokens=6, kl_coef=0.02, schedule="constant", normalise_reward=False,
+    )  # fmt: skip
+    scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
+    method = OnPolicyMethod(advantages=estimator)
+    rows = prepare_on_policy(method, model, PROMPTS, settings, seed=seed, reward=scorer).run().rows
+    assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
+    assert all("value_loss" not in row and "explained_variance" not in row for row in rows)
 
 
 def first_token_logp(model: LanguageModel) -> Tensor:
