@@ -59,10 +59,10 @@ def load_named(name: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-_ROLLOUT_CURVES = (
+ROLLOUT_CURVES = (  # what every on-policy method can show
     "reward", "gold", "kl", "kl_penalty", "penalty_share", "entropy", "length", "truncated_fraction", "clip_fraction",
 )  # fmt: skip
-_ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
+ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
 
 METHODS: dict[str, Method] = {
     "pretrain": Method(
@@ -113,8 +113,8 @@ METHODS: dict[str, Method] = {
         on_policy="assent.algorithms.ppo:PPO",
         needs_reward=True,
         function="ppo",
-        curves=(*_ROLLOUT_CURVES, "value_loss"),
-        folded=(*_ROLLOUT_FOLDED, "explained_variance"),
+        curves=(*ROLLOUT_CURVES, "value_loss"),
+        folded=(*ROLLOUT_FOLDED, "explained_variance"),
         summary=("reward", "kl", "entropy"),
         card="A language model trained by PPO against a reward, held near its reference by a KL penalty.",
         tags=("rlhf",),
