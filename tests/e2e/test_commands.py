@@ -198,7 +198,8 @@ def test_dpo_says_how_many_held_out_pairs_the_policy_has_right(home: Path, tmp_p
         "--out", tmp_path / "dpo",
     )  # fmt: skip
     assert "held out: 0." in ran.err
-    assert report_of(tmp_path / "dpo")["reward_model"]["pairs"] > 8
+    report = report_of(tmp_path / "dpo")
+    assert report["reward_model"]["pairs"] > 8 and report["quality_of"] == "The reward implicit in the policy"
 
 
 def test_labels_make_a_classifier_whose_class_can_be_the_reward(home: Path, tmp_path: Path) -> None:

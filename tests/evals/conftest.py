@@ -219,7 +219,6 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
     return Evidence(
         title="Demo: the embedded world",
         arms=ARMS,
-        kind="Demo",
         main="ppo",
         comparisons=(("base", "sft"), ("sft", "ppo"), ("sft", "dpo")),
         gap_from="sft",
@@ -316,9 +315,8 @@ def build_real_data() -> Evidence:
 
 def build_sft_only() -> Evidence:
     return Evidence(
-        title="SFT on Alpaca rows",
+        title="SFT",
         arms=ARMS,
-        kind="SFT",
         seeds=(3,),
         wall_s=412.0,
         peak_rss_mib=1402.0,
@@ -346,9 +344,8 @@ def build_ppo_only() -> Evidence:
     """A PPO run on people's data: before and after on held-out prompts, some of which it was trained on."""
     before, after = Interval(mean=0.21, low=0.12, high=0.3, n=64), Interval(mean=0.93, low=0.84, high=1.02, n=64)
     return Evidence(
-        title="PPO against a reward",
+        title="PPO",
         arms=ARMS,
-        kind="PPO",
         seeds=(0,),
         wall_s=1580.0,
         peak_rss_mib=2711.0,
@@ -380,7 +377,6 @@ def build_several_runs() -> Evidence:
     evaluated = Evidence(
         title="Evaluation",
         arms=ARMS,
-        kind="Evaluation",
         seeds=(0,),
         wall_s=20.0,
         peak_rss_mib=800.0,

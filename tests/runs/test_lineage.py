@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from assent.config import fingerprint
-from assent.errors import ConfigError
 from assent.runs.lineage import (
     DataSource,
     Lineage,
     Parent,
-    data_source,
     machine,
     parent,
     sha256_folder,
@@ -52,21 +50,18 @@ def test_a_folder_hash_sees_names_and_bytes_and_not_places(tmp_path: Path) -> No
     assert len({sha256_folder(tmp_path / "one"), changed, sha256_folder(tmp_path / "two", ("a.txt",))}) == 3
 
 
-def test_data_and_parents_are_known_by_content(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("{}\n")
-    model = tmp_path / "model"
+def test_parents_are_known_by_content(tmp_path: Path) -> None:
+    model = tmp_path / "policy"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
     (model / "README.md").write_text("words")
-    source, before = data_source(tmp_path / "rows.jsonl", role="train", rows=1), parent(model, role="policy")
-    assert (source.name, source.rows, len(source.sha256)) == ("rows.jsonl", 1, 64)
+    before = parent(model, role="policy")
+    assert (before.name, len(before.sha256)) == ("policy", 64)
     (model / "README.md").write_text("other words")
     assert parent(model, role="policy") == before
     (model / "model.safetensors").write_bytes(b"weightz")
     assert parent(model, role="policy") != before
-    assert parent("org/base", role="policy", folder=model).name == "org/base"
-    with pytest.raises(ConfigError, match="no such file"):
-        data_source(tmp_path / "absent", role="train")
+    assert parent("org/base", role="policy") == Parent(role="policy", name="org/base", sha256="")
 
 
 def test_the_record_is_json_and_carries_versions_and_fingerprint() -> None:

@@ -19,15 +19,14 @@ rankings, labels) a reward model, from everything else a policy; a method that r
 class Method:
     """A method of training, by everything that others need of it.
 
-    `name` is what pages and progress bars call it. `settings` is its class of settings, `on_policy` the
-    `OnPolicyMethod` of one that reads prompts, `function` its name in Python (empty: it has none). The report draws
-    `curves`, folds `folded` away, and takes the first curve for what training is about; a curve of the held-out data
-    has the same name after `eval_`. The terminal and the card show the metrics `summary`; `card` is the sentence of the
-    model card, `then` the method that people want next (empty: a chat or an evaluation).
+    `name` is what pages and progress bars call it, `help` and `example` are for the command line, `function` is its
+    name in Python (empty: it has none). `settings` is its class of settings, `on_policy` the `OnPolicyMethod` of one
+    that reads prompts. The report draws `curves` and folds `folded` away; the first of them is what training is about,
+    the first three stand on the model card, whose first sentence is `card`. `then` is the method that people want next
+    (empty: a chat or an evaluation).
     """
 
     name: str
-    title: str
     help: str
     example: str
     reads: Reads
@@ -35,12 +34,15 @@ class Method:
     on_policy: str = ""
     needs_reward: bool = False
     function: str = ""
-    curves: tuple[str, ...]
+    curves: tuple[str, ...] = ("loss", "accuracy", "margin")
     folded: tuple[str, ...] = ()
-    summary: tuple[str, ...]
     card: str
-    tags: tuple[str, ...] = ()
     then: str = ""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What the hub sorts its models by."""
+        return () if self.reads in ("texts", "demonstrations") else ("rlhf",)
 
     @property
     def unit(self) -> str:
@@ -67,45 +69,34 @@ ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
 METHODS: dict[str, Method] = {
     "pretrain": Method(
         name="Pretraining",
-        title="Pretraining",
         help="train a small language model from random weights",
         example="assent pretrain --data notes.txt --out runs/base --set steps=500",
         reads="texts",
         settings="assent.algorithms.pretrain:PretrainSettings",
-        curves=("loss",),
-        summary=("loss", "eval_loss"),
         card="A language model pretrained from random weights.",
         then="sft",
     ),
     "sft": Method(
         name="SFT",
-        title="Supervised fine-tuning",
         help="fine-tune on demonstrations, with the loss on the assistant's words only",
         example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
         reads="demonstrations",
         settings="assent.algorithms.sft:SFTSettings",
         function="sft",
-        curves=("loss",),
-        summary=("loss", "eval_loss"),
         card="A language model fine-tuned on demonstrations, with the loss on the assistant's words only.",
     ),
     "reward": Method(
         name="Reward model",
-        title="Reward model",
         help="learn a reward model from comparisons, rankings or labels",
         example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
         reads="preferences",
         settings="assent.algorithms.reward:RewardSettings",
         function="train_reward",
-        curves=("loss", "accuracy", "margin"),
-        summary=("loss", "accuracy"),
         card="A reward model: one number per conversation, higher where the annotators would prefer the last answer.",
-        tags=("rlhf",),
         then="ppo",
     ),
     "ppo": Method(
         name="PPO",
-        title="Proximal policy optimisation",
         help="train the policy against a reward, near its reference",
         example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
         reads="prompts",
@@ -115,22 +106,16 @@ METHODS: dict[str, Method] = {
         function="ppo",
         curves=(*ROLLOUT_CURVES, "value_loss"),
         folded=(*ROLLOUT_FOLDED, "explained_variance"),
-        summary=("reward", "kl", "entropy"),
         card="A language model trained by PPO against a reward, held near its reference by a KL penalty.",
-        tags=("rlhf",),
     ),
     "dpo": Method(
         name="DPO",
-        title="Direct preference optimisation",
         help="train the policy on comparisons directly, near its reference",
         example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
         reads="comparisons",
         settings="assent.algorithms.dpo:DPOSettings",
         function="dpo",
-        curves=("loss", "accuracy", "margin"),
-        summary=("loss", "accuracy", "margin"),
         card="A language model trained on preference pairs by direct preference optimisation.",
-        tags=("rlhf",),
     ),
 }
 REWARD_METHOD, POLICY_METHOD = "reward", "ppo"  # what a round trains with, the second unless its settings say otherwise

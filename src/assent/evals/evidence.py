@@ -91,17 +91,16 @@ class SeedResult:
 class Evidence:
     """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
 
-    `kind` is what people call such a run, `command` what makes it again. `arms` says how the arms are shown, `training`
-    has the curves of those that were trained; `main` is the arm that the page is about, `comparisons` are pairs of arms
-    of which the second should have the higher gold, and `gap_from` is the arm from which `gap_closed` counts.
-    `gold_gained` is the gold of the last arm less that of the first, prompt by prompt. `reward_unit` says on which
-    scale the rewards of the curves are, `quality_of` whose quality `reward_model` is. `concurrent_stages` names the
-    stages of `stage_s` that ran while others did. `parts` holds the evidence of several runs by name; such a page has
-    nothing else.
+    `title` is what people call such a run, `command` what makes it again. `arms` says how the arms are shown,
+    `training` has the curves of those that were trained; `main` is the arm that the page is about, `comparisons` are
+    pairs of arms of which the second should have the higher gold, and `gap_from` is the arm from which `gap_closed`
+    counts. `gold_gained` is the gold of the last arm less that of the first, prompt by prompt. `reward_unit` says on
+    which scale the rewards of the curves are, `quality_of` whose quality `reward_model` is. `concurrent_stages` names
+    the stages of `stage_s` that ran while others did. `parts` holds the evidence of several runs by name; such a page
+    has nothing else.
     """
 
     title: str
-    kind: str = ""
     seeds: tuple[int, ...]
     wall_s: float
     peak_rss_mib: float

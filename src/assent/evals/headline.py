@@ -26,7 +26,7 @@ class Headline:
 def headline(evidence: Evidence) -> Headline:
     """What this run is about, in numbers, from the strongest evidence it has."""
     if evidence.parts:
-        kinds = Counter(part.kind or part.title for part in evidence.parts.values())
+        kinds = Counter(part.title for part in evidence.parts.values())
         deck = ", ".join(f"{count} \u00d7 {kind}" if count > 1 else kind for kind, count in kinds.items())
         return Headline(title=f"{len(evidence.parts)} runs", deck=f"{deck}.")
     if evidence.gold_gained is not None and len(evidence.gold) > 1:

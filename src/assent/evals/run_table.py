@@ -40,7 +40,7 @@ def _row(name: str, part: Evidence) -> RunRow:
     rewards = [one["name"] for one in (*parents, *sources) if _is_reward(one)]
     return RunRow(
         name=name,
-        kind=part.kind or part.title,
+        kind=part.title,
         model=" against ".join(one["name"] for one in parents if not _is_reward(one)),
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),

@@ -95,7 +95,6 @@ def run_eval(request: Request, display: Display) -> Path:
     ) as run:
         evidence = Evidence(
             title="Evaluation",
-            kind="Evaluation",
             command=files.command,
             seeds=(settings.seed,),
             wall_s=time.monotonic() - start,

@@ -112,20 +112,11 @@ def commit() -> str:
     return str(origin.get("vcs_info", {}).get("commit_id", ""))
 
 
-def data_source(path: Path, *, role: str, rows: int | None = None, file_format: str | None = None) -> DataSource:
-    """Describe an input file or folder by its name and content, wherever it lies. Raises ConfigError if unreadable."""
-    return DataSource(role=role, name=path.name, sha256=_hashed(path, ("*",)), rows=rows, format=file_format)
-
-
-def parent(model: str | Path, *, role: str, folder: Path | None = None) -> Parent:
-    """Describe the model a run starts from by its weights and configuration.
-
-    `folder` is where the files of a hub name lie on this machine; without it a hub name is all that is known.
-    """
-    where = folder or Path(model)
+def parent(model: str | Path, *, role: str) -> Parent:
+    """Describe the model a run starts from by its weights and configuration; a hub name is all that is known of it."""
+    where = Path(model)
     if where.exists():
-        name = folder_name(where) if folder is None else str(model)
-        return Parent(role=role, name=name, sha256=_hashed(where, _WEIGHTS))
+        return Parent(role=role, name=folder_name(where), sha256=_hashed(where))
     return Parent(role=role, name=str(model), sha256="")
 
 
@@ -245,11 +236,9 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _hashed(path: Path, patterns: tuple[str, ...]) -> str:
+def _hashed(path: Path) -> str:
     try:
-        return sha256_folder(path, patterns) if path.is_dir() else sha256_file(path)
-    except FileNotFoundError:
-        raise ConfigError("there is no such file or folder", where=str(path), now="Check the path.") from None
+        return sha256_folder(path, _WEIGHTS) if path.is_dir() else sha256_file(path)
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), now="Check its permissions.") from None
 

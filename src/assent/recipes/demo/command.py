@@ -126,8 +126,7 @@ def _evidence(outcomes: Sequence[Outcome], job: Experiment, lineage: Lineage, *,
     scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in _SCORED}
     first = outcomes[0]
     return Evidence(
-        title="The main job on the embedded world",
-        kind="Demo",
+        title="Demo",
         arms=ARMS,
         main="ppo",
         comparisons=(("base", "sft"), ("sft", "ppo"), ("sft", "dpo")),

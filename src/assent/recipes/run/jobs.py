@@ -150,8 +150,7 @@ class Job:
         rows = [_with_gaps(row) for row in read_rows(self.files.out / "metrics.jsonl")]
         document = self.lineage.to_dict()
         evidence = Evidence(
-            title=method.title,
-            kind=method.name,
+            title=method.name,
             arms=BEFORE_AND_AFTER | {self.request.name: Arm(name=method.name, colour="blue")},
             command=self.files.command,
             seeds=(self.settings.seed,),

@@ -92,7 +92,8 @@ def run_method(request: Request, display: Display) -> Path:
         training.begin(job)
         last = job.train(training.prepared.task)
         training.save(job.model_folder)
-        metrics = {name: last[name] for name in method.summary if name in last}
+        shown = [name for curve in method.curves[:3] for name in (curve, f"eval_{curve}")]
+        metrics = {name: last[name] for name in shown if name in last}
         return job.finish(metrics | training.measure(job))
 
 
@@ -156,7 +157,7 @@ def _from_comparisons(request: Request, settings: ComparisonJob, display: Displa
         if unseen is None:
             return {}
         found = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
-        job.evidence |= found.evidence
+        job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
         return found.metrics
 
     return _of_policy(model, prepared, data, held, measure)
