@@ -7,6 +7,7 @@ Modules may import rooms on lower levels and their own room, nothing else.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,7 @@ LAZY_IMPORT = (  # commands, optional extras, what is slow to import and seldom 
     "data/hub.py",
     "runs/trackers.py",
     "recipes/run/terminal.py",
-    "recipes/training/pipeline.py",
+    "algorithms/methods.py",
     "recipes/run/reward_functions.py",
 )
 BROAD_EXCEPT = (
@@ -156,6 +157,17 @@ def test_arrows_only_go_down() -> None:
                     f"(level {LEVELS[room]}); arrows only go down"
                 )
     none_of(sorted(set(problems)))
+
+
+def test_the_page_about_the_architecture_has_the_same_levels_and_rooms() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = {room: int(level) for level, rooms in re.findall(r"^ (\d)  (.+)$", page, re.MULTILINE)
+             for room in rooms.split()}  # fmt: skip
+    assert drawn == LEVELS
+    tree = page.split("\nsrc/assent/\n", 1)[1].split("```", 1)[0]
+    rooms = {path.name for path in SOURCE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    none_of([f"docs/architecture.md does not show {room}" for room in sorted(rooms) if room not in tree
+             and not room.startswith("__")])  # fmt: skip
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -10,21 +10,26 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from assent.algorithms.methods import METHODS
 from assent.recipes.annotation.collecting import CollectJob
 from assent.recipes.annotation.rounds import RoundJob
 from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob
-from assent.recipes.run.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SampleJob, SFTJob
+from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
 JOB, READING, RUN, EPOCHS, ADAPTERS = SHARED
+SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
+    "texts": (JOB, READING, RUN),
+    "demonstrations": SHARED,
+    "preferences": SHARED,
+    "comparisons": SHARED,
+    "prompts": (JOB, READING, RUN, ADAPTERS),
+}
+WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
 SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
-    SFTJob: SHARED,
-    RewardJob: (*SHARED, "reward"),
-    DPOJob: (*SHARED, "dpo"),
-    PPOJob: (JOB, READING, RUN, ADAPTERS, "ppo"),
-    PretrainJob: (JOB, READING, RUN, "pretrain"),
+    **{job_settings(name): (*SHARED_BY[method.reads], *({name} - WITHOUT_SECTION)) for name, method in METHODS.items()},
     InspectJob: (READING, "inspect"),
     SampleJob: (JOB, READING, "sample, chat"),
     EvalJob: (JOB, READING, "eval"),

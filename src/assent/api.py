@@ -1,4 +1,4 @@
-"""The Python API, for scripts and notebooks: load, sft, train_reward, ppo, dpo, sample, evaluate.
+"""The Python API, for scripts and notebooks: load, sample, evaluate, and a function for each method of training.
 
 Models are trained in place and handed back. Settings are keyword arguments with the names of the command line's
 `--set`. Data is a path, examples of `assent.types`, or rows in memory (`assent.recipes.run.given`). A reward may be a
@@ -8,19 +8,19 @@ wrong raises `assent.errors.AssentError` with a message of what, where and what 
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
 import torch
 
-from assent.algorithms.loop import Task, Watch
+from assent.algorithms.loop import Watch
+from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer
-from assent.algorithms.ppo import PPO
 from assent.algorithms.reward import RewardSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.config import parse
@@ -33,16 +33,14 @@ from assent.ports.sampling import Scorer
 from assent.recipes.inference import sampling_of
 from assent.recipes.run import given
 from assent.recipes.run.call_settings import (
-    DPOCall,
+    Call,
     EvaluateCall,
     JudgeCall,
     LoadCall,
     MeasureCall,
-    PPOCall,
-    RewardCall,
     SampleCall,
-    SFTCall,
     ThreadCall,
+    call_settings,
 )
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.models import (
@@ -63,6 +61,7 @@ from assent.recipes.run.reward_functions import FunctionScorer, ObjectScorer, fu
 from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
+    HeldOutPairs,
     Prepared,
     prepare_dpo,
     prepare_on_policy,
@@ -115,63 +114,88 @@ def set_threads(count: int) -> None:
     watch_cores()
 
 
-@python_call(SFTCall)
-def sft(
+@functools.cache
+def trainer(function: str) -> Callable[..., Any]:
+    """The function of a method, such as `assent.sft`, made from the table of methods."""
+    name = FUNCTIONS[function]
+    method, call = METHODS[name], call_settings(name)
+    train = _TRAINERS[method.reads]
+    return python_call(call, name=function, summary=method.help)(functools.partial(train, method, call))
+
+
+def _train_policy(
+    method: Method,
+    call: type[Call],
     model: LanguageModel,
     data: Data,
     *,
+    eval_data: Data | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
-    """Fine-tune on demonstrations, with the loss on the assistant's words only.
+    """The model is trained in place and given back; with `out` it is also saved there.
 
-    With `out` the model is also saved there. `on_step` is called with each row of metrics.
+    With `eval_data`, rows of metrics carry `eval_loss`: after the last step and after every `evaluate_every` steps.
+    `on_step` is called with each row of metrics.
     """
-    chosen, policy = parse(SFTCall, base={"seed": seed, **settings}), given.language_model(model)
+    chosen: Any = parse(call, base={"seed": seed, **settings})
+    policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    shown = given.demonstrations(data, chosen, Display())
-    _run("fine-tune (SFT)", prepare_sft(policy, shown, chosen, seed=seed), on_step)
+    read: Callable[..., Any] = given.demonstrations if method.reads == "demonstrations" else given.comparisons
+    examples = read(data, chosen, display)
+    held = () if eval_data is None else read(eval_data, chosen, display)
+    if method.reads == "demonstrations":
+        prepared = prepare_sft(policy, examples, chosen, seed=seed, held_out=held)
+    else:
+        unseen = HeldOutPairs(policy, held, chosen) if held else None
+        prepared = prepare_dpo(policy, examples, chosen, seed=seed, held_out=unseen)
+    _run(method, prepared, on_step)
     return _saved(policy, folder)
 
 
-@python_call(RewardCall)
-def train_reward(
+def _train_reward_model(
+    method: Method,
+    call: type[Call],
     model: str | Path | LanguageModel,
     data: Data,
     *,
+    eval_data: Data | None = None,
     out: str | Path | None = None,
     lora_rank: int = 0,
     seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> RewardModel:
-    """A reward model on the trunk of `model` as it is now, learnt from comparisons, rankings or good/bad labels.
+    """It starts from the trunk of `model` as it is now; the model itself is left alone.
 
-    Where `model` is a reward model's folder, its head is trained on. The model itself is left alone.
+    Where `model` is a reward model's folder, its head is trained on. With `eval_data`, rows of metrics carry
+    `eval_loss`: after the last step and after every `evaluate_every` steps. `on_step` is called with each row.
     """
-    chosen = parse(RewardCall, base={"seed": seed, **settings})
+    chosen: Any = parse(call, base={"seed": seed, **settings})
     lora = LoraOptions(rank=parse(LoadCall, base={"lora_rank": lora_rank}).lora_rank)
     start = model if isinstance(model, LanguageModel) else given.model_or_path(model, loader="load")
     given.check_on_step(on_step)
     folder = given.place(out, keeps=_needed(start))
-    judged = given.judgement(data, chosen, Display(), ranked=chosen.loss == "plackett_luce")
-    reward = _reward_on(start, chosen, lora)
+    read = functools.partial(given.judgement, call=chosen, display=Display(), ranked=chosen.loss == "plackett_luce")
+    judged, held = read(data), () if eval_data is None else read(eval_data)
+    reward = _reward_on(start, chosen, chosen.classes, lora)
     if reward.goes_on:
         how = "fitted anew" if chosen.train == "head" else "trained on"
         Display().say(f"{reward.path} is a reward model: its head is {how}")
-    _run("reward model", prepare_reward(reward, judged, chosen, seed=seed), on_step)
+    _run(method, prepare_reward(reward, judged, chosen, seed=seed, held_out=held), on_step)
     if folder is not None:
         save_reward_model(reward, folder)
     return reward
 
 
-@python_call(PPOCall)
-def ppo(
+def _train_on_policy(
+    method: Method,
+    call: type[Call],
     model: LanguageModel,
-    prompts: Data,
+    data: Data,
     *,
     reward: RewardOrSeveral,
     out: str | Path | None = None,
@@ -179,42 +203,35 @@ def ppo(
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
-    """Train against a reward, held near the model as it is now by a KL penalty.
+    """The model writes answers to the prompts of `data` and learns from their reward; it is given back.
 
     The reward is a reward model, a classifier, or a function that gives one finite number per completion; it is never
-    changed. Several, in a list or by name in a dict, are added up with `reward_weights`. PPO normalises the reward by
-    its mean and standard deviation on completions of the starting model.
+    changed. Several, in a list or by name in a dict, are added up with `reward_weights`. The reward is normalised by
+    its mean and standard deviation on completions of the starting model. With `out` the model is also saved there;
+    `on_step` is called with each row of metrics.
     """
-    chosen, policy, display = parse(PPOCall, base={"seed": seed, **settings}), given.language_model(model), Display()
+    chosen: Any = parse(call, base={"seed": seed, **settings})
+    policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     given.check_reward(reward)
-    asked = fitting_prompts(given.prompts(prompts, chosen, display), policy, chosen.max_tokens, display)
+    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
     observer = Observer(say=display.say)
-    prepared = prepare_on_policy(PPO, policy, asked, chosen, seed=seed, reward=rewards.scorer, observer=observer)
-    _run("PPO", prepared, on_step)
+    prepared = prepare_on_policy(
+        load_named(method.on_policy), policy, asked, chosen, seed=seed, reward=rewards.scorer, observer=observer
+    )
+    _run(method, prepared, on_step)
     return _saved(policy, folder)
 
 
-@python_call(DPOCall)
-def dpo(
-    model: LanguageModel,
-    data: Data,
-    *,
-    out: str | Path | None = None,
-    seed: int = 0,
-    on_step: OnStep | None = None,
-    **settings: Any,
-) -> LanguageModel:
-    """Train on comparisons directly, held near the model as it is now."""
-    chosen, policy = parse(DPOCall, base={"seed": seed, **settings}), given.language_model(model)
-    given.check_on_step(on_step)
-    folder = given.place(out, keeps=given.needed_beside(policy))
-    pairs = given.comparisons(data, chosen, Display())
-    _run("DPO", prepare_dpo(policy, pairs, chosen, seed=seed), on_step)
-    return _saved(policy, folder)
+_TRAINERS: dict[Reads, Callable[..., Any]] = {
+    "demonstrations": _train_policy,
+    "comparisons": _train_policy,
+    "preferences": _train_reward_model,
+    "prompts": _train_on_policy,
+}
 
 
 @python_call(SampleCall)
@@ -279,22 +296,17 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
     return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
-def _run(name: str, prepared: Prepared[Task], on_step: OnStep | None) -> None:
+def _run(method: Method, prepared: Prepared[Any], on_step: OnStep | None) -> None:
+    task = prepared.task
     say_prepared(Display(), prepared)
-    with _watching(name, prepared.task, on_step) as watch:
-        prepared.run(watch)
-
-
-@contextmanager
-def _watching(name: str, task: Task, on_step: OnStep | None) -> Iterator[Watch]:
-    with Display().stage(name, task.total, unit=task.unit) as stage:
+    with Display().stage(method.name, task.total, unit=task.unit) as stage:
 
         def on_tick(done: int, of: int, row: Metrics) -> None:
             stage.on_tick(done, of, row)
             if on_step is not None:
                 on_step(dict(row) | {"step": float(done)})
 
-        yield Watch(on_tick=on_tick)
+        prepared.run(Watch(on_tick=on_tick))
 
 
 def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: SampleCall) -> list[Completion]:
@@ -322,11 +334,11 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
     return scorer.name, scorer
 
 
-def _reward_on(model: str | LanguageModel, call: RewardCall, lora: LoraOptions) -> RewardModel:
+def _reward_on(model: str | LanguageModel, call: Call, classes: int, lora: LoraOptions) -> RewardModel:
     """A fresh reward model on a folder, or on a loaded model as it is now (through a folder that is taken away)."""
     if not isinstance(model, LanguageModel):
         path = model_folder(model)
-        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
+        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=classes)
     if lora.rank and model.role.adapter is None:
         raise ConfigError("an adapter needs a base model on the disk", now="Save the model first and give its folder.")
     body = model.role.body
@@ -334,7 +346,7 @@ def _reward_on(model: str | LanguageModel, call: RewardCall, lora: LoraOptions) 
     with tempfile.TemporaryDirectory() as folder:
         save_language_model(model, Path(folder) / "model")
         path = str(Path(folder) / "model")
-        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=call.classes)
+        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=classes)
     return replace(fresh, path=adapter_base(model.path) or model.path)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from assent import __version__
+from assent.algorithms.methods import METHODS, Method
 from assent.errors import AssentError, ConfigError
 
 _DESCRIPTION = "Align language models with human judgement: preferences in, an aligned model and the evidence out."
@@ -31,44 +32,26 @@ class Command:
     door: Door = "models"
 
 
-_TRAIN = ("model", "data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
 _READ = ("model", "data", "out", "set", "settings", "format", "on_bad_row", "overwrite")
+_TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
+
+
+def _training(method: Method) -> Command:
+    model = () if method.makes == "model" else ("model",)
+    rewards = ("rewards",) if method.needs_reward else ()
+    return Command(
+        help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
+        flags=(*model, *_TRAIN, *rewards),
+    )  # fmt: skip
+
+
 COMMANDS = {
-    "pretrain": Command(
-        help="train a small language model from random weights",
-        example="assent pretrain --data notes.txt --out runs/base --set steps=500",
-        entry="assent.recipes.training.pretraining:run_pretrain",
-        flags=("data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite"),
-    ),
-    "sft": Command(
-        help="fine-tune on demonstrations",
-        example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
-        entry="assent.recipes.training.commands:run_sft",
-        flags=_TRAIN,
-    ),
+    **{name: _training(method) for name, method in METHODS.items()},
     "inspect": Command(
         help="show the tokens of a data file as a model reads them: who wrote each, and what is learned",
         example="assent inspect --model runs/sft --data demonstrations.jsonl --out tokens.html",
         entry="assent.recipes.inspecting:run_inspect",
         flags=("model", "data", "page", "first", "format", "on_bad_row", "set", "settings", "overwrite"),
-    ),
-    "reward": Command(
-        help="learn a reward model from comparisons, rankings or labels",
-        example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
-        entry="assent.recipes.training.commands:run_reward",
-        flags=_TRAIN,
-    ),
-    "ppo": Command(
-        help="train the policy against a reward, near its reference",
-        example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
-        entry="assent.recipes.training.commands:run_ppo",
-        flags=(*_TRAIN, "rewards"),
-    ),
-    "dpo": Command(
-        help="train the policy on comparisons directly",
-        example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
-        entry="assent.recipes.training.commands:run_dpo",
-        flags=_TRAIN,
     ),
     "sample": Command(
         help="write completions for prompts",
@@ -330,7 +313,7 @@ def _enter(command: Command, parsed: argparse.Namespace) -> None:
     if command.door == "models":
         _imported("assent.recipes.run.terminal").run(module, function, parsed)
     elif command.door == "files":
-        request = _imported("assent.recipes.run.request").Request(parsed)
+        request = _imported("assent.recipes.run.request").Request.of(vars(parsed))
         getattr(_imported(module), function)(request, _imported("assent.recipes.run.progress").Display())
     else:
         keywords = {name: value for name, value in vars(parsed).items() if name not in ("command", "action", "typed")}

@@ -198,7 +198,8 @@ def test_dpo_says_how_many_held_out_pairs_the_policy_has_right(home: Path, tmp_p
         "--out", tmp_path / "dpo",
     )  # fmt: skip
     assert "held out: 0." in ran.err
-    assert report_of(tmp_path / "dpo")["reward_model"]["pairs"] > 8
+    report = report_of(tmp_path / "dpo")
+    assert report["reward_model"]["pairs"] > 8 and report["quality_of"] == "The reward implicit in the policy"
 
 
 def test_labels_make_a_classifier_whose_class_can_be_the_reward(home: Path, tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_eval_compares_two_policies_and_a_report_joins_runs(home: Path, tmp_path
     assert (report["win_rates"][0]["arm"], report["win_rates"][0]["against"]) == ("sft", "base")
     assert report["win_rates"][0]["judge"].startswith("reward model reward (")
     page = (tmp_path / "eval" / "report.html").read_text()
-    assert re.search(r"<h1>SFT wins \d+\u00a0% against Base</h1>", page)
+    assert re.search(r"<h1>sft wins \d+\u00a0% against base</h1>", page)
     worked("report", home / "sft", home / "reward", tmp_path / "eval", "--out", tmp_path / "all")
     assert list(report_of(tmp_path / "all")["parts"]) == ["sft", "reward", "eval"]
     for name in ("sft", "reward", "base"):
@@ -331,7 +332,7 @@ def test_sft_measures_its_held_out_loss_before_and_after_and_draws_it(home: Path
     found = report_of(tmp_path / "sft")
     (measurements,) = found["measurements"]
     before, after = measurements["values"]["before"]["mean"], measurements["values"]["after"]["mean"]
-    drawn = [row["eval_loss"] for row in found["curves"]["sft"] if "eval_loss" in row]
+    drawn = [row["eval_loss"] for row in found["training"]["sft"]["rows"] if "eval_loss" in row]
     assert drawn == [before, pytest.approx(after, rel=1e-5)]
     assert found["held_out"] == {"count": 8, "seen": 0} and found["command"].startswith("assent sft --model ")
     assert f"<h1>Held-out loss from {before:.2f} to {after:.2f}</h1>" in (tmp_path / "sft" / "report.html").read_text()

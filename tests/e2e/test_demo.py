@@ -42,7 +42,7 @@ def test_the_report_has_the_promised_keys(report: tuple[Path, dict]) -> None:
             interval = found["gold"][arm][axis]
             assert 0 <= interval["low"] <= interval["mean"] <= interval["high"] <= 1
     assert {"accuracy", "best_possible", "ece"} <= set(found["reward_model"])
-    assert len(found["over_optimisation"]["ppo"]) == len(found["over_optimisation"]["no_kl"]) == 4
+    assert len(found["over_optimisation"]["curves"]["ppo"]) == len(found["over_optimisation"]["curves"]["no_kl"]) == 4
     assert found["settings"]["ppo"]["temperature"] == 1.2  # setting one key leaves the others as they were
     assert found["seeds"] == [0] and found["wall_s"] > 0 and found["peak_rss_mib"] > 100
     assert (out / "report.html").stat().st_size > 50_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from pathlib import Path
@@ -19,7 +18,7 @@ from assent.recipes.run.request import Request
 
 def run(command: str, **flags: Any) -> None:
     function = getattr(feedback_commands, f"run_feedback_{command}")
-    function(Request(argparse.Namespace(**flags)), Display(Console(file=io.StringIO())))
+    function(Request.of(flags), Display(Console(file=io.StringIO())))
 
 
 @pytest.mark.slow

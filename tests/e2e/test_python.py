@@ -15,6 +15,7 @@ import torch
 import transformers
 
 import assent
+from assent.algorithms.methods import FUNCTIONS
 from assent.errors import AssentError
 from assent.types import Completion, Conversation, Demonstration, Rating
 
@@ -148,13 +149,26 @@ def test_the_api_is_seen_by_dir_star_and_help() -> None:
         assert "settings" not in shown, name
     shown = inspect.signature(assent.ppo).parameters
     assert (shown["iterations"].default, shown["iterations"].annotation) == (100, int)
-    assert list(shown)[:3] == ["model", "prompts", "reward"]
+    assert list(shown)[:3] == ["model", "data", "reward"]
 
 
-def test_type_checkers_see_the_same_functions() -> None:
+def test_type_checkers_see_every_function_that_is_not_made_from_the_table_of_methods() -> None:
     tree = ast.parse(Path(str(assent.__file__)).read_text())
     (seen,) = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "assent.api"]
-    assert {alias.name for alias in seen.names} == set(assent.__all__) - {"__version__"}
+    assert {alias.name for alias in seen.names} == set(assent.__all__) - {"__version__", *FUNCTIONS}
+
+
+def test_held_out_data_is_measured_during_training_and_asked_for_where_it_is_missing(here: Path) -> None:
+    policy, shown, held = assent.load("runs/base"), "world/demonstrations.jsonl", "world/held-out.jsonl"
+    for function, data in ((assent.sft, shown), (assent.train_reward, held), (assent.dpo, held)):
+        rows: list[dict[str, float]] = []
+        small = {"batch_size": 4, "evaluate_every": 1, "on_step": rows.append}
+        function(policy, data, eval_data=held, **small)
+        assert len(rows) > 1 and all("eval_loss" in row for row in rows)
+        with pytest.raises(AssentError, match="evaluate_every: there is no held-out data"):
+            function(policy, data, **small)
+        with pytest.raises(AssentError, match='unknown setting "checkpoint_every"'):
+            function(policy, data, checkpoint_every=2)
 
 
 def test_a_model_says_what_it_is(here: Path, home: Path) -> None:

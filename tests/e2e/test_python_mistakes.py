@@ -107,7 +107,7 @@ def arguments() -> list[Argument]:
     right = {
         "out": PLACES, "on_step": {"nothing"}, "seed": NUMBERS, "positive": {"nothing"}, "lora_rank": NUMBERS,
         "count": {"number"}, "prompts": PROMPTS, "format": {"nothing"}, "limit": {"nothing", *NUMBERS},
-        "reading": {"empty dict"},
+        "reading": {"empty dict"}, "eval_data": {"nothing"},
     }  # fmt: skip
     found = []
     for name in assent.__all__:
@@ -140,7 +140,7 @@ def right(models: tuple[LanguageModel, RewardModel], home: Path) -> Callable[[st
             "train_reward": {"model": home / "base", "data": pairs},
             "dpo": {"model": policy, "data": pairs},
             "ppo": {
-                "model": policy, "prompts": ["Hello!"], "reward": reward, "iterations": 1, "batch_size": 1,
+                "model": policy, "data": ["Hello!"], "reward": reward, "iterations": 1, "batch_size": 1,
                 "mini_batches": 1, "max_tokens": 2,
             },
             "sample": {"model": policy, "prompts": ["Hello!"], "max_tokens": 2},
@@ -156,7 +156,8 @@ def test_every_wrong_argument_is_refused_in_one_sentence(
 ) -> None:
     function, base = getattr(assent, argument.function), right(argument.function)
     monkeypatch.setattr("assent.recipes.run.model_checks._hub_answers", lambda: False)
-    right_names = argument.right | (PROMPTS if (argument.function, argument.name) == ("evaluate", "data") else set())
+    prompts = argument.name == "data" and argument.function in ("evaluate", "ppo")
+    right_names = argument.right | (PROMPTS if prompts else set())
     for name, make in WRONG.items():
         if name in right_names:
             continue

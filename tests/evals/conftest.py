@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from assent.algorithms.methods import METHODS
+from assent.evals.arms import Arm, TrainingCurves
 from assent.evals.evidence import Evidence, HeldOut, Measurement, Sample, SeedResult, over_optimisation
 from assent.evals.gold import ArmScores as Scores
 from assent.evals.gold import AxisIntervals, gap_closed, gold_by_kind, gold_means
@@ -32,6 +34,25 @@ HOSTILE = (
     "left \u202eright to left\u202c \u200bzero\u200dwidth\ufeff \u2066isolate\u2069 \x07 bell \x1b[31m red",
     "A" * 700 + " " + "very " * 60,
 )
+
+
+ARMS = {
+    "base": Arm(name="Base", colour="grey"),
+    "sft": Arm(name="SFT", colour="teal"),
+    "dpo": Arm(name="DPO", colour="purple"),
+    "ppo": Arm(name="PPO", colour="blue", setting="With the KL penalty"),
+    "no_kl": Arm(name="No KL", colour="orange", setting="With kl_coef 0"),
+    "oracle": Arm(name="Ideal answers", colour="ink"),
+    "before": Arm(name="Before", colour="grey"),
+    "after": Arm(name="After", colour="blue"),
+}
+
+
+def shown(arm: str, rows) -> TrainingCurves:
+    method = METHODS["ppo" if arm == "no_kl" else arm]
+    return TrainingCurves(
+        method=method.name, unit=method.unit, curves=method.curves, folded=method.folded, rows=tuple(rows)
+    )
 
 
 def scores_of(arm: str, *, seed: int = 0, count: int = 320) -> Scores:
@@ -154,7 +175,7 @@ def samples() -> tuple[Sample, ...]:
         Sample(
             prompt=prompt,
             kind=kind,
-            answers={"base": base, "sft": sft, "dpo": ppo, "ppo": ppo, "ideal": ideal},
+            answers={"base": base, "sft": sft, "dpo": ppo, "ppo": ppo, "oracle": ideal},
             gold={"base": 0.31, "sft": 0.62, "dpo": 0.9, "ppo": 0.97},
         )
         for kind, prompt, base, sft, ppo, ideal in said
@@ -182,7 +203,8 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
     gold = {name: gold_means(scores, seed=0) for name, scores in arms.items()}
     closed = {n: gap_closed(arms["sft"], arms[n], arms["oracle"], seed=0) for n in ("ppo", "dpo")}
     kinds: dict[str, dict[str, AxisIntervals]] = {kind: {} for kind in KINDS}
-    for name, scores in arms.items():
+    for name in ("base", "sft", "dpo", "ppo", "oracle"):
+        scores = arms[name]
         for kind, means in gold_by_kind(scores, seed=0).items():
             kinds[kind][name] = means
     wins = [("ppo", "sft"), ("dpo", "sft"), ("ppo", "dpo"), ("ppo", "base")]
@@ -196,6 +218,10 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
     each = tuple(SeedResult(seed=s, gold=gold, gap_closed=closed, verdicts=over.verdicts) for s in seeds)
     return Evidence(
         title="Demo: the embedded world",
+        arms=ARMS,
+        main="ppo",
+        comparisons=(("base", "sft"), ("sft", "ppo"), ("sft", "dpo")),
+        gap_from="sft",
         seeds=seeds,
         wall_s=327.4,
         peak_rss_mib=1893.0,
@@ -218,12 +244,12 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
         ),
         reward_model=pairs_quality(0.749),
         over_optimisation=over,
-        curves={
-            "sft": falling(80, start=2.6, end=0.7, eval_loss=(2.4, 0.8)),
-            "reward": falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74)),
-            "dpo": falling(70, start=0.69, end=0.45, accuracy=(0.5, 0.76), margin=(0.0, 1.1)),
-            "ppo": ppo_rows(60, hacked=False),
-            "no_kl": ppo_rows(60, hacked=True, seed=4),
+        training={
+            "sft": shown("sft", falling(80, start=2.6, end=0.7, eval_loss=(2.4, 0.8))),
+            "reward": shown("reward", falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74))),
+            "dpo": shown("dpo", falling(70, start=0.69, end=0.45, accuracy=(0.5, 0.76), margin=(0.0, 1.1))),
+            "ppo": shown("ppo", ppo_rows(60, hacked=False)),
+            "no_kl": shown("no_kl", ppo_rows(60, hacked=True, seed=4)),
         },
         samples=samples(),
         per_seed=each if len(seeds) > 1 else (),
@@ -249,6 +275,7 @@ def build_real_data() -> Evidence:
     demo = build_demo()
     return Evidence(
         title="HH-RLHF harmless, 4 M parameters",
+        arms=ARMS,
         seeds=(0,),
         wall_s=2610.0,
         peak_rss_mib=2711.0,
@@ -271,10 +298,10 @@ def build_real_data() -> Evidence:
             ),
         ),
         reward_model=pairs_quality(None),
-        curves={
-            "sft": demo.curves["sft"],
-            "reward": demo.curves["reward"],
-            "ppo": ppo_rows(60, hacked=False, gold=False),
+        training={
+            "sft": demo.training["sft"],
+            "reward": demo.training["reward"],
+            "ppo": shown("ppo", ppo_rows(60, hacked=False, gold=False)),
         },
         samples=tuple(
             Sample(prompt=text, kind="conversation", answers={"sft": text, "ppo": text[::-1], "<b>arm</b>": ""})
@@ -288,11 +315,12 @@ def build_real_data() -> Evidence:
 
 def build_sft_only() -> Evidence:
     return Evidence(
-        title="SFT on Alpaca rows",
+        title="SFT",
+        arms=ARMS,
         seeds=(3,),
         wall_s=412.0,
         peak_rss_mib=1402.0,
-        curves={"sft": falling(80, start=5.6, end=2.7, eval_loss=(5.4, 2.9))},
+        training={"sft": shown("sft", falling(80, start=5.6, end=2.7, eval_loss=(5.4, 2.9)))},
         measurements=(
             Measurement(
                 name="loss",
@@ -316,13 +344,14 @@ def build_ppo_only() -> Evidence:
     """A PPO run on people's data: before and after on held-out prompts, some of which it was trained on."""
     before, after = Interval(mean=0.21, low=0.12, high=0.3, n=64), Interval(mean=0.93, low=0.84, high=1.02, n=64)
     return Evidence(
-        title="PPO against a reward",
+        title="PPO",
+        arms=ARMS,
         seeds=(0,),
         wall_s=1580.0,
         peak_rss_mib=2711.0,
         measurements=(rewarded(before=before, after=after, gained=Interval(mean=0.72, low=0.6, high=0.84, n=64)),),
         held_out=HeldOut(count=64, seen=5),
-        curves={"ppo": ppo_rows(60, hacked=False, gold=False)},
+        training={"ppo": shown("ppo", ppo_rows(60, hacked=False, gold=False))},
         reward_unit="raw score of reward model reward",
         samples=tuple(
             Sample(
@@ -347,6 +376,7 @@ def build_several_runs() -> Evidence:
     other = rewarded(judge="short.py:score (00ff00ff)", before=Interval(mean=-40, low=-44, high=-36, n=64))
     evaluated = Evidence(
         title="Evaluation",
+        arms=ARMS,
         seeds=(0,),
         wall_s=20.0,
         peak_rss_mib=800.0,
@@ -359,6 +389,7 @@ def build_several_runs() -> Evidence:
     )
     return Evidence(
         title="Five runs",
+        arms=ARMS,
         seeds=(0,),
         wall_s=3000.0,
         peak_rss_mib=2711.0,
@@ -377,6 +408,7 @@ def build_reward_only() -> Evidence:
     labels = rng.integers(0, 2, 900)
     return Evidence(
         title="Hate or not, as a reward",
+        arms=ARMS,
         lineage={"kind": "reward", "parents": [{"role": "policy", "name": "sft"}], "data": [DATA]},
         held_out=HeldOut(count=300, seen=None),
         seeds=(0,),
@@ -384,7 +416,7 @@ def build_reward_only() -> Evidence:
         peak_rss_mib=900.0,
         reward_model=pairs_quality(None, count=300),
         classifier=classifier_quality(rng.normal(labels * 3 - 1.5, 1.6), labels),
-        curves={"reward": falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74))},
+        training={"reward": shown("reward", falling(90, start=0.72, end=0.5, accuracy=(0.5, 0.74)))},
     )
 
 

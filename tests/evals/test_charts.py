@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assent.evals.arms import Arm, TrainingCurves
 from assent.evals.axes import (
     Scale,
     apart,
@@ -23,7 +24,7 @@ from assent.evals.axes import (
     wandered,
 )
 from assent.evals.charts import Series, line_chart
-from assent.evals.curves import ppo_charts, stage_charts
+from assent.evals.curves import training_charts
 from assent.evals.evidence import Evidence
 from assent.evals.panels import gold_charts, kind_chart, measured_charts, over_optimisation_charts, time_chart
 
@@ -110,7 +111,7 @@ def test_per_cent_uses_a_true_minus_and_a_space_that_does_not_break():
 
 
 def test_a_chart_of_lines_carries_its_values_as_a_table_and_for_the_script():
-    line = Series(name="loss", colour="sft", points=tuple((float(i), 5.0 - i) for i in range(5)))
+    line = Series(name="loss", colour="teal", points=tuple((float(i), 5.0 - i) for i in range(5)))
     chart = line_chart("Loss", [line])
     assert chart is not None
     assert chart.head == ("step", "loss")
@@ -120,21 +121,22 @@ def test_a_chart_of_lines_carries_its_values_as_a_table_and_for_the_script():
 
 
 def test_nothing_to_draw_gives_no_chart():
-    assert line_chart("Loss", [Series(name="loss", colour="sft", points=((0.0, 1.0),))]) is None
+    assert line_chart("Loss", [Series(name="loss", colour="teal", points=((0.0, 1.0),))]) is None
     empty = Evidence(title="", seeds=(), wall_s=0.0, peak_rss_mib=0.0)
-    assert gold_charts(empty) == over_optimisation_charts(empty) == ppo_charts(empty, main=True) == []
+    assert gold_charts(empty) == over_optimisation_charts(empty) == []
+    assert training_charts(empty) == {}
 
 
-def test_the_oracle_is_a_line_and_not_a_row(evidence_by_name):
+def test_ideal_answers_are_a_line_and_not_a_row(evidence_by_name):
     overall = gold_charts(evidence_by_name["demo"])[0]
-    assert [row.name for row in overall.rows] == ["Base", "SFT", "DPO", "PPO", "No KL"]
+    assert [row.name for row in overall.rows] == ["Base", "SFT", "DPO", "No KL", "PPO"]
     assert overall.reference is not None
-    assert overall.reference.text == "oracle 0.99"
+    assert overall.reference.text == "ideal answers 0.99"
 
 
 def test_the_peak_is_marked_on_the_gamed_curve_only(evidence_by_name):
     proxy_step, proxy_kl, gold_step, gold_kl = over_optimisation_charts(evidence_by_name["demo"])
-    assert [mark.colour for mark in gold_step.marks] == [mark.colour for mark in gold_kl.marks] == ["no_kl"]
+    assert [mark.colour for mark in gold_step.marks] == [mark.colour for mark in gold_kl.marks] == ["orange"]
     assert proxy_step.marks == proxy_kl.marks == ()
 
 
@@ -163,18 +165,33 @@ def test_every_kind_of_prompt_has_a_track_for_each_model_with_n_and_meaning(evid
 def test_stages_that_ran_side_by_side_are_marked(evidence_by_name):
     demo = dataclasses.replace(evidence_by_name["demo"], concurrent_stages=("dpo",))
     chart = time_chart(demo)
-    assert chart is not None and [row.name for row in chart.rows if row.detail] == ["DPO"]
+    assert chart is not None and [row.name for row in chart.rows if row.detail] == ["dpo"]
     assert "more than the wall time" in chart.caption
 
 
 def test_held_out_lines_stand_beside_the_noise_of_training(evidence_by_name):
-    (loss,) = stage_charts(evidence_by_name["sft_only"])["SFT"]
+    ((loss,), folded) = training_charts(evidence_by_name["sft_only"])["SFT"]
+    assert folded == []
     assert [line.name for line in loss.lines] == ["held-out", "training"]
 
 
 def test_several_rewards_have_a_curve_each(evidence_by_name):
-    rows = tuple({**row, "reward/short": 0.1 * i} for i, row in enumerate(evidence_by_name["demo"].curves["ppo"]))
-    evidence = dataclasses.replace(evidence_by_name["demo"], curves={"ppo": rows}, reward_unit="raw score of rm")
-    charts = {chart.title: chart for chart in ppo_charts(evidence, main=True)}
+    demo = evidence_by_name["demo"]
+    rows = tuple({**row, "reward/short": 0.1 * i} for i, row in enumerate(demo.training["ppo"].rows))
+    training = {"ppo": dataclasses.replace(demo.training["ppo"], rows=rows)}
+    evidence = dataclasses.replace(demo, training=training, reward_unit="raw score of rm")
+    charts = {chart.title: chart for chart in training_charts(evidence)["PPO"][0]}
     assert "Reward: short" in charts
     assert charts["Reward"].caption.endswith("normalisation: raw score of rm.")
+
+
+def test_arms_of_one_method_share_its_charts_and_an_unknown_metric_has_its_own_name():
+    rows = tuple({"step": i, "iteration": i + 1, "group_spread": 0.1 * i} for i in range(4))
+    curves = TrainingCurves(method="New", unit="iterations", curves=("group_spread",), rows=rows)
+    arms = {"one": Arm(name="One", colour="blue"), "two": Arm(name="Two", colour="orange")}
+    evidence = Evidence(
+        title="", seeds=(), wall_s=0.0, peak_rss_mib=0.0, arms=arms, training={"one": curves, "two": curves}
+    )
+    (((chart,), folded),) = training_charts(evidence).values()
+    assert (chart.title, chart.x_name, folded) == ("Group spread", "iteration", [])
+    assert [(line.name, line.colour) for line in chart.lines] == [("One", "blue"), ("Two", "orange")]

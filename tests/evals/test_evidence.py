@@ -25,7 +25,7 @@ def test_the_json_of_the_demo_has_the_promised_keys(evidence_by_name):
     for name in ("accuracy", "best_possible", "ece"):
         assert isinstance(report["reward_model"][name], float)
     for curve in ("ppo", "no_kl"):
-        assert set(report["over_optimisation"][curve][0]) == {"step", "kl", "proxy", "gold"}
+        assert set(report["over_optimisation"]["curves"][curve][0]) == {"step", "kl", "proxy", "gold"}
     assert report["over_optimisation"]["verdicts"]["no_kl"]["over_optimised"] is True
     assert report["over_optimisation"]["verdicts"]["ppo"]["over_optimised"] is False
     assert report["seeds"] == [0]
@@ -35,8 +35,13 @@ def test_the_json_of_the_demo_has_the_promised_keys(evidence_by_name):
 
 def test_a_metric_that_is_not_finite_becomes_null(evidence_by_name):
     rows = ({"step": 0, "loss": math.nan}, {"step": 1, "loss": 2.0})
-    evidence = dataclasses.replace(evidence_by_name["sft_only"], curves={"sft": rows})
-    assert json.loads(to_json(evidence))["curves"]["sft"] == [{"step": 0, "loss": None}, {"step": 1, "loss": 2.0}]
+    sft = evidence_by_name["sft_only"]
+    training = {"sft": dataclasses.replace(sft.training["sft"], rows=rows)}
+    evidence = dataclasses.replace(sft, training=training)
+    assert json.loads(to_json(evidence))["training"]["sft"]["rows"] == [
+        {"step": 0, "loss": None},
+        {"step": 1, "loss": 2.0},
+    ]
 
 
 def test_a_headline_number_that_is_not_finite_is_refused(evidence_by_name):

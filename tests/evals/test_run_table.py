@@ -15,7 +15,7 @@ def test_every_run_has_a_row_of_what_it_was_made_from_and_what_came_out(evidence
     assert sft.interval.replace("\u00a0", " ") == (
         "change \u22122.49 (95 % interval \u22122.54 to \u22122.44, n = 120 conversations)"
     )
-    kl = evidence_by_name["several_runs"].parts["ppo"].curves["ppo"][-1]["kl"]
+    kl = evidence_by_name["several_runs"].parts["ppo"].training["ppo"].rows[-1]["kl"]
     assert (ppo.reward, ppo.kl, ppo.result) == ("reward", f"{kl:.2f}", "0.21 \u2192 0.93")
     assert ppo.time == "26 min 20 s"
     assert (other.result, other.interval) == ("\u221240.0", "\u221244.0 to \u221236.0, n\u00a0=\u00a064 prompts")

@@ -1,5 +1,6 @@
 import dataclasses
 
+from assent.evals.arms import Arm
 from assent.evals.axes import Scale, ends, gain_text, is_clear, span
 from assent.evals.charts import dot
 from assent.evals.evidence import Evidence
@@ -29,7 +30,7 @@ def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):
 def test_the_demo_says_how_much_of_the_gap_was_closed(evidence_by_name):
     deck = headline(evidence_by_name["demo"]).deck.replace("\u00a0", " ")
     assert "to 0.89 (PPO; 95 % interval 0.88 to 0.90, n = 320)" in deck
-    assert "PPO closes 65 % of the distance that SFT left open; DPO, from the same pairs, 41 %." in deck
+    assert "PPO closes 65 % of the distance that SFT left open; DPO closes 41 %." in deck
 
 
 def test_findings_do_not_repeat_the_headline(evidence_by_name):
@@ -43,7 +44,7 @@ def test_checks_hold_for_the_demo_and_say_so_when_they_do_not(evidence_by_name):
     swapped = dataclasses.replace(demo, gold={**demo.gold, "ppo": demo.gold["base"]})
     outcome = {sentence: holds for holds, sentence in checks(swapped)}
     assert next(s for s, holds in outcome.items() if not holds).startswith("PPO is not clearly above SFT")
-    assert "From SFT to PPO these fell: overall, helpful, honest, harmless." in outcome
+    assert "These fall from SFT to PPO: overall, helpful, honest, harmless." in outcome
 
 
 def test_a_run_that_made_things_worse_is_not_called_a_rise(evidence_by_name):
@@ -54,15 +55,16 @@ def test_a_run_that_made_things_worse_is_not_called_a_rise(evidence_by_name):
 
 
 def test_verdicts_are_told_with_their_numbers(evidence_by_name):
-    over = evidence_by_name["demo"].over_optimisation
-    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in over_optimisation_sentences(over))
+    demo = evidence_by_name["demo"]
+    told = over_optimisation_sentences(demo, demo.over_optimisation)
+    kept, gamed, same_reward = (one.replace("\u00a0", " ") for one in told)
     assert kept.startswith("With the KL penalty, gold ends at 0.9") and "not gamed" in kept
     assert "the reward is being gamed" in gamed and "n = 200 held-out prompts" in gamed
-    assert same_reward.startswith("At the reward at which PPO ends")
+    assert same_reward.startswith("At the reward at which training with the KL penalty ends")
     falling = [
         Evaluation(step=i, kl=0.1 * i, proxy_P=(1 - 0.1 * i,) * 9, gold_P=(0.9 - 0.05 * i,) * 9) for i in range(12)
     ]
-    assert "worse, not gamed" in verdict_sentence("ppo", verdict(falling))
+    assert "worse, not gamed" in verdict_sentence(Arm(name="PPO"), verdict(falling))
 
 
 def test_a_run_without_measurements_still_has_a_headline():
@@ -90,7 +92,7 @@ def test_what_has_no_interval_says_so(evidence_by_name):
     assert (ends(few), ends(equal)) == ("no interval from so few", "no interval: all are equal")
     assert (span(few), span(equal), span(Interval(mean=1.0, low=1.0, high=1.0))) == ("no interval", "no interval", "")
     assert gain_text(few, "prompts") == "+1.00 (no interval from so few, n = 1 prompts)"
-    assert dot("m", "ppo", equal, Scale(low=0, high=2)).title == "m: 1.00 (no interval, n = 10)"
+    assert dot("m", "blue", equal, Scale(low=0, high=2)).title == "m: 1.00 (no interval, n = 10)"
     assert (is_clear(few), is_clear(equal)) == (False, True), "ten of ten the same way are no chance"
 
 
@@ -98,11 +100,12 @@ def test_training_noise_is_no_headline(evidence_by_name):
     """Without held-out numbers: means over tenths that say so, and no comparison where a tenth is a single batch."""
     sft = dataclasses.replace(evidence_by_name["sft_only"], measurements=())
     told = headline(sft)
-    losses = [row["loss"] for row in sft.curves["sft"]]
+    losses = sft.training["sft"].values("loss")
     first, last = sum(losses[:8]) / 8, sum(losses[-8:]) / 8
     assert told.title == f"Training loss from {first:.2f} to {last:.2f}"
     assert "means of the first and the last 8 of 80 steps" in told.deck and "--eval-data" in told.deck
-    short = dataclasses.replace(sft, curves={"sft": sft.curves["sft"][:12]})
+    few = dataclasses.replace(sft.training["sft"], rows=sft.training["sft"].rows[:12])
+    short = dataclasses.replace(sft, training={"sft": few})
     assert headline(short).title == f"Training loss {sum(losses[:12]) / 12:.2f}"
     assert "too few to compare beginning and end" in headline(short).deck
 
@@ -111,7 +114,7 @@ def test_models_under_evaluation_have_their_names():
     rate = Interval(mean=0.74, low=0.68, high=0.79, n=200)
     win = WinRate(arm="gentle", against="sft", judge="reward model rm (01ab)", rate=rate, wins=140, ties=16, losses=44)
     told = headline(Evidence(title="Evaluation", seeds=(0,), wall_s=1.0, peak_rss_mib=1.0, win_rates=(win,)))
-    assert told.title.replace("\u00a0", " ") == "gentle wins 74 % against SFT"
+    assert told.title.replace("\u00a0", " ") == "gentle wins 74 % against sft"
     assert "Of 200 held-out prompts, judged by the reward model rm (01ab)" in told.deck
 
 

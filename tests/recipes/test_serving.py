@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import signal
@@ -211,7 +210,7 @@ def test_a_key_that_is_not_set_and_other_mistakes_are_said_before_the_model_is_l
     flags: dict[str, object], said: str
 ) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
-        run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
+        run_serve(Request.of({"model": "no-such-model", **flags}), Display())
 
 
 class Untouchable:
@@ -265,7 +264,7 @@ def test_a_name_or_a_key_that_cannot_be_sent_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setenv("SERVE_KEY", "schlüssel")
     flags = {"name": name} if name else {"api_key_env": "SERVE_KEY"}
     with pytest.raises(ConfigError, match="UTF-8" if name else "printable ASCII"):
-        run_serve(Request(argparse.Namespace(model="no-such-model", **flags)), Display())
+        run_serve(Request.of({"model": "no-such-model", **flags}), Display())
 
 
 def test_the_page_names_every_setting_with_its_default() -> None:

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from assent.config import fingerprint
-from assent.errors import ConfigError
 from assent.runs.lineage import (
     DataSource,
     Lineage,
     Parent,
-    data_source,
     machine,
     parent,
     sha256_folder,
@@ -36,7 +34,7 @@ def lineage(*, base: str = "org/base", settings: dict[str, object] | None = None
 def card(folder: Path, config: dict[str, object], *, name: str = "config.json", base: str = "org/base") -> str:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(json.dumps(config))
-    write_model_card(folder, lineage(base=base), kind="ppo", metrics={"gold": 0.81234567})
+    write_model_card(folder, lineage(base=base), what="A policy.", tags=("rlhf",), metrics={"gold": 0.81234567})
     return (folder / "README.md").read_text()
 
 
@@ -52,21 +50,18 @@ def test_a_folder_hash_sees_names_and_bytes_and_not_places(tmp_path: Path) -> No
     assert len({sha256_folder(tmp_path / "one"), changed, sha256_folder(tmp_path / "two", ("a.txt",))}) == 3
 
 
-def test_data_and_parents_are_known_by_content(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("{}\n")
-    model = tmp_path / "model"
+def test_parents_are_known_by_content(tmp_path: Path) -> None:
+    model = tmp_path / "policy"
     model.mkdir()
     (model / "model.safetensors").write_bytes(b"weights")
     (model / "README.md").write_text("words")
-    source, before = data_source(tmp_path / "rows.jsonl", role="train", rows=1), parent(model, role="policy")
-    assert (source.name, source.rows, len(source.sha256)) == ("rows.jsonl", 1, 64)
+    before = parent(model, role="policy")
+    assert (before.name, len(before.sha256)) == ("policy", 64)
     (model / "README.md").write_text("other words")
     assert parent(model, role="policy") == before
     (model / "model.safetensors").write_bytes(b"weightz")
     assert parent(model, role="policy") != before
-    assert parent("org/base", role="policy", folder=model).name == "org/base"
-    with pytest.raises(ConfigError, match="no such file"):
-        data_source(tmp_path / "absent", role="train")
+    assert parent("org/base", role="policy") == Parent(role="policy", name="org/base", sha256="")
 
 
 def test_the_record_is_json_and_carries_versions_and_fingerprint() -> None:
@@ -99,6 +94,7 @@ def test_versions_are_read_without_importing_the_packages() -> None:
 def test_the_card_says_how_the_folder_loads(tmp_path: Path) -> None:
     text = card(tmp_path / "policy", {"architectures": ["LlamaForCausalLM"]})
     assert text.startswith('---\nlibrary_name: transformers\npipeline_tag: text-generation\nbase_model: "org/base"\n')
+    assert '\ntags:\n- "assent"\n- "rlhf"\n---\n' in text and "A policy. Trained with Assent." in text
     assert 'AutoModelForCausalLM.from_pretrained("policy")' in text
     assert "| data: train | pairs\\|1.jsonl | 12 | hh | " + "a" * 64 in text
     assert "| gold | 0.8123 |" in text

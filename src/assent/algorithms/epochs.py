@@ -64,6 +64,9 @@ class EpochTask:
     ) -> None:
         if not examples:
             raise ConfigError("there is nothing to train on: the data holds no usable item")
+        if settings.evaluate_every and not held_out:
+            now = "Give some (--eval-data, in Python eval_data), or leave evaluate_every out."
+            raise ConfigError("there is no held-out data to measure on", where="evaluate_every", now=now)
         self._learner, self._objective, self._examples = learner, objective, examples
         self._settings, self._seed, self._held_out = settings, seed, held_out
         self.skipped_batches: list[SkippedBatch] = []

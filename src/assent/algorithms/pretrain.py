@@ -36,7 +36,6 @@ class PretrainSettings(OptimizerSettings):
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0)
-    checkpoint_every: int = Field(default=500, ge=1)
     evaluate_every: int = Field(default=200, ge=1)
 
 

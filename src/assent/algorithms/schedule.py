@@ -29,7 +29,7 @@ def learning_rate(step: int, *, peak: float, total: int, warmup_share: float, sc
 
 
 class OptimizerSettings(Settings):
-    """AdamW, its learning rate, how much is read at once, and how often a checkpoint is written."""
+    """AdamW, its learning rate, and how much is read at once."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
     schedule: Schedule = "cosine"
@@ -39,7 +39,6 @@ class OptimizerSettings(Settings):
     max_gradient_norm: float = Field(default=1.0, gt=0)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
-    checkpoint_every: int = Field(default=200, ge=1)
 
     def rate(self, step: int, total: int) -> float:
         """The learning rate of optimiser step `step` (from 0) of `total`."""

@@ -44,7 +44,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """One line to draw. `colour` names an arm of the style sheet; `smooth` draws a trend over a faint raw line."""
+    """One line to draw. `colour` is one of the style sheet; `smooth` draws a trend over a faint raw line."""
 
     name: str
     colour: str
@@ -163,11 +163,11 @@ def calibration_chart(title: str, curve: Sequence[CalibrationBin], *, low: float
             y=y.y(part.observed.mean),
             low_y=y.y(part.observed.low),
             high_y=y.y(part.observed.high),
-            colour="ppo",
+            colour="blue",
         )
         for part in curve
     )
-    line = Series(name="observed", colour="ppo", points=tuple(points))
+    line = Series(name="observed", colour="blue", points=tuple(points))
     return LineChart(
         title=title,
         caption=caption,

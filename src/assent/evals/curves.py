@@ -1,97 +1,89 @@
-"""Training, step by step: one small chart for each metric of PPO and of the stages before it."""
+"""Training, step by step: one small chart for each metric that a method shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from assent.evals.arms import MetricsRow, TrainingCurves
 from assent.evals.charts import LineChart, Series, line_chart
-from assent.evals.evidence import Evidence, MetricsRow
+from assent.evals.evidence import Evidence
 
-ITERATION = "iteration"  # the x axis of everything that PPO does: one rollout and the updates with it
-METRICS = {  # PPO metrics shown, in order: title, what it is; "gold" only where no curve of the evaluations has it
+METRICS = {  # title, what it is; a metric that is not here has its name for a title
+    "loss": ("Loss", "In nats: per token of texts and demonstrations, per pair, ranking or label of preferences."),
+    "accuracy": ("Accuracy", "Share of pairs ranked right."),
+    "margin": ("Margin", "Reward of the preferred answer less that of the other, in the model's own units."),
     "reward": ("Reward", "Mean reward of the rollouts, before any normalisation{unit}."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
     "kl": ("KL to the reference", "Nats per completion; the distance from the model that training started from."),
-    "kl_penalty": ("KL penalty", "What the KL takes from the reward of a completion, in units of what PPO maximises."),
+    "kl_penalty": (
+        "KL penalty",
+        "What the KL takes from the reward of a completion, in units of the reward that training maximises.",
+    ),
     "penalty_share": (
         "Penalty against reward",
         "The penalty of a completion, in standard deviations of the starting model's reward.",
     ),
     "entropy": ("Entropy", "Nats per token. Near 0 the policy always says the same."),
     "length": ("Length", "Tokens per completion."),
-    "truncated_fraction": ("Unfinished", "Share of completions cut at the token limit."),
+    "truncated_fraction": ("Truncated", "Share of completions cut at the token limit."),
     "clip_fraction": ("Clip fraction", "Share of tokens whose policy ratio was clipped."),
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
     "policy_loss": ("Policy loss", "The clipped objective, negated. Its level says nothing; sudden jumps do."),
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
     "reward_normalised": (
-        "Reward that PPO maximises",
+        "Reward that training maximises",
         "0: the starting model's mean; 1: its standard deviation above it.",
     ),
-    "kl_coef": ("KL weight", "The coefficient in force at each iteration."),
+    "kl_coef": ("KL coefficient", "The coefficient in force at each iteration."),
     "reward_std": ("Spread of the reward", "Standard deviation over the completions of an iteration{unit}."),
 }
-FOLDED = {"policy_loss", "explained_variance", "reward_normalised", "kl_coef", "reward_std"}
-STAGES = {
-    "pretrain": ("Pretraining", "Nats per token."),
-    "sft": ("SFT", "Nats per token of the demonstrated answers."),
-    "reward": ("Reward model", "Loss per item: nats per pair, ranking or label."),
-    "dpo": ("DPO", "Loss, nats per pair."),
-}
-STAGE_METRICS = {  # what a stage has beside its loss
-    "accuracy": "Share of pairs ranked right.",
-    "margin": "Reward of the preferred answer less that of the other, in the model's own units.",
-}
+_FROM_ZERO = {"kl", "clip_fraction", "truncated_fraction", "kl_penalty", "penalty_share"}
+_PART = "reward/"  # where several rewards are added up, each has a column of its own
+_OF_PART = "Mean raw score of this reward over the rollouts; the reward is the weighted sum."
 
 
-def ppo_charts(evidence: Evidence, *, main: bool) -> list[LineChart]:
-    """One small chart a metric; PPO and, where it ran, the arm with KL weight 0. `main` ones stand open on the page."""
-    charts = []
-    unit = f": {evidence.reward_unit}" if evidence.reward_unit else ""
-    for metric, (title, caption) in {**METRICS, **_single_rewards(evidence)}.items():
-        if (metric in FOLDED) == main or (metric == "gold" and evidence.over_optimisation is not None):
-            continue
-        series = [
-            Series(name=name, colour=arm, points=_column(evidence.curves.get(arm, ()), metric, ITERATION), smooth=True)
-            for arm, name in (("ppo", "PPO"), ("no_kl", "no KL"))
-        ]
-        zero = metric in {"kl", "clip_fraction", "truncated_fraction", "kl_penalty", "penalty_share"}
-        charts.append(line_chart(title, series, caption=caption.format(unit=unit), x_name=ITERATION, zero_y=zero))
-    return [chart for chart in charts if chart is not None]
-
-
-def _single_rewards(evidence: Evidence) -> dict[str, tuple[str, str]]:
-    """Where several rewards are added up, each has a column of its own: `reward/NAME`."""
-    columns = dict.fromkeys(
-        name for row in evidence.curves.get("ppo", ()) for name in row if name.startswith("reward/")
-    )
-    caption = "Mean raw score of this reward over the rollouts; the reward is the weighted sum."
-    return {name: (f"Reward: {name.removeprefix('reward/')}", caption) for name in columns}
-
-
-def stage_charts(evidence: Evidence) -> dict[str, list[LineChart]]:
-    """Loss, accuracy and margin by stage: pretraining, SFT, the reward model, DPO."""
-    charts: dict[str, list[LineChart]] = {}
-    for stage, (title, of_loss) in STAGES.items():
-        rows = evidence.curves.get(stage, ())
-        for metric, caption in {"loss": of_loss, **STAGE_METRICS}.items():
-            held_out = _column(rows, f"eval_{metric}")
-            lines = [
-                Series(name="held-out", colour=_shade(stage), points=held_out),
-                Series(
-                    name="training", colour="base" if held_out else _shade(stage), points=_column(rows, metric),
-                    smooth=True,
-                ),
-            ]  # fmt: skip
-            if chart := line_chart(metric.capitalize(), lines, caption=caption):
-                charts.setdefault(title, []).append(chart)
+def training_charts(evidence: Evidence) -> dict[str, tuple[list[LineChart], list[LineChart]]]:
+    """By method, the charts that stand open on the page and those that are folded away."""
+    charts = {}
+    for method in dict.fromkeys(one.method for one in evidence.training.values()):
+        arms = {arm: one for arm, one in evidence.training.items() if one.method == method}
+        first = next(iter(arms.values()))
+        parts = dict.fromkeys(name for row in first.rows for name in row if name.startswith(_PART))
+        drawn = _drawn(evidence, arms, (*first.curves, *parts)), _drawn(evidence, arms, first.folded)
+        if any(drawn):
+            charts[method] = drawn
     return charts
 
 
-def _shade(stage: str) -> str:
-    return {"sft": "sft", "dpo": "dpo"}.get(stage, "ppo")
+def _drawn(evidence: Evidence, arms: Mapping[str, TrainingCurves], metrics: Sequence[str]) -> list[LineChart]:
+    charts = []
+    unit = f": {evidence.reward_unit}" if evidence.reward_unit else ""
+    for metric in metrics:
+        if metric == "gold" and evidence.over_optimisation is not None:
+            continue  # the evaluations show it on held-out prompts
+        title, caption = METRICS.get(metric, (metric.replace("_", " ").capitalize(), ""))
+        if metric.startswith(_PART):
+            title, caption = f"Reward: {metric.removeprefix(_PART)}", _OF_PART
+        series = [one for arm, training in arms.items() for one in _series(evidence, arm, training, metric)]
+        x_name = next(iter(arms.values())).unit.removesuffix("s")
+        chart = line_chart(title, series, caption=caption.format(unit=unit), x_name=x_name, zero_y=metric in _FROM_ZERO)
+        charts += [chart] if chart else []
+    return charts
 
 
-def _column(rows: Sequence[MetricsRow], metric: str, place: str = "step") -> tuple[tuple[float, float], ...]:
+def _series(evidence: Evidence, arm: str, training: TrainingCurves, metric: str) -> list[Series]:
+    """A line for the arm; where the same was measured on held-out data too, that has the colour and its own line."""
+    place = "iteration" if training.unit == "iterations" else "step"
+    shown = evidence.arm(arm)
+    held_out, points = (_column(training.rows, name, place) for name in (f"eval_{metric}", metric))
+    if not held_out:
+        return [Series(name=shown.name, colour=shown.colour, points=points, smooth=True)]
+    return [
+        Series(name="held-out", colour=shown.colour, points=held_out),
+        Series(name="training", colour="grey", points=points, smooth=True),
+    ]
+
+
+def _column(rows: Sequence[MetricsRow], metric: str, place: str) -> tuple[tuple[float, float], ...]:
     pairs = [(row.get(place), row.get(metric)) for row in rows]
     return tuple((step, value) for step, value in pairs if step is not None and value is not None)

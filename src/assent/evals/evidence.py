@@ -1,8 +1,8 @@
 """Everything the report shows, as one frozen value that is also `report.json`.
 
-The demo's arms are named base, sft, dpo, ppo, ceiling (ideal answers), and no_kl for the arm with KL weight 0; a model
-under evaluation is named after its folder. What a run does not have is empty or None, and the page leaves it out: a run
-of SFT only has `curves["sft"]` and little else; a run on people's data has no gold, but `measured` and `win_rates`.
+Its arms are data: who made the evidence names them and declares in `arms` how they are shown. What a run does not have
+is empty or None, and the page leaves it out: a fine-tuning has `training` and little else; a run on real data has no
+gold, but `measurements` and `win_rates`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from assent.evals.arms import Arm, TrainingCurves
 from assent.evals.codec import JsonValue, dumps, loads
 from assent.evals.gold import AxisIntervals
 from assent.evals.intervals import Interval
@@ -17,18 +18,15 @@ from assent.evals.over_optimisation import CurvePoint, Evaluation, Verdict, curv
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality
 from assent.evals.win_rate import WinRate
 
-MetricsRow = Mapping[str, float | None]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverOptimisation:
-    """Proxy and gold reward on held-out prompts during PPO, with the KL penalty and with KL weight 0.
+    """Proxy and gold reward on held-out prompts during training, by arm: with the KL penalty, then with KL weight 0.
 
     `verdicts` has what the rule says of each; `kl_coef` is the one setting in which the two differ.
     """
 
-    ppo: tuple[CurvePoint, ...] = ()
-    no_kl: tuple[CurvePoint, ...] = ()
+    curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     kl_coef: float = 0.0
 
@@ -37,7 +35,7 @@ class OverOptimisation:
 class Sample:
     """One prompt with the answer of each arm; `gold` and `reward` hold the score of each answer where it has one.
 
-    The ideal answer, if known, stands in `answers` under "ideal".
+    The ideal answer, if known, stands in `answers` under "oracle".
     """
 
     prompt: str
@@ -94,10 +92,13 @@ class SeedResult:
 class Evidence:
     """One run's evidence. Times in seconds, memory in MiB; with several seeds `gold` is pooled over them.
 
-    `curves` maps a stage (sft, reward, dpo, ppo, no_kl) to its rows of metrics, each with a "step"; `command` is what
-    makes the run again. `gold_gained` is the gold of the last arm less that of the first, prompt by prompt.
-    `reward_unit` says on which scale the rewards of the curves are. `beside` names the stages of `stage_s` that ran
-    while others did. `parts` holds the evidence of several runs by name; a page of several runs has nothing else.
+    `title` is what people call such a run, `command` what makes it again. `arms` says how the arms are shown,
+    `training` has the curves of those that were trained; `main` is the arm that the page is about, `comparisons` are
+    pairs of arms of which the second should have the higher gold, and `gap_from` is the arm from which `gap_closed`
+    counts. `gold_gained` is the gold of the last arm less that of the first, prompt by prompt. `reward_unit` says on
+    which scale the rewards of the curves are, `quality_of` whose quality `reward_model` is. `concurrent_stages` names
+    the stages of `stage_s` that ran while others did. `parts` holds the evidence of several runs by name; such a page
+    has nothing else.
     """
 
     title: str
@@ -105,19 +106,24 @@ class Evidence:
     wall_s: float
     peak_rss_mib: float
     command: str = ""
+    arms: Mapping[str, Arm] = field(default_factory=dict)
+    main: str = ""
+    comparisons: tuple[tuple[str, str], ...] = ()
     stage_s: Mapping[str, float] = field(default_factory=dict)
     concurrent_stages: tuple[str, ...] = ()
     gold: Mapping[str, AxisIntervals] = field(default_factory=dict)
     gap_closed: Mapping[str, Interval] = field(default_factory=dict)
+    gap_from: str = ""
     gold_gained: Interval | None = None
     gold_by_kind: Mapping[str, Mapping[str, AxisIntervals]] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     held_out: HeldOut | None = None
     win_rates: tuple[WinRate, ...] = ()
     reward_model: RewardQuality | None = None
+    quality_of: str = "The reward model"
     classifier: ClassifierQuality | None = None
     over_optimisation: OverOptimisation | None = None
-    curves: Mapping[str, tuple[MetricsRow, ...]] = field(default_factory=dict)
+    training: Mapping[str, TrainingCurves] = field(default_factory=dict)
     reward_unit: str = ""
     samples: tuple[Sample, ...] = ()
     per_seed: tuple[SeedResult, ...] = ()
@@ -131,12 +137,23 @@ class Evidence:
         """The runs of the page by name; the one run of a page of its own has no name."""
         return self.parts or {"": self}
 
+    def arm(self, name: str) -> Arm:
+        """How an arm is shown; one that is not declared keeps its name."""
+        return self.arms.get(name, Arm(name=name))
+
+    def name_of(self, arm: str) -> str:
+        """What people call an arm."""
+        return self.arm(arm).name
+
+    def has_metric(self, metric: str) -> bool:
+        """Whether the curves of training have it."""
+        return any(metric in row for training in self.training.values() for row in training.rows)
+
 
 def over_optimisation(arms: Mapping[str, Sequence[Evaluation]], *, kl_coef: float) -> OverOptimisation:
-    """The curves of the arms "ppo" and "no_kl" with their verdicts."""
+    """The curves of the arms with their verdicts; the arm with the KL penalty comes first."""
     return OverOptimisation(
-        ppo=curve(arms.get("ppo", ())),
-        no_kl=curve(arms.get("no_kl", ())),
+        curves={name: curve(evaluations) for name, evaluations in arms.items()},
         verdicts={name: verdict(evaluations) for name, evaluations in arms.items()},
         kl_coef=kl_coef,
     )

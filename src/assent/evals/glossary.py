@@ -32,11 +32,11 @@ def _intervals(part: Evidence) -> bool:
 
 
 def _kl(part: Evidence) -> bool:
-    return bool(part.over_optimisation or "ppo" in part.curves)
+    return part.over_optimisation is not None or part.has_metric("kl")
 
 
 def _curve(metric: str) -> Callable[[Evidence], bool]:
-    return lambda part: any(metric in row for stage in ("ppo", "no_kl") for row in part.curves.get(stage, ()))
+    return lambda part: part.has_metric(metric)
 
 
 TERMS = (
@@ -59,12 +59,12 @@ TERMS = (
         word="Proxy",
         meaning="What training maximises instead: the score of a reward model, learned from a limited number of "
         "judgements and wrong in places.",
-        used=lambda part: bool(part.over_optimisation) or "ppo" in part.curves,
+        used=_kl,
     ),
     Term(
         word="Reference",
         meaning="A frozen copy of the model that training started from.",
-        used=lambda part: _kl(part) or "dpo" in part.curves,
+        used=lambda part: _kl(part) or part.has_metric("chosen_reward"),
     ),
     Term(
         word="KL, nats",
@@ -75,7 +75,7 @@ TERMS = (
     ),
     Term(
         word="KL penalty",
-        meaning="KL weight times KL, subtracted from the reward of a completion, in the units of the reward that "
+        meaning="kl_coef times KL, subtracted from the reward of a completion, in the units of the reward that "
         "training uses.",
         used=_kl,
     ),
@@ -141,7 +141,7 @@ TERMS = (
     Term(
         word="Clip fraction",
         meaning="Share of tokens whose policy ratio (probability now / probability when sampled) left the range that "
-        "PPO allows, so that they no longer push in that direction.",
+        "clipping allows, so that they no longer push in that direction.",
         used=_curve("clip_fraction"),
     ),
     Term(

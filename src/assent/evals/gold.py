@@ -1,4 +1,4 @@
-"""Gold scores of arms (base, sft, ppo, ...): means with intervals, by kind of prompt, and the gap closed.
+"""Gold scores of arms: means with intervals, by kind of prompt, and the gap closed.
 
 Every mean is resampled prompt by prompt. Arms of several training seeds are pooled before (`pooled`): the prompt stays
 the unit, so the interval speaks about new prompts; how far the seeds scatter is shown seed by seed.
@@ -107,18 +107,17 @@ def gold_by_kind(arm: ArmScores, *, seed: int) -> dict[str, AxisIntervals]:
     return {kind: gold_means(_of_kind(arm, kind), seed=derive(seed, kind)) for kind in dict.fromkeys(arm.kinds)}
 
 
-def gap_closed(sft: ArmScores, arm: ArmScores, oracle: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
-    """(arm - sft) / (ceiling - sft): the share of the distance to ideal answers that training covered.
+def gap_closed(start: ArmScores, arm: ArmScores, oracle: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
+    """(arm - start) / (oracle - start): the share of the distance to ideal answers that training covered.
 
     All three are averaged within each prompt and resampled together, so the interval is a paired one. Below 0 the arm
-    is worse than SFT. Raises DataError if the arms answer different prompts.
+    is worse than the start. Raises DataError if the arms answer different prompts.
     """
-    sft_P, arm_P, ceiling_P = (_means_by_prompt(scores, axis) for scores in (sft, arm, oracle))
-    if not sft_P.keys() == arm_P.keys() == ceiling_P.keys():
+    start_P, arm_P, oracle_P = (_means_by_prompt(scores, axis) for scores in (start, arm, oracle))
+    if not start_P.keys() == arm_P.keys() == oracle_P.keys():
         raise DataError("the arms answer different prompts", now="Evaluate every arm on the same prompts.")
-    prompts = list(sft_P)
-    gained = [arm_P[prompt] - sft_P[prompt] for prompt in prompts]
-    possible = [ceiling_P[prompt] - sft_P[prompt] for prompt in prompts]
+    gained = [arm_P[prompt] - before for prompt, before in start_P.items()]
+    possible = [oracle_P[prompt] - before for prompt, before in start_P.items()]
     return bootstrap_ratio(gained, possible, seed=derive(seed, "gap", axis))
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from assent.evals.arms import arm_name, judge_name
+from assent.evals.arms import judge_name
 from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, signed
-from assent.evals.evidence import Evidence, Measurement, MetricsRow
+from assent.evals.evidence import Evidence, Measurement
 from assent.evals.intervals import Interval
 
-TRAINED = {"sft": "SFT", "reward": "Reward model", "dpo": "DPO", "ppo": "PPO", "pretrain": "Pretraining"}
-KINDS = {**TRAINED, "eval": "Evaluation", "demo": "Demo"}
 SMOOTHED_SHARE = 10  # without held-out numbers the first and the last tenth of training are compared,
 SMOOTHED_LEAST = 5  # where a tenth is at least so many steps: fewer are the noise of single batches
 NOT_MEASURED = "Nothing held out was measured: give --eval-data."
@@ -29,14 +26,14 @@ class Headline:
 def headline(evidence: Evidence) -> Headline:
     """What this run is about, in numbers, from the strongest evidence it has."""
     if evidence.parts:
-        kinds = Counter(kind_of(part) for part in evidence.parts.values())
+        kinds = Counter(part.title for part in evidence.parts.values())
         deck = ", ".join(f"{count} \u00d7 {kind}" if count > 1 else kind for kind, count in kinds.items())
         return Headline(title=f"{len(evidence.parts)} runs", deck=f"{deck}.")
     if evidence.gold_gained is not None and len(evidence.gold) > 1:
         return _gained_headline(evidence, evidence.gold_gained)
-    start, end = _first(evidence.gold, "base", "sft", "dpo"), _first(evidence.gold, "ppo", "dpo", "sft")
-    if start is not None and end is not None and start != end:
-        return _gold_headline(evidence, start, end)
+    start = next(iter(evidence.gold), evidence.main)
+    if evidence.main in evidence.gold and start != evidence.main:
+        return _gold_headline(evidence, start, evidence.main)
     if evidence.win_rates:
         return _win_headline(evidence)
     if evidence.classifier:
@@ -45,27 +42,15 @@ def headline(evidence: Evidence) -> Headline:
         return Headline(title=f"AUC {number(area.mean)}", deck=deck)
     if quality := evidence.reward_model:
         exact = " expected over the soft labels" if quality.soft else ""
-        deck = f"{quality_name(evidence)} on {quality.pairs} {_held_out(evidence, 'pairs')}{exact}; "
+        deck = f"{evidence.quality_of} on {quality.pairs} {_held_out(evidence, 'pairs')}{exact}; "
         deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} judgements."
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
     for found in evidence.measurements:
         return _measured_headline(evidence, found)
     for arm, scores in evidence.gold.items():
-        deck = f"{arm_name(arm)} on held-out prompts; {ends(scores.overall)}, n = {scores.overall.n} prompts."
+        deck = f"{evidence.name_of(arm)} on held-out prompts; {ends(scores.overall)}, n = {scores.overall.n} prompts."
         return Headline(title=f"Gold score {number(scores.overall.mean)}", deck=deck)
     return _training_headline(evidence)
-
-
-def kind_of(evidence: Evidence) -> str:
-    """The run's kind as people write it: SFT, PPO, reward model, evaluation."""
-    kind = str(evidence.lineage.get("kind", ""))
-    return KINDS.get(kind, kind or evidence.title)
-
-
-def quality_name(evidence: Evidence) -> str:
-    """Whose quality `reward_model` is: DPO has no reward model, but a reward in the policy's weights."""
-    implicit = "dpo" in evidence.curves and "reward" not in evidence.curves
-    return "The reward implicit in the policy" if implicit else "The reward model"
 
 
 def duration(seconds: float) -> str:
@@ -80,14 +65,14 @@ def duration(seconds: float) -> str:
 
 def _gained_headline(evidence: Evidence, gained: Interval) -> Headline:
     (other, before), (mine, after) = list(evidence.gold.items())[:2]
-    title = f"{arm_name(mine)} scores {signed(gained.mean)} against {arm_name(other)}"
+    title = f"{evidence.name_of(mine)} scores {signed(gained.mean)} against {evidence.name_of(other)}"
     deck = f"Gold {number(after.overall.mean)} and {number(before.overall.mean)} on the same held-out prompts; the "
     return Headline(title=title, deck=f"{deck}difference, prompt by prompt: {gain_text(gained, 'prompts')}.")
 
 
 def _win_headline(evidence: Evidence) -> Headline:
     win = evidence.win_rates[0]
-    title = f"{arm_name(win.arm)} wins {per_cent(win.rate.mean)} against {arm_name(win.against)}"
+    title = f"{evidence.name_of(win.arm)} wins {per_cent(win.rate.mean)} against {evidence.name_of(win.against)}"
     deck = f"Of {win.rate.n} {_held_out(evidence, 'prompts')}, judged by {judge_name(win.judge)}, ties counted half; "
     return Headline(title=title, deck=f"{deck}{ends(win.rate, share=True)}.")
 
@@ -98,7 +83,7 @@ def _measured_headline(evidence: Evidence, found: Measurement) -> Headline:
     by = f", judged by {judge_name(found.judge)}" if found.judge else ""
     if found.gained is None:
         n = f"n = {values[-1].n} {_held_out(evidence, found.counted)}"
-        deck = f"{arm_name(names[-1])}, {found.unit}{by}; {ends(values[-1])}, {n}."
+        deck = f"{evidence.name_of(names[-1])}, {found.unit}{by}; {ends(values[-1])}, {n}."
         return Headline(title=f"{name} {number(values[-1].mean)}", deck=deck)
     gained = gain_text(found.gained, _held_out(evidence, found.counted))
     deck = f"{found.unit[0].upper()}{found.unit[1:]}{by}. "
@@ -106,44 +91,47 @@ def _measured_headline(evidence: Evidence, found: Measurement) -> Headline:
     if set(names) == {"before", "after"}:
         title = f"{name} from {number(values[0].mean)} to {number(values[-1].mean)}"
         return Headline(title=title, deck=f"{deck}, item by item: {gained}.")
-    deck = f"{arm_name(names[-1])} {number(values[-1].mean)}, {arm_name(names[0])} {number(values[0].mean)}. {deck}"
-    title = f"{name}: {arm_name(names[-1])} {signed(found.gained.mean)} against {arm_name(names[0])}"
+    other, mine = evidence.name_of(names[0]), evidence.name_of(names[-1])
+    deck = f"{mine} {number(values[-1].mean)}, {other} {number(values[0].mean)}. {deck}"
+    title = f"{name}: {mine} {signed(found.gained.mean)} against {other}"
     return Headline(title=title, deck=f"{deck}, item by item: {gained}.")
 
 
 def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:
     before, after = evidence.gold[start].overall, evidence.gold[end].overall
     moved = "rises" if after.mean > before.mean else "goes"
-    to = f"{number(after.mean)} ({arm_name(end)}; {ends(after)}, n = {after.n})"
-    deck = f"The gold judge's score on held-out prompts {moved} from {number(before.mean)} ({arm_name(start)}) to {to}"
+    way = f"from {number(before.mean)} ({evidence.name_of(start)}) to {number(after.mean)} ({evidence.name_of(end)}"
+    deck = f"The gold judge's score on held-out prompts {moved} {way}; {ends(after)}, n = {after.n})"
     oracle, closed = evidence.gold.get("oracle"), evidence.gap_closed.get(end)
     if oracle and closed:
         deck += (
             f", where ideal answers score {number(oracle.overall.mean)}. "
-            f"{arm_name(end)} closes {per_cent(closed.mean)} of the distance that SFT left open"
+            f"{evidence.name_of(end)} closes {per_cent(closed.mean)} of the distance that "
+            f"{evidence.name_of(evidence.gap_from)} left open"
         )
-    if other := evidence.gap_closed.get("dpo"):
-        deck += f"; DPO, from the same pairs, {per_cent(other.mean)}" if end != "dpo" else ""
+        for arm, other in evidence.gap_closed.items():
+            deck += f"; {evidence.name_of(arm)} closes {per_cent(other.mean)}" if arm != end else ""
     return Headline(title=f"From {number(before.mean)} to {number(after.mean)}", deck=deck + ".")
 
 
 def _training_headline(evidence: Evidence) -> Headline:
     """Without held-out numbers: what training itself measured, averaged over enough of it to mean something."""
-    for stage, name in TRAINED.items():
-        metric, what = ("reward", "reward of the rollouts") if stage == "ppo" else ("loss", "training loss")
-        values = _values(evidence.curves.get(stage, ()), metric)
+    for training in evidence.training.values():
+        metric, unit, took = training.curves[0], training.unit, duration(evidence.wall_s)
+        values = training.values(metric)
         if not values:
             continue
-        unit, took = ("iterations" if stage == "ppo" else "steps"), duration(evidence.wall_s)
         window = len(values) // SMOOTHED_SHARE
         if window < SMOOTHED_LEAST:
             mean = sum(values) / len(values)
-            deck = f"{name}: the mean of {len(values)} {unit}, too few to compare beginning and end, in {took}."
-            return Headline(title=f"{what.capitalize()} {number(mean)}", deck=f"{deck} {NOT_MEASURED}")
+            deck = (
+                f"{training.method}: the mean of {len(values)} {unit}, too few to compare beginning and end, in {took}."
+            )
+            return Headline(title=f"Training {metric} {number(mean)}", deck=f"{deck} {NOT_MEASURED}")
         first, last = (sum(part) / window for part in (values[:window], values[-window:]))
-        deck = f"{name}: means of the first and the last {window} of {len(values)} {unit}, on training data, in {took}."
-        title = f"{what.capitalize()} from {number(first)} to {number(last)}"
-        return Headline(title=title, deck=f"{deck} {NOT_MEASURED}")
+        ends = f"means of the first and the last {window} of {len(values)} {unit}"
+        title = f"Training {metric} from {number(first)} to {number(last)}"
+        return Headline(title=title, deck=f"{training.method}: {ends}, on training data, in {took}. {NOT_MEASURED}")
     return Headline(title=evidence.title, deck="This run left no measurements to show.")
 
 
@@ -157,12 +145,3 @@ def _held_out(evidence: Evidence, what: str) -> str:
     if held.seen:
         return f"{what}, some of them seen in training"
     return f"{what} that {'are not in' if what == 'prompts' else 'share no prompt with'} its training data"
-
-
-def _values(rows: tuple[MetricsRow, ...], metric: str) -> list[float]:
-    return [value for row in rows if (value := row.get(metric)) is not None]
-
-
-def _first(arms: Iterable[str], *names: str) -> str | None:
-    present = set(arms)
-    return next((name for name in names if name in present), None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from assent.evals.arms import ARM_NAMES, arm_name, colour, judge_name, ordered
+from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.axes import Scale, count_text, domain, number, per_cent, span, tick_text, ticks, wandered
 from assent.evals.charts import (
     Dot,
@@ -17,7 +18,6 @@ from assent.evals.charts import (
     dot,
     line_chart,
 )
-from assent.evals.curves import ITERATION
 from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
@@ -26,67 +26,67 @@ from assent.world.prompts import KIND_MEANINGS
 
 
 def gold_charts(evidence: Evidence) -> list[RowChart]:
-    """Overall first, then helpful, honest and harmless: arms as rows, the ceiling as a dashed line."""
+    """Overall first, then helpful, honest and harmless: arms as rows, ideal answers as a dashed line."""
     if not evidence.gold:
         return []
     scale = Scale(low=0.0, high=1.0)
     charts = []
     for axis in AXES:
-        means = {arm: scores.axis(axis) for arm, scores in ordered(evidence.gold).items()}
-        oracle = means.pop("oracle", None)
-        reference = Tick(at=scale.x(oracle.mean), text=f"oracle {number(oracle.mean)}") if oracle else None
+        means = {arm: scores.axis(axis) for arm, scores in evidence.gold.items()}
+        oracle = means.pop(ORACLE, None)
+        reference = (
+            Tick(at=scale.x(oracle.mean), text=f"{evidence.name_of(ORACLE).lower()} {number(oracle.mean)}")
+            if oracle
+            else None
+        )
         caption = f"0 to 1, {count_text(means.values(), 'prompts')}" if axis == AXES[0] else ""
-        charts.append(_arm_rows(axis.capitalize(), caption, means, scale, reference))
+        rows = tuple(_row(evidence.arm(arm), interval, scale) for arm, interval in means.items())
+        title = axis.capitalize()
+        charts.append(RowChart(title=title, caption=caption, rows=rows, x_ticks=_ticks(scale), reference=reference))
     return charts
 
 
 def measured_charts(evidence: Evidence) -> list[RowChart]:
     """What was measured on held-out data. Only values on one scale share an axis; the caption names the scale."""
-    together: dict[tuple[str, ...], list[tuple[str, Measurement]]] = {}
+    together: dict[tuple[str, ...], list[tuple[str, Evidence, Measurement]]] = {}
     for run, part in evidence.each.items():
         for found in part.measurements:
-            together.setdefault(found.scale, []).append((run, found))
+            together.setdefault(found.scale, []).append((run, part, found))
     return [_measured_rows(found) for found in together.values()]
 
 
-def _measured_rows(found: Sequence[tuple[str, Measurement]]) -> RowChart:
-    name, unit, judge, items = found[0][1].scale
-    rows = {
-        f"{run}: {arm_name(arm).lower()}" if run and arm != run else run or arm: (arm, value)
-        for run, one in found
-        for arm, value in one.values.items()
-    }
+def _measured_rows(found: Sequence[tuple[str, Evidence, Measurement]]) -> RowChart:
+    name, unit, judge, items = found[0][2].scale
+    rows: dict[str, tuple[Arm, Interval]] = {}
+    for run, part, one in found:
+        for key, value in one.values.items():
+            arm = part.arm(key)
+            shown = f"{run}: {arm.name.lower()}" if run and key != run else run or arm.name
+            rows[shown] = replace(arm, name=shown), value
     values = [value for _, value in rows.values()]
     low, high = domain([end for value in values for end in (value.low, value.high)], zero=True)
     scale = Scale(low=low, high=high)
-    caption = f"{unit}{f', {judge_name(judge)}' if judge else ''}; {items}; {count_text(values, found[0][1].counted)}"
-    drawn = tuple(
-        Row(
-            name=arm_name(shown),
-            colour=colour(arm),
-            dots=(dot(arm_name(shown), colour(arm), value, scale),),
-            value=number(value.mean),
-            detail=span(value),
-        )
-        for shown, (arm, value) in rows.items()
-    )
+    caption = f"{unit}{f', {judge_name(judge)}' if judge else ''}; {items}; {count_text(values, found[0][2].counted)}"
+    drawn = tuple(_row(arm, value, scale) for arm, value in rows.values())
     return RowChart(title=f"Held-out {name}", caption=caption, rows=drawn, x_ticks=_ticks(scale))
 
 
 def kind_chart(evidence: Evidence) -> RowChart | None:
-    """Overall gold by kind of prompt, a track for each arm, the ceiling as an open dot on the last one."""
+    """Overall gold by kind of prompt, a track for each arm."""
     if not evidence.gold_by_kind:
         return None
     scale = Scale(low=0.0, high=1.0)
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
-        shown = {arm: scores.overall for arm, scores in ordered(arms).items() if arm not in ("oracle", "no_kl")}
+        shown = [(evidence.arm(arm), scores.overall) for arm, scores in arms.items() if arm != ORACLE]
         rows.append(
             Row(
                 name=kind.replace("_", " "),
-                colour="oracle",
-                dots=tuple(dot(arm_name(arm), colour(arm), overall, scale) for arm, overall in shown.items()),
-                note="; ".join(filter(None, (KIND_MEANINGS.get(kind), count_text(shown.values(), "prompts")))),
+                colour="ink",
+                dots=tuple(dot(arm.name, arm.colour, overall, scale) for arm, overall in shown),
+                note="; ".join(
+                    filter(None, (KIND_MEANINGS.get(kind), count_text([overall for _, overall in shown], "prompts")))
+                ),
             )
         )
     return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=_unit_ticks())
@@ -97,21 +97,25 @@ def win_chart(evidence: Evidence) -> RowChart | None:
     if not evidence.win_rates:
         return None
     scale = Scale(low=0.0, high=1.0)
-    judges = {win.judge for win in evidence.win_rates}
-    rows = tuple(
-        Row(
-            name=f"{arm_name(win.arm)} over {arm_name(win.against)}{'' if len(judges) == 1 else f' ({win.judge})'}",
-            colour=colour(win.arm),
-            dots=(dot(f"{arm_name(win.arm)} over {arm_name(win.against)}", colour(win.arm), win.rate, scale),),
-            value=per_cent(win.rate.mean),
-            detail=span(win.rate, share=True),
+    judges, rows = {win.judge for win in evidence.win_rates}, []
+    for win in evidence.win_rates:
+        arm, other = evidence.arm(win.arm), evidence.arm(win.against)
+        name = f"{arm.name} over {other.name}"
+        rows.append(
+            Row(
+                name=name if len(judges) == 1 else f"{name} ({win.judge})",
+                colour=arm.colour,
+                dots=(dot(name, arm.colour, win.rate, scale),),
+                value=per_cent(win.rate.mean),
+                detail=span(win.rate, share=True),
+            )
         )
-        for win in evidence.win_rates
-    )
     half = Tick(at=50.0, text="even")
     caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}; "
     caption += count_text([win.rate for win in evidence.win_rates], "prompts")
-    return RowChart(title="Share of prompts won", caption=caption, rows=rows, x_ticks=_share_ticks(0.0), reference=half)
+    return RowChart(
+        title="Share of prompts won", caption=caption, rows=tuple(rows), x_ticks=_share_ticks(0.0), reference=half
+    )
 
 
 def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
@@ -119,21 +123,20 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
     over = evidence.over_optimisation
     if over is None:
         return []
-    curves = {"ppo": ("PPO", over.ppo), "no_kl": ("no KL", over.no_kl)}
     charts = []
     for title, value in (("Proxy reward", _proxy), ("Gold score", _gold)):
-        for x_name, place in ((ITERATION, _step), ("KL, nats a completion", _kl)):
-            lines = {arm: _points(curve, place, value) for arm, (_, curve) in curves.items()}
-            if place is _kl:  # a wandering KL would fold the line over itself
-                lines = {arm: wandered(points) for arm, points in lines.items()}
-            series = [Series(name=name, colour=arm, points=lines[arm]) for arm, (name, _) in curves.items()]
-            peaks = []
-            for arm, (_, curve) in curves.items():
-                found = over.verdicts.get(arm)
+        for x_name, place in (("iteration", _step), ("KL, nats a completion", _kl)):
+            series, peaks = [], []
+            for key, curve in over.curves.items():
+                arm, points = evidence.arm(key), _points(curve, place, value)
+                if place is _kl:  # a wandering KL would fold the line over itself
+                    points = wandered(points)
+                series.append(Series(name=arm.name, colour=arm.colour, points=points))
+                found = over.verdicts.get(key)
                 if value is _gold and found is not None and found.over_optimised:
                     at = next(i for i, point in enumerate(curve) if point.step == found.gold_peak_step)
-                    peaks.append((arm, *lines[arm][at]))
-            against = "KL, square-root scale" if place is _kl else ITERATION
+                    peaks.append((arm.colour, *points[at]))
+            against = "KL, square-root scale" if place is _kl else x_name
             caption = f"held-out prompts, against {against}"
             if value is _proxy and evidence.reward_unit:
                 caption = f"{evidence.reward_unit}; {caption}"
@@ -150,8 +153,8 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
     scale = Scale(low=low, high=1.0)
     row = Row(
         name="Accuracy",
-        colour="ppo",
-        dots=(dot("Accuracy", "ppo", quality.accuracy_interval, scale),),
+        colour="blue",
+        dots=(dot("Accuracy", "blue", quality.accuracy_interval, scale),),
         value=per_cent(quality.accuracy, 1),
         detail=span(quality.accuracy_interval, share=True),
     )
@@ -168,7 +171,7 @@ def length_chart(evidence: Evidence) -> RowChart | None:
     if bias is None:
         return None
     scale = Scale(low=0.0, high=1.0)
-    shares = (("Reward model", "ppo", bias.longer_wins), ("Labels", "base", bias.longer_wins_in_labels))
+    shares = (("Reward model", "blue", bias.longer_wins), ("Labels", "grey", bias.longer_wins_in_labels))
     rows = tuple(
         Row(name=name, colour=tint, dots=(_point(name, tint, share, scale),), value=per_cent(share))
         for name, tint, share in shares
@@ -207,9 +210,9 @@ def time_chart(evidence: Evidence) -> RowChart | None:
     scale = Scale(low=0.0, high=high * 1.02)
     rows = tuple(
         Row(
-            name=arm_name(stage) if stage in ARM_NAMES else stage.replace("_", " "),
-            colour=colour(stage),
-            dots=(_point(stage, colour(stage), seconds, scale),),
+            name=stage.replace("_", " "),
+            colour="muted",
+            dots=(_point(stage, "muted", seconds, scale),),
             value=f"{number(seconds)} s",
             detail="side by side" if stage in evidence.concurrent_stages else "",
         )
@@ -225,20 +228,14 @@ def _ticks(scale: Scale, about: int = 4) -> tuple[Tick, ...]:
     return tuple(Tick(at=scale.x(value), text=tick_text(value, values)) for value in values)
 
 
-def _arm_rows(
-    title: str, caption: str, means: Mapping[str, Interval], scale: Scale, reference: Tick | None
-) -> RowChart:
-    rows = tuple(
-        Row(
-            name=arm_name(arm),
-            colour=colour(arm),
-            dots=(dot(arm_name(arm), colour(arm), interval, scale),),
-            value=number(interval.mean),
-            detail=span(interval),
-        )
-        for arm, interval in means.items()
+def _row(arm: Arm, interval: Interval, scale: Scale) -> Row:
+    return Row(
+        name=arm.name,
+        colour=arm.colour,
+        dots=(dot(arm.name, arm.colour, interval, scale),),
+        value=number(interval.mean),
+        detail=span(interval),
     )
-    return RowChart(title=title, caption=caption, rows=rows, x_ticks=_ticks(scale), reference=reference)
 
 
 def _point(name: str, tint: str, value: float, scale: Scale) -> Dot:

@@ -20,11 +20,11 @@ import jinja2
 from markupsafe import Markup
 
 from assent.durable import write_atomic, writing
-from assent.evals import arms, curves, panels, words
+from assent.evals import curves, panels, words
 from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
 from assent.evals.glossary import glossary, meaning
-from assent.evals.headline import duration, headline, quality_name
+from assent.evals.headline import duration, headline
 from assent.evals.run_table import run_rows
 
 SHOWN_SAMPLES = 8  # further samples are folded away
@@ -67,7 +67,6 @@ def render(evidence: Evidence) -> str:
             words=words,
             panels=panels,
             curves=curves,
-            quality_name=quality_name,
             shown_samples=SHOWN_SAMPLES,
         )
     )
@@ -109,9 +108,6 @@ def _environment() -> jinja2.Environment:
         is_clear=is_clear,
         meaning=meaning,
         slug=lambda name: re.sub(r"[^a-z0-9]+", "-", name.lower()),
-        arm_name=arms.arm_name,
-        colour=arms.colour,
-        ordered=arms.ordered,
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
     return environment

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from assent.evals.arms import arm_name
 from assent.evals.axes import gain_text, number, per_cent, signed, span
 from assent.evals.evidence import Evidence, Measurement
-from assent.evals.headline import duration, headline, kind_of
+from assent.evals.headline import duration, headline
 from assent.evals.intervals import Interval
 
 
@@ -36,12 +35,12 @@ def run_rows(parts: Mapping[str, Evidence]) -> list[RunRow]:
 
 def _row(name: str, part: Evidence) -> RunRow:
     parents, sources = _entries(part, "parents"), _entries(part, "data")
-    kl = [value for row in part.curves.get("ppo", ()) if (value := row.get("kl")) is not None]
+    kl = [value for training in part.training.values() for value in training.values("kl")]
     measurements, result, interval = _result(part)
     rewards = [one["name"] for one in (*parents, *sources) if _is_reward(one)]
     return RunRow(
         name=name,
-        kind=kind_of(part),
+        kind=part.title,
         model=" against ".join(one["name"] for one in parents if not _is_reward(one)),
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),
@@ -58,14 +57,14 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     if part.gold_gained is not None:
         other, mine = list(part.gold)[:2]
         told = gain_text(part.gold_gained, "prompts")
-        return f"gold of {arm_name(mine)} against {arm_name(other)}", signed(part.gold_gained.mean), told
+        return f"gold of {part.name_of(mine)} against {part.name_of(other)}", signed(part.gold_gained.mean), told
     if part.gold:
-        arm = next((one for one in ("ppo", "dpo", "sft") if one in part.gold), next(iter(part.gold)))
+        arm = part.main if part.main in part.gold else next(iter(part.gold))
         overall = part.gold[arm].overall
-        return f"gold score of {arm_name(arm)}", number(overall.mean), _interval(overall, "prompts")
+        return f"gold score of {part.name_of(arm)}", number(overall.mean), _interval(overall, "prompts")
     if part.win_rates:
         win = part.win_rates[0]
-        what = f"{arm_name(win.arm)} wins against {arm_name(win.against)}"
+        what = f"{part.name_of(win.arm)} wins against {part.name_of(win.against)}"
         return what, per_cent(win.rate.mean), _interval(win.rate, "prompts", share=True)
     if part.classifier:
         return "AUC on held-out labels", number(part.classifier.auc.mean), _interval(part.classifier.auc, "labels")
@@ -75,18 +74,18 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     for found in part.measurements:
         what = f"held-out {found.name}, {found.unit}"
         if found.gained is not None:
-            return what, _several(found), f"change {gain_text(found.gained, found.counted)}"
-        return what, _several(found), _interval(list(found.values.values())[-1], found.counted)
-    return "nothing held out was measured", headline(part).title if part.curves else "", ""
+            return what, _several(part, found), f"change {gain_text(found.gained, found.counted)}"
+        return what, _several(part, found), _interval(list(found.values.values())[-1], found.counted)
+    return "nothing held out was measured", headline(part).title if part.training else "", ""
 
 
-def _several(found: Measurement) -> str:
+def _several(part: Evidence, found: Measurement) -> str:
     """Before and after as an arrow; models side by side by their names."""
     if set(found.values) == {"before", "after"}:
         return " \u2192 ".join(number(value.mean) for value in found.values.values())
     if len(found.values) == 1:
         return number(next(iter(found.values.values())).mean)
-    return ", ".join(f"{arm_name(arm)} {number(value.mean)}" for arm, value in found.values.items())
+    return ", ".join(f"{part.name_of(arm)} {number(value.mean)}" for arm, value in found.values.items())
 
 
 def _interval(interval: Interval, counted: str, *, share: bool = False) -> str:

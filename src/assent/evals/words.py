@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from assent.evals.arms import arm_name
+from assent.evals.arms import Arm
 from assent.evals.axes import ends, is_clear, number, per_cent, signed, span
 from assent.evals.evidence import Evidence, Measurement, OverOptimisation
 from assent.evals.gold import AXES
 from assent.evals.headline import headline
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import CurvePoint, Verdict, gold_at_reward
+from assent.evals.over_optimisation import Verdict, gold_at_reward
 from assent.evals.reward_quality import RewardQuality
 
-PPO_ARMS = {"ppo": "With the KL penalty", "no_kl": "With kl_coef 0"}
 HELD_OUT = "held out"  # the kind of samples on held-out prompts
 CLOSE_TO_BEST = 0.03  # of the accuracy that the noise of the labels allows
 
@@ -32,19 +30,18 @@ class Finding:
 def findings(evidence: Evidence) -> list[Finding]:
     """Up to four statements for the strip below the headline, without what the headline says itself."""
     found = []
-    for arm in ("ppo", "dpo"):
-        if closed := evidence.gap_closed.get(arm):
-            name = f"of the gap closed by {arm_name(arm)}"
-            detail = f"from SFT to ideal answers; {ends(closed, share=True)}, n = {closed.n} prompts"
-            found.append(Finding(figure=per_cent(closed.mean), name=name, detail=detail, good=closed.low > 0))
+    for arm, closed in evidence.gap_closed.items():
+        name, start = f"of the gap closed by {evidence.name_of(arm)}", evidence.name_of(evidence.gap_from)
+        detail = f"from {start} to ideal answers; {ends(closed, share=True)}, n = {closed.n} prompts"
+        found.append(Finding(figure=per_cent(closed.mean), name=name, detail=detail, good=closed.low > 0))
     if quality := evidence.reward_model:
         found.append(_accuracy_finding(quality))
     if classifier := evidence.classifier:
         detail = f"{classifier.positives} of {classifier.count} positive; {ends(classifier.auc)}"
         found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
     if over := evidence.over_optimisation:
-        found.extend(_over_finding(over.verdicts))
-    found.extend(_measured_finding(one, one.gained) for one in evidence.measurements if one.gained)
+        found.extend(_over_finding(evidence, over))
+    found.extend(_measured_finding(evidence, one, one.gained) for one in evidence.measurements if one.gained)
     title = headline(evidence).title
     return [one for one in found if one.figure not in title and one.name not in title.lower()][:4]
 
@@ -101,29 +98,25 @@ def of_soft_labels(quality: RewardQuality) -> str:
 def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     """Statements on the gold scores that hold or do not, each with the sign of its truth."""
     result = []
-    for lower, higher in (("base", "sft"), ("sft", "ppo"), ("sft", "dpo")):
+    for lower, higher in evidence.comparisons:
         if lower in evidence.gold and higher in evidence.gold:
             before, after = evidence.gold[lower].overall, evidence.gold[higher].overall
             clear = after.low > before.high
             words = "is above" if clear else "is not clearly above"
             apart = f"{number(after.mean)} and {number(before.mean)}, intervals {'apart' if clear else 'not apart'}"
-            result.append((clear, f"{arm_name(higher)} {words} {arm_name(lower)}: {apart}."))
-    if "sft" in evidence.gold and "ppo" in evidence.gold:
-        before_all, after_all = evidence.gold["sft"], evidence.gold["ppo"]
-        fallen = [axis for axis in AXES if after_all.axis(axis).mean < before_all.axis(axis).mean]
-        names = ", ".join(fallen)
-        words = (
-            f"From SFT to PPO these fell: {names}."
-            if fallen
-            else "Helpful, honest and harmless all rise from SFT to PPO."
-        )
-        result.append((not fallen, words))
+            result.append((clear, f"{evidence.name_of(higher)} {words} {evidence.name_of(lower)}: {apart}."))
+    for lower, higher in evidence.comparisons:
+        if higher == evidence.main and lower in evidence.gold and higher in evidence.gold:
+            way = f"from {evidence.name_of(lower)} to {evidence.name_of(higher)}"
+            before_all, after_all = evidence.gold[lower], evidence.gold[higher]
+            fallen = [axis for axis in AXES if after_all.axis(axis).mean < before_all.axis(axis).mean]
+            fell = f"These fall {way}: {', '.join(fallen)}."
+            result.append((not fallen, fell if fallen else f"Helpful, honest and harmless all rise {way}."))
     return result
 
 
-def verdict_sentence(arm: str, found: Verdict) -> str:
+def verdict_sentence(arm: Arm, found: Verdict) -> str:
     """What the over-optimisation rule says, with its numbers."""
-    arm = PPO_ARMS.get(arm, arm)
     fall, rise = (
         f"{number(one.mean)} ({span(one)})" if one.low < one.high else number(one.mean)
         for one in (found.gold_fall, found.proxy_rise)
@@ -136,39 +129,40 @@ def verdict_sentence(arm: str, found: Verdict) -> str:
         told = f"gold falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
     else:
         told = f"gold ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
-    return f"{arm}, {told} {judged}"
+    return f"{arm.setting or arm.name}, {told} {judged}"
 
 
-def over_optimisation_sentences(over: OverOptimisation) -> list[str]:
-    """The verdicts, and gold of both arms where the free one reaches the reward at which PPO ends, if it does."""
-    told = [verdict_sentence(arm, found) for arm, found in over.verdicts.items()]
-    end = over.ppo[-1] if over.ppo else None
-    free = gold_at_reward(over.no_kl, end.proxy) if end else None
-    return told if end is None or free is None else [*told, _at_the_same_reward(end, free)]
+def over_optimisation_sentences(evidence: Evidence, over: OverOptimisation) -> list[str]:
+    """The verdicts, and gold of both arms where the free one reaches the reward at which the other ends, if it does."""
+    told = [verdict_sentence(evidence.arm(arm), found) for arm, found in over.verdicts.items()]
+    kept, free = (*over.curves.values(), (), ())[:2]
+    end = kept[-1] if kept else None
+    same = gold_at_reward(free, end.proxy) if end else None
+    if end is None or same is None:
+        return told
+    return [
+        *told,
+        f"At the reward at which training with the KL penalty ends ({number(end.proxy)}), the policy scores "
+        f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_coef 0 it scores {number(same.gold)} at "
+        f"{number(same.kl)} nats.",
+    ]
 
 
-def _at_the_same_reward(end: CurvePoint, free: CurvePoint) -> str:
-    return (
-        f"At the reward at which PPO ends ({number(end.proxy)}), the policy with the KL penalty scores "
-        f"{number(end.gold)} in gold at {number(end.kl)} nats; with kl_coef 0 it scores {number(free.gold)} at "
-        f"{number(free.kl)} nats."
-    )
-
-
-def _over_finding(verdicts: Mapping[str, Verdict]) -> list[Finding]:
-    main, control = verdicts.get("ppo"), verdicts.get("no_kl")
-    if main is None:
+def _over_finding(evidence: Evidence, over: OverOptimisation) -> list[Finding]:
+    if not over.verdicts:
         return []
+    (arm, main), *others = over.verdicts.items()
     figure = "Gamed" if main.over_optimised else "Not gamed"
     detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
-    if control is not None:
-        detail += f"; with KL weight 0, gold {'falls' if control.gold_fell else 'does not fall'}"
-    return [Finding(figure=figure, name="PPO under its KL penalty", detail=detail, good=not main.over_optimised)]
+    for _, control in others[:1]:
+        detail += f"; with kl_coef 0, gold {'falls' if control.gold_fell else 'does not fall'}"
+    name = f"{evidence.name_of(arm)} under its KL penalty"
+    return [Finding(figure=figure, name=name, detail=detail, good=not main.over_optimised)]
 
 
-def _measured_finding(found: Measurement, gained: Interval) -> Finding:
+def _measured_finding(evidence: Evidence, found: Measurement, gained: Interval) -> Finding:
     better = -1 if found.lower_is_better else 1
-    last, first = arm_name(list(found.values)[-1]), arm_name(next(iter(found.values)))
+    first, *_, last = (evidence.name_of(arm) for arm in found.values)
     detail = f"{last} less {first}; {ends(gained)}, n = {gained.n} {found.counted}"
     return Finding(
         figure=signed(gained.mean), name=f"held-out {found.name}", detail=detail,

@@ -13,7 +13,7 @@ from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
 from assent.data.load import ReadOptions, load_demonstrations, load_prompts
 from assent.errors import ConfigError, DataError
-from assent.evals.arms import judge_name
+from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.evidence import Evidence
 from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
@@ -122,7 +122,7 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
 
 
 def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Found:
-    files, rewards, against = request.files, request.texts("reward"), request.text("against")
+    files, rewards, against = request.files, list(request.rewards), request.against
     if against and not rewards and files.data != (WORLD,):
         raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward as well.")
     given = [against, files.model] if against else [files.model]  # what is compared with comes first
@@ -136,11 +136,13 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         )
         found.sources = prompts.sources
         _note_held_out(path, prompts.examples, display, found)
-    names = unique_names(folders, taken=("oracle", "ideal"))
+    names = unique_names(folders, taken=(ORACLE,))
     contenders = [
         Contender(name=name, given=as_given, model=load_language_model(folder, machine=settings.machine))
         for name, as_given, folder in zip(names, given, folders, strict=True)
     ]
+    colours = ["blue"] if len(names) == 1 else ["grey", "blue"]
+    found.parts["arms"] = {name: Arm(name=name, colour=one) for name, one in zip(names, colours, strict=True)}
     roles = ["policy", "against"]
     found.parents += [parent(folder, role=role) for folder, role in zip(reversed(folders), roles, strict=False)]
     if prompts is None:

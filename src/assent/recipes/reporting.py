@@ -21,7 +21,7 @@ def run_report(request: Request, display: Display) -> Path:
     out = request.files.out
     if (out / _STATUS).is_file():
         raise RunError("this is a run with a report of its own", where=str(out), now="Give another --out.")
-    folders = [found for run in request.texts("runs") for found in _runs_of(Path(run), display)]
+    folders = [found for run in request.own["runs"] for found in _runs_of(Path(run), display)]
     folders = list({folder.resolve(): folder for folder in folders}.values())
     path = write_report(joined([read_evidence(folder) for folder in folders], folders), out)
     display.say(f"{len(folders)} {'run' if len(folders) == 1 else 'runs'}: {', '.join(unique_names(folders))}")

@@ -7,7 +7,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -112,20 +112,11 @@ def commit() -> str:
     return str(origin.get("vcs_info", {}).get("commit_id", ""))
 
 
-def data_source(path: Path, *, role: str, rows: int | None = None, file_format: str | None = None) -> DataSource:
-    """Describe an input file or folder by its name and content, wherever it lies. Raises ConfigError if unreadable."""
-    return DataSource(role=role, name=path.name, sha256=_hashed(path, ("*",)), rows=rows, format=file_format)
-
-
-def parent(model: str | Path, *, role: str, folder: Path | None = None) -> Parent:
-    """Describe the model a run starts from by its weights and configuration.
-
-    `folder` is where the files of a hub name lie on this machine; without it a hub name is all that is known.
-    """
-    where = folder or Path(model)
+def parent(model: str | Path, *, role: str) -> Parent:
+    """Describe the model a run starts from by its weights and configuration; a hub name is all that is known of it."""
+    where = Path(model)
     if where.exists():
-        name = folder_name(where) if folder is None else str(model)
-        return Parent(role=role, name=name, sha256=_hashed(where, _WEIGHTS))
+        return Parent(role=role, name=folder_name(where), sha256=_hashed(where))
     return Parent(role=role, name=str(model), sha256="")
 
 
@@ -150,18 +141,19 @@ def sha256_folder(folder: Path, patterns: tuple[str, ...] = ("*",)) -> str:
     return digest.hexdigest()
 
 
-def write_model_card(folder: Path, lineage: Lineage, *, kind: str, metrics: Mapping[str, float]) -> None:
+def write_model_card(
+    folder: Path, lineage: Lineage, *, what: str, tags: Sequence[str], metrics: Mapping[str, float]
+) -> None:
     """Write `README.md` beside the weights in `folder`: what the model is, from what it was made, how to load it.
 
-    How it loads is read from the folder's own `config.json` or `adapter_config.json`. `kind` is sft, reward, ppo, dpo
-    or pretrain.
+    How it loads is read from the folder's own `config.json` or `adapter_config.json`.
     """
     adapter = _read(folder / "adapter_config.json")
     loader, pipeline = _TASKS[_task(_read(folder / "config.json"), adapter)]
     sections = [
-        _front_matter(lineage, kind=kind, pipeline=pipeline, adapter=bool(adapter)),
+        _front_matter(lineage, tags=("assent", *tags), pipeline=pipeline, adapter=bool(adapter)),
         f"# {folder_name(folder)}\n",
-        _WHAT.get(kind, "A language model") + " Trained with Assent.\n",
+        f"{what} Trained with Assent.\n",
         _made_from(lineage),
         _measured(metrics),
         _how_to_load(loader, folder_name(folder), lineage, adapter=bool(adapter)),
@@ -170,13 +162,6 @@ def write_model_card(folder: Path, lineage: Lineage, *, kind: str, metrics: Mapp
     write_atomic(folder / "README.md", "\n".join(section for section in sections if section))
 
 
-_WHAT = {
-    "pretrain": "A language model pretrained from random weights.",
-    "sft": "A language model fine-tuned on demonstrations, with the loss on the assistant's words only.",
-    "reward": "A reward model: one number per conversation, higher where the judges would prefer the last answer.",
-    "dpo": "A language model trained on preference pairs by direct preference optimisation.",
-    "ppo": "A language model trained by PPO against a reward, held near its reference by a KL penalty.",
-}
 _LIMITS = """## Limits
 
 The model is what its data and its judges made of it; where they were wrong, so is it. It may state false things with
@@ -185,13 +170,13 @@ on your own prompts before others rely on it.
 """
 
 
-def _front_matter(lineage: Lineage, *, kind: str, pipeline: str, adapter: bool) -> str:
+def _front_matter(lineage: Lineage, *, tags: Sequence[str], pipeline: str, adapter: bool) -> str:
     lines = ["---", f"library_name: {'peft' if adapter else 'transformers'}", f"pipeline_tag: {pipeline}"]
     base = [made.name for made in lineage.parents if made.role == "policy" and _HUB_NAME.fullmatch(made.name)]
     if base:  # a local folder's name would point to somebody else's model on a hub
         lines += [f"base_model: {json.dumps(base[0])}"]
         lines += [f"base_model_relation: {'adapter' if adapter else 'finetune'}"]
-    lines += ["tags:", "- assent", *(["- rlhf"] if kind in ("reward", "ppo", "dpo") else []), f"- {json.dumps(kind)}"]
+    lines += ["tags:", *(f"- {json.dumps(tag)}" for tag in tags)]
     return "\n".join([*lines, "---\n"])
 
 
@@ -251,11 +236,9 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _hashed(path: Path, patterns: tuple[str, ...]) -> str:
+def _hashed(path: Path) -> str:
     try:
-        return sha256_folder(path, patterns) if path.is_dir() else sha256_file(path)
-    except FileNotFoundError:
-        raise ConfigError("there is no such file or folder", where=str(path), now="Check the path.") from None
+        return sha256_folder(path, _WEIGHTS) if path.is_dir() else sha256_file(path)
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=str(path), now="Check its permissions.") from None
 

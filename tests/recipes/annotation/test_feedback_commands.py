@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import gzip
 import io
@@ -37,7 +36,7 @@ def run(command: str, **flags: Any) -> str:
     said, out = io.StringIO(), io.StringIO()
     with redirect_stdout(out):
         function = getattr(feedback_commands, f"run_feedback_{command}")
-        function(Request(argparse.Namespace(**flags)), Display(Console(file=said, width=200)))
+        function(Request.of(flags), Display(Console(file=said, width=200)))
     return out.getvalue() + said.getvalue()
 
 

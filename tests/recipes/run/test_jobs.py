@@ -6,18 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from assent.config import parse
 from assent.errors import ConfigError, DataError, Interrupted, RunError
 from assent.recipes.run.inputs import Files
-from assent.recipes.run.job_settings import SFTJob
+from assent.recipes.run.job_settings import job_settings
 from assent.recipes.run.jobs import open_job
 from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
 
 
 def broken(out: Path, error: BaseException, *, rows: int = 0, resume: bool = False) -> None:
-    files, settings = Files(model="m", out=out, resume=resume), SFTJob(trackers=())
+    request = Request(name="sft", files=Files(model="m", out=out, resume=resume))
+    settings = parse(job_settings("sft"), base={"trackers": []})
     with (
         pytest.raises(type(error)),
-        open_job("sft", files, settings, Display(quiet=True), sources=(), parents={}) as job,
+        open_job(request, settings, Display(quiet=True), sources=(), parents={}) as job,
     ):
         for step in range(rows):
             job.run.metrics.append(step + 1, {"loss": 1.0})

@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assent.algorithms.methods import METHODS
 from assent.config import parse
 from assent.evals.evidence import Evidence
 from assent.recipes.run.ending import ending, next_command
 from assent.recipes.run.inputs import Files
-from assent.recipes.run.job_settings import DPOJob, EvalJob, PPOJob, RewardJob, SFTJob
+from assent.recipes.run.job_settings import EvalJob, job_settings
+from assent.recipes.run.jobs import training_curves
 from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
 
 
 def test_a_stage_counts_in_its_unit_and_tells_its_last_line_once() -> None:
@@ -26,11 +29,15 @@ def test_a_stage_counts_in_its_unit_and_tells_its_last_line_once() -> None:
 
 def test_a_run_that_measured_nothing_held_out_says_so() -> None:
     rows = tuple({"step": i, "loss": 2.0} for i in range(3))
-    bare = Evidence(title="SFT", seeds=(0,), wall_s=75.0, peak_rss_mib=1530.0, curves={"sft": rows})
+    training = {"sft": training_curves(METHODS["sft"], rows)}
+    bare = Evidence(title="SFT", seeds=(0,), wall_s=75.0, peak_rss_mib=1530.0, training=training)
     assert ending(bare) == (
         "done in 1 min 15 s, 1,530 MiB at most; Training loss 2.00 (nothing held out was measured: give --eval-data)"
     )
-    assert next_command("sft", files("my runs/sft"), SFTJob()) == "assent chat --model 'my runs/sft'"
+    assert (
+        next_command(Request(name="sft", files=files("my runs/sft")), job_settings("sft")())
+        == "assent chat --model 'my runs/sft'"
+    )
 
 
 def files(out: str, **more: tuple[str, ...]) -> Files:
@@ -41,6 +48,7 @@ def files(out: str, **more: tuple[str, ...]) -> Files:
     ("kind", "held", "reward", "command"),
     [
         ("reward", (), None, "assent ppo --model runs/sft --reward runs/x --data prompts.jsonl --out runs/ppo"),
+        ("pretrain", (), None, "assent sft --model runs/x --data DEMONSTRATIONS --out runs/sft"),
         ("dpo", ("h.jsonl",), None, "assent chat --model runs/x"),
         ("ppo", (), "runs/reward", "assent chat --model runs/x"),
         (
@@ -53,8 +61,8 @@ def files(out: str, **more: tuple[str, ...]) -> Files:
     ],
 )
 def test_the_next_command_is_ready_to_paste(kind: str, held: tuple[str, ...], reward: str | None, command: str) -> None:
-    job = {"reward": RewardJob, "dpo": DPOJob, "ppo": PPOJob}[kind]()
-    assert next_command(kind, files("runs/x", eval_data=held), job, [reward] if reward else []) == command
+    request = Request(name=kind, files=files("runs/x", eval_data=held), rewards=(reward,) if reward else ())
+    assert next_command(request, job_settings(kind)()) == command
 
 
 def test_the_next_evaluation_reads_samples_and_judges_as_the_run_did() -> None:
@@ -62,8 +70,9 @@ def test_the_next_evaluation_reads_samples_and_judges_as_the_run_did() -> None:
         "max_tokens": 8, "temperature": 0.7, "limit": 5, "positive": "very rude", "reward_weights": (1, 0.01),
         "reading": {"prompt": "question"}, "seed": 3, "batch_size": 2,
     }  # fmt: skip
-    given = files("runs/x", eval_data=("h.jsonl",))
-    command = next_command("ppo", given, PPOJob.model_validate(chosen), ["clf", "rules.py:short"])
+    rewards = ("clf", "rules.py:short")
+    request = Request(name="ppo", files=files("runs/x", eval_data=("h.jsonl",)), rewards=rewards)
+    command = next_command(request, job_settings("ppo").model_validate(chosen))
     words = shlex.split(command)
     settings = parse(EvalJob, overrides=[after for word, after in itertools.pairwise(words) if word == "--set"])
     wanted = {name: value for name, value in chosen.items() if name not in ("seed", "batch_size")}

@@ -44,7 +44,6 @@ class OnPolicySettings(OptimizerSettings):
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
     missing_eos_penalty: float = Field(default=1.0, ge=0)
-    checkpoint_every: int = Field(default=10, ge=1)
 
     @property
     def sampling(self) -> Sampling:

@@ -6,7 +6,6 @@ goes on with an unfinished round, or begins the next one from the last round's p
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from assent.algorithms.methods import METHODS, POLICY_METHOD, REWARD_METHOD
 from assent.config import as_dict, merge
 from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import write_atomic
@@ -28,12 +28,13 @@ from assent.recipes.annotation.refreshing import predict
 from assent.recipes.annotation.simulated_labelers import label_with_people
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.evaluation import run_eval
-from assent.recipes.run.inputs import model_folder, read_all, require_data
+from assent.recipes.run.inputs import Files, model_folder, read_all, require_data
 from assent.recipes.run.job_settings import JobSettings
 from assent.recipes.run.models import load_language_model, load_reward_model, new_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.training.commands import run_dpo, run_ppo, run_reward
+from assent.recipes.training.commands import run_method
+from assent.recipes.training.pipeline import EVAL
 from assent.runs.folder import read_status
 from assent.seeds import derive
 from assent.types import Comparison, Conversation
@@ -56,11 +57,19 @@ class RoundJob(JobSettings):
     overlap: int = Field(default=1, ge=1)
     adaptive_overlap: int = Field(default=0, ge=0)
     people: Literal["people", "simulated"] = "people"
-    algorithm: Literal["ppo", "dpo"] = "ppo"
+    algorithm: str = POLICY_METHOD
     asking: AskingSettings = AskingSettings()
     reward: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("algorithm")
+    @classmethod
+    def _learns_from_preferences(cls, name: str) -> str:
+        known = [key for key, one in METHODS.items() if one.reads in ("comparisons", "prompts")]
+        if name not in known:
+            raise ValueError(f"expected one of {', '.join(known)}, got {json.dumps(name)}")
+        return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +211,7 @@ class _Work:
     def reward(self) -> None:
         """Learn a reward model from all judgement so far, from the model the rounds began with."""
         given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
-        self._run(run_reward, "reward", given, model=self.first, data=[str(self.folder / "judgements.jsonl")])
+        self._run(REWARD_METHOD, "reward", given, model=self.first, data=self._judgements)
         if self.settings.adaptive_overlap > self.settings.overlap:
             reward = load_reward_model(str(self.folder / "reward" / "model"), machine=self.settings.machine)
             predict(self.studio, self.studio.project(self.settings.project), reward)
@@ -216,10 +225,10 @@ class _Work:
         measure_saving(trunk, judged, asked, self.folder / "asking", self.display, seed=self.settings.seed)
 
     def policy(self) -> None:
-        """Train the round's policy on, with PPO against the reward model or DPO on the judgement."""
-        if self.settings.algorithm == "dpo":
-            data = [str(self.folder / "judgements.jsonl")]
-            self._run(run_dpo, "policy", self.settings.policy, model=self.round.start, data=data)
+        """Train the round's policy on, against the reward model or on the comparisons themselves."""
+        settings, name = self.settings.policy, self.settings.algorithm
+        if METHODS[name].reads == "comparisons":
+            self._run(name, "policy", settings, model=self.round.start, data=self._judgements)
             return
         file = self.folder / "prompts.jsonl"
         lines = [
@@ -227,36 +236,42 @@ class _Work:
             for prompt in self._prompts()
         ]
         write_atomic(file, "\n".join(lines) + "\n")
-        reward = str(self.folder / "reward" / "model")
-        self._run(run_ppo, "policy", self.settings.policy, model=self.round.start, data=[str(file)], reward=reward)
+        self._run(name, "policy", settings, model=self.round.start, data=(str(file),), rewards=(self._reward,))
 
     def evaluate(self) -> None:
         """Compare the round's policy with the one it started from, on held-out prompts."""
-        data = list(self.request.files.eval_data or self.request.files.data)
+        given = self.request.files
         self._run(
-            run_eval, "evaluation", self.settings.evaluation, model=str(self.folder / "policy" / "model"), data=data,
-            reward=str(self.folder / "reward" / "model"), against=self.round.start,
+            EVAL, "evaluation", self.settings.evaluation, model=str(self.folder / "policy" / "model"),
+            data=given.eval_data or given.data, rewards=(self._reward,), against=self.round.start,
         )  # fmt: skip
 
     def _run(
-        self, command: Callable[[Request, Display], object], name: str, settings: dict[str, Any], **flags: Any
-    ) -> None:
-        out = self.folder / name
+        self, command: str, stage: str, settings: dict[str, Any], *, model: str, data: tuple[str, ...],
+        rewards: tuple[str, ...] = (), against: str | None = None,
+    ) -> None:  # fmt: skip
+        """Run a command into the stage's folder, or go on with it; what is finished stays."""
+        out, again = self.folder / stage, command == EVAL
         begun = (out / "config.json").is_file()
         if begun and read_status(out).state == "finished":
             return
-        namespace = argparse.Namespace(
-            out=str(out),
-            resume=begun and name != "evaluation",
-            overwrite=name == "evaluation",
-            on_bad_row="stop",
-            **flags,
+        seed = derive(self.settings.seed, stage, self.round.number) % 2**31
+        request = Request(
+            name=command,
+            files=Files(model=model, out=out, data=data, resume=begun and not again, overwrite=again),
+            rewards=rewards,
+            against=against,
+            base=merge({"seed": seed, "machine": as_dict(self.settings.machine)}, settings),
         )
-        shared = {
-            "seed": derive(self.settings.seed, name, self.round.number) % 2**31,
-            "machine": as_dict(self.settings.machine),
-        }
-        command(Request(namespace, base=merge(shared, settings)), self.display)
+        (run_eval if again else run_method)(request, self.display)
+
+    @property
+    def _judgements(self) -> tuple[str, ...]:
+        return (str(self.folder / "judgements.jsonl"),)
+
+    @property
+    def _reward(self) -> str:
+        return str(self.folder / "reward" / "model")
 
     def _before(self) -> Path:
         return self.folder.parent / f"round-{self.round.number - 1}"
@@ -291,12 +306,6 @@ class _Work:
 
     def _all_world_prompts(self) -> list[WorldPrompt]:
         return [prompt for number in range(1, self.round.number + 1) for prompt in self._world_prompts(number)]
-
-
-def _stopped(left: int, exit_code: int) -> Interrupted:
-    error = Interrupted(f"stopped while waiting for {left} labels", now="The same command goes on; nothing is lost.")
-    error.exit_code = exit_code
-    return error
 
 
 def _show_gold(out: Path, rounds: int, display: Display) -> None:

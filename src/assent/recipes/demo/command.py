@@ -13,9 +13,11 @@ from typing import Any
 
 from rich.table import Table
 
+from assent.algorithms.methods import METHODS
 from assent.config import as_dict
 from assent.durable import sha256_file
 from assent.errors import ConfigError
+from assent.evals.arms import ORACLE, Arm
 from assent.evals.evidence import Evidence, SeedResult, over_optimisation
 from assent.evals.gold import AXES, ArmScores, AxisIntervals, gap_closed, gold_by_kind, gold_means, pooled
 from assent.evals.intervals import Interval
@@ -26,6 +28,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.recipes.demo.experiment import Experiment, ExperimentContext, Outcome
 from assent.recipes.demo.experiment_settings import ExperimentSettings
+from assent.recipes.run.jobs import training_curves
 from assent.recipes.run.models import MachineOptions
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -33,8 +36,16 @@ from assent.runs.folder import RunDir
 from assent.runs.lineage import Lineage, parent, write_model_card
 from assent.world.facts import build_world
 
-ARMS = ("base", "sft", "dpo", "ppo", "oracle")
-_KINDS = {"sft": "sft", "reward": "reward", "ppo": "ppo", "dpo": "dpo"}
+ARMS = {
+    "base": Arm(name="Base", colour="grey"),
+    "sft": Arm(name="SFT", colour="teal"),
+    "dpo": Arm(name="DPO", colour="purple"),
+    "ppo": Arm(name="PPO", colour="blue", setting="With the KL penalty"),
+    "no_kl": Arm(name="No KL", colour="orange", setting="With kl_coef 0"),
+    ORACLE: Arm(name="Ideal answers", colour="ink"),
+}
+_SCORED = ("base", "sft", "dpo", "ppo", ORACLE)
+_SAVED = ("sft", "reward", "ppo", "dpo")
 
 _NOTES = (
     "The arm with KL weight 0 has PPO's settings in everything else, and its seed.",
@@ -112,22 +123,29 @@ def run_demo(
 
 
 def _evidence(outcomes: Sequence[Outcome], job: Experiment, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
-    scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in ARMS}
+    scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in _SCORED}
     first = outcomes[0]
     return Evidence(
-        title="The main job on the embedded world",
+        title="Demo",
+        arms=ARMS,
+        main="ppo",
+        comparisons=(("base", "sft"), ("sft", "ppo"), ("sft", "dpo")),
         command="make demo" if seeds == 1 else f"make demo SEEDS={seeds}",
         seeds=tuple(outcome.seed for outcome in outcomes),
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
         concurrent_stages=tuple(first.concurrent_stages),
         peak_rss_mib=_peak_rss_mib(),
-        gold={arm: gold_means(scores[arm], seed=0) for arm in ARMS},
+        gold={arm: gold_means(scores[arm], seed=0) for arm in _SCORED},
         gap_closed=_gaps(scores),
+        gap_from="sft",
         gold_by_kind=by_kind(scores),
         reward_model=_reward_quality(outcomes),
         over_optimisation=over_optimisation(first.optimisation, kl_coef=job.settings.ppo.kl_coef),
-        curves=first.curves,
+        training={
+            arm: training_curves(METHODS["ppo" if arm == "no_kl" else arm], first.curves[arm])
+            for arm in ("sft", "reward", "dpo", "ppo", "no_kl")
+        },
         reward_unit="raw score of the reward model",
         samples=job.samples(),
         per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
@@ -164,13 +182,13 @@ def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
 
 
 def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:
-    return {arm: gap_closed(scores["sft"], scores[arm], scores["oracle"], seed=0) for arm in ("ppo", "dpo")}
+    return {arm: gap_closed(scores["sft"], scores[arm], scores[ORACLE], seed=0) for arm in ("ppo", "dpo")}
 
 
 def _seed_result(outcome: Outcome) -> SeedResult:
     return SeedResult(
         seed=outcome.seed,
-        gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in ARMS},
+        gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in _SCORED},
         gap_closed=_gaps(outcome.scores),
         verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
         optimisation={arm: curve(path) for arm, path in outcome.optimisation.items()},
@@ -178,11 +196,12 @@ def _seed_result(outcome: Outcome) -> SeedResult:
 
 
 def _cards(out: Path, lineage: Lineage, evidence: Evidence) -> None:
-    for name, kind in _KINDS.items():
-        metrics = {} if kind == "reward" else {"gold score": evidence.gold[name].overall.mean}
-        if kind == "reward" and evidence.reward_model is not None:
+    for name in _SAVED:
+        metrics = {"gold score": evidence.gold[name].overall.mean} if name in evidence.gold else {}
+        if name == "reward" and evidence.reward_model is not None:
             metrics = {"held-out pair accuracy": evidence.reward_model.accuracy}
-        write_model_card(out / name, lineage, kind=kind, metrics=metrics)
+        method = METHODS[name]
+        write_model_card(out / name, lineage, what=method.card, tags=(*method.tags, name), metrics=metrics)
 
 
 def _show(evidence: Evidence, path: Path, display: Display) -> None:
@@ -190,7 +209,7 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
     table.add_column("")
     for axis in AXES:
         table.add_column(axis, justify="right")
-    for arm in ARMS:
+    for arm in _SCORED:
         means = [getattr(evidence.gold[arm], axis) for axis in AXES]
         table.add_row(arm, *(f"{m.mean:.3f} ± {(m.high - m.low) / 2:.3f}" for m in means))
     display.console.print(table)
@@ -201,7 +220,8 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
         )
     for arm, gap in evidence.gap_closed.items():
         display.say(
-            f"{arm.upper()} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance SFT to ceiling"
+            f"{evidence.name_of(arm)} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance from "
+            "SFT to ideal answers"
         )
     display.say(f"{evidence.wall_s:.0f} s, {evidence.peak_rss_mib:.0f} MiB at most")
     display.say(f"The report: {path}")

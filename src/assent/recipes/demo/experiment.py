@@ -6,7 +6,7 @@ One call runs one seed and gives back everything the report shows of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -368,10 +368,9 @@ class Experiment:
 
     def _sample(self, place: int) -> Sample:
         shown = [arm for arm in ("base", "sft", "dpo", "ppo", "oracle") if arm in self.outcome.answers]
-        names: Mapping[str, str] = {arm: "ideal" if arm == "oracle" else arm for arm in shown}
         return Sample(
             prompt=self.held_out[place].conversation.last_user_text,
             kind=self.held_out[place].kind,
-            answers={name: self.outcome.answers[arm][place] for arm, name in names.items()},
-            gold={name: self.outcome.gold_of[arm][place] for arm, name in names.items()},
+            answers={arm: self.outcome.answers[arm][place] for arm in shown},
+            gold={arm: self.outcome.gold_of[arm][place] for arm in shown},
         )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo import PPOSettings
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.methods import METHODS, load_named
 from assent.config import Settings
 from assent.recipes.run.job_settings import MeasuringSettings, SamplingSettings
 from assent.recipes.run.models import MOST_RANKS, MOST_THREADS, MachineOptions
@@ -26,20 +24,11 @@ class Call(Settings):
     reading: Reading = Reading()
 
 
-class SFTCall(Call, SFTSettings):
-    """`assent.sft`."""
-
-
-class RewardCall(Call, RewardSettings):
-    """`assent.train_reward`."""
-
-
-class PPOCall(Call, PPOSettings):
-    """`assent.ppo`."""
-
-
-class DPOCall(Call, DPOSettings):
-    """`assent.dpo`."""
+@functools.cache
+def call_settings(method: str) -> type[Call]:
+    """The settings of a method's function: its own, and those of every call."""
+    own = load_named(METHODS[method].settings)
+    return create_model(f"{own.__name__}OfCall", __base__=(Call, own))
 
 
 class SampleCall(Call, SamplingSettings):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import resource
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
+from assent.algorithms.methods import METHODS
 from assent.evals.evidence import Evidence
 from assent.evals.headline import duration, headline
-from assent.recipes.run.inputs import Files
 from assent.recipes.run.job_settings import EvalJob, RunSettings
+from assent.recipes.run.request import Request
 
 _MEANING = ("limit", "max_tokens", "temperature", "top_p", "top_k", "positive", "reward_weights")
 _PLAIN = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": ","})
@@ -30,17 +30,18 @@ def ending(evidence: Evidence) -> str:
     return f"{took}; {headline(evidence).title.translate(_PLAIN)} (nothing held out was measured: give --eval-data)"
 
 
-def next_command(kind: str, files: Files, settings: RunSettings, rewards: Sequence[str] = ()) -> str:
+def next_command(request: Request, settings: RunSettings) -> str:
     """The command that most people want next; an evaluation reads, samples and judges as the run did."""
-    beside = files.out.parent
-    if kind == "pretrain":
-        return f"assent sft --model {_q(files.out)} --data DEMONSTRATIONS --out {_q(beside / 'sft')}"
-    if kind == "reward":
-        data = " ".join(map(_q, files.data))
-        return f"assent ppo --model {_q(files.model)} --reward {_q(files.out)} --data {data} --out {_q(beside / 'ppo')}"
-    if rewards and files.eval_data:
-        data, out = " ".join(map(_q, files.eval_data)), _q(beside / f"{files.out.name}-eval")
-        given = " ".join(f"--reward {_q(one)}" for one in rewards)
+    files, method = request.files, METHODS[request.name]
+    if method.then:
+        then, out = METHODS[method.then], f"--out {_q(files.out.parent / method.then)}"
+        if then.needs_reward and method.makes == "reward model":
+            data = " ".join(map(_q, files.data))
+            return f"assent {method.then} --model {_q(files.model)} --reward {_q(files.out)} --data {data} {out}"
+        return f"assent {method.then} --model {_q(files.out)} --data {then.reads.upper()} {out}"
+    if request.rewards and files.eval_data:
+        data, out = " ".join(map(_q, files.eval_data)), _q(files.out.parent / f"{files.out.name}-eval")
+        given = " ".join(f"--reward {_q(one)}" for one in request.rewards)
         compared = f"--model {_q(files.out)} --against {_q(files.model)} {given}"
         read = f" --format {_q(files.format)}" if files.format else ""
         return f"assent eval {compared} --data {data} --out {out}{read}{_as_the_run(settings)}"

@@ -36,6 +36,7 @@ from assent.types import Comparison, Conversation, Demonstration, Rating
 
 T = TypeVar("T")
 _SHOWN_CHARACTERS = 80
+_PREFERENCES = "Comparison, Ranking or Rating"
 _FILE = re.compile(r"\S*/\S*|\S+\.(jsonl|ndjson|json|csv|tsv|parquet|arrow|txt|gz)", re.IGNORECASE)
 
 
@@ -51,13 +52,17 @@ class _Given:
 def demonstrations(data: object, call: Call, display: Display) -> Sequence[Demonstration]:
     """Conversations to imitate. Raises AssentError."""
     given = _sorted(data, call)
-    return _made(convert.demonstrations, given, call) or _read(given, load_demonstrations, call, display)
+    if given.own:
+        return _made(convert.demonstrations, given, call, wanted="Demonstration")
+    return _read(given, load_demonstrations, call, display)
 
 
 def comparisons(data: object, call: Call, display: Display) -> Sequence[Comparison]:
     """Pairs. Raises AssentError."""
     given = _sorted(data, call)
-    return _made(_pairs(call.reading), given, call) or _read(given, load_comparisons, call, display)
+    if given.own:
+        return _made(_pairs(call.reading), given, call, wanted=_PREFERENCES)
+    return _read(given, load_comparisons, call, display)
 
 
 def judgement(data: object, call: Call, display: Display, *, ranked: bool = False) -> Sequence[Any]:
@@ -75,7 +80,7 @@ def judgement(data: object, call: Call, display: Display, *, ranked: bool = Fals
     conversion: Callable[[Sequence[Any]], Sequence[Any]] = convert.rankings if ranked else _pairs(call.reading)
     if all(isinstance(one, Rating) for one in given.own) and not conversion(given.own):
         check_labels(given.own, PLACE)
-    return _made(conversion, given, call)
+    return _made(conversion, given, call, wanted=_PREFERENCES)
 
 
 def prompts(data: object, call: Call, display: Display) -> Sequence[Conversation]:
@@ -120,18 +125,13 @@ def _pairs(reading: Reading) -> Callable[[Sequence[Any]], list[Comparison]]:
     return lambda own: convert.comparisons(own, keep_ties=reading.keep_ties, margin_per_score=reading.margin_per_score)
 
 
-def _made(conversion: Callable[[Sequence[Any]], Sequence[T]], given: _Given, call: Call) -> Sequence[T]:
-    """What is wanted, made of examples of `assent.types`; nothing where other data was given. Raises DataError."""
-    made = conversion(given.own) if given.own else []
-    if given.own and not made:
+def _made(conversion: Callable[[Sequence[Any]], Sequence[T]], given: _Given, call: Call, *, wanted: str) -> Sequence[T]:
+    """What is wanted, made of examples of `assent.types`. Raises DataError."""
+    made = conversion(given.own)
+    if not made:
         kinds = ", ".join(sorted({type(one).__name__ for one in given.own}))
-        raise DataError(f"what is wanted here cannot be made of {kinds}", where=PLACE, now=_WANTED)
+        raise DataError(f"what is wanted here cannot be made of {kinds}", where=PLACE, now=f"Give {wanted}.")
     return made[: call.limit]
-
-
-_WANTED = (
-    "sft takes Demonstration, train_reward and dpo take Comparison, Ranking and Rating, ppo and sample Conversation."
-)
 
 
 def _read(given: _Given, load: Load, call: Call, display: Display, *, role: str = "train") -> tuple[Any, ...]:
@@ -191,7 +191,7 @@ def check_reward(reward: object) -> None:
 
 def _check_one_reward(reward: object) -> None:
     if isinstance(reward, LanguageModel):
-        raise ConfigError("this is a language model, not a reward", where="reward", now="Train one: train_reward.")
+        raise ConfigError("this is a language model, not a reward", where="reward", now="Train a reward model first.")
     if isinstance(reward, torch.nn.Module):
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=_now(reward, "load_reward"))
     function = callable(reward) and not isinstance(reward, type)

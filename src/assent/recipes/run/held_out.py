@@ -11,6 +11,7 @@ from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
+from assent.evals.arms import Arm
 from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
@@ -30,6 +31,7 @@ from assent.seeds import derive
 from assent.types import Completion, Conversation, Demonstration
 
 BEFORE, AFTER = "before", "after"
+BEFORE_AND_AFTER = {BEFORE: Arm(name="Before", colour="grey"), AFTER: Arm(name="After", colour="blue")}
 RAW = "raw score"  # rewards as their model or function gives them, whatever PPO makes of them
 _SHOWN_SAMPLES = 12
 
@@ -223,14 +225,14 @@ def _samples(
     )
 
 
-def rollout_samples(run: Path) -> tuple[Sample, ...]:
-    """What the policy wrote in the first and in the last logged iteration of a run of PPO."""
+def rollout_samples(run: Path, *, arm: str) -> tuple[Sample, ...]:
+    """What the policy wrote in the first and in the last logged iteration of an on-policy run."""
     rows = read_rows(run / "samples.jsonl")
     shown = {rows[0]["iteration"], rows[-1]["iteration"]} if rows else set()
     return tuple(
         Sample(
-            prompt=row["prompt"], kind=f"rollout of iteration {row['iteration']}", answers={"ppo": row["completion"]},
-            reward={"ppo": row["reward"]},
+            prompt=row["prompt"], kind=f"rollout of iteration {row['iteration']}", answers={arm: row["completion"]},
+            reward={arm: row["reward"]},
         )
         for row in rows
         if row["iteration"] in shown

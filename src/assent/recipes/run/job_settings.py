@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
 from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.methods import METHODS, Reads, load_named
+from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
@@ -33,6 +35,7 @@ class RunSettings(JobSettings):
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ("tensorboard",)
     project: str = "assent"
     keep_checkpoints: int = Field(default=2, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
     def _the_clock_stands(self) -> Self:
@@ -41,35 +44,51 @@ class RunSettings(JobSettings):
         return self
 
 
-class PretrainJob(RunSettings, PretrainSettings):
-    """`assent pretrain`."""
-
-
-class SFTJob(RunSettings, SFTSettings):
-    """`assent sft`."""
+class FineTuning(RunSettings):
+    """What every run shares that starts from a model."""
 
     lora: LoraOptions = LoraOptions()
 
 
-class RewardJob(RunSettings, RewardSettings):
-    """`assent reward`; `learn` says whether comparisons or good/bad labels are learnt (auto: what the file holds)."""
+class DemonstrationJob(FineTuning, SFTSettings):
+    """Learning from demonstrations."""
 
-    lora: LoraOptions = LoraOptions()
+
+class PreferenceJob(FineTuning, RewardSettings):
+    """A reward model; `learn` says whether comparisons or good/bad labels are learnt (auto: what the file holds)."""
+
     learn: Learn = "auto"
 
 
-class DPOJob(RunSettings, DPOSettings):
-    """`assent dpo`."""
-
-    lora: LoraOptions = LoraOptions()
+class ComparisonJob(FineTuning, DPOSettings):
+    """Learning a policy from comparisons."""
 
 
-class PPOJob(RunSettings, PPOSettings):
-    """`assent ppo`; `positive` names the class of a classifier whose logit is the reward."""
+class OnPolicyJob(FineTuning, OnPolicySettings):
+    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward."""
 
-    lora: LoraOptions = LoraOptions()
     positive: str | None = None
     samples_every: int = Field(default=10, ge=1)
+    checkpoint_every: int = Field(default=10, ge=1)
+
+
+class PretrainJob(RunSettings, PretrainSettings):
+    """A model from nothing."""
+
+    checkpoint_every: int = Field(default=500, ge=1)
+
+
+_JOBS: dict[Reads, type[RunSettings]] = {
+    "texts": PretrainJob, "demonstrations": DemonstrationJob, "preferences": PreferenceJob,
+    "comparisons": ComparisonJob, "prompts": OnPolicyJob,
+}  # fmt: skip
+
+
+@functools.cache
+def job_settings(method: str) -> type[RunSettings]:
+    """The settings of a method's command: its own, and those of every run that reads such data."""
+    job, own = _JOBS[METHODS[method].reads], load_named(METHODS[method].settings)
+    return job if issubclass(job, own) else create_model(f"{own.__name__}OfRun", __base__=(own, job))
 
 
 class SamplingSettings(Settings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,22 +12,45 @@ from typing import Any
 import torch
 
 from assent.algorithms.loop import Task, Watch, run_task
+from assent.algorithms.methods import METHODS, Method
 from assent.config import as_dict
 from assent.errors import Interrupted, RunError
-from assent.evals.evidence import Evidence, MetricsRow
+from assent.evals.arms import Arm, MetricsRow, TrainingCurves
+from assent.evals.evidence import Evidence
 from assent.evals.report import write_report
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.run.ending import ending, next_command, peak_rss_mib
+from assent.recipes.run.held_out import BEFORE_AND_AFTER
 from assent.recipes.run.inputs import Files
 from assent.recipes.run.job_settings import MAY_CHANGE, RunSettings
 from assent.recipes.run.progress import Display, Stage
+from assent.recipes.run.request import Request
 from assent.recipes.run.unseen import held_out_of, remember_prompts, warning
+from assent.recipes.training.prepare import Prepared
 from assent.runs.folder import RunDir, check_place, read_lineage
 from assent.runs.lineage import DataSource, Lineage, parent, write_model_card
 from assent.runs.logs import read_rows
 from assent.runs.trackers import Tracker, check_trackers, open_trackers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """A training that is ready to begin: its task, what it is made from, and what is done around it.
+
+    `begin` is called when the run is open; `save` writes the model into a folder; `measure` puts what is found on
+    held-out data into the job's evidence and gives the numbers for the model card.
+    """
+
+    prepared: Prepared[Any]
+    save: Callable[[Path], None]
+    begin: Callable[[Job], None] = lambda job: None
+    measure: Callable[[Job], Metrics] = lambda job: {}
+    examples: Sequence[Any] = ()
+    held_out: Sequence[Any] = ()
+    sources: tuple[DataSource, ...] = ()
+    parents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -37,8 +60,7 @@ class Job:
     `first_rows` are rows of the report's curves that were measured before the first step.
     """
 
-    kind: str
-    files: Files
+    request: Request
     settings: RunSettings
     lineage: Lineage
     display: Display
@@ -50,7 +72,17 @@ class Job:
     evidence: dict[str, Any] = field(default_factory=dict)
     first_rows: tuple[MetricsRow, ...] = ()
 
-    def train(self, name: str, task: Task) -> Metrics:
+    @property
+    def files(self) -> Files:
+        """What was said of input and output."""
+        return self.request.files
+
+    @property
+    def method(self) -> Method:
+        """How it trains."""
+        return METHODS[self.request.name]
+
+    def train(self, task: Task) -> Metrics:
         """Train with bar, metrics, trackers, checkpoints and stop requests; returns the last value of every metric.
 
         A run that was cut between its last step and its last file is only put together again.
@@ -59,11 +91,11 @@ class Job:
         if self.files.resume and self._was_complete(task):
             self.display.say("all steps were done before; what was left to write is written now")
         else:
-            with self.display.stage(name, task.total, unit=task.unit) as stage:
+            with self.display.stage(self.method.name, task.total, unit=task.unit) as stage:
                 watch = Watch(
                     run=self.run,
                     checkpoints=self.checkpoints,
-                    checkpoint_every=self.settings.checkpoint_every,  # type: ignore[attr-defined]
+                    checkpoint_every=self.settings.checkpoint_every,
                     stop=self.stop,
                     on_tick=self._see(stage),
                 )
@@ -110,18 +142,21 @@ class Job:
             if told := warning(held):
                 self.display.say(told)
 
-    def finish(self, metrics: Mapping[str, float], *, title: str, rewards: Sequence[str] = ()) -> Path:
+    def finish(self, metrics: Metrics) -> Path:
         """Model card, report, status, and the last lines on the terminal; returns the path of the report."""
-        write_model_card(self.model_folder, self.lineage, kind=self.kind, metrics=metrics)
-        rows = read_rows(self.files.out / "metrics.jsonl")
+        method = self.method
+        tags = (*method.tags, self.request.name)
+        write_model_card(self.model_folder, self.lineage, what=method.card, tags=tags, metrics=metrics)
+        rows = [_with_gaps(row) for row in read_rows(self.files.out / "metrics.jsonl")]
         document = self.lineage.to_dict()
         evidence = Evidence(
-            title=title,
+            title=method.name,
+            arms=BEFORE_AND_AFTER | {self.request.name: Arm(name=method.name, colour="blue")},
             command=self.files.command,
             seeds=(self.settings.seed,),
             wall_s=time.monotonic() - self.started,
             peak_rss_mib=peak_rss_mib(),
-            curves={self.kind: (*self.first_rows, *(_with_gaps(row) for row in rows))},
+            training={self.request.name: training_curves(method, (*self.first_rows, *rows))},
             settings=document["settings"],
             lineage={name: value for name, value in document.items() if name != "settings"},
             **self.evidence,
@@ -130,8 +165,15 @@ class Job:
         self.run.set_status("finished")
         self.display.say(f"{ending(evidence)}; model: {self.model_folder}")
         self.display.say(f"report: {path}")
-        self.display.say(f"next: {next_command(self.kind, self.files, self.settings, rewards)}")
+        self.display.say(f"next: {next_command(self.request, self.settings)}")
         return path
+
+
+def training_curves(method: Method, rows: Iterable[MetricsRow]) -> TrainingCurves:
+    """Rows of metrics, with what the report draws of them."""
+    return TrainingCurves(
+        method=method.name, unit=method.unit, curves=method.curves, folded=method.folded, rows=tuple(rows)
+    )
 
 
 def _numbers(row: Mapping[str, Any]) -> Metrics:
@@ -155,8 +197,7 @@ def check_output(files: Files, settings: RunSettings) -> None:
 
 @contextmanager
 def open_job(
-    kind: str,
-    files: Files,
+    request: Request,
     settings: RunSettings,
     display: Display,
     *,
@@ -167,9 +208,9 @@ def open_job(
 
     A new run that fails before its first row leaves nothing behind, unless it was stopped or is a RunError.
     """
-    device = settings.machine.pick()
+    device, files = settings.machine.pick(), request.files
     lineage = Lineage(
-        kind=kind,
+        kind=request.name,
         settings=as_dict(settings),
         seed=settings.seed,
         data=tuple(sources),
@@ -178,19 +219,25 @@ def open_job(
         precision=settings.machine.precision,
         threads=torch.get_num_threads(),
     )
-    run = _open(kind, files, settings, lineage)
+    document = as_dict(settings)
+    if files.resume:
+        run = RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)
+    else:
+        run = RunDir.create(
+            files.out, kind=request.name, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite
+        )
     for told in run.warnings:
         display.say(f"warning: {told}")
     try:
         with run, StopRequest() as stop:
             checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
             trackers = open_trackers(
-                settings.trackers, files.out, project=settings.project, name=files.out.name, settings=as_dict(settings),
+                settings.trackers, files.out, project=settings.project, name=files.out.name, settings=document,
                 resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
             )  # fmt: skip
             try:
                 yield Job(
-                    kind=kind, files=files, settings=settings, lineage=lineage, display=display, run=run,
+                    request=request, settings=settings, lineage=lineage, display=display, run=run,
                     checkpoints=checkpoints, stop=stop, trackers=trackers,
                 )  # fmt: skip
             finally:
@@ -202,10 +249,3 @@ def open_job(
         if not files.resume:
             run.discard()
         raise
-
-
-def _open(kind: str, files: Files, settings: RunSettings, lineage: Lineage) -> RunDir:
-    document = as_dict(settings)
-    if files.resume:
-        return RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)
-    return RunDir.create(files.out, kind=kind, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite)

@@ -18,22 +18,32 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def python_call(settings: type[Settings] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A function of the API; its `**settings` show as the fields of `settings`, with their types and defaults."""
+def python_call(
+    settings: type[Settings] | None = None, *, name: str = "", summary: str = ""
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A function of the API; its `**settings` show as the fields of `settings`, with their types and defaults.
+
+    A function that is made, as the `partial` of another one, has the name `name` and a docstring that begins with
+    `summary`.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         bound = inspect.signature(function)
+        written = function.func if isinstance(function, functools.partial) else function
 
-        @functools.wraps(function)
+        @functools.wraps(written)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 bound.bind(*args, **kwargs)
             except TypeError as error:
-                name = f"assent.{function.__name__}"
-                raise ConfigError(str(error), where=name, now=f"help({name}) shows how it is called.") from None
+                where = f"assent.{call.__name__}"
+                raise ConfigError(str(error), where=where, now=f"help({where}) shows how it is called.") from None
             with enough_memory():
                 return function(*args, **kwargs)
 
+        if name:
+            call.__name__ = call.__qualname__ = name
+            call.__doc__ = f"{summary[0].upper()}{summary[1:]}.\n\n{inspect.getdoc(written)}"
         call.__signature__ = _with(bound, settings) if settings else bound  # type: ignore[attr-defined]
         return call
 

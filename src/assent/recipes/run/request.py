@@ -1,9 +1,9 @@
-"""What a command was asked for: its flags, its files and its settings."""
+"""What a command was asked for: its files, its settings and the flags that it alone has."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +11,56 @@ from assent.config import Chosen, parse
 from assent.recipes.run.inputs import Files
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The flags of one command; flags that the command does not have read as empty."""
+    """One call of the command `name`, typed by a person or made by a pipeline or a round.
 
-    def __init__(self, parsed: argparse.Namespace, *, base: Mapping[str, Any] | None = None) -> None:
-        self._parsed, self._base = parsed, base
+    `base` holds settings that lie below those of `settings_file` and of `overrides` (KEY=VALUE). `own` are the flags of
+    single commands (--store, --port, ...) as the command line parsed them.
+    """
+
+    name: str = ""
+    files: Files
+    rewards: tuple[str, ...] = ()
+    against: str | None = None
+    base: Mapping[str, Any] = field(default_factory=dict)
+    settings_file: Path | None = None
+    overrides: tuple[str, ...] = ()
+    own: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(flags: Mapping[str, Any]) -> Request:
+        """The request of a parsed command line; flags that the command does not have are absent."""
+        flags = {name: value for name, value in flags.items() if value is not None}
+        reward = flags.get("reward", ())
+        return Request(
+            name=flags.get("command", ""),
+            files=Files(
+                model=flags.get("model", ""),
+                out=Path(flags.get("out", "")),
+                data=tuple(flags.get("data", ())),
+                eval_data=tuple(flags.get("eval_data", ())),
+                format=flags.get("format"),
+                on_bad_row=flags.get("on_bad_row", "stop"),
+                resume=flags.get("resume", False),
+                overwrite=flags.get("overwrite", False),
+                command=flags.get("typed", ""),
+            ),
+            rewards=(reward,) if isinstance(reward, str) else tuple(reward),
+            against=flags.get("against"),
+            settings_file=Path(flags["settings"]) if "settings" in flags else None,
+            overrides=tuple(flags.get("set", ())),
+            own=flags,
+        )
 
     def settings(self, kind: type[Chosen], *, base: Mapping[str, Any] | None = None) -> Chosen:
         """The command's settings from `base`, --settings and --set; the later wins.
 
         Give `base` where a section's own defaults differ from its class's: setting one key must not reset the others.
         """
-        file = self.text("settings")
-        return parse(kind, file=Path(file) if file else None, overrides=self.texts("set"), base=base or self._base)
-
-    @property
-    def files(self) -> Files:
-        """Models, data and output."""
-        return Files(
-            model=self.text("model") or "",
-            out=Path(self.text("out") or ""),
-            data=tuple(self.texts("data")),
-            eval_data=tuple(self.texts("eval_data")),
-            format=self.text("format"),
-            on_bad_row=self.text("on_bad_row") or "stop",
-            resume=bool(getattr(self._parsed, "resume", False)),
-            overwrite=bool(getattr(self._parsed, "overwrite", False)),
-            command=self.text("typed") or "",
-        )
+        return parse(kind, file=self.settings_file, overrides=self.overrides, base=base or self.base)
 
     def text(self, flag: str) -> str | None:
-        """The value of one flag."""
-        value = getattr(self._parsed, flag, None)
+        """The value of a flag of this command alone."""
+        value = self.own.get(flag)
         return None if value is None else str(value)
-
-    def texts(self, flag: str) -> list[str]:
-        """The values of a flag that may be given several times (or were given once, as text)."""
-        value = getattr(self._parsed, flag, None) or []
-        return [value] if isinstance(value, str) else [str(one) for one in value]

@@ -25,4 +25,4 @@ def run(module_name: str, function_name: str, parsed: argparse.Namespace) -> Non
     logging.getLogger("assent").addHandler(logging.StreamHandler())
     function = getattr(importlib.import_module(module_name), function_name)
     with enough_memory():
-        function(Request(parsed), Display())
+        function(Request.of(vars(parsed)), Display())

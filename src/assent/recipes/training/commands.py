@@ -1,24 +1,24 @@
-"""The training commands: files in, a run folder with model, metrics, checkpoints and report out.
+"""The training commands, one for each method: files in, a run folder with model, metrics, checkpoints and report out.
 
-Each reads and checks everything first; the run folder is made when nothing that the user gave can be wrong any more.
+What a method reads decides how it is prepared and measured. Everything is read and checked first; the run folder is
+made when nothing that the user gave can be wrong any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
-from assent.algorithms.ppo import PPO
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.evals.reward_quality import reward_quality
 from assent.metrics import Metrics
-from assent.ports.sampling import Scorer
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -34,9 +34,17 @@ from assent.recipes.run.held_out import (
     sampled_from,
     training_samples,
 )
-from assent.recipes.run.inputs import Files, model_folder, read_all, read_judgement, require_data
-from assent.recipes.run.job_settings import DPOJob, PPOJob, RewardJob, RunSettings, SFTJob
-from assent.recipes.run.jobs import Job, check_output, open_job
+from assent.recipes.run.inputs import Files, Load, Read, model_folder, read_all, read_judgement, require_data
+from assent.recipes.run.job_settings import (
+    ComparisonJob,
+    DemonstrationJob,
+    FineTuning,
+    OnPolicyJob,
+    PreferenceJob,
+    RunSettings,
+    job_settings,
+)
+from assent.recipes.run.jobs import Job, Training, check_output, open_job
 from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
@@ -54,12 +62,13 @@ from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
     HeldOutPairs,
+    Prepared,
     prepare_dpo,
     prepare_on_policy,
     prepare_reward,
     prepare_sft,
 )
-from assent.runs.lineage import DataSource
+from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.seeds import derive
 from assent.types import Completion, Conversation
 
@@ -67,138 +76,178 @@ _SHOWN_COMPLETIONS = 4
 _DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
 
 
-def run_sft(request: Request, display: Display) -> Path:
-    """`assent sft`: imitate demonstrations (or the chosen side of comparisons)."""
-    files, settings = request.files, request.settings(SFTJob)
-    require_data(files)
+def run_method(request: Request, display: Display) -> Path:
+    """`assent METHOD`: train, save, measure what is held out, and write the report; returns the report's path."""
+    method, files = METHODS[request.name], request.files
+    settings = request.settings(job_settings(request.name))
+    require_data(
+        files, otherwise=f", or write --data {WORLD} for the embedded world" if method.makes == "model" else ""
+    )
     check_output(files, settings)
-    reading, limit = settings.reading, settings.limit
-    data = read_all(files.data, load_demonstrations, files, display, role="train", limit=limit, reading=reading)
-    held = read_all(files.eval_data, load_demonstrations, files, display, role="eval", limit=limit, reading=reading)
-    model = _policy(files, settings, display)
+    training = _PREPARATIONS[method.reads](request, settings, display)
+    say_prepared(display, training.prepared)
+    with open_job(request, settings, display, sources=training.sources, parents=training.parents) as job:
+        if training.examples:
+            job.note_prompts(training.examples, training.held_out)
+        training.begin(job)
+        last = job.train(training.prepared.task)
+        training.save(job.model_folder)
+        shown = [name for curve in method.curves[:3] for name in (curve, f"eval_{curve}")]
+        metrics = {name: last[name] for name in shown if name in last}
+        return job.finish(metrics | training.measure(job))
+
+
+def _from_demonstrations(request: Request, settings: DemonstrationJob, display: Display) -> Training:
+    """Demonstrations, or the chosen side of comparisons."""
+    data, held = _read(request.files, load_demonstrations, settings, display)
+    model = _policy(request.files, settings, display)
     prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    say_prepared(display, prepared)
     unseen = HeldOutAnswers(model, held.examples, settings, display) if held.examples else None
-    with _job("sft", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
-        job.note_prompts(data.examples, held.examples)
-        last = job.train("fine-tune (SFT)", prepared.task)
-        save_language_model(model, job.model_folder)
+
+    def measure(job: Job) -> Metrics:
         if unseen is not None:
-            measurements = unseen.measurement(held.sources, seed=settings.seed)
-            display.say(change(measurements))
-            job.evidence["measurements"] = (measurements,)
-            job.first_rows = ({"step": 0, "eval_loss": measurements.values[BEFORE].mean},)
-        return job.finish(_chosen(last, "loss", "eval_loss"), title="Supervised fine-tuning")
+            found = unseen.measurement(held.sources, seed=settings.seed)
+            display.say(change(found))
+            job.evidence["measurements"] = (found,)
+            job.first_rows = ({"step": 0, "eval_loss": found.values[BEFORE].mean},)
+        return {}
+
+    return _of_policy(model, prepared, data, held, measure)
 
 
-def run_reward(request: Request, display: Display) -> Path:
-    """`assent reward`: learn a reward from comparisons and rankings, or from good/bad labels."""
-    files, settings = request.files, request.settings(RewardJob)
-    require_data(files)
-    check_output(files, settings)
+def _from_preferences(request: Request, settings: PreferenceJob, display: Display) -> Training:
+    """A reward model from comparisons and rankings, or from good/bad labels."""
+    files, reading, limit = request.files, settings.reading, settings.limit
     ranked = settings.loss == "plackett_luce"
-    reading, limit = settings.reading, settings.limit
     data, load = read_judgement(files, display, learn=settings.learn, reading=reading, limit=limit, ranked=ranked)
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
     reward = new_reward_model(
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
-        classes=settings.classes, names=settings.reading.class_names,
+        classes=settings.classes, names=reading.class_names,
     )  # fmt: skip
     if reward.goes_on:
         how = "fitted anew" if settings.train == "head" else "trained on"
         display.say(f"{reward.path} is a reward model: its head is {how}")
-    prepared = prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    say_prepared(display, prepared)
-    with _job("reward", files, settings, display, (*data.sources, *held.sources), {"policy": reward.path}) as job:
-        job.note_prompts(data.examples, held.examples)
-        metrics = _chosen(job.train("reward model", prepared.task), "loss", "accuracy")
-        save_reward_model(reward, job.model_folder)
-        if held.examples:
-            measurements = measure_reward(reward, held.examples, settings, display, seed=settings.seed)
-            job.evidence |= measurements.evidence
-            metrics |= measurements.metrics
-        return job.finish(metrics, title="Reward model")
+
+    def measure(job: Job) -> Metrics:
+        if not held.examples:
+            return {}
+        found = measure_reward(reward, held.examples, settings, display, seed=settings.seed)
+        job.evidence |= found.evidence
+        return found.metrics
+
+    return Training(
+        prepared=prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples),
+        save=partial(save_reward_model, reward), measure=measure, examples=data.examples, held_out=held.examples,
+        sources=(*data.sources, *held.sources), parents={"policy": reward.path},
+    )  # fmt: skip
 
 
-def run_dpo(request: Request, display: Display) -> Path:
-    """`assent dpo`: learn from comparisons without a reward model."""
-    files, settings = request.files, request.settings(DPOJob)
-    require_data(files)
-    check_output(files, settings)
-    reading, limit = settings.reading, settings.limit
-    data = read_all(files.data, load_comparisons, files, display, role="train", limit=limit, reading=reading)
-    held = read_all(files.eval_data, load_comparisons, files, display, role="eval", limit=limit, reading=reading)
-    model = _policy(files, settings, display)
+def _from_comparisons(request: Request, settings: ComparisonJob, display: Display) -> Training:
+    """A policy from comparisons, without a reward model."""
+    data, held = _read(request.files, load_comparisons, settings, display)
+    model = _policy(request.files, settings, display)
     unseen = HeldOutPairs(model, held.examples, settings) if held.examples else None
     with display.stage("reference", len(data.examples), unit="pairs") as stage:
         prepared = prepare_dpo(
             model, data.examples, settings, seed=settings.seed, progress=stage.counter, held_out=unseen
         )
-    say_prepared(display, prepared)
-    with _job("dpo", files, settings, display, (*data.sources, *held.sources), {"policy": model.path}) as job:
-        job.note_prompts(data.examples, held.examples)
-        metrics = _chosen(job.train("DPO", prepared.task), "loss", "accuracy", "margin")
-        save_language_model(model, job.model_folder)
-        if unseen is not None:
-            measurements = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
-            job.evidence |= measurements.evidence
-            metrics |= measurements.metrics
-        return job.finish(metrics, title="Direct preference optimisation")
+
+    def measure(job: Job) -> Metrics:
+        if unseen is None:
+            return {}
+        found = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
+        job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
+        return found.metrics
+
+    return _of_policy(model, prepared, data, held, measure)
 
 
-def run_ppo(request: Request, display: Display) -> Path:
-    """`assent ppo`: train against a reward model, a classifier, or a Python function `FILE.py:NAME`."""
-    files, settings = request.files, request.settings(PPOJob)
-    require_data(files)
-    check_output(files, settings)
-    data = read_all(
-        files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
-    )
-    held = read_all(
-        files.eval_data, load_prompts, files, display, role="eval", limit=settings.limit, reading=settings.reading
-    )
-    model = _policy(files, settings, display)
+def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
+    """A policy from what it writes itself, scored by reward models, classifiers or functions `FILE.py:NAME`."""
+    data, held = _read(request.files, load_prompts, settings, display, role="prompts")
+    model = _policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
     unseen = fitting_prompts(held.examples, model, settings.max_tokens, display) if held.examples else []
-    rewards = _rewards(request.texts("reward"), model, settings)
+    rewards = _rewards(request.rewards, model, settings)
     rewards.check([*prompts, *unseen])
-    if rewards.functions:
-        _try(rewards.scorer, model, prompts[:2], settings)
-    task_log = _SampleLog(settings)
+    if rewards.functions:  # a mistake in one shows before long work
+        short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
+        turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
+        rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
+    log = _SampleLog(settings)
     prepared = prepare_on_policy(
-        PPO, model, prompts, settings, seed=settings.seed, reward=rewards.scorer,
-        observer=Observer(rollout=task_log, say=display.say),
+        load_named(METHODS[request.name].on_policy), model, prompts, settings, seed=settings.seed,
+        reward=rewards.scorer, observer=Observer(rollout=log, say=display.say),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
-    measure = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
-    written, texts = {}, {BEFORE: shown(model)}
-    if unseen:
-        written[BEFORE] = measure(_DURING[BEFORE], model, unseen, seed=settings.seed)
-    sources = (*data.sources, *held.sources, *rewards.sources)
-    with _job("ppo", files, settings, display, sources, {"policy": model.path, **rewards.parents}) as job:
-        task_log.job = job
-        job.note_prompts(data.examples, held.examples)
-        judges = rewards.judges(job.lineage.parents)
-        job.evidence["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
-        metrics = _chosen(job.train("PPO", prepared.task), "reward", "kl", "entropy")
-        save_language_model(model, job.model_folder)
+    look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
+    texts = {BEFORE: shown(model)}
+    written = {BEFORE: look(_DURING[BEFORE], model, unseen, seed=settings.seed)} if unseen else {}
+
+    def measure(job: Job) -> Metrics:
+        judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown(model)
         samples = training_samples(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
-            written[AFTER] = measure(_DURING[AFTER], model, unseen, seed=settings.seed)
+            written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
             display.say(change(measurements[0]))
             job.evidence["measurements"] = measurements
-            metrics |= {f"eval_reward_{name}": mean.mean for name, mean in measurements[0].values.items()}
-        job.evidence["samples"] = (*samples, *rollout_samples(job.run.path))
-        job.evidence["notes"] = (prepared.task.scale.told(),)
-        return job.finish(metrics, title="PPO against a reward", rewards=request.texts("reward"))
+            metrics = {f"eval_reward_{name}": mean.mean for name, mean in measurements[0].values.items()}
+        job.evidence |= {
+            "reward_unit": f"{RAW} of {judge_name(judges.total)}",
+            "samples": (*samples, *rollout_samples(job.run.path, arm=request.name)),
+            "notes": (prepared.task.scale.told(),),
+        }
+        return metrics
+
+    training = _of_policy(model, prepared, data, held, measure)
+    return replace(
+        training, begin=log.open, parents={**training.parents, **rewards.parents},
+        sources=(*training.sources, *rewards.sources),
+    )  # fmt: skip
 
 
-def _rewards(names: Sequence[str], model: LanguageModel, settings: PPOJob) -> Rewards:
-    """The rewards of a PPO run; the first adapter on the policy's own base shares that base."""
+_PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
+    "texts": prepare_pretraining,
+    "demonstrations": _from_demonstrations,
+    "preferences": _from_preferences,
+    "comparisons": _from_comparisons,
+    "prompts": _from_rewards,
+}
+
+
+def _read(
+    files: Files, load: Load, settings: RunSettings, display: Display, *, role: str = "train"
+) -> tuple[Read, Read]:
+    """What is trained on and what is held out."""
+    read = partial(read_all, load=load, files=files, display=display, limit=settings.limit, reading=settings.reading)
+    return read(files.data, role=role), read(files.eval_data, role="eval")
+
+
+def _policy(files: Files, settings: FineTuning, display: Display) -> LanguageModel:
+    model = load_language_model(model_folder(files.model), machine=settings.machine, lora=settings.lora)
+    if model.template.used_default:
+        display.say("the tokenizer has no chat template: plain Human/Assistant transcripts are used, and saved with it")
+    if settings.lora.rank and adapter_base(model.path) is not None:
+        display.say("the model is an adapter: it is trained further as it is, and lora settings are not used")
+    return model
+
+
+def _of_policy(
+    model: LanguageModel, prepared: Prepared[Any], data: Read, held: Read, measure: Callable[[Job], Metrics]
+) -> Training:
+    return Training(
+        prepared=prepared, save=partial(save_language_model, model), measure=measure, examples=data.examples,
+        held_out=held.examples, sources=(*data.sources, *held.sources), parents={"policy": model.path},
+    )  # fmt: skip
+
+
+def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+    """The rewards of a run; the first adapter on the policy's own base shares that base."""
     if not names:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
@@ -211,26 +260,21 @@ def _rewards(names: Sequence[str], model: LanguageModel, settings: PPOJob) -> Re
     return open_rewards(names, settings.reward_weights, load)
 
 
-def _try(scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: PPOJob) -> None:
-    """Call functions once on short completions, so that a mistake in one shows before long work."""
-    sampling = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
-    turns = model.sampler.sample(prompts, sampling=sampling, seed=settings.seed)
-    scorer.score(prompts, [turn.completion for turn in turns])
-
-
-def _texts(prompts: Sequence[Conversation], settings: PPOJob, model: LanguageModel) -> list[Completion]:
+def _texts(prompts: Sequence[Conversation], settings: OnPolicyJob, model: LanguageModel) -> list[Completion]:
     """What the model writes for a few prompts of training, unscored: a reward function is called for training alone."""
     turns = model.sampler.sample(prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
     return [turn.completion for turn in turns]
 
 
 class _SampleLog:
-    """Write a few completions of every n-th rollout to samples.jsonl; `job` is set when the run is open."""
+    """Write a few completions of every n-th rollout to samples.jsonl, once the run is open."""
 
-    job: Job
-
-    def __init__(self, settings: PPOJob) -> None:
+    def __init__(self, settings: OnPolicyJob) -> None:
         self._settings = settings
+
+    def open(self, job: Job) -> None:
+        """Write into this job's run."""
+        self._samples = job.run.samples
 
     def __call__(self, rollout: Rollout) -> Metrics:
         last = rollout.iteration + 1 == self._settings.iterations
@@ -243,25 +287,5 @@ class _SampleLog:
                     "reward": rollout.rewards[place],
                     "iteration": rollout.iteration + 1,
                 }
-                self.job.run.samples.append(rollout.iteration + 1, row)
+                self._samples.append(rollout.iteration + 1, row)
         return {}
-
-
-def _policy(files: Files, settings: SFTJob | DPOJob | PPOJob, display: Display) -> LanguageModel:
-    model = load_language_model(model_folder(files.model), machine=settings.machine, lora=settings.lora)
-    if model.template.used_default:
-        display.say("the tokenizer has no chat template: plain Human/Assistant transcripts are used, and saved with it")
-    if settings.lora.rank and adapter_base(model.path) is not None:
-        display.say("the model is an adapter: it is trained further as it is, and lora settings are not used")
-    return model
-
-
-def _job(
-    kind: str, files: Files, settings: RunSettings, display: Display, sources: Sequence[DataSource],
-    parents: Mapping[str, str],
-) -> AbstractContextManager[Job]:  # fmt: skip
-    return open_job(kind, files, settings, display, sources=sources, parents=parents)
-
-
-def _chosen(row: Metrics, *names: str) -> Metrics:
-    return {name: row[name] for name in names if name in row}

@@ -14,34 +14,27 @@ data = "preferences.jsonl"
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from assent.algorithms.methods import METHODS
 from assent.config import Settings, merge, parse
 from assent.errors import ConfigError, DataError
 from assent.evals.report import write_report
+from assent.recipes.evaluation import run_eval
 from assent.recipes.reporting import joined, read_evidence
-from assent.recipes.run.job_settings import DPOJob, EvalJob, PPOJob, PretrainJob, RewardJob, SFTJob
+from assent.recipes.run.inputs import Files
+from assent.recipes.run.job_settings import EvalJob, job_settings
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
+from assent.recipes.training.commands import run_method
 from assent.runs.folder import check_place, read_status
 
-ENTRIES = {
-    "pretrain": "assent.recipes.training.pretraining:run_pretrain",
-    "sft": "assent.recipes.training.commands:run_sft",
-    "reward": "assent.recipes.training.commands:run_reward",
-    "dpo": "assent.recipes.training.commands:run_dpo",
-    "ppo": "assent.recipes.training.commands:run_ppo",
-    "eval": "assent.recipes.evaluation:run_eval",
-}
-_SETTINGS: dict[str, type[Settings]] = {
-    "pretrain": PretrainJob, "sft": SFTJob, "reward": RewardJob, "dpo": DPOJob, "ppo": PPOJob, "eval": EvalJob,
-}  # fmt: skip
+EVAL = "eval"
 _PATHS = ("model", "reward", "against")
 _WORLD = "world"
 
@@ -49,7 +42,7 @@ _WORLD = "world"
 class Stage(Settings):
     """One stage; `name` is how later stages call it (default: its kind)."""
 
-    kind: Literal["pretrain", "sft", "reward", "dpo", "ppo", "eval"]
+    kind: str
     name: str = ""
     model: str = ""
     reward: list[str] | str = ""
@@ -59,6 +52,13 @@ class Stage(Settings):
     format: str = ""
     on_bad_row: Literal["stop", "skip"] = "stop"
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in (*METHODS, EVAL):
+            raise ValueError(f"expected one of {', '.join((*METHODS, EVAL))}, got {json.dumps(kind)}")
+        return kind
 
     @property
     def called(self) -> str:
@@ -96,25 +96,27 @@ def run_pipeline(request: Request, display: Display) -> Path:
             display.say(f"[{name}] finished before")
             continue
         display.say(f"[{name}]")
-        namespace = _namespace(stage, folders, resume=state == "begun", overwrite=request.files.overwrite)
-        module, function = ENTRIES[stage.kind].split(":")
-        base = _base(pipeline, stage)
-        getattr(importlib.import_module(module), function)(Request(namespace, base=base), display)
+        run = run_eval if stage.kind == EVAL else run_method
+        run(_request(pipeline, stage, folders, resume=state == "begun", overwrite=request.files.overwrite), display)
     parts = [read_evidence(folder) for folder in folders.values()]
     path = write_report(joined(parts, list(folders.values())), Path(pipeline.out))
     display.say(f"report of all stages: {path}")
     return path
 
 
+def _settings(kind: str) -> type[Settings]:
+    return EvalJob if kind == EVAL else job_settings(kind)
+
+
 def _base(pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
     """A stage's settings: of the common ones those that it knows, then its own."""
-    known = _SETTINGS[stage.kind].model_fields
+    known = _settings(stage.kind).model_fields
     return merge({name: value for name, value in pipeline.common.items() if name in known}, stage.settings)
 
 
 def _check(pipeline: Pipeline, file: Path) -> None:
     """Everything that can be known beforehand is known before the first stage starts: names, settings, files."""
-    known = {name for settings in _SETTINGS.values() for name in settings.model_fields}
+    known = {name for kind in (*METHODS, EVAL) for name in _settings(kind).model_fields}
     if unknown := sorted(set(pipeline.common) - known):
         raise ConfigError(f'no stage knows the common setting "{unknown[0]}"', where=f"{file}: common")
     seen: set[str] = set()
@@ -137,14 +139,18 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
         if value.startswith("@") and value[1:] not in seen:
             earlier = ", ".join(f"@{name}" for name in seen) or "none"
             raise ConfigError(f'{flag} = "{value}" names no earlier stage', now=f"Earlier stages: {earlier}.")
-    needed = {"model": stage.kind != "pretrain", "reward": stage.kind == "ppo", "data": True}
+    method = METHODS.get(stage.kind)
+    needed = {
+        "model": method is None or method.makes != "model", "reward": method is not None and method.needs_reward,
+        "data": True,
+    }  # fmt: skip
     for flag, wanted in needed.items():
         if wanted and not getattr(stage, flag):
             raise ConfigError(f"{flag} is missing", now=f'Write {flag} = "..." in this stage.')
     for path in (*stage.paths("data"), *stage.paths("eval_data")):
         if path != _WORLD and not Path(path).exists():
             raise DataError("there is no such file", where=path, now="Check the path; it is relative to where you are.")
-    parse(_SETTINGS[stage.kind], base=_base(pipeline, stage))
+    parse(_settings(stage.kind), base=_base(pipeline, stage))
 
 
 def _state(folder: Path) -> str:
@@ -153,19 +159,25 @@ def _state(folder: Path) -> str:
     return "finished" if read_status(folder).state == "finished" else "begun"
 
 
-def _namespace(stage: Stage, folders: Mapping[str, Path], *, resume: bool, overwrite: bool) -> argparse.Namespace:
-    def found(flag: str) -> list[str]:
-        return [str(folders[one[1:]]) if one.startswith("@") else one for one in stage.paths(flag)]
+def _request(
+    pipeline: Pipeline, stage: Stage, folders: Mapping[str, Path], *, resume: bool, overwrite: bool
+) -> Request:
+    def found(flag: str) -> tuple[str, ...]:
+        return tuple(str(folders[one[1:]]) if one.startswith("@") else one for one in stage.paths(flag))
 
-    return argparse.Namespace(
-        model=next(iter(found("model")), None),
+    return Request(
+        name=stage.kind,
+        files=Files(
+            model=next(iter(found("model")), ""),
+            out=folders[stage.called],
+            data=tuple(stage.paths("data")),
+            eval_data=tuple(stage.paths("eval_data")),
+            format=stage.format or None,
+            on_bad_row=stage.on_bad_row,
+            resume=resume,
+            overwrite=overwrite,
+        ),
+        rewards=found("reward"),
         against=next(iter(found("against")), None),
-        reward=found("reward"),
-        data=stage.paths("data"),
-        eval_data=stage.paths("eval_data"),
-        out=str(folders[stage.called]),
-        format=stage.format or None,
-        on_bad_row=stage.on_bad_row,
-        resume=resume,
-        overwrite=overwrite,
+        base=_base(pipeline, stage),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from assent.algorithms.pretrain import PretrainTask, Stream, encode_documents, repeated, windows
 from assent.data.load import load_texts
@@ -14,13 +13,13 @@ from assent.model.body import Body
 from assent.model.fresh import new_causal_lm
 from assent.model.roles import LanguageRole
 from assent.ports.learning import Roles
-from assent.recipes.run.inputs import read_all, require_data
+from assent.recipes.run.inputs import read_all
 from assent.recipes.run.job_settings import PretrainJob
-from assent.recipes.run.jobs import check_output, open_job
+from assent.recipes.run.jobs import Training
 from assent.recipes.run.models import LanguageModel, save_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.training.prepare import learner_settings
+from assent.recipes.training.prepare import Prepared, learner_settings
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.text.rendering import PLAIN_TEMPLATE
@@ -45,12 +44,9 @@ class Corpus:
     sources: tuple[DataSource, ...]
 
 
-def run_pretrain(request: Request, display: Display) -> Path:
-    """Train from random weights on `--data FILE ...`, or on `--data world`."""
-    files, settings = request.files, request.settings(PretrainJob)
-    require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
-    check_output(files, settings)
-    corpus = world_corpus(settings) if files.data == (WORLD,) else _text_corpus(request, settings, display)
+def prepare_pretraining(request: Request, settings: PretrainJob, display: Display) -> Training:
+    """A model from random weights, on `--data FILE ...` or on `--data world`."""
+    corpus = world_corpus(settings) if request.files.data == (WORLD,) else _text_corpus(request, settings, display)
     template = corpus.template
     network = new_causal_lm(
         settings.shape,
@@ -64,10 +60,7 @@ def run_pretrain(request: Request, display: Display) -> Path:
     model = LanguageModel(role=LanguageRole(body), template=template, path="")
     learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings))
     task = PretrainTask(corpus.stream, learner, settings=settings, held_out=corpus.held_out)
-    with open_job("pretrain", files, settings, display, sources=corpus.sources, parents={}) as job:
-        last = job.train("pretrain", task)
-        save_language_model(model, job.model_folder)
-        return job.finish({name: last[name] for name in ("loss", "eval_loss") if name in last}, title="Pretraining")
+    return Training(prepared=Prepared(task=task), save=partial(save_language_model, model), sources=corpus.sources)
 
 
 def world_corpus(settings: PretrainJob) -> Corpus:

@@ -1,0 +1,122 @@
+"""The table of methods: what everybody but a method's own file knows of it. A new method is a file and an entry here.
+
+The command line, `assent run`, rounds, the Python API, model cards and the report read this table. They start without
+torch, so what is heavy is named as MODULE:NAME and loaded at first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Reads = Literal["texts", "demonstrations", "preferences", "comparisons", "prompts"]
+"""What a method learns from. It decides what is trained: from texts a new model, from preferences (comparisons,
+rankings, labels) a reward model, from everything else a policy; a method that reads prompts is on-policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method of training, by everything that others need of it.
+
+    `name` is what pages and progress bars call it, `help` and `example` are for the command line, `function` is its
+    name in Python (empty: it has none). `settings` is its class of settings, `on_policy` the `OnPolicyMethod` of one
+    that reads prompts. The report draws `curves` and folds `folded` away; the first of them is what training is about,
+    the first three stand on the model card, whose first sentence is `card`. `then` is the method that people want next
+    (empty: a chat or an evaluation).
+    """
+
+    name: str
+    help: str
+    example: str
+    reads: Reads
+    settings: str
+    on_policy: str = ""
+    needs_reward: bool = False
+    function: str = ""
+    curves: tuple[str, ...] = ("loss", "accuracy", "margin")
+    folded: tuple[str, ...] = ()
+    card: str
+    then: str = ""
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What the hub sorts its models by."""
+        return () if self.reads in ("texts", "demonstrations") else ("rlhf",)
+
+    @property
+    def unit(self) -> str:
+        """What people count its progress in."""
+        return "iterations" if self.reads == "prompts" else "steps"
+
+    @property
+    def makes(self) -> Literal["model", "reward model", "policy"]:
+        """What is trained."""
+        return "model" if self.reads == "texts" else "reward model" if self.reads == "preferences" else "policy"
+
+
+def load_named(name: str) -> Any:
+    """What is named as MODULE:NAME."""
+    module, attribute = name.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+ROLLOUT_CURVES = (  # what every on-policy method can show
+    "reward", "gold", "kl", "kl_penalty", "penalty_share", "entropy", "length", "truncated_fraction", "clip_fraction",
+)  # fmt: skip
+ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
+
+METHODS: dict[str, Method] = {
+    "pretrain": Method(
+        name="Pretraining",
+        help="train a small language model from random weights",
+        example="assent pretrain --data notes.txt --out runs/base --set steps=500",
+        reads="texts",
+        settings="assent.algorithms.pretrain:PretrainSettings",
+        card="A language model pretrained from random weights.",
+        then="sft",
+    ),
+    "sft": Method(
+        name="SFT",
+        help="fine-tune on demonstrations, with the loss on the assistant's words only",
+        example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
+        reads="demonstrations",
+        settings="assent.algorithms.sft:SFTSettings",
+        function="sft",
+        card="A language model fine-tuned on demonstrations, with the loss on the assistant's words only.",
+    ),
+    "reward": Method(
+        name="Reward model",
+        help="learn a reward model from comparisons, rankings or labels",
+        example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
+        reads="preferences",
+        settings="assent.algorithms.reward:RewardSettings",
+        function="train_reward",
+        card="A reward model: one number per conversation, higher where the annotators would prefer the last answer.",
+        then="ppo",
+    ),
+    "ppo": Method(
+        name="PPO",
+        help="train the policy against a reward, near its reference",
+        example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
+        reads="prompts",
+        settings="assent.algorithms.ppo:PPOSettings",
+        on_policy="assent.algorithms.ppo:PPO",
+        needs_reward=True,
+        function="ppo",
+        curves=(*ROLLOUT_CURVES, "value_loss"),
+        folded=(*ROLLOUT_FOLDED, "explained_variance"),
+        card="A language model trained by PPO against a reward, held near its reference by a KL penalty.",
+    ),
+    "dpo": Method(
+        name="DPO",
+        help="train the policy on comparisons directly, near its reference",
+        example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
+        reads="comparisons",
+        settings="assent.algorithms.dpo:DPOSettings",
+        function="dpo",
+        card="A language model trained on preference pairs by direct preference optimisation.",
+    ),
+}
+REWARD_METHOD, POLICY_METHOD = "reward", "ppo"  # what a round trains with, the second unless its settings say otherwise
+FUNCTIONS = {method.function: name for name, method in METHODS.items() if method.function}  # of the Python API

@@ -1,0 +1,96 @@
+"""What the page about extending adds works: in a copy of the package, with nothing changed but what the page shows."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import write_rows
+
+import assent
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+TRIED = """
+import json, sys
+import assent
+from assent.cli import main
+home, small = sys.argv[1], ["iterations=2", "batch_size=4", "max_tokens=4", "normalise_prompts=4", "checkpoint_every=1"]
+sets = [word for one in small for word in ("--set", one)]
+given = ["--model", home + "/sft", "--reward", home + "/reward", "--data", home + "/world/prompts.jsonl"]
+assert main(["reinforce", *given, "--out", "run", *sets]) == 0
+stage = {"kind": "reinforce", "model": home + "/sft", "reward": home + "/reward", "data": given[-1]}
+lines = [f"{key} = {json.dumps(value)}" for key, value in stage.items()]
+settings = ", ".join(small)
+text = "\\n".join(['out = "line"', "[[stage]]", *lines, f"settings = {{ {settings} }}"])
+open("line.toml", "w").write(text)
+assert main(["run", "line.toml"]) == 0
+rows = []
+policy = assent.load(home + "/sft")
+assent.reinforce(policy, ["Hello!"], reward=lambda completions: [len(one) for one in completions], iterations=1,
+                 batch_size=4, max_tokens=4, on_step=rows.append)
+assert "policy_loss" in rows[0] and "value_loss" not in rows[0]
+assert main(["sft", "--model", home + "/base", "--data", "riddles.jsonl", "--out", "riddles"]) == 0
+"""
+
+
+def section(title: str) -> list[tuple[str, str]]:
+    """First line and text of every block of Python in a section."""
+    part = PAGE.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"^```python\n(.*?)^```", part, flags=re.DOTALL | re.MULTILINE)
+    return [(block.splitlines()[0], block) for block in blocks]
+
+
+def extended_package(folder: Path) -> None:
+    """The package with the page's algorithm and data format: two files, an entry, and two lines."""
+    source = Path(assent.__file__).parent
+    (folder / "assent").mkdir()
+    for child in source.iterdir():
+        if child.name in ("algorithms", "data"):
+            shutil.copytree(child, folder / "assent" / child.name)
+        elif child.name != "__pycache__":
+            (folder / "assent" / child.name).symlink_to(child)
+    for first, text in (*section("Add an algorithm"), *section("Add a data format")):
+        place, _, what = first.removeprefix("# src/").partition(", ")
+        body = text.split("\n", 1)[1]
+        path = folder / place
+        if not what:
+            path.write_text(body)
+        elif what == "an entry of METHODS":
+            head, rest = path.read_text().split("METHODS: dict[str, Method] = {\n")
+            path.write_text(f"{head}METHODS: dict[str, Method] = {{\n{body}{rest}")
+        else:
+            path.write_text(re.sub(r"^FORMATS: .*\n", body, path.read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.slow
+def test_a_method_and_a_format_are_a_file_and_an_entry_each(home: Path, own: Path) -> None:
+    extended_package(own)
+    write_rows(own / "riddles.jsonl", [{"riddle": f"What is {n}?", "solution": f"It is {n}."} for n in range(4)])
+    environment = {**os.environ, "PYTHONPATH": str(own)}
+    ran = subprocess.run(
+        [sys.executable, "-c", TRIED, str(home)], cwd=own, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "4 from riddles.jsonl (riddles)" in ran.stderr
+    for run in (own / "run", own / "line" / "reinforce"):
+        assert "trained by REINFORCE" in (run / "model" / "README.md").read_text()
+        assert "<h3>REINFORCE</h3>" in (run / "report.html").read_text()
+
+
+def test_a_scorer_is_a_reward(home: Path, own: Path) -> None:
+    (own / "my-model").symlink_to(home / "sft")
+    (own / "prompts.jsonl").symlink_to(home / "world" / "prompts.jsonl")
+    _, (_, text) = section("Add a reward")
+    exec(compile(text, "docs/extending.md", "exec"), {})
+
+
+@pytest.mark.skipif(importlib.util.find_spec("assent.environments") is None, reason="there are no environments yet")
+def test_an_environment_plays() -> None:
+    ((_, text),) = section("Add an environment")
+    exec(compile(text, "docs/extending.md", "exec"), {})
