@@ -27,7 +27,7 @@ from assent.model.flat import FlatBatch, flatten
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head
 from assent.model.state import pack, unpack
 from assent.ports.learning import Learner, LossResult, Need, Outputs
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.training.prepare import optimizer_of
 from assent.text.template import ChatTemplate
 from assent.types import Conversation
@@ -244,10 +244,10 @@ def test_a_sampler_sees_the_weights_that_were_published(name: str, template: Cha
     assert learner.policy is not None
     sampler = LocalSampler(learner.policy, template)
     prompts = [Conversation.of_user("red"), Conversation.of_user("one two")]
-    before = sampler.sample(prompts, sampling=Sampling(max_tokens=6), seed=1)
+    before = sampler.sample(prompts, sampling=SamplingParams(max_tokens=6), seed=1)
     train(learner, Need(), steps=2)
     learner.publish()
-    turns = sampler.sample(prompts, sampling=Sampling(max_tokens=6), seed=1)
+    turns = sampler.sample(prompts, sampling=SamplingParams(max_tokens=6), seed=1)
     assert [turn.logps for turn in turns] != [turn.logps for turn in before]
     batch: FlatBatch = flatten(
         [turn.prompt_ids + turn.completion_ids for turn in turns],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -126,7 +126,7 @@ class PPOTask:
         settings = self._settings
         prompts = [self._prompts[i] for i in self._prompt_indices(iteration)]
         seed = derive(self._seed, "rollout", iteration)
-        turns = self._sampler.sample(prompts, sampling=replace(settings.sampling, states=True), seed=seed)
+        turns = self._sampler.sample(prompts, sampling=settings.sampling, seed=seed)
         completions = [turn.completion for turn in turns]
         scores = self._reward.scores(prompts, completions)
         rewards = self._reward.total(scores)

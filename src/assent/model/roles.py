@@ -18,10 +18,13 @@ from assent.seeds import derive
 
 
 class LanguageRole:
-    """Policy or reference: a body with its language head. `adapter` None means all adapters off (or none there)."""
+    """Policy or reference: a body with its language head. `adapter` None means all adapters off (or none there).
+
+    `version` counts how often the weights were published to samplers.
+    """
 
     def __init__(self, body: Body, adapter: str | None = None) -> None:
-        self.body, self.adapter = body, adapter
+        self.body, self.adapter, self.version = body, adapter, 0
 
     @property
     def head(self) -> LanguageHead:

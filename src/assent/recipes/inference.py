@@ -8,7 +8,7 @@ from pathlib import Path
 
 from assent.data.load import load_prompts
 from assent.durable import write_atomic
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.inputs import model_folder, read_all, refuse_existing, require_data
 from assent.recipes.run.job_settings import SampleJob, SamplingSettings
 from assent.recipes.run.models import load_language_model
@@ -19,14 +19,13 @@ from assent.seeds import derive
 from assent.types import Conversation, Message, Role
 
 
-def sampling_of(settings: SamplingSettings) -> Sampling:
+def sampling_of(settings: SamplingSettings) -> SamplingParams:
     """The sampling part of the settings."""
-    return Sampling(
+    return SamplingParams(
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
-        batch_size=settings.batch_size,
     )
 
 

@@ -18,7 +18,7 @@ from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, pa
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Judges
@@ -139,7 +139,7 @@ def measure_policy(
     model: LanguageModel,
     prompts: Sequence[Conversation],
     reward: RewardSum,
-    sampling: Sampling,
+    sampling: SamplingParams,
     display: Display,
     *,
     seed: int,
@@ -237,7 +237,13 @@ def rollout_samples(run: Path) -> tuple[Sample, ...]:
 
 
 def write_answers(
-    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: Sampling, display: Display, *, seed: int
+    name: str,
+    model: LanguageModel,
+    prompts: Sequence[Conversation],
+    sampling: SamplingParams,
+    display: Display,
+    *,
+    seed: int,
 ) -> list[Completion]:
     """One completion per prompt, with progress."""
     with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
@@ -250,7 +256,7 @@ def files_of(sources: Sequence[DataSource]) -> str:
     return ", ".join(map(named, sources))
 
 
-def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: int | None) -> str:
+def sampled_from(sources: Sequence[DataSource], sampling: SamplingParams, *, limit: int | None) -> str:
     """On what and how answers were sampled: what must be equal for two mean rewards to be compared."""
     first = f", first {limit} rows of each" if limit else ""
     cut = f", top_p {sampling.top_p:g}" if sampling.top_p < 1 else ""

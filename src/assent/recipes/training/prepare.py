@@ -29,7 +29,7 @@ from assent.algorithms.reward import (
 from assent.algorithms.reward_signal import RewardScale, RewardSum
 from assent.algorithms.sft import SFTSettings, encode_demonstrations, sft_task
 from assent.backends.local.learner import LocalLearner, OptimizerSettings
-from assent.backends.local.sampler import RewardScorer
+from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredPairs
@@ -341,8 +341,9 @@ def prepare_ppo(
     learner = LocalLearner(
         policy=model.role, critic=critic, reference=reference, shared_trunk=shared, optimizer=optimizer_of(settings)
     )
+    sampler = LocalSampler(model.role, model.template, keep_states=True)
     task = PPOTask(
-        prompts, learner=learner, sampler=model.sampler, scorer=scorer, scale=scale, settings=settings, seed=seed,
+        prompts, learner=learner, sampler=sampler, scorer=scorer, scale=scale, settings=settings, seed=seed,
         observer=observer, say=say, score_tokens=model.role.body.read_at_once,
         drift_limit=DRIFT_LIMITS[model.role.body.precision],
     )  # fmt: skip
