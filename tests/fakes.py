@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from assent.ports.environment import StepResult
 from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, silent
 from assent.seeds import python_rng
 from assent.text.template import ChatTemplate
-from assent.types import Completion, Conversation, StopReason, Turn
+from assent.types import Completion, Conversation, Message, Role, StopReason, Turn
 
 HOLDS = 64  # tokens of a prompt and its completion
 
@@ -66,3 +67,27 @@ class LengthScorer:
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """Characters of each completion."""
         return [float(len(completion.text)) for completion in completions]
+
+
+class GuessingGame:
+    """An environment of several turns: the policy guesses a number from 0 to 15 and hears "higher" or "lower"."""
+
+    def reset(self, prompt: Conversation, *, seed: int) -> GuessingEpisode:
+        """A number drawn from the seed."""
+        return GuessingEpisode(prompt, python_rng(seed, "number").randrange(16))
+
+
+class GuessingEpisode:
+    """One game."""
+
+    def __init__(self, prompt: Conversation, number: int) -> None:
+        self.prompt, self._number = prompt, number
+
+    def step(self, completion: Completion) -> StepResult:
+        """Right is the end with reward 1; what is no number is an error."""
+        if completion.stop is not StopReason.END or not completion.text.isdecimal():
+            return StepResult(stop=StopReason.ERROR if completion.stop is StopReason.END else completion.stop)
+        if int(completion.text) == self._number:
+            return StepResult(stop=StopReason.END, reward=1.0)
+        hint = "higher" if int(completion.text) < self._number else "lower"
+        return StepResult(messages=(Message(role=Role.USER, content=hint),))
