@@ -18,7 +18,7 @@ class WordSampler(Sampler):
     """Writes up to `max_tokens` tokens of a few words, each with the same probability; greedy takes the first."""
 
     def __init__(self, template: ChatTemplate, words: Sequence[str] = ("red", "blue", "yes", "no")) -> None:
-        self.template = template
+        self.template, self.version = template, 0
         spoken = sorted({ids[-1] for ids in template.text_ids(list(words)) if ids})
         self._tokens = [*spoken, template.end_id]
 
@@ -58,7 +58,10 @@ class WordSampler(Sampler):
                 stop = StopReason.LENGTH
             progress(0)
         completion = Completion(text=text, stop=stop)
-        return Turn(prompt_ids=prompt_ids, completion_ids=tuple(ids), logps=(logp,) * len(ids), completion=completion)
+        return Turn(
+            prompt_ids=prompt_ids, completion_ids=tuple(ids), logps=(logp,) * len(ids), completion=completion,
+            version=self.version,
+        )  # fmt: skip
 
 
 class LengthScorer:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import LengthScorer, WordSampler
@@ -27,6 +28,10 @@ PROMPTS = [Conversation.of_user(text) for text in TEXTS]
 SAMPLERS: dict[str, Callable[[ChatTemplate], Sampler]] = {
     "local": lambda template: LocalSampler(LanguageRole(body_of(causal_lm("qwen2"))), template),
     "fake": WordSampler,
+}
+PUBLISH: dict[str, Callable[[Any], None]] = {  # what makes its weights new ones
+    "local": lambda sampler: setattr(sampler.role, "version", sampler.role.version + 1),
+    "fake": lambda sampler: setattr(sampler, "version", sampler.version + 1),
 }
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -158,14 +163,13 @@ def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_written(name: 
     assert not done
 
 
-def test_turns_bear_the_version_of_the_weights(template: ChatTemplate) -> None:
-    role = LanguageRole(body_of(causal_lm("qwen2")))
-    sampler, sampling = LocalSampler(role, template), SamplingParams(max_tokens=2)
-    versions = []
-    for _ in range(2):
-        versions += [turn.version for turn in sampler.sample(PROMPTS[:2], sampling=sampling, seed=0)]
-        role.version += 1
-    assert versions == [0, 0, 1, 1]
+@every_sampler
+def test_turns_bear_the_version_of_the_weights(name: str, template: ChatTemplate) -> None:
+    sampler, sampling, versions = SAMPLERS[name](template), SamplingParams(max_tokens=2), []
+    for _ in range(3):
+        versions.append({turn.version for turn in sampler.sample(PROMPTS[:2], sampling=sampling, seed=0)})
+        PUBLISH[name](sampler)
+    assert versions == [{0}, {1}, {2}]
 
 
 def reward_model(folders: dict[str, Path], kind: str) -> Scorer:

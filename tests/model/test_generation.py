@@ -71,6 +71,15 @@ def test_greedy_decoding_is_full_recomputation(name: str) -> None:
         assert sampled.stop is StopReason.LENGTH and len(sampled.ids) == 12
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gpt2"])
+def test_greedy_decoding_is_what_transformers_generates(name: str) -> None:
+    role, plain = role_of(name), causal_lm(name)
+    for place, sampled in written(role, SamplingParams(max_tokens=20, temperature=0.0), frozenset({0})).items():
+        ids = torch.tensor([PROMPTS[place]])
+        generated = plain.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=20)
+        assert generated[0, ids.shape[1] :].tolist() == sampled.ids
+
+
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize(
     ("temperature", "top_k", "top_p"), [(1.0, 0, 1.0), (0.7, 0, 1.0), (1.3, 20, 1.0), (0.9, 50, 0.8)]

@@ -40,7 +40,7 @@ class Generation:
 
     key: int
     prompt_ids: Sequence[int]
-    sampling: SamplingParams
+    sampling: SamplingParams  # with `max_tokens`
     seed: int
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
@@ -49,11 +49,12 @@ class Generation:
     top_logprobs: tuple[tuple[int, float], ...] = ()
     stop: StopReason | None = None
     wanted: bool = True
-    uniforms: np.ndarray = field(init=False, repr=False)
+    rng: np.random.Generator = field(init=False, repr=False)
+    uniform: float = field(init=False, repr=False)  # draws the next token
 
     def __post_init__(self) -> None:
-        assert self.sampling.max_tokens is not None
-        self.uniforms = numpy_rng(self.seed, "tokens").random(self.sampling.max_tokens)
+        self.rng = numpy_rng(self.seed, "tokens")
+        self.uniform = self.rng.random()
 
     @property
     def is_live(self) -> bool:
@@ -63,12 +64,13 @@ class Generation:
     @property
     def left(self) -> int:
         """Tokens that may still come."""
-        return len(self.uniforms) - len(self.ids)
+        assert self.sampling.max_tokens is not None
+        return self.sampling.max_tokens - len(self.ids)
 
     @property
     def most_tokens(self) -> int:
         """Tokens of the prompt and of the longest completion."""
-        return len(self.prompt_ids) + len(self.uniforms)
+        return len(self.prompt_ids) + len(self.ids) + self.left
 
     @property
     def read(self) -> tuple[int, tuple[int, ...]]:
@@ -230,7 +232,7 @@ class Decoder:
         uniform_B = np.zeros(len(self._rows))
         alike: dict[tuple[float, float, int], list[int]] = {}
         for place, row in live:
-            uniform_B[place] = row.uniforms[len(row.ids)]
+            uniform_B[place] = row.uniform
             sampling = row.sampling
             alike.setdefault((sampling.temperature, sampling.top_p, sampling.top_k), []).append(place)
         given_B = torch.from_numpy(uniform_B).to(logits_BV.device, torch.float32)
@@ -241,14 +243,15 @@ class Decoder:
             ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], given_B[chosen], sampling)
         self._ids_B, ids, logps = ids_B, ids_B.tolist(), logp_B.tolist()
         states_BH = self._hidden_BH.cpu().numpy() if self._keep_states else None
-        told = self._model_logps(logits_BV, live)
+        model_logps = self._model_logps(logits_BV, live)
         for place, row in live:
+            row.uniform = row.rng.random()
             row.ids.append(ids[place])
             row.logps.append(logps[place])
             if states_BH is not None:
                 row.states.append(states_BH[place])
             if row.sampling.top_logprobs is not None:
-                row.model_logp, top = told[place]
+                row.model_logp, top = model_logps[place]
                 row.top_logprobs = top[: row.sampling.top_logprobs]
             if math.isnan(logps[place]):
                 row.stop = StopReason.ERROR

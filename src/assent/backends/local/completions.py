@@ -12,7 +12,7 @@ from assent.text.template import ChatTemplate
 from assent.types import StopReason
 
 _USUAL_WITHOUT_LIMIT = 1024  # tokens of an answer unless asked, where the model names no limit
-_HOLDS_WITHOUT_LIMIT = 1 << 17  # the uniforms of an answer are drawn before it begins
+_HOLDS_WITHOUT_LIMIT = 1 << 17
 
 
 def room_of(body: Body) -> int:
