@@ -27,14 +27,9 @@ class WordSampler(Sampler):
         return self.template.encode_prompt(prompt)
 
     def stream(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        *,
-        sampling: SamplingParams,
-        seeds: Sequence[int],
-        n: int = 1,
+        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
         progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:
+    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
         """One turn after the other."""
         for index, ids in enumerate(prompts):
             if len(ids) + (sampling.max_tokens or 0) > HOLDS:

@@ -86,16 +86,11 @@ class Decoder:
     """
 
     def __init__(
-        self,
-        role: LanguageRole,
-        *,
-        end_ids: frozenset[int],
-        most_rows: int | None = None,
-        most_tokens: int | None = None,
-        keep_states: bool = False,
-    ) -> None:
+        self, role: LanguageRole, *, end_ids: frozenset[int], most_rows: float = math.inf,
+        most_tokens: float = math.inf, keep_states: bool = False,
+    ) -> None:  # fmt: skip
         self._role, self._ends = role, end_ids
-        self._most_rows, self._most_tokens = most_rows or math.inf, most_tokens or math.inf
+        self._most_rows, self._most_tokens = most_rows, most_tokens
         self._keep_states = keep_states and role.body.precision == "fp32"
         with torch.no_grad():
             self._head = role.head

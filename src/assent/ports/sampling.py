@@ -46,14 +46,9 @@ class Sampler(Protocol):
         ...
 
     def stream(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        *,
-        sampling: SamplingParams,
-        seeds: Sequence[int],
-        n: int = 1,
+        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
         progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:
+    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
         """Finished turns as they come; completion j of prompt i has the place i * n + j and the seed of that place.
 
         `progress` is called after every token, with 0 too. Raises `PromptTooLong` before anything is written.
@@ -61,14 +56,9 @@ class Sampler(Protocol):
         ...
 
     def sample(
-        self,
-        prompts: Sequence[Conversation],
-        *,
-        sampling: SamplingParams,
-        seed: int,
-        progress: Progress = silent,
+        self, prompts: Sequence[Conversation], *, sampling: SamplingParams, seed: int, progress: Progress = silent,
         n: int = 1,
-    ) -> list[Turn]:
+    ) -> list[Turn]:  # fmt: skip
         """All turns in the order of their places; the one at place p draws from `derive(seed, p)`."""
         ids = [self.encode(prompt) for prompt in prompts]
         seeds = [derive(seed, place) for place in range(len(prompts) * n)]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from assent.model.body import Body
 from assent.model.generation import Generation
+from assent.ports.generation import SampledToken
 from assent.ports.sampling import PromptTooLong, SamplingParams
 from assent.text.incremental import Released, TextStream
 from assent.text.template import ChatTemplate
@@ -40,14 +41,17 @@ def too_long(body: Body, tokens: str, wanted: int, what: str = "the prompt") -> 
 class CompletionText:
     """The text of a completion while its tokens come."""
 
-    def __init__(self, template: ChatTemplate, stop_sequences: tuple[str, ...]) -> None:
-        self._stream = TextStream(template.decode, stop_sequences, in_pieces=template.decodes_in_pieces)
+    def __init__(self, template: ChatTemplate, written: Generation) -> None:
+        stop, in_pieces = written.sampling.stop, template.decodes_in_pieces
+        self._stream, self.written = TextStream(template.decode, stop, in_pieces=in_pieces), written
         self.text = ""  # all that was released
+        self.hidden: list[SampledToken] = []  # tokens that it does not show yet
 
-    def add(self, written: Generation) -> Released:
+    def grow(self) -> Released:
         """What the last token released; everything once the completion is over."""
-        released = self._stream.close() if written.stop is StopReason.END else self._stream.add(written.ids[-1])
-        if written.stop not in (None, StopReason.END) and not released.stopped:
+        stop = self.written.stop
+        released = self._stream.close() if stop is StopReason.END else self._stream.add(self.written.ids[-1])
+        if stop not in (None, StopReason.END) and not released.stopped:
             rest = self._stream.close()
             released = replace(rest, text=released.text + rest.text, tokens=released.tokens + rest.tokens)
         self.text += released.text

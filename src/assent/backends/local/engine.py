@@ -20,14 +20,6 @@ from assent.text.token_texts import TokenTexts
 from assent.types import StopReason
 
 
-class _Completion:
-    """A completion under way: its text, and the tokens that its text does not show yet."""
-
-    def __init__(self, template: ChatTemplate, written: Generation) -> None:
-        self.text, self.written = CompletionText(template, written.sampling.stop), written
-        self.tokens: list[SampledToken] = []
-
-
 class LocalEngine:
     """`GenerationEngine` with the weights of a role of this process."""
 
@@ -37,7 +29,7 @@ class LocalEngine:
         self._bound = TokenBound(self._reader.tokenizer)
         self._decoder = Decoder(role, end_ids=template.end_ids)
         self._texts = TokenTexts(template.tokenizer)
-        self._completions: dict[int, _Completion] = {}
+        self._completions: dict[int, CompletionText] = {}
 
     def tokenize(self, request: GenerationRequest) -> TokenizedRequest:
         """The prompt's ids and how much may be written.
@@ -62,7 +54,7 @@ class LocalEngine:
             Generation(key=key, prompt_ids=request.prompt_ids, sampling=sampling, seed=derive(seed, choice))
             for choice, key in enumerate(keys)
         ]
-        self._completions |= {one.key: _Completion(self._template, one) for one in begun}
+        self._completions |= {one.key: CompletionText(self._template, one) for one in begun}
         self._decoder.add(begun)
 
     def step(self, keys: Collection[int]) -> None:
@@ -72,17 +64,17 @@ class LocalEngine:
 
     def chunk(self, key: int) -> StreamChunk:
         """What the last step added to a completion."""
-        one = self._completions[key]
-        written = one.written
+        text = self._completions[key]
+        written = text.written
         if written.stop is StopReason.ERROR:
             self.abort([key])
             return StreamChunk(stop=StopReason.ERROR)
         if written.stop is not StopReason.END and written.sampling.top_logprobs is not None:
             likeliest = tuple(self._logprob(written, id_, logp) for id_, logp in written.top_logprobs)
             chosen = self._logprob(written, written.ids[-1], written.model_logp)
-            one.tokens.append(SampledToken(chosen=chosen, top_logprobs=likeliest))
-        released = one.text.add(written)
-        shown, one.tokens = one.tokens[: released.tokens], one.tokens[released.tokens :]
+            text.hidden.append(SampledToken(chosen=chosen, top_logprobs=likeliest))
+        released = text.grow()
+        shown, text.hidden = text.hidden[: released.tokens], text.hidden[released.tokens :]
         stop = StopReason.END if released.stopped else written.stop
         if stop is not None:
             self.abort([key])

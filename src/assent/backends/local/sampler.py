@@ -35,14 +35,9 @@ class LocalSampler(Sampler):
         return self.template.encode_prompt(prompt)
 
     def stream(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        *,
-        sampling: SamplingParams,
-        seeds: Sequence[int],
-        n: int = 1,
+        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
         progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:
+    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
         """Finished turns as they come, longest prompts first."""
         params = [
             settled(sampling, self.role.body, len(ids), what=f"prompt {index + 1}") for index, ids in enumerate(prompts)
@@ -52,20 +47,18 @@ class LocalSampler(Sampler):
             self.role, end_ids=self.template.end_ids, most_rows=rows, most_tokens=tokens, keep_states=self.keep_states
         )
         order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
-        decoder.add(
-            [
-                Generation(key=place, prompt_ids=prompts[place // n], sampling=params[place // n], seed=seeds[place])
-                for place in order
-            ]
-        )
-        texts = {place: CompletionText(self.template, sampling.stop) for place in order if sampling.stop}
+        begun = [
+            Generation(key=place, prompt_ids=prompts[place // n], sampling=params[place // n], seed=seeds[place])
+            for place in order
+        ]
+        texts = {one.key: CompletionText(self.template, one) for one in begun if sampling.stop}
+        decoder.add(begun)
         while decoder.under_way:
-            finished = []
-            for one in decoder.step():
-                if one.key in texts and texts[one.key].add(one).stopped:
+            grown = decoder.step()
+            for one in grown:
+                if one.key in texts and texts[one.key].grow().stopped:
                     one.stop = StopReason.END
-                if one.stop is not None:
-                    finished.append(one)
+            finished = [one for one in grown if one.stop is not None]
             for one in finished:
                 text = texts[one.key].text if one.key in texts else self.template.decode(one.ids)
                 yield one.key, self._turn(one, text)
@@ -73,13 +66,15 @@ class LocalSampler(Sampler):
 
     def _turn(self, written: Generation, text: str) -> Turn:
         assert written.stop is not None
+        states = np.stack(written.states) if written.states else None
+        written.states.clear()  # each is a part of what all rows had in that step
         return Turn(
             prompt_ids=tuple(written.prompt_ids),
             completion_ids=tuple(written.ids),
             logps=tuple(written.logps),
             completion=Completion(text=text, stop=written.stop),
             version=self.role.version,
-            states=np.stack(written.states) if written.states else None,
+            states=states,
         )
 
 

@@ -237,14 +237,9 @@ def rollout_samples(run: Path) -> tuple[Sample, ...]:
 
 
 def write_answers(
-    name: str,
-    model: LanguageModel,
-    prompts: Sequence[Conversation],
-    sampling: SamplingParams,
-    display: Display,
-    *,
-    seed: int,
-) -> list[Completion]:
+    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: SamplingParams, display: Display,
+    *, seed: int,
+) -> list[Completion]:  # fmt: skip
     """One completion per prompt, with progress."""
     with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
         turns = model.sampler.sample(prompts, sampling=sampling, seed=derive(seed, "eval"), progress=stage.counter)
