@@ -1,6 +1,6 @@
 """Keys and values of sequences that are being written, one token more of each per step.
 
-Legend: B rows, G key/value heads, N prompt tokens, D head dimension, C columns.
+Legend: B rows, K some of them, G key/value heads, N prompt tokens, L tokens, D head dimension, C columns.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ class DecodeCache:
         held = [[cache.used - cache.starts[row] for row in rows] for cache, rows in parts]
         whole = DecodeCache(tuple(length for lengths in held for length in lengths), spare)
         for mine, theirs in ((whole.keys, "keys"), (whole.values, "values")):
-            for layer in getattr(parts[0][0], theirs):
-                pieces = []
+            for layer, like_BGCD in getattr(parts[0][0], theirs).items():
+                _, heads, _, width = like_BGCD.shape
+                mine[layer] = like_BGCD.new_zeros((len(whole.lengths), heads, whole.used + spare, width))
+                first = 0
                 for (cache, rows), lengths in zip(parts, held, strict=True):
-                    old_BGCD, longest = getattr(cache, theirs)[layer], max(lengths)
-                    shape = (len(rows), old_BGCD.shape[1], whole.used + spare, old_BGCD.shape[3])
-                    new_BGCD = old_BGCD.new_zeros(shape)
-                    filled = old_BGCD[list(rows), :, cache.used - longest : cache.used]
-                    new_BGCD[:, :, whole.used - longest : whole.used] = filled
-                    pieces.append(new_BGCD)
-                mine[layer] = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+                    longest, last = max(lengths), first + len(rows)
+                    chosen = slice(None) if [*rows] == [*range(len(cache.starts))] else [*rows]
+                    old_KGLD = getattr(cache, theirs)[layer][chosen, :, cache.used - longest : cache.used]
+                    mine[layer][first:last, :, whole.used - longest : whole.used] = old_KGLD
+                    first = last
         seen_BC = parts[0][0].visible_BC
         assert seen_BC is not None
         whole._see(seen_BC.device)

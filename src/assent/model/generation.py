@@ -25,7 +25,7 @@ from assent.ports.sampling import SamplingParams
 from assent.seeds import numpy_rng
 from assent.types import StopReason
 
-_COMPACT_BELOW = 0.75  # rebuild the cache when fewer than this share of its rows are still wanted
+_COMPACT_BELOW = 0.75  # rows leave, and others take their places, when fewer than this share are still wanted
 _SPARE_COLUMNS = 64
 
 
@@ -152,9 +152,19 @@ class Decoder:
         self._compact()
 
     def _compact(self) -> None:
-        kept = [place for place, row in enumerate(self._rows) if row.is_live]
-        if len(kept) >= _COMPACT_BELOW * len(self._rows) > 0:
-            return
+        """Let rows leave, unless others wait for their places (see `_admit`)."""
+        live = self._live
+        if not live or (self._is_sparse(live) and not self._waiting):
+            self._keep(live)
+
+    @property
+    def _live(self) -> list[int]:
+        return [place for place, row in enumerate(self._rows) if row.is_live]
+
+    def _is_sparse(self, live: Sequence[int]) -> bool:
+        return len(live) < _COMPACT_BELOW * len(self._rows)
+
+    def _keep(self, kept: Sequence[int]) -> None:
         if self._cache is not None and kept:
             self._cache.keep(kept)
         else:
@@ -176,15 +186,22 @@ class Decoder:
 
     def _admit(self) -> None:
         """Read sequences that wait, as many as there is room for, and lay them beside the others."""
-        body, passes = self._role.body, self._passes()
+        body, live = self._role.body, self._live
+        sparse = self._is_sparse(live)
+        passes = self._passes([self._rows[place] for place in live] if sparse else self._rows)
         if not passes:
+            if sparse:
+                self._keep(live)
             return
-        rows = [*self._rows, *(row for groups in passes for group in groups for row in group)]
+        rows = [
+            *(self._rows[place] for place in live),
+            *(row for groups in passes for group in groups for row in group),
+        ]
         spare, alone = _spare(rows), self._cache is None and len(passes) == 1
         parts: list[tuple[DecodeCache, Sequence[int]]] = []
         if self._cache is not None:
-            parts.append((self._cache, range(len(self._rows))))
-        hidden, positions = [self._hidden_BH], [self._position_B]
+            parts.append((self._cache, live))
+        hidden, positions = [self._hidden_BH[live]], [self._position_B[live]]
         for groups in passes:
             batch = flatten([[*group[0].prompt_ids, *group[0].ids] for group in groups]).to(body.device)
             cache = DecodeCache(batch.lengths, spare if alone else 0)
@@ -197,15 +214,15 @@ class Decoder:
         self._cache = parts[0][0] if as_read else DecodeCache.joined(parts, spare=spare)
         self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
         self._position_B = torch.cat(positions)
-        self._waiting = self._waiting[len(rows) - len(self._rows) :]
+        self._waiting = self._waiting[len(rows) - len(live) :]
         self._rows = rows
 
-    def _passes(self) -> list[list[list[Generation]]]:
-        """What of the waiting is read now: passes of at most `read_at_once` tokens of groups that are read alike."""
+    def _passes(self, counted: Sequence[Generation]) -> list[list[list[Generation]]]:
+        """What fits beside those that are `counted`: passes of at most `read_at_once` tokens of groups read alike."""
         passes: list[list[list[Generation]]] = []
-        longest = max((row.most_tokens for row in self._rows), default=0) if self._waiting else 0
+        longest = max((row.most_tokens for row in counted), default=0) if self._waiting else 0
         tokens = 0
-        for count, row in enumerate(self._waiting, len(self._rows) + 1):
+        for count, row in enumerate(self._waiting, len(counted) + 1):
             longest = max(longest, row.most_tokens)
             if count > 1 and (count > self._most_rows or count * longest > self._most_tokens):
                 break
