@@ -25,7 +25,8 @@ from assent.ports.sampling import SamplingParams
 from assent.seeds import numpy_rng
 from assent.types import StopReason
 
-_COMPACT_BELOW = 0.75  # rows leave, and others take their places, when fewer than this share are still wanted
+_COMPACT_BELOW = 0.75  # rebuild the cache when fewer than this share of its rows are still wanted
+_REFILL_BELOW = 0.5  # laying others beside copies the cache: wait until there is room for many
 _SPARE_COLUMNS = 64
 
 
@@ -49,12 +50,11 @@ class Generation:
     top_logprobs: tuple[tuple[int, float], ...] = ()
     stop: StopReason | None = None
     wanted: bool = True
-    rng: np.random.Generator = field(init=False, repr=False)
-    uniform: float = field(init=False, repr=False)  # draws the next token
+    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)  # one draws each token
 
-    def __post_init__(self) -> None:
-        self.rng = numpy_rng(self.seed, "tokens")
-        self.uniform = self.rng.random()
+    def begin(self) -> None:
+        """Draw the uniforms; they do not change when a sequence begins once more."""
+        self.uniforms = numpy_rng(self.seed, "tokens").random(self.sampling.max_tokens)
 
     @property
     def is_live(self) -> bool:
@@ -152,19 +152,9 @@ class Decoder:
         self._compact()
 
     def _compact(self) -> None:
-        """Let rows leave, unless others wait for their places (see `_admit`)."""
-        live = self._live
-        if not live or (self._is_sparse(live) and not self._waiting):
-            self._keep(live)
-
-    @property
-    def _live(self) -> list[int]:
-        return [place for place, row in enumerate(self._rows) if row.is_live]
-
-    def _is_sparse(self, live: Sequence[int]) -> bool:
-        return len(live) < _COMPACT_BELOW * len(self._rows)
-
-    def _keep(self, kept: Sequence[int]) -> None:
+        kept = [place for place, row in enumerate(self._rows) if row.is_live]
+        if len(kept) >= _COMPACT_BELOW * len(self._rows) > 0:
+            return
         if self._cache is not None and kept:
             self._cache.keep(kept)
         else:
@@ -186,13 +176,10 @@ class Decoder:
 
     def _admit(self) -> None:
         """Read sequences that wait, as many as there is room for, and lay them beside the others."""
-        body, live = self._role.body, self._live
-        sparse = self._is_sparse(live)
-        passes = self._passes([self._rows[place] for place in live] if sparse else self._rows)
+        passes = self._passes() if len(self._rows) <= _REFILL_BELOW * self._most_rows else []
         if not passes:
-            if sparse:
-                self._keep(live)
             return
+        body, live = self._role.body, [place for place, row in enumerate(self._rows) if row.is_live]
         rows = [
             *(self._rows[place] for place in live),
             *(row for groups in passes for group in groups for row in group),
@@ -214,15 +201,17 @@ class Decoder:
         self._cache = parts[0][0] if as_read else DecodeCache.joined(parts, spare=spare)
         self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
         self._position_B = torch.cat(positions)
+        for row in rows[len(live) :]:
+            row.begin()
         self._waiting = self._waiting[len(rows) - len(live) :]
         self._rows = rows
 
-    def _passes(self, counted: Sequence[Generation]) -> list[list[list[Generation]]]:
-        """What fits beside those that are `counted`: passes of at most `read_at_once` tokens of groups read alike."""
+    def _passes(self) -> list[list[list[Generation]]]:
+        """What of the waiting is read now: passes of at most `read_at_once` tokens of groups that are read alike."""
         passes: list[list[list[Generation]]] = []
-        longest = max((row.most_tokens for row in counted), default=0) if self._waiting else 0
+        longest = max((row.most_tokens for row in self._rows), default=0) if self._waiting else 0
         tokens = 0
-        for count, row in enumerate(self._waiting, len(counted) + 1):
+        for count, row in enumerate(self._waiting, len(self._rows) + 1):
             longest = max(longest, row.most_tokens)
             if count > 1 and (count > self._most_rows or count * longest > self._most_tokens):
                 break
@@ -244,7 +233,7 @@ class Decoder:
         uniform_B = np.zeros(len(self._rows))
         alike: dict[tuple[float, float, int], list[int]] = {}
         for place, row in live:
-            uniform_B[place] = row.uniform
+            uniform_B[place] = row.uniforms[len(row.ids)]
             sampling = row.sampling
             alike.setdefault((sampling.temperature, sampling.top_p, sampling.top_k), []).append(place)
         given_B = torch.from_numpy(uniform_B).to(logits_BV.device, torch.float32)
@@ -257,7 +246,6 @@ class Decoder:
         states_BH = self._hidden_BH.cpu().numpy() if self._keep_states else None
         model_logps = self._model_logps(logits_BV, live)
         for place, row in live:
-            row.uniform = row.rng.random()
             row.ids.append(ids[place])
             row.logps.append(logps[place])
             if states_BH is not None:
