@@ -52,7 +52,7 @@ from benchmarks.asking_figures import Curves, write_document
 BATCH, LABELS = 50, 700
 ALL_WEIGHTS_AT = (100, 300, 700)
 MACHINE = MachineOptions(device="cpu", threads=1)
-ASKING = AskingSettings(samples_per_prompt=4, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32, batch_size=256)
+ASKING = AskingSettings(samples_per_prompt=4, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

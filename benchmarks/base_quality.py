@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from assent.model.flat import flatten
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.run.progress import Display
@@ -38,10 +38,10 @@ def measure(folder: str, *, split: str, samples: int, prompts: int) -> dict[str,
     conversations = [prompt.conversation for prompt in asked for _ in range(samples)]
     with Display().stage(f"sample ({split})", len(conversations), unit="texts") as stage:
         turns = model.sampler.sample(
-            conversations, sampling=Sampling(max_tokens=32, batch_size=512), seed=0, progress=stage.counter
+            conversations, sampling=SamplingParams(max_tokens=32), seed=0, progress=stage.counter
         )
     greedy = model.sampler.sample(
-        [prompt.conversation for prompt in asked], sampling=Sampling(max_tokens=32, temperature=0.0), seed=0
+        [prompt.conversation for prompt in asked], sampling=SamplingParams(max_tokens=32, temperature=0.0), seed=0
     )
     rows: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for place, prompt in enumerate(asked):
@@ -74,7 +74,7 @@ def foreseen(folder: str, *, split: str) -> dict[str, float]:
     world, model = build_world(0), load_language_model(folder, machine=MachineOptions(device="cpu"))
     asked = make_prompts(world, split=split, count=JUDGED, seed=derive(0, "foreseen"))
     talks = [prompt.conversation for prompt in asked]
-    turns = model.sampler.sample(talks, sampling=Sampling(max_tokens=32, batch_size=512), seed=1)
+    turns = model.sampler.sample(talks, sampling=SamplingParams(max_tokens=32), seed=1)
     said = [turn.completion for turn in turns]
     encoded = model.template.encode_completions(list(zip(talks, said, strict=True)))
     guesses = next_word(model, [one.ids for one in encoded], REACTIONS)

@@ -20,7 +20,7 @@ from assent.interrupts import StopRequest
 from assent.model.adapters import LoraSettings
 from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel
 from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
 from assent.text.template import ChatTemplate
@@ -194,7 +194,7 @@ def ppo(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     ids = template(job.size).encode_prompts(prompts)
     settings = PPOSettings(
         iterations=1000, batch_size=W.PPO_PROMPTS, epochs=W.PPO_EPOCHS, mini_batches=W.PPO_MINI_BATCHES,
-        max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic="shared", sample_batch_size=W.PPO_PROMPTS,
+        max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic="shared",
         normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
     model = policy(job)
@@ -218,7 +218,7 @@ def decode(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     """New tokens at batch 64; every sequence is written to the limit."""
     prompts = [Conversation.of_user(text) for text in W.Texts(TEXTS_OF[job.size]).prompts(W.GENERATE_BATCH)]
     ids = template(job.size).encode_prompts(prompts)
-    sampling = Sampling(max_tokens=W.GENERATE_TOKENS, batch_size=W.GENERATE_BATCH)
+    sampling = SamplingParams(max_tokens=W.GENERATE_TOKENS)
     model, tokens = policy(job), float(W.GENERATE_BATCH * W.GENERATE_TOKENS)
     sampler = model.sampler
     sampler.template = ChatTemplate(template(job.size).tokenizer)

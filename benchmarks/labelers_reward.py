@@ -96,7 +96,7 @@ class Bench:
         if not path.is_file():
             if self._model is None:
                 self._model = load_language_model(str(self.policy), machine=MACHINE)
-            settings = AskingSettings(samples_per_prompt=samples, shown=2, max_tokens=32, batch_size=256)
+            settings = AskingSettings(samples_per_prompt=samples, shown=2, max_tokens=32)
             pool = sample_pool(self._model, [one.conversation for one in asked], settings, seed=derive(seed, split))
             rows = zip(pool.prompts, pool.completions, strict=True)
             found = {prompt.last_user_text: [[one.text, one.stop] for one in texts] for prompt, texts in rows}

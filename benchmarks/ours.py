@@ -12,7 +12,7 @@ from assent.algorithms.loop import Watch
 from assent.algorithms.ppo import PPO, PPOSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
 from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
@@ -105,7 +105,7 @@ def ppo(job: Job) -> None:
     prompts = [Conversation.of_user(text) for text in W.Texts(job.size).prompts(W.PPO_PROMPTS * (warmup + timed))]
     settings = PPOSettings(
         iterations=warmup + timed, batch_size=W.PPO_PROMPTS, epochs=W.PPO_EPOCHS, mini_batches=W.PPO_MINI_BATCHES,
-        max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic=job.critic, sample_batch_size=W.PPO_PROMPTS,
+        max_tokens=W.PPO_TOKENS, learning_rate=1e-6, critic=job.critic,
         normalise_reward=False, normalise_prompts=2,
     )  # fmt: skip
     prepared = prepare_on_policy(PPO, policy(job), prompts, settings, seed=W.SEED, reward=reward_model(job))
@@ -124,7 +124,7 @@ def generate(job: Job) -> None:
     """New tokens per second at batch 64; sequences that end early are counted as long as they are."""
     model = policy(job)
     prompts = [Conversation.of_user(text) for text in W.Texts(job.size).prompts(W.GENERATE_BATCH)]
-    sampling = Sampling(max_tokens=W.GENERATE_TOKENS, batch_size=W.GENERATE_BATCH)
+    sampling = SamplingParams(max_tokens=W.GENERATE_TOKENS)
     model.template.end_ids = frozenset()  # every sequence is written to the limit, as on the other side
     stamps = Stamps()
     repeats = 1 if job.quick else W.GENERATE_REPEATS

@@ -58,7 +58,7 @@ def pairs_of(count: int) -> list[Pair]:
     asked = make_prompts(world, split="train", count=(count + LEARNT) // 2 + 60, seed=11)
     about = {prompt.conversation: prompt for prompt in asked}
     model = load_language_model(str(shipped_base()), machine=MACHINE)
-    sampling = AskingSettings(samples_per_prompt=3, temperatures=(0.7, 1.0, 1.3), max_tokens=32, batch_size=256)
+    sampling = AskingSettings(samples_per_prompt=3, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
     pool = sample_pool(model, [prompt.conversation for prompt in asked], sampling, seed=3)
     found: list[Pair] = []
     for prompt, texts in zip(pool.prompts, pool.completions, strict=True):

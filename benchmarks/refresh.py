@@ -27,7 +27,7 @@ import numpy as np
 
 from assent.feedback.records import Candidate, NewItem, PersonRole
 from assent.feedback.store.store import FeedbackStore
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.annotation import questions as asking
 from assent.recipes.annotation.collecting import judged_so_far
 from assent.recipes.annotation.questions import AskingSettings
@@ -66,7 +66,7 @@ def written(prompts: Sequence[Conversation], count: int, file: Path) -> list[Tex
         found: list[dict[str, str]] = [{} for _ in prompts]
         turn = 0
         while lacking := [place for place, texts in enumerate(found) if len(texts) < count]:
-            sampling = Sampling(max_tokens=32, temperature=(0.7, 1.0, 1.3)[turn % 3] + turn // 18, batch_size=256)
+            sampling = SamplingParams(max_tokens=32, temperature=(0.7, 1.0, 1.3)[turn % 3] + turn // 18)
             turns = model.sampler.sample([prompts[p] for p in lacking], sampling=sampling, seed=derive(0, turn))
             for place, one in zip(lacking, turns, strict=True):
                 if one.completion.text.strip():

@@ -3,45 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from assent.ports.sampling import Progress, Sampling, silent
-from assent.seeds import derive, python_rng
+from assent.ports.environment import StepResult
+from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, silent
+from assent.seeds import python_rng
 from assent.text.template import ChatTemplate
-from assent.types import Completion, Conversation, StopReason, Turn
+from assent.types import Completion, Conversation, Message, Role, StopReason, Turn
+
+HOLDS = 64  # tokens of a prompt and its completion
 
 
-class WordSampler:
+class WordSampler(Sampler):
     """Writes up to `max_tokens` tokens of a few words, each with the same probability; greedy takes the first."""
 
     def __init__(self, template: ChatTemplate, words: Sequence[str] = ("red", "blue", "yes", "no")) -> None:
-        self.template = template
+        self.template, self.version = template, 0
         spoken = sorted({ids[-1] for ids in template.text_ids(list(words)) if ids})
         self._tokens = [*spoken, template.end_id]
 
-    def sample(
-        self, prompts: Sequence[Conversation], *, sampling: Sampling, seed: int, progress: Progress = silent
-    ) -> list[Turn]:
-        """One turn per prompt; prompt i draws from `derive(seed, i)`."""
-        turns = []
-        for index, prompt in enumerate(prompts):
-            turns.append(self._turn(prompt, sampling, derive(seed, index)))
-            progress(1)
-        return turns
+    def encode(self, prompt: Conversation) -> tuple[int, ...]:
+        """As the template does."""
+        return self.template.encode_prompt(prompt)
 
-    def _turn(self, prompt: Conversation, sampling: Sampling, seed: int) -> Turn:
+    def stream(
+        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
+        progress: Progress = silent,
+    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
+        """One turn after the other."""
+        for index, ids in enumerate(prompts):
+            if len(ids) + (sampling.max_tokens or 0) > HOLDS:
+                raise PromptTooLong(f"prompt {index + 1} has {len(ids)} tokens, this sampler holds {HOLDS}")
+        for place, seed in enumerate(seeds):
+            yield place, self._turn(prompts[place // n], sampling, seed, progress)
+            progress(1)
+
+    def _turn(self, prompt_ids: tuple[int, ...], sampling: SamplingParams, seed: int, progress: Progress) -> Turn:
         rng, greedy = python_rng(seed, "tokens"), sampling.temperature == 0.0
+        logp, most = 0.0 if greedy else -math.log(len(self._tokens)), sampling.max_tokens or HOLDS - len(prompt_ids)
         ids: list[int] = []
-        while len(ids) < sampling.max_tokens and self.template.end_id not in ids:
+        text, stop = "", None
+        while stop is None:
             ids.append(self._tokens[0 if greedy else rng.randrange(len(self._tokens))])
-        logp = 0.0 if greedy else -math.log(len(self._tokens))
-        stop = StopReason.END if ids[-1] == self.template.end_id else StopReason.LENGTH
+            text = self.template.decode(ids)
+            cuts = [text.index(one) for one in sampling.stop if one in text]
+            if cuts or ids[-1] == self.template.end_id:
+                text, stop = text[: min(cuts, default=None)], StopReason.END
+            elif len(ids) == most:
+                stop = StopReason.LENGTH
+            progress(0)
+        completion = Completion(text=text, stop=stop)
         return Turn(
-            prompt_ids=self.template.encode_prompt(prompt),
-            completion_ids=tuple(ids),
-            logps=(logp,) * len(ids),
-            completion=Completion(text=self.template.decode(ids), stop=stop),
-        )
+            prompt_ids=prompt_ids, completion_ids=tuple(ids), logps=(logp,) * len(ids), completion=completion,
+            version=self.version,
+        )  # fmt: skip
 
 
 class LengthScorer:
@@ -50,3 +65,27 @@ class LengthScorer:
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """Characters of each completion."""
         return [float(len(completion.text)) for completion in completions]
+
+
+class GuessingGame:
+    """An environment of several turns: the policy guesses a number from 0 to 15 and hears "higher" or "lower"."""
+
+    def reset(self, prompt: Conversation, *, seed: int) -> GuessingEpisode:
+        """A number drawn from the seed."""
+        return GuessingEpisode(prompt, python_rng(seed, "number").randrange(16))
+
+
+class GuessingEpisode:
+    """One game."""
+
+    def __init__(self, prompt: Conversation, number: int) -> None:
+        self.prompt, self._number = prompt, number
+
+    def step(self, completion: Completion) -> StepResult:
+        """Right is the end with reward 1; what is no number is an error."""
+        if completion.stop is not StopReason.END or not completion.text.isdecimal():
+            return StepResult(stop=StopReason.ERROR if completion.stop is StopReason.END else completion.stop)
+        if int(completion.text) == self._number:
+            return StepResult(stop=StopReason.END, reward=1.0)
+        hint = "higher" if int(completion.text) < self._number else "lower"
+        return StepResult(messages=(Message(role=Role.USER, content=hint),))

@@ -25,8 +25,8 @@ LEVELS: dict[str, int] = {
     for level, rooms in {
         0: "types errors metrics seeds",
         1: "losses durable interrupts config ports.sampling",
-        2: "text model runs web feedback",
-        3: "world feedback.quality",
+        2: "text model runs web feedback ports.generation ports.judging ports.environment",
+        3: "world feedback.quality environments",
         4: "feedback.store active_learning",
         5: "feedback.exchange ports.learning",
         6: "data evals constitution studio serving",
@@ -39,8 +39,8 @@ LEVELS: dict[str, int] = {
 SPLIT_ROOMS = ("ports", "backends")
 WITHOUT_TORCH = {
     "types", "errors", "metrics", "seeds", "config", "durable", "interrupts", "text", "world", "runs", "web",
-    "ports.sampling", "feedback", "feedback.store", "feedback.quality", "feedback.exchange", "studio", "serving",
-    "constitution", "evals", "data",
+    "ports.sampling", "ports.generation", "ports.judging", "ports.environment", "environments", "feedback",
+    "feedback.store", "feedback.quality", "feedback.exchange", "studio", "serving", "constitution", "evals", "data",
 }  # fmt: skip
 ONLY_IN: dict[str, set[str]] = {  # library: the rooms that may import it
     "ray": {"backends.cluster"},

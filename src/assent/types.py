@@ -105,16 +105,16 @@ class Turn:
 
     `logps` are natural logarithms under the distribution really sampled from (temperature and truncation
     included), one per token of `completion_ids`; the end-of-text token is part of the completion. `states` (tokens,
-    width of the model) are the hidden states that the tokens were drawn from, if they were asked for and the sampler
-    has those of the learner itself, in float32. `version` is that of the weights that wrote it (`Learner.publish`).
+    width of the model) are the hidden states that the tokens were drawn from, if the sampler keeps them and has those
+    of the learner itself, in float32. `version` is that of the weights it was sampled with.
     """
 
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     logps: tuple[float, ...]
     completion: Completion
-    states: np.ndarray | None = field(default=None, compare=False, repr=False)
     version: int = 0
+    states: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

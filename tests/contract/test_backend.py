@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from assent.backends.local.backend import LocalBackend
 from assent.ports.learning import Backend, Need, Outputs, Roles
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Conversation, Turn
 
@@ -33,8 +33,8 @@ def test_a_sampler_writes_with_the_weights_that_were_published(
 ) -> None:
     roles = make()
     assert roles.policy is not None
-    learner, sampler = backend.learner(roles), backend.sampler(roles.policy, template)
-    sampling, version = Sampling(max_tokens=6, states=True), learner.publish()
+    learner, sampler = backend.learner(roles), backend.sampler(roles.policy, template, rollouts=True)
+    sampling, version = SamplingParams(max_tokens=6), learner.publish()
     before = sampler.sample(PROMPTS, sampling=sampling, seed=1)
     assert {turn.version for turn in before} == {version}
     learner.update(rows(), Need(), plain_loss, 10.0, 1e-2)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import LengthScorer, WordSampler
 from small_models import body_of, causal_lm
 
 from assent.backends.local.sampler import LocalSampler
-from assent.errors import DataError, RunError
+from assent.errors import RunError
 from assent.model.roles import LanguageRole
-from assent.ports.sampling import Sampler, Sampling, Scorer
+from assent.ports.sampling import PromptTooLong, Sampler, SamplingParams, Scorer
 from assent.recipes.run.models import MachineOptions, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
+from assent.seeds import derive
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason
 
@@ -25,6 +29,10 @@ SAMPLERS: dict[str, Callable[[ChatTemplate], Sampler]] = {
     "local": lambda template: LocalSampler(LanguageRole(body_of(causal_lm("qwen2"))), template),
     "fake": WordSampler,
 }
+PUBLISH: dict[str, Callable[[Any], None]] = {  # what makes its weights new ones
+    "local": lambda sampler: setattr(sampler.role, "version", sampler.role.version + 1),
+    "fake": lambda sampler: setattr(sampler, "version", sampler.version + 1),
+}
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
 
@@ -32,7 +40,7 @@ every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 def test_there_is_one_turn_per_prompt_in_order(name: str, template: ChatTemplate) -> None:
     done: list[int] = []
     turns = SAMPLERS[name](template).sample(
-        PROMPTS, sampling=Sampling(max_tokens=9, batch_size=4), seed=1, progress=done.append
+        PROMPTS, sampling=SamplingParams(max_tokens=9), seed=1, progress=done.append
     )
     assert [turn.prompt_ids for turn in turns] == [template.encode_prompt(prompt) for prompt in PROMPTS]
     assert sum(done) == len(PROMPTS)
@@ -45,7 +53,9 @@ def test_there_is_one_turn_per_prompt_in_order(name: str, template: ChatTemplate
 @every_sampler
 def test_a_turn_ends_by_itself_or_is_cut_at_the_limit(name: str, template: ChatTemplate) -> None:
     sampler = SAMPLERS[name](template)
-    turns = [turn for seed in range(20) for turn in sampler.sample(PROMPTS, sampling=Sampling(max_tokens=6), seed=seed)]
+    turns = [
+        turn for seed in range(20) for turn in sampler.sample(PROMPTS, sampling=SamplingParams(max_tokens=6), seed=seed)
+    ]
     assert {turn.completion.stop for turn in turns} == {StopReason.END, StopReason.LENGTH} or name == "local"
     for turn in turns:
         ends = [token in template.end_ids for token in turn.completion_ids]
@@ -56,7 +66,7 @@ def test_a_turn_ends_by_itself_or_is_cut_at_the_limit(name: str, template: ChatT
 
 @every_sampler
 def test_the_seed_decides_and_prompt_i_has_its_own(name: str, template: ChatTemplate) -> None:
-    sampler, sampling = SAMPLERS[name](template), Sampling(max_tokens=8)
+    sampler, sampling = SAMPLERS[name](template), SamplingParams(max_tokens=8)
     first = sampler.sample(PROMPTS, sampling=sampling, seed=1)
     assert [turn.completion_ids for turn in sampler.sample(PROMPTS, sampling=sampling, seed=1)] == [
         turn.completion_ids for turn in first
@@ -73,7 +83,7 @@ def test_the_seed_decides_and_prompt_i_has_its_own(name: str, template: ChatTemp
 
 @every_sampler
 def test_greedy_does_not_ask_the_seed(name: str, template: ChatTemplate) -> None:
-    sampler, sampling = SAMPLERS[name](template), Sampling(max_tokens=5, temperature=0.0)
+    sampler, sampling = SAMPLERS[name](template), SamplingParams(max_tokens=5, temperature=0.0)
     one, other = (sampler.sample(PROMPTS, sampling=sampling, seed=seed) for seed in (1, 2))
     assert [turn.completion_ids for turn in one] == [turn.completion_ids for turn in other]
     assert all(logp == 0.0 for turn in one for logp in turn.logps)
@@ -81,14 +91,85 @@ def test_greedy_does_not_ask_the_seed(name: str, template: ChatTemplate) -> None
 
 @every_sampler
 def test_no_prompts_give_no_turns(name: str, template: ChatTemplate) -> None:
-    assert SAMPLERS[name](template).sample([], sampling=Sampling(), seed=0) == []
+    assert SAMPLERS[name](template).sample([], sampling=SamplingParams(), seed=0) == []
 
 
-def test_a_prompt_that_leaves_no_room_is_named(template: ChatTemplate) -> None:
-    sampler = SAMPLERS["local"](template)
-    prompts = [PROMPTS[0], Conversation.of_user("q " * 60)]
-    with pytest.raises(DataError, match="prompt 2 has"):
-        sampler.sample(prompts, sampling=Sampling(max_tokens=8), seed=0)
+@every_sampler
+def test_completion_j_of_prompt_i_draws_from_the_seed_of_its_place(name: str, template: ChatTemplate) -> None:
+    sampler, sampling = SAMPLERS[name](template), SamplingParams(max_tokens=8)
+    turns = sampler.sample(PROMPTS, sampling=sampling, seed=3, n=4)
+    assert [turn.prompt_ids for turn in turns] == [template.encode_prompt(prompt) for prompt in PROMPTS for _ in "1234"]
+    for place in (0, 6, 23):
+        alone = dict(sampler.stream([turns[place].prompt_ids], sampling=sampling, seeds=[derive(3, place)]))
+        assert alone[0].completion_ids == turns[place].completion_ids
+    assert len({turn.completion_ids for turn in turns}) > len(PROMPTS)
+
+
+@every_sampler
+def test_the_stream_gives_every_place_once_as_it_is_finished(name: str, template: ChatTemplate) -> None:
+    sampler, sampling = SAMPLERS[name](template), SamplingParams(max_tokens=8)
+    ids, seeds = [sampler.encode(prompt) for prompt in PROMPTS], [derive(1, place) for place in range(12)]
+    streamed = list(sampler.stream(ids, sampling=sampling, seeds=seeds, n=2))
+    assert sorted(place for place, _ in streamed) == list(range(12))
+    assert [turn for _, turn in sorted(streamed, key=lambda one: one[0])] == sampler.sample(
+        PROMPTS, sampling=sampling, seed=1, n=2
+    )
+
+
+@every_sampler
+def test_what_progress_raises_between_two_tokens_ends_the_sampling(name: str, template: ChatTemplate) -> None:
+    calls: list[int] = []
+
+    def stop(done: int) -> None:
+        calls.append(done)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    sampler = SAMPLERS[name](template)
+    with pytest.raises(InterruptedError):
+        sampler.sample(PROMPTS, sampling=SamplingParams(max_tokens=8, temperature=0.0), seed=1, progress=stop)
+    assert calls == [0, 0, 0], "long before a completion has its 8 tokens"
+
+
+@every_sampler
+def test_writing_ends_before_a_stop_sequence(name: str, template: ChatTemplate) -> None:
+    sampler, sampling, cut = SAMPLERS[name](template), SamplingParams(max_tokens=10), 0
+    for place, free in enumerate(sampler.sample(PROMPTS, sampling=sampling, seed=2, n=3)):
+        text, given = free.completion.text, {"prompts": [free.prompt_ids], "seeds": [derive(2, place)]}
+        if plain := re.findall("[!-~]+", text):
+            stop = plain[-1][:3]
+            stopping = replace(sampling, stop=("never said", stop))
+            turn = dict(sampler.stream(**given, sampling=stopping))[0]
+            assert turn.completion == Completion(text=text[: text.index(stop)], stop=StopReason.END)
+            written = free.completion_ids[: len(turn.completion_ids)]
+            assert turn.completion_ids == written and stop in template.decode(written)
+            assert stop not in template.decode(written[:-1]), "nothing is written behind it"
+            cut += 1
+    assert cut >= 3
+
+
+@every_sampler
+def test_without_a_limit_writing_goes_on_until_the_model_is_full(name: str, template: ChatTemplate) -> None:
+    sampler = SAMPLERS[name](template)
+    (turn,) = sampler.sample(PROMPTS[:1], sampling=SamplingParams(max_tokens=None, temperature=0.0), seed=0)
+    assert len(turn.prompt_ids) + len(turn.completion_ids) == 64 and turn.completion.stop is StopReason.LENGTH
+
+
+@every_sampler
+def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_written(name: str, template: ChatTemplate) -> None:
+    prompts, done = [PROMPTS[0], Conversation.of_user("q " * 60)], list[int]()
+    with pytest.raises(PromptTooLong, match="prompt 2 has"):
+        SAMPLERS[name](template).sample(prompts, sampling=SamplingParams(max_tokens=8), seed=0, progress=done.append)
+    assert not done
+
+
+@every_sampler
+def test_turns_bear_the_version_of_the_weights(name: str, template: ChatTemplate) -> None:
+    sampler, sampling, versions = SAMPLERS[name](template), SamplingParams(max_tokens=2), []
+    for _ in range(3):
+        versions.append({turn.version for turn in sampler.sample(PROMPTS[:2], sampling=sampling, seed=0)})
+        PUBLISH[name](sampler)
+    assert versions == [{0}, {1}, {2}]
 
 
 def reward_model(folders: dict[str, Path], kind: str) -> Scorer:

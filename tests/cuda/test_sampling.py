@@ -9,11 +9,10 @@ from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 
 from assent.backends.local.learner import LocalLearner
 from assent.model.body import Body, Precision
-from assent.model.generation import Sampled, generate
+from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole
-from assent.model.stepping import Begun, StepDecoder
 from assent.ports.learning import Need, Outputs, Roles
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.text.template import Encoded
 
 pytestmark = needs_cuda
@@ -22,17 +21,24 @@ ENDS = frozenset(range(0, VOCABULARY, 12))
 LARGEST, MEAN = {"fp32": 1e-4, "bf16": 0.35}, {"fp32": 2e-5, "bf16": 0.05}  # nats by which log-probabilities differ
 
 
-def written(body: Body, sampling: Sampling, prompts: list[list[int]]) -> list[Sampled]:
-    seeds = list(range(len(prompts)))
-    role = LanguageRole(body)
-    return [one for _, one in sorted(generate(role, prompts, sampling=sampling, end_ids=ENDS, seeds=seeds))]
+def written(body: Body, sampling: SamplingParams, prompts: list[list[int]], every: int = 0) -> list[Generation]:
+    """The prompts' completions; with `every`, one prompt comes that many steps after the other."""
+    decoder = Decoder(LanguageRole(body), end_ids=ENDS)
+    begun = [Generation(key=key, prompt_ids=ids, sampling=sampling, seed=key) for key, ids in enumerate(prompts)]
+    for one in begun:
+        decoder.add([one])
+        for _ in range(every):
+            decoder.step()
+    while decoder.under_way:
+        decoder.step()
+    return begun
 
 
 @every_precision
 @pytest.mark.parametrize("name", CAUSAL)
 def test_the_learner_scores_what_the_sampler_said(name: str, precision: Precision) -> None:
     body, prompts = on_cuda(name, precision), PROMPTS * 4
-    turns = written(body, Sampling(max_tokens=20), prompts)
+    turns = written(body, SamplingParams(max_tokens=20), prompts)
     examples = [
         Encoded(ids=(*prompt, *turn.ids), assistant_mask=(False,) * len(prompt) + (True,) * len(turn.ids))
         for prompt, turn in zip(prompts, turns, strict=True)
@@ -44,30 +50,24 @@ def test_the_learner_scores_what_the_sampler_said(name: str, precision: Precisio
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_greedy_samples_are_the_cpus(name: str) -> None:
-    greedy = Sampling(max_tokens=20, temperature=0.0)
+    greedy = SamplingParams(max_tokens=20, temperature=0.0)
     mine, theirs = written(on_cuda(name), greedy, PROMPTS), written(body_of(causal_lm(name)), greedy, PROMPTS)
     assert [one.ids for one in mine] == [one.ids for one in theirs]
-    assert [one.ended for one in mine] == [one.ended for one in theirs]
+    assert [one.stop for one in mine] == [one.stop for one in theirs]
 
 
-@pytest.mark.parametrize("sampling", [Sampling(max_tokens=12), Sampling(max_tokens=12, top_p=0.8, top_k=20)])
-def test_the_same_seeds_give_the_same_samples(sampling: Sampling) -> None:
+@pytest.mark.parametrize(
+    "sampling", [SamplingParams(max_tokens=12), SamplingParams(max_tokens=12, top_p=0.8, top_k=20)]
+)
+def test_the_same_seeds_give_the_same_samples(sampling: SamplingParams) -> None:
     body = on_cuda("llama", "bf16")
-    assert written(body, sampling, PROMPTS) == written(body, sampling, PROMPTS)
+    one, other = written(body, sampling, PROMPTS), written(body, sampling, PROMPTS)
+    assert [(a.ids, a.logps) for a in one] == [(b.ids, b.logps) for b in other]
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen2", "mistral"])
-def test_step_by_step_the_tokens_are_those_of_writing_at_once(name: str) -> None:
-    greedy = Sampling(max_tokens=10, temperature=0.0)
-    role = LanguageRole(on_cuda(name))
-    decoder = StepDecoder(role, end_ids=ENDS)
-    drawn: dict[int, list[int]] = {}
-    for step in range(16):
-        if step < 4:
-            one = Begun(key=step, prompt_ids=PROMPTS[step], sampling=greedy, seed=step)
-            decoder.begin([one])
-        for token in decoder.step():
-            drawn.setdefault(token.key, []).append(token.id)
-    alone = written(role.body, greedy, PROMPTS[:4])
-    assert [tuple(drawn[key]) for key in range(4)] == [one.ids for one in alone]
-    assert role.body.device.type == CUDA.type
+def test_prompts_that_come_later_get_the_tokens_of_writing_at_once(name: str) -> None:
+    greedy, body = SamplingParams(max_tokens=10, temperature=0.0), on_cuda(name)
+    together, later = written(body, greedy, PROMPTS), written(body, greedy, PROMPTS, every=2)
+    assert [one.ids for one in later] == [one.ids for one in together]
+    assert body.device.type == CUDA.type

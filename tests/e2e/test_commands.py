@@ -369,7 +369,11 @@ def test_the_embedded_world_judges_any_model(home: Path, tmp_path: Path) -> None
         "--set", "limit=18", "--set", "max_tokens=4",
     )  # fmt: skip
     assert f"gold score of {home}/sft: " in ran.err and "n = 18 prompts" in ran.err
-    assert list(report_of(tmp_path / "eval")["gold"]) == ["base", "sft"]
+    report = report_of(tmp_path / "eval")
+    assert list(report["gold"]) == ["base", "sft"]
+    (won,) = report["win_rates"]
+    assert (won["arm"], won["against"], won["judge"]) == ("sft", "base", "gold")
+    assert won["wins"] + won["ties"] + won["losses"] == 18 and "judged by the gold judge" in ran.err
 
 
 PIPELINE = """

@@ -12,6 +12,7 @@ from assent.evals.evidence import Evidence, HeldOut, Measurement, Sample, SeedRe
 from assent.evals.gold import ArmScores as Scores
 from assent.evals.gold import AxisIntervals, gap_closed, gold_by_kind, gold_means
 from assent.evals.intervals import Interval
+from assent.evals.judges import bradley_terry
 from assent.evals.over_optimisation import Evaluation, curve
 from assent.evals.reward_quality import ScoredPairs, classifier_quality, reward_quality
 from assent.evals.win_rate import win_rate
@@ -239,7 +240,13 @@ def build_demo(seeds: tuple[int, ...] = (0,)) -> Evidence:
         gap_closed=closed,
         gold_by_kind=kinds,
         win_rates=tuple(
-            win_rate(arms[a].overall, arms[b].overall, names=(a, b), judge="gold", seed=0, groups=arms[a].prompts)
+            win_rate(
+                bradley_terry(arms[a].overall, arms[b].overall),
+                names=(a, b),
+                judge="gold",
+                seed=0,
+                groups=arms[a].prompts,
+            )
             for a, b in wins
         ),
         reward_model=pairs_quality(0.749),
@@ -290,8 +297,7 @@ def build_real_data() -> Evidence:
         ),
         win_rates=(
             win_rate(
-                np.random.default_rng(0).normal(0.6, 1, 200),
-                np.zeros(200),
+                bradley_terry(np.random.default_rng(0).normal(0.6, 1, 200), np.zeros(200)),
                 names=("ppo", "sft"),
                 judge="reward model",
                 seed=0,

@@ -72,14 +72,14 @@ def test_arms_on_different_prompts_are_not_compared():
 
 
 def test_a_win_rate_of_ties_or_wins_alone_has_an_interval():
-    for scores, rate in (([1.0] * 8, 4), ([2.0] * 8, 8)):
-        found = win_rate(scores, [1.0] * 8, names=("ppo", "sft"), judge="gold", seed=0)
+    for preferences, rate in (([0.5] * 8, 4), ([0.7] * 8, 8)):
+        found = win_rate(preferences, names=("ppo", "sft"), judge="gold", seed=0)
         assert found.rate == wilson(rate, 8)
 
 
 def test_win_rates_count_ties_as_half_and_are_mirrored():
-    first, second = [1.0, 0.5, 0.2, 0.9], [0.0, 0.5, 0.3, 0.1]
-    forward = win_rate(first, second, names=("ppo", "sft"), judge="gold", seed=0)
-    backward = win_rate(second, first, names=("sft", "ppo"), judge="gold", seed=0)
+    first, second = [0.9, 0.5, 0.2, 0.6], [0.1, 0.5, 0.8, 0.4]
+    forward = win_rate(first, names=("ppo", "sft"), judge="gold", seed=0)
+    backward = win_rate(second, names=("sft", "ppo"), judge="gold", seed=0)
     assert (forward.rate.mean, forward.wins, forward.ties, forward.losses) == (0.625, 2, 1, 1)
     assert backward.rate.mean == 1 - forward.rate.mean

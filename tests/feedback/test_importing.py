@@ -51,7 +51,7 @@ def test_own_rows_of_every_shape_are_items() -> None:
     cells = {"prompt": "p", "completions": '["a", "b"]', "gold": '{"ranks": [1, 2]}', "sensitive": "true", "topic": "t"}
     item = read_own(cells, LIMITS).item
     assert (item.gold, item.sensitive, item.topic) == ({"ranks": [1, 2]}, True, "t")
-    sampled = read_own({"prompt": "p", "completions": ["a", "b"], "stop_sequences": ["end", "length"]}, LIMITS)
+    sampled = read_own({"prompt": "p", "completions": ["a", "b"], "stop_reasons": ["end", "length"]}, LIMITS)
     assert [str(one.stop) for one in sampled.item.candidates] == ["end", "length"]
     assert read_own({"prompt": "only"}, LIMITS).item.candidates == ()
 
@@ -256,7 +256,7 @@ NAMES = st.sampled_from(
         "id",
         "body",
         "models",
-        "stop_sequences",
+        "stop_reasons",
         "gold",
         "overlap",
         "priority",
@@ -298,7 +298,7 @@ def test_whatever_a_row_holds_only_a_data_error_comes_out(reader: str, fields: d
         ("label-studio", task({"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "left"}})),
         ("label-studio", RANKER),
         ("own", {"prompt": [{"role": "user", "content": "x"}], "completions": ["a", {"text": "b", "model": "m"}],
-                 "models": ["m", None], "stop_sequences": ["end", "end"], "gold": {"ranks": [1, 2]}, "overlap": 2}),
+                 "models": ["m", None], "stop_reasons": ["end", "end"], "gold": {"ranks": [1, 2]}, "overlap": 2}),
     ],
 )  # fmt: skip
 @given(data=st.data())

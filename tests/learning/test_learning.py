@@ -23,7 +23,7 @@ from assent.algorithms.sft import SFTSettings
 from assent.losses.advantages import gae
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.training.prepare import prepare_on_policy
@@ -57,7 +57,7 @@ def talker(folders: dict[str, Path]) -> Callable[[], LanguageModel]:
 
 
 def answers_of(model: LanguageModel, prompts: list[Conversation], *, temperature: float, seed: int = 9) -> list[str]:
-    turns = model.sampler.sample(prompts, sampling=Sampling(max_tokens=6, temperature=temperature), seed=seed)
+    turns = model.sampler.sample(prompts, sampling=SamplingParams(max_tokens=6, temperature=temperature), seed=seed)
     return [turn.completion.text for turn in turns]
 
 

@@ -7,8 +7,8 @@ import torch
 from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 from torch.testing import assert_close
 
-from assent.model.attention import DecodeCache
 from assent.model.body import Body
+from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch, even, flatten
 from assent.model.roles import ScalarRole, fresh_head
 from assent.model.trees import plant, tree_of
@@ -86,8 +86,7 @@ def test_the_trunk_sees_even_numbers_of_tokens_and_the_last_block_even_numbers_o
 def test_attention_works_in_float32_and_so_does_its_cache() -> None:
     body, rows = low("llama"), sequences()
     batch = flatten(rows)
-    cache = DecodeCache(lengths=batch.lengths, new_tokens=2)
-    cache.place(body.device)
+    cache = DecodeCache(batch.lengths, spare=2)
     seen: list[torch.dtype] = []
     body.trunk.get_submodule("layers.0.self_attn.o_proj").register_forward_pre_hook(
         lambda _, given: seen.append(given[0].dtype)

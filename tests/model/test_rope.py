@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from assent.algorithms.ppo import PPOSettings
 from assent.backends.local.features import feature_batches, read_features
 from assent.errors import ConfigError
-from assent.model.attention import DecodeCache
+from assent.model.cache import DecodeCache
 from assent.model.flat import flatten
 from assent.model.roles import ScalarRole, fresh_head
 from assent.model.verifying import verify_flat
@@ -140,8 +140,7 @@ def test_gradients_in_a_row_are_those_of_the_sequences_alone(model: PreTrainedMo
 def test_writing_with_a_cache_is_what_the_library_does_with_one_sequence_alone(model: PreTrainedModel) -> None:
     rows, body = sequences((5, 14, 30)), body_of(copy.deepcopy(model))
     batch = flatten(rows)
-    cache = DecodeCache(lengths=batch.lengths, new_tokens=6)
-    cache.place(body.device)
+    cache = DecodeCache(batch.lengths, spare=6)
     body.hidden(batch, batch.last_B, cache=cache)
     position_B, steps = torch.tensor(batch.lengths), []
     for step in range(6):

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from assent.errors import ConfigError, RunError
 from assent.model.flat import flatten
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import (
     LanguageModel,
     LoraOptions,
@@ -232,7 +232,7 @@ def test_an_adapter_that_does_not_fit_is_refused(damage: str, folders: dict[str,
 
 def test_a_model_still_samples_after_it_was_saved(folders: dict[str, Path], tmp_path: Path) -> None:
     model = load_language_model(str(folders["llama"]), machine=CPU)
-    prompts, sampling = [Conversation.of_user("red")], Sampling(max_tokens=4)
+    prompts, sampling = [Conversation.of_user("red")], SamplingParams(max_tokens=4)
     before = model.sampler.sample(prompts, sampling=sampling, seed=1)
     save_language_model(model, tmp_path / "out")
     assert model.sampler.sample(prompts, sampling=sampling, seed=1) == before

@@ -16,8 +16,8 @@ from torch.testing import assert_close
 
 from assent.errors import ConfigError
 from assent.model import attention
-from assent.model.attention import DecodeCache
 from assent.model.body import Body, LanguageHead
+from assent.model.cache import DecodeCache
 from assent.model.flat import flatten
 from assent.model.verifying import verify_flat
 
@@ -109,8 +109,8 @@ WRITTEN_WRONGLY = {
 def forgetting(cache: DecodeCache) -> DecodeCache:
     """The cache without the first token of every row."""
     for values in cache.values.values():
-        for row, length in enumerate(cache.lengths):
-            values[row, :, max(cache.lengths) - length] = 0
+        for row, start in enumerate(cache.starts):
+            values[row, :, start] = 0
     return cache
 
 

@@ -18,10 +18,11 @@ import pytest
 import torch
 from serving.endpoint_fakes import listening
 
-from assent.backends.local.streaming import LocalStepSampler
+from assent.backends.local.engine import LocalEngine
 from assent.errors import ConfigError
 from assent.model.flat import flatten
-from assent.ports.sampling import GenerationRequest, PromptTooLong, Sampling
+from assent.ports.generation import GenerationRequest
+from assent.ports.sampling import PromptTooLong, SamplingParams
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -36,6 +37,7 @@ TALK = [
     {"role": "assistant", "content": "A color."},
     {"role": "user", "content": "Tell me about it."},
 ]
+BRIEF = SamplingParams(max_tokens=3)
 CONVERSATION = Conversation(messages=tuple(Message(role=Role(one["role"]), content=one["content"]) for one in TALK))
 
 
@@ -46,7 +48,7 @@ def model() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def client(model: LanguageModel) -> Iterator[openai.OpenAI]:
-    with listening(create_endpoint(LocalStepSampler(model.role, model.template), "base")) as url:  # noqa: SIM117
+    with listening(create_endpoint(LocalEngine(model.role, model.template), "base")) as url:  # noqa: SIM117
         with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as made:
             yield made
 
@@ -63,7 +65,9 @@ def own_logps(model: LanguageModel, prompt: tuple[int, ...], written: tuple[int,
 def test_what_is_served_is_what_the_sampler_writes_with_that_seed(
     client: openai.OpenAI, model: LanguageModel, temperature: float
 ) -> None:
-    turn = model.sampler.sample([CONVERSATION], sampling=Sampling(max_tokens=40, temperature=temperature), seed=11)[0]
+    turn = model.sampler.sample(
+        [CONVERSATION], sampling=SamplingParams(max_tokens=40, temperature=temperature), seed=11
+    )[0]
     answer = client.chat.completions.create(
         model="base", messages=TALK, temperature=temperature, max_tokens=40, seed=11
     )
@@ -75,7 +79,7 @@ def test_what_is_served_is_what_the_sampler_writes_with_that_seed(
 def test_log_probabilities_are_the_models_own_recomputed(client: openai.OpenAI, model: LanguageModel) -> None:
     settings = {"temperature": 0.8, "top_p": 0.9, "max_tokens": 30, "seed": 3}
     answer = client.chat.completions.create(model="base", messages=TALK, logprobs=True, top_logprobs=5, **settings)
-    sampling = Sampling(max_tokens=30, temperature=0.8, top_p=0.9)
+    sampling = SamplingParams(max_tokens=30, temperature=0.8, top_p=0.9)
     turn = model.sampler.sample([CONVERSATION], sampling=sampling, seed=3)[0]
     content = answer.choices[0].logprobs.content
     ids = [id_ for id_ in turn.completion_ids if id_ not in model.template.end_ids]
@@ -225,38 +229,39 @@ class Untouchable:
 def test_what_cannot_fit_is_refused_before_it_is_tokenised(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch, chat: bool, word: str
 ) -> None:
-    sampler = LocalStepSampler(model.role, model.template)
-    monkeypatch.setattr(sampler._reader, "tokenizer", Untouchable())
+    engine = LocalEngine(model.role, model.template)
+    monkeypatch.setattr(engine._reader, "tokenizer", Untouchable())
     text = word * (1_900_000 // len(word))
     with pytest.raises(PromptTooLong, match=r"at least \d+ tokens, 3 are to come, the model holds 256"):
-        sampler.prepare(GenerationRequest(prompt=Conversation.of_user(text) if chat else text, max_tokens=3))
+        engine.tokenize(GenerationRequest(prompt=Conversation.of_user(text) if chat else text, sampling=BRIEF))
 
 
 def test_prompts_are_read_by_a_tokenizer_of_their_own(model: LanguageModel) -> None:
     """A text that spells a control token out is encoded with another setting of the tokenizer, on another thread."""
-    sampler = LocalStepSampler(model.role, model.template)
+    engine = LocalEngine(model.role, model.template)
     end = str(model.template.tokenizer.eos_token)
-    prepared = sampler.prepare(GenerationRequest(prompt=Conversation.of_user(f"say {end}"), max_tokens=3))
-    assert prepared.prompt_ids == model.template.encode_prompt(Conversation.of_user(f"say {end}"))
-    assert sampler._reader.tokenizer is not model.template.tokenizer
+    tokenized = engine.tokenize(GenerationRequest(prompt=Conversation.of_user(f"say {end}"), sampling=BRIEF))
+    assert tokenized.prompt_ids == model.template.encode_prompt(Conversation.of_user(f"say {end}"))
+    assert engine._reader.tokenizer is not model.template.tokenizer
 
 
 def test_memory_that_is_full_is_a_memory_error_and_the_next_step_goes_on(
     model: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler = LocalStepSampler(model.role, model.template)
-    sampler.begin({7: sampler.prepare(GenerationRequest(prompt=CONVERSATION, max_tokens=5, temperature=0.0))})
+    engine = LocalEngine(model.role, model.template)
+    greedy = SamplingParams(max_tokens=5, temperature=0.0)
+    engine.add(engine.tokenize(GenerationRequest(prompt=CONVERSATION, sampling=greedy)), [7])
     with monkeypatch.context() as patched:
-        patched.setattr(sampler._decoder, "_step", lambda: torch.empty(1 << 60))
+        patched.setattr(engine._decoder, "_step", lambda: torch.empty(1 << 60))
         with pytest.raises(MemoryError):
-            sampler.step([7])
-    pieces = []
-    while not pieces or pieces[-1].stop is None:
-        sampler.step([7])
-        pieces.append(sampler.take(7))
-    turn = model.sampler.sample([CONVERSATION], sampling=Sampling(max_tokens=5, temperature=0.0), seed=0)[0]
-    assert "".join(piece.text for piece in pieces) == turn.completion.text
-    sampler.check()
+            engine.step([7])
+    chunks = []
+    while not chunks or chunks[-1].stop is None:
+        engine.step([7])
+        chunks.append(engine.chunk(7))
+    turn = model.sampler.sample([CONVERSATION], sampling=greedy, seed=0)[0]
+    assert "".join(chunk.text for chunk in chunks) == turn.completion.text
+    engine.check_health()
 
 
 @pytest.mark.parametrize("name", ["", "\udcff"])

@@ -1,28 +1,30 @@
-"""A step sampler without a model, and endpoints that really listen, for tests."""
+"""An engine without a model, and endpoints that really listen, for tests."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import uvicorn
 from fastapi import FastAPI
 
 from assent.errors import DataError
-from assent.ports.sampling import GenerationRequest, Prepared, PromptTooLong, SampledToken, StreamChunk, TokenLogprob
-from assent.seeds import python_rng
+from assent.ports.generation import GenerationRequest, SampledToken, StreamChunk, TokenizedRequest, TokenLogprob
+from assent.ports.sampling import PromptTooLong
+from assent.seeds import derive, python_rng
 from assent.types import StopReason
 
 MOST_TOKENS = 64
 
 
-class WordStepper:
+class WordEngine:
     """Says words drawn by the seed, a word a token; "echo" repeats the last message, "never" does not end by itself.
 
     `gate` can be closed to hold every step back, `page` to hold back the reading of prompts that start with "long";
-    `widths` and `dropped` say what happened. Prompts that fail: "refuse" and "unreadable" when they are read,
-    "unbeginnable" when they begin, "break" and "heavy" in every step, "illegible" when the step is looked at; "crowd"
+    `widths` and `aborted` say what happened. Prompts that fail: "refuse" and "unreadable" when they are read,
+    "unaddable" when they are added, "break" and "heavy" in every step, "illegible" when the step is looked at; "crowd"
     only beside others. While `broken`, nothing works.
     """
 
@@ -31,16 +33,16 @@ class WordStepper:
         self.gate.set()
         self.hold_at = -1  # the step before which the gate closes by itself
         self.widths: list[int] = []
-        self.dropped: set[int] = set()
+        self.aborted: set[int] = set()
         self.page = threading.Event()
         self.page.set()
         self.broken = False
         self.read: list[str] = []
-        self._lines: dict[int, tuple[Prepared, list[str]]] = {}
+        self._left: dict[int, tuple[TokenizedRequest, int, list[str]]] = {}  # request, tokens and words to come
 
-    def prepare(self, asked: GenerationRequest) -> Prepared:
+    def tokenize(self, request: GenerationRequest) -> TokenizedRequest:
         """A token per word."""
-        text = self._text(asked)
+        text = self._text(request)
         self.read.append(text)
         if text.startswith("long"):
             self.page.wait(10)
@@ -49,69 +51,69 @@ class WordStepper:
         if text == "unreadable":
             raise TypeError("read badly on purpose")
         ids = tuple(range(len(text.split())))
-        limit = asked.max_tokens or MOST_TOKENS
+        limit = request.sampling.max_tokens or MOST_TOKENS
         if len(ids) + limit > 2 * MOST_TOKENS:
             raise PromptTooLong("the prompt is too long")
-        return Prepared(asked=asked, prompt_ids=ids, max_tokens=limit)
+        request = replace(request, sampling=replace(request.sampling, max_tokens=limit))
+        return TokenizedRequest(request=request, prompt_ids=ids)
 
-    def begin(self, completions: Mapping[int, Prepared]) -> None:
+    def add(self, request: TokenizedRequest, keys: Sequence[int]) -> None:
         """From the next step on."""
-        for key, prepared in completions.items():
-            text = self._text(prepared.asked)
-            if text == "unbeginnable":
-                raise ValueError("begun badly on purpose")
-            rng = python_rng(prepared.asked.seed, "words")
+        text, limit = self._text(request.request), request.request.sampling.max_tokens
+        if text == "unaddable":
+            raise ValueError("added badly on purpose")
+        for choice, key in enumerate(keys):
+            seed = derive(request.request.seed, choice)
+            rng = python_rng(seed, "words")
             words = [f"{rng.choice(['red', 'green', 'blue'])} " for _ in range(MOST_TOKENS)]
-            words = words if text == "never" else words[: 3 + prepared.asked.seed % 5]
-            self._lines[key] = prepared, [f"{word} " for word in text.split()[1:]] if text.startswith("echo") else words
+            words = words if text == "never" else words[: 3 + seed % 5]
+            echo = [f"{word} " for word in text.split()[1:]]
+            self._left[key] = request, limit, echo if text.startswith("echo") else words
 
     def step(self, keys: Collection[int]) -> None:
         """A word more."""
         if len(self.widths) == self.hold_at:
             self.gate.clear()
         self.gate.wait(10)
-        self.check()
-        texts = [self._text(self._lines[key][0].asked) for key in keys]
+        self.check_health()
+        texts = [self._text(self._left[key][0].request) for key in keys]
         if "break" in texts or ("crowd" in texts and len(texts) > 1):
             raise RuntimeError("broken on purpose")
         if "heavy" in texts:
             raise MemoryError("too heavy on purpose")
         self.widths.append(len(keys))
 
-    def take(self, key: int) -> StreamChunk:
+    def chunk(self, key: int) -> StreamChunk:
         """The word."""
-        if self._text(self._lines[key][0].asked) == "illegible":
+        if self._text(self._left[key][0].request) == "illegible":
             raise KeyError("written badly on purpose")
         return self._next(key)
 
-    def check(self) -> None:
+    def check_health(self) -> None:
         """Works unless `broken`."""
         if self.broken:
             raise RuntimeError("broken for good")
 
-    def drop(self, keys: Collection[int]) -> None:
+    def abort(self, keys: Collection[int]) -> None:
         """Forget."""
-        self.dropped |= set(keys)
+        self.aborted |= set(keys)
         for key in keys:
-            self._lines.pop(key, None)
+            self._left.pop(key, None)
 
     def _next(self, key: int) -> StreamChunk:
-        prepared, words = self._lines[key]
+        request, limit, words = self._left.pop(key)
         if not words:
-            del self._lines[key]
             return StreamChunk(stop=StopReason.END)
-        word, rest = words[0], words[1:]
-        full = prepared.max_tokens == 1
-        self._lines[key] = Prepared(asked=prepared.asked, prompt_ids=(), max_tokens=prepared.max_tokens - 1), rest
-        if full:
-            del self._lines[key]
-        chance = TokenLogprob(id=0, text=word, utf8=word.encode(), logp=-1.0)
-        token = SampledToken(chosen=chance, top_logprobs=(chance,) * prepared.asked.top_logprobs)
-        return StreamChunk(text=word, tokens=(token,), stop=StopReason.LENGTH if full else None)
+        if limit > 1:
+            self._left[key] = request, limit - 1, words[1:]
+        logprob = TokenLogprob(id=0, text=words[0], utf8=words[0].encode(), logp=-1.0)
+        likeliest = request.request.sampling.top_logprobs
+        tokens = () if likeliest is None else (SampledToken(chosen=logprob, top_logprobs=(logprob,) * likeliest),)
+        return StreamChunk(text=words[0], tokens=tokens, stop=StopReason.LENGTH if limit == 1 else None)
 
     @staticmethod
-    def _text(asked: GenerationRequest) -> str:
-        return asked.prompt if isinstance(asked.prompt, str) else asked.prompt.messages[-1].content
+    def _text(request: GenerationRequest) -> str:
+        return request.prompt if isinstance(request.prompt, str) else request.prompt.messages[-1].content
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import openai
 import pytest
-from serving.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordEngine, listening
 
 from assent.serving.endpoint import ServingLimits, create_endpoint
 
@@ -19,15 +19,15 @@ LIMITS = ServingLimits(most_rows=8, most_waiting=4, body_limit_bytes=20_000)
 
 
 @pytest.fixture
-def stepper() -> WordStepper:
-    return WordStepper()
+def engine() -> WordEngine:
+    return WordEngine()
 
 
 @pytest.fixture
-def url(stepper: WordStepper) -> Iterator[str]:
-    with listening(create_endpoint(stepper, "tiny", limits=LIMITS, fingerprint="fp_1")) as address:
+def url(engine: WordEngine) -> Iterator[str]:
+    with listening(create_endpoint(engine, "tiny", limits=LIMITS, fingerprint="fp_1")) as address:
         yield address
-        stepper.gate.set()
+        engine.gate.set()
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def test_a_stream_says_the_same_piece_by_piece_and_counts_at_the_end(client: ope
     assert chunks[-1].usage == whole.usage and chunks[-1].choices == []
 
 
-def test_the_text_of_a_stream_comes_while_it_is_written(client: openai.OpenAI, stepper: WordStepper) -> None:
-    stepper.hold_at = 3
+def test_the_text_of_a_stream_comes_while_it_is_written(client: openai.OpenAI, engine: WordEngine) -> None:
+    engine.hold_at = 3
     stream = client.chat.completions.create(model="tiny", messages=asked("never"), stream=True)
     parts = (chunk.choices[0].delta.content for chunk in stream)
     first = [next(part for part in parts if part) for _ in range(3)]
-    assert len(stepper.widths) == 3 and all(first), "the model waits, and its three words are here"
-    stepper.gate.set()
+    assert len(engine.widths) == 3 and all(first), "the model waits, and its three words are here"
+    engine.gate.set()
     assert len([part for part in parts if part]) == 61
 
 
@@ -93,53 +93,53 @@ def test_a_seed_gives_the_same_text_alone_and_in_company(client: openai.OpenAI) 
     assert len(set(alone)) > 4
 
 
-def test_requests_at_the_same_time_are_written_side_by_side(client: openai.OpenAI, stepper: WordStepper) -> None:
-    stepper.gate.clear()
+def test_requests_at_the_same_time_are_written_side_by_side(client: openai.OpenAI, engine: WordEngine) -> None:
+    engine.gate.clear()
     with ThreadPoolExecutor(4) as threads:
         answers = [
             threads.submit(client.chat.completions.create, model="tiny", messages=asked("never"), max_tokens=5)
             for _ in range(4)
         ]
-        eventually(lambda: stepper.widths != [] or httpx.get(f"{client.base_url}models").is_success)
+        eventually(lambda: engine.widths != [] or httpx.get(f"{client.base_url}models").is_success)
         eventually(lambda: httpx.get(str(client.base_url).replace("/v1/", "/healthz")).json()["requests"] == 4)
-        stepper.gate.set()
+        engine.gate.set()
         assert [answer.result().choices[0].finish_reason for answer in answers] == ["length"] * 4
-    assert max(stepper.widths) >= 3
+    assert max(engine.widths) >= 3
 
 
 def test_too_many_requests_are_turned_away_at_once_and_the_others_answered(
-    client: openai.OpenAI, stepper: WordStepper
+    client: openai.OpenAI, engine: WordEngine
 ) -> None:
-    stepper.gate.clear()
+    engine.gate.clear()
     health = str(client.base_url).replace("/v1/", "/healthz")
     with ThreadPoolExecutor(6) as threads:
         ask = lambda n: client.chat.completions.create(model="tiny", messages=asked("never"), max_tokens=2, n=n)  # noqa: E731
         first = threads.submit(ask, 8)
         eventually(lambda: httpx.get(health).json()["requests"] == 1)
-        eventually(lambda: bool(stepper._lines))
+        eventually(lambda: bool(engine._left))
         waiting = [threads.submit(ask, 1) for _ in range(4)]
         eventually(lambda: httpx.get(health).json()["requests"] == 5)
         with pytest.raises(openai.RateLimitError) as refused:
             ask(1)
         assert refused.value.response.headers["retry-after"] == "1"
-        stepper.gate.set()
+        engine.gate.set()
         assert all(len(one.result().choices) == n for one, n in [(first, 8), *((one, 1) for one in waiting)])
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_place(url: str, stepper: WordStepper, stream: bool) -> None:
-    stepper.gate.clear()
+def test_a_client_that_leaves_frees_its_place(url: str, engine: WordEngine, stream: bool) -> None:
+    engine.gate.clear()
     body = json.dumps({"model": "tiny", "messages": asked("never"), "stream": stream, "n": 8}).encode()
     host, port = url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         connection.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         eventually(lambda: httpx.get(f"{url}/healthz").json()["requests"] == 1)
-        eventually(lambda: len(stepper._lines) == 8)
+        eventually(lambda: len(engine._left) == 8)
     httpx.get(f"{url}/healthz")  # the server has had a turn to see that the client is gone
-    stepper.gate.set()
+    engine.gate.set()
     eventually(lambda: httpx.get(f"{url}/healthz").json()["requests"] == 0)
-    assert len(stepper.widths) < 64 or len(stepper.dropped) == 8
+    assert len(engine.widths) < 64 or len(engine.aborted) == 8
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,8 @@ def test_bodies_too_large_not_json_or_of_another_kind_are_refused(url: str) -> N
     assert as_form.status_code == 415, "a form of another site must not reach the model"
 
 
-def test_the_key_is_asked_for_everywhere_but_at_the_door(stepper: WordStepper) -> None:
-    with listening(create_endpoint(stepper, "tiny", api_key="secret")) as address:
+def test_the_key_is_asked_for_everywhere_but_at_the_door(engine: WordEngine) -> None:
+    with listening(create_endpoint(engine, "tiny", api_key="secret")) as address:
         assert httpx.get(f"{address}/healthz").status_code == 200
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret"}):
             answer = httpx.get(f"{address}/v1/models", headers=headers)
@@ -250,8 +250,8 @@ def test_the_key_is_asked_for_everywhere_but_at_the_door(stepper: WordStepper) -
             wrong.chat.completions.create(model="tiny", messages=asked("echo a"))
 
 
-def test_requests_for_another_name_are_refused(stepper: WordStepper) -> None:
+def test_requests_for_another_name_are_refused(engine: WordEngine) -> None:
     hosts = frozenset({"localhost", "127.0.0.1"})
-    with listening(create_endpoint(stepper, "tiny", hosts=hosts)) as address:
+    with listening(create_endpoint(engine, "tiny", hosts=hosts)) as address:
         assert httpx.get(f"{address}/v1/models").status_code == 200
         assert httpx.get(f"{address}/v1/models", headers={"host": "evil.example"}).status_code == 421

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-from serving.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordEngine, listening
 
 from assent.serving.endpoint import ServingLimits, create_endpoint
 from assent.serving.openai_requests import ChatRequest
@@ -21,16 +21,16 @@ HALF = "\ud83d"
 
 
 @pytest.fixture
-def stepper() -> WordStepper:
-    return WordStepper()
+def engine() -> WordEngine:
+    return WordEngine()
 
 
 @pytest.fixture
-def url(stepper: WordStepper) -> Iterator[str]:
-    with listening(create_endpoint(stepper, "tiny", limits=LIMITS)) as address:
+def url(engine: WordEngine) -> Iterator[str]:
+    with listening(create_endpoint(engine, "tiny", limits=LIMITS)) as address:
         yield address
-        stepper.gate.set()
-        stepper.page.set()
+        engine.gate.set()
+        engine.page.set()
 
 
 def asking(text: str, **more: object) -> dict[str, object]:
@@ -44,7 +44,7 @@ def post(url: str, sent: dict[str, object]) -> httpx.Response:
 
 
 @contextmanager
-def stream_beside(url: str, stepper: WordStepper) -> Iterator[Future[str]]:
+def stream_beside(url: str, engine: WordEngine) -> Iterator[Future[str]]:
     """A stream that has begun, held before its third word until the gate opens; its text comes out."""
     begun = threading.Event()
 
@@ -60,7 +60,7 @@ def stream_beside(url: str, stepper: WordStepper) -> Iterator[Future[str]]:
                     said += event["choices"][0]["delta"].get("content", "")
         return said
 
-    stepper.hold_at = 2
+    engine.hold_at = 2
     with ThreadPoolExecutor(1) as threads:
         reading = threads.submit(read)
         assert begun.wait(10)
@@ -76,19 +76,19 @@ def words(url: str) -> str:
 @pytest.mark.parametrize(
     ("text", "status", "code"),
     [
-        ("unreadable", 500, "model_error"), ("unbeginnable", 500, "model_error"), ("break", 500, "model_error"),
+        ("unreadable", 500, "model_error"), ("unaddable", 500, "model_error"), ("break", 500, "model_error"),
         ("illegible", 500, "model_error"), ("heavy", 503, "out_of_memory"), ("refuse", 400, "invalid_value"),
         ("crowd", 500, "model_error"),
     ],
 )  # fmt: skip
 def test_what_one_request_does_to_the_model_is_that_requests_error_and_a_stream_beside_it_goes_on(
-    url: str, stepper: WordStepper, caplog: pytest.LogCaptureFixture, text: str, status: int, code: str, stream: bool
+    url: str, engine: WordEngine, caplog: pytest.LogCaptureFixture, text: str, status: int, code: str, stream: bool
 ) -> None:
     alone = words(url)
-    stepper.widths.clear()
-    with stream_beside(url, stepper) as beside, ThreadPoolExecutor(1) as threads:
+    engine.widths.clear()
+    with stream_beside(url, engine) as beside, ThreadPoolExecutor(1) as threads:
         answering = threads.submit(post, url, asking(text, stream=stream, n=2))
-        stepper.gate.set()
+        engine.gate.set()
         answer, said = answering.result(), beside.result()
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (status, code)
@@ -100,23 +100,23 @@ def test_what_one_request_does_to_the_model_is_that_requests_error_and_a_stream_
     assert post(url, asking("echo a")).status_code == 200
 
 
-def test_a_crowd_of_bad_requests_leaves_the_good_ones_what_they_would_have_had(url: str, stepper: WordStepper) -> None:
+def test_a_crowd_of_bad_requests_leaves_the_good_ones_what_they_would_have_had(url: str, engine: WordEngine) -> None:
     texts = ["break", "never", "illegible", "heavy"]
     alone = words(url)
-    with stream_beside(url, stepper) as beside, ThreadPoolExecutor(4) as threads:
+    with stream_beside(url, engine) as beside, ThreadPoolExecutor(4) as threads:
         answering = [threads.submit(post, url, asking(text)) for text in texts]
-        stepper.gate.set()
+        engine.gate.set()
         answers = [one.result() for one in answering]
     assert [answer.status_code for answer in answers] == [500, 200, 500, 503]
     assert answers[1].json()["choices"][0]["message"]["content"] == alone == beside.result()
 
 
 def test_a_model_that_cannot_write_at_all_ends_and_the_health_says_so(
-    url: str, stepper: WordStepper, monkeypatch: pytest.MonkeyPatch
+    url: str, engine: WordEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
-    stepper.broken = True
+    engine.broken = True
     answer = post(url, asking("hello"))
     assert answer.status_code == 500 and answer.json()["error"]["type"] == "server_error"
     assert ended.wait(10) and httpx.get(f"{url}/healthz").status_code == 503
@@ -124,49 +124,47 @@ def test_a_model_that_cannot_write_at_all_ends_and_the_health_says_so(
     assert again.status_code == 503 and again.headers["retry-after"] == "1"
 
 
-def test_prompts_that_take_long_to_read_stall_neither_streams_nor_short_requests(
-    url: str, stepper: WordStepper
-) -> None:
+def test_prompts_that_take_long_to_read_stall_neither_streams_nor_short_requests(url: str, engine: WordEngine) -> None:
     alone = words(url)
-    with stream_beside(url, stepper) as beside, ThreadPoolExecutor(4) as threads:
-        stepper.page.clear()
+    with stream_beside(url, engine) as beside, ThreadPoolExecutor(4) as threads:
+        engine.page.clear()
         first = threads.submit(post, url, asking("long and first"))
-        while "long and first" not in stepper.read:
+        while "long and first" not in engine.read:
             threading.Event().wait(0.005)
-        stepper.gate.set()
+        engine.gate.set()
         assert beside.result() == alone, "it ends while the long prompt is still being read"
         others = [threads.submit(post, url, asking(text)) for text in ("long and longer", "short")]
         while httpx.get(f"{url}/healthz").json()["requests"] < 3:
             threading.Event().wait(0.005)
-        stepper.page.set()
+        engine.page.set()
         assert [one.result().status_code for one in (first, *others)] == [200] * 3
-    assert stepper.read[-3:] == ["long and first", "short", "long and longer"]
+    assert engine.read[-3:] == ["long and first", "short", "long and longer"]
 
 
-def test_prompts_that_wait_to_be_read_count_as_waiting(url: str, stepper: WordStepper) -> None:
-    stepper.page.clear()
+def test_prompts_that_wait_to_be_read_count_as_waiting(url: str, engine: WordEngine) -> None:
+    engine.page.clear()
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(post, url, asking("long")) for _ in range(4)]
         while httpx.get(f"{url}/healthz").json()["requests"] < 4:
             threading.Event().wait(0.005)
         assert post(url, asking("short")).status_code == 429
-        stepper.page.set()
+        engine.page.set()
         assert [one.result().status_code for one in waiting] == [200] * 4
 
 
-def test_a_client_that_leaves_while_its_prompt_waits_is_not_read_for(url: str, stepper: WordStepper) -> None:
-    stepper.page.clear()
+def test_a_client_that_leaves_while_its_prompt_waits_is_not_read_for(url: str, engine: WordEngine) -> None:
+    engine.page.clear()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(post, url, asking("long"))
-        while stepper.read != ["long"]:
+        while engine.read != ["long"]:
             threading.Event().wait(0.005)
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{url}/v1/chat/completions", json=asking("nobody waits for this"), timeout=0.2)
         httpx.get(f"{url}/healthz")
-        stepper.page.set()
+        engine.page.set()
         assert first.result().status_code == 200
     assert post(url, asking("echo a")).status_code == 200
-    assert "nobody waits for this" not in stepper.read
+    assert "nobody waits for this" not in engine.read
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -222,8 +220,8 @@ def test_of_a_hundred_thousand_mistakes_the_first_is_told(changed: dict[str, obj
     assert len(refused.value.errors()) <= 2
 
 
-def test_a_mistake_of_the_endpoints_own_is_told_in_the_interfaces_form(stepper: WordStepper) -> None:
-    app = create_endpoint(stepper, "tiny")
+def test_a_mistake_of_the_endpoints_own_is_told_in_the_interfaces_form(engine: WordEngine) -> None:
+    app = create_endpoint(engine, "tiny")
 
     @app.get("/broken")
     def broken() -> None:
@@ -251,4 +249,4 @@ def test_a_body_that_comes_too_slowly_is_given_up(url: str, monkeypatch: pytest.
 @pytest.mark.parametrize(("sent", "asked"), [(1e-300, 0.0), (1e-6, 0.0), (0, 0.0), (0.5, 0.5), (None, 1.0)])
 def test_a_temperature_that_no_float_can_divide_by_is_greedy(sent: float | None, asked: float) -> None:
     request = ChatRequest.model_validate(asking("hello", temperature=sent))
-    assert request.asked(0).temperature == asked
+    assert request.generation_request(0).sampling.temperature == asked

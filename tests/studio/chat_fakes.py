@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from serving.endpoint_fakes import WordStepper, listening
+from serving.endpoint_fakes import WordEngine, listening
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from studio.site import Browser, Site
 
@@ -73,7 +73,7 @@ class Endpoints:
     """Listening endpoints as the studio's settings name them, and what the rude one was sent."""
 
     settings: StudioSettings
-    steppers: dict[str, WordStepper]
+    engines: dict[str, WordEngine]
     seen: list[dict[str, Any]]
     addresses: tuple[str, ...]
 
@@ -81,12 +81,12 @@ class Endpoints:
 @contextmanager
 def chat_endpoints() -> Iterator[Endpoints]:
     """ "first" and "second", "whole", and those of `RUDE`."""
-    steppers = {"first": WordStepper(), "second": WordStepper()}
+    engines = {"first": WordEngine(), "second": WordEngine()}
     seen: list[dict[str, Any]] = []
     with ExitStack() as stack:
         urls = {
-            name: stack.enter_context(listening(create_endpoint(stepper, "tiny", api_key=KEY)))
-            for name, stepper in steppers.items()
+            name: stack.enter_context(listening(create_endpoint(engine, "tiny", api_key=KEY)))
+            for name, engine in engines.items()
         }
         rude = stack.enter_context(listening(rude_app(seen)))
         endpoints = {
@@ -97,7 +97,7 @@ def chat_endpoints() -> Iterator[Endpoints]:
             key = "NO_SUCH_VARIABLE" if kind == "no_key" else KEY_VARIABLE
             endpoints[kind] = EndpointSettings(url=url, model="tiny", key_env=key)
         settings = StudioSettings(endpoints=endpoints)
-        yield Endpoints(settings=settings, steppers=steppers, seen=seen, addresses=(*urls.values(), rude))
+        yield Endpoints(settings=settings, engines=engines, seen=seen, addresses=(*urls.values(), rude))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

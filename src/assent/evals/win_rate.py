@@ -1,4 +1,4 @@
-"""Pairwise win rates: how often arm A's answer scores above arm B's, ties counted half."""
+"""Pairwise win rates: how often a judge prefers arm A's answer to arm B's, ties counted half."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from assent.errors import DataError
 from assent.evals.intervals import Interval, bootstrap_rate, finite
 
 
@@ -29,19 +28,15 @@ class WinRate:
 
 
 def win_rate(
-    scores: ArrayLike,
-    against: ArrayLike,
+    preferences: ArrayLike,
     *,
     names: tuple[str, str],
     judge: str,
     seed: int,
     groups: Sequence[Hashable] | None = None,
 ) -> WinRate:
-    """Compare two arms answer by answer; `names` are (arm, against), `groups` the prompts of the answers."""
-    first_N, second_N = finite(scores, "scores"), finite(against, "scores")
-    if len(first_N) != len(second_N):
-        raise DataError(f"paired scores differ in number: {len(first_N)} and {len(second_N)}")
-    won_N = 0.5 + 0.5 * np.sign(first_N - second_N)
+    """From P(the arm's answer is better), answer by answer; `names` are (arm, against), `groups` the prompts."""
+    won_N = 0.5 + 0.5 * np.sign(finite(preferences, "preferences") - 0.5)
     return WinRate(
         arm=names[0],
         against=names[1],

@@ -23,6 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from assent.errors import ConfigError
 from assent.model import varlen
+from assent.model.cache import DecodeCache
 
 FLAT = "assent_flat"
 _FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -75,67 +76,6 @@ class FlatLayout:
             runs.append(Run(start, count, length))
             start += count * length
         return FlatLayout(lengths, tuple(runs), cache, trees)
-
-
-@dataclass(slots=True)
-class DecodeCache:
-    """Keys and values of B sequences, right-aligned at column `prompt_columns` so that every row writes column `used`.
-
-    One key and one value tensor (B, G, C, D) per layer. `visible_BC` says which columns hold a token of the row.
-    """
-
-    lengths: tuple[int, ...]
-    new_tokens: int
-    keys: dict[int, Tensor] = field(default_factory=dict)
-    values: dict[int, Tensor] = field(default_factory=dict)
-    used: int = 0
-    visible_BC: Tensor | None = None
-    places: tuple[Tensor, Tensor] | None = None
-
-    def __post_init__(self) -> None:
-        self.used = max(self.lengths)
-
-    def place(self, device: torch.device) -> None:
-        """Make the visibility mask on `device`: column c of row b holds a token iff c >= longest - length."""
-        longest = max(self.lengths)
-        lengths_B1 = torch.tensor(self.lengths, device=device)[:, None]
-        self.visible_BC = torch.arange(longest + self.new_tokens, device=device)[None, :] >= longest - lengths_B1
-
-    def file_prompts(self, layer: int, key_GND: Tensor, value_GND: Tensor) -> None:
-        """Copy the prompts' keys and values to their columns."""
-        heads, _, width = key_GND.shape
-        longest, rows = max(self.lengths), len(self.lengths)
-        shape = (rows, heads, longest + self.new_tokens, width)
-        keys, values = key_GND.new_zeros(shape), value_GND.new_zeros((*shape[:3], value_GND.shape[-1]))
-        self.keys[layer], self.values[layer] = keys, values
-        if keys.device.type != "cpu":  # one launch, not one per row
-            row_N, column_N = self._prompt_places(keys.device)
-            keys[row_N, :, column_N] = key_GND.transpose(0, 1)
-            values[row_N, :, column_N] = value_GND.transpose(0, 1)
-            return
-        start = 0
-        for row, length in enumerate(self.lengths):
-            keys[row, :, longest - length : longest] = key_GND[:, start : start + length]
-            values[row, :, longest - length : longest] = value_GND[:, start : start + length]
-            start += length
-
-    def _prompt_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Row and column of every prompt token, made once for all layers."""
-        if self.places is None:
-            longest = max(self.lengths)
-            rows = [row for row, length in enumerate(self.lengths) for _ in range(length)]
-            columns = [column for length in self.lengths for column in range(longest - length, longest)]
-            self.places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        return self.places
-
-    def keep(self, rows_K: Tensor) -> None:
-        """Drop all rows but `rows_K` (finished sequences leave the batch)."""
-        kept = rows_K.tolist()
-        self.lengths = tuple(self.lengths[row] for row in kept)
-        self.keys = {layer: keys[rows_K] for layer, keys in self.keys.items()}
-        self.values = {layer: values[rows_K] for layer, values in self.values.items()}
-        assert self.visible_BC is not None
-        self.visible_BC = self.visible_BC[rows_K]
 
 
 @dataclass(frozen=True, slots=True)

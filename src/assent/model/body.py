@@ -16,7 +16,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from assent.errors import ConfigError
 from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_bias
-from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
+from assent.model.attention import FLAT, FlatLayout, TreeMasks
+from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
 from assent.model.gates import slim_gates
 from assent.model.narrow import last_block, reading

@@ -1,145 +1,280 @@
-"""Sampling text: one flat pass over the prompts, then one token a step for every unfinished sequence.
+"""Writing one token at a time for sequences that come and go: the one decoder, for training and for serving.
 
-Every sequence draws its uniforms from its own seed, so what is sampled depends neither on the batch it sits in nor
-on the order of the prompts (up to rounding in the logits). A finished sequence leaves the batch.
+Before a step, sequences that wait are read in flat passes and laid beside those under way; a finished sequence leaves.
+Every sequence draws its uniforms from its own seed: what else is being written changes nothing but the rounding of the
+logits.
 
-Legend: B sequences of a batch, V vocabulary, T new tokens.
+Legend: B sequences under way, K some of them, V vocabulary, H hidden size, T likeliest tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from assent.model.attention import DecodeCache
+from assent.model.cache import DecodeCache
+from assent.model.drawing import draw
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.seeds import numpy_rng
+from assent.types import StopReason
 
-_COMPACT_BELOW = 0.75  # rebuild the cache when fewer than this share of its rows are unfinished
+_COMPACT_BELOW = 0.75  # rebuild the cache when fewer than this share of its rows are still wanted
+_REFILL_BELOW = 0.5  # laying others beside copies the cache: wait until there is room for many
+_SPARE_COLUMNS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """Token ids of one completion (with its end token, if it ended) and the log-probabilities they were drawn with.
+@dataclass(slots=True, kw_only=True, eq=False)
+class Generation:
+    """A sequence to be written, and what has been written of it so far, its end token included.
 
-    `states` (tokens, H) are the hidden states they were drawn from, in float32, if they were asked for and are such.
+    `logps` are under the distribution that was drawn from; `model_logp` and `top_logprobs` of the last token are under
+    the model itself (temperature 1, nothing cut off), if `sampling.top_logprobs` asks for them. `states` (tokens, H)
+    are the hidden states that were drawn from, if the decoder keeps them.
     """
 
-    ids: tuple[int, ...]
-    logps: tuple[float, ...]
-    ended: bool
-    states: np.ndarray | None = None
+    key: int
+    prompt_ids: Sequence[int]
+    sampling: SamplingParams  # with `max_tokens`
+    seed: int
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    states: list[np.ndarray] = field(default_factory=list)
+    model_logp: float = math.nan
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+    stop: StopReason | None = None
+    wanted: bool = True
+    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)  # one draws each token
+
+    def begin(self) -> None:
+        """Draw the uniforms; they do not change when a sequence begins once more."""
+        self.uniforms = numpy_rng(self.seed, "tokens").random(self.sampling.max_tokens)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether another token is wanted."""
+        return self.wanted and self.stop is None
+
+    @property
+    def left(self) -> int:
+        """Tokens that may still come."""
+        assert self.sampling.max_tokens is not None
+        return self.sampling.max_tokens - len(self.ids)
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of the prompt and of the longest completion."""
+        return len(self.prompt_ids) + len(self.ids) + self.left
+
+    @property
+    def read(self) -> tuple[int, tuple[int, ...]]:
+        """Equal for sequences that are read alike: completions of one prompt object that say the same so far."""
+        return id(self.prompt_ids), tuple(self.ids)
 
 
-class _Row:
-    """A sequence being written."""
+class Decoder:
+    """Sequences under way with their cache. Not for several threads, and for weights that stay as they are.
 
-    __slots__ = ("ended", "ids", "index", "length", "logps", "uniforms")
-
-    def __init__(self, index: int, length: int, uniforms: np.ndarray) -> None:
-        self.index, self.length, self.uniforms = index, length, uniforms
-        self.ids: list[int] = []
-        self.logps: list[float] = []
-        self.ended = False
-
-
-@torch.no_grad()
-def generate(
-    role: LanguageRole,
-    prompts: Sequence[Sequence[int]],
-    *,
-    sampling: Sampling,
-    end_ids: frozenset[int],
-    seeds: Sequence[int],
-) -> Iterator[tuple[int, Sampled]]:
-    """Yield (index of the prompt, sampled completion), batch by batch, longest prompts first.
-
-    `seeds` has one seed per prompt. Log-probabilities are those of the distribution drawn from (temperature, top-k
-    and top-p included).
+    At most `most_rows` are under way together, and their cache has at most `most_tokens` places, as far as more than
+    one sequence goes; the others wait. With `keep_states`, the hidden states in float32 are kept.
     """
-    order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-    role.body.model.eval()
-    for start in range(0, len(order), sampling.batch_size):
-        chosen = order[start : start + sampling.batch_size]
+
+    def __init__(
+        self, role: LanguageRole, *, end_ids: frozenset[int], most_rows: float = math.inf,
+        most_tokens: float = math.inf, keep_states: bool = False,
+    ) -> None:  # fmt: skip
+        self._role, self._ends = role, end_ids
+        self._most_rows, self._most_tokens = most_rows, most_tokens
+        self._keep_states = keep_states and role.body.precision == "fp32"
+        with torch.no_grad():
+            self._head = role.head
+        self._waiting: list[Generation] = []
+        self._rows: list[Generation] = []
+        self._cache: DecodeCache | None = None
+        self._hidden_BH = torch.zeros((0, role.body.hidden_size), device=role.body.device)
+        self._ids_B = torch.zeros(0, dtype=torch.long, device=role.body.device)
+        self._position_B = self._ids_B
+
+    @property
+    def under_way(self) -> int:
+        """Sequences that are still being written or about to be."""
+        return len(self._waiting) + sum(row.is_live for row in self._rows)
+
+    def add(self, sequences: Sequence[Generation]) -> None:
+        """Let sequences take part from the next step on, as far as there is room, first come, first served."""
+        self._waiting.extend(sequences)
+
+    def abort(self, keys: Collection[int]) -> None:
+        """Forget sequences."""
+        self._waiting = [row for row in self._waiting if row.key not in keys]
+        for row in self._rows:
+            row.wanted = row.wanted and row.key not in keys
+
+    def step(self, keys: Collection[int] | None = None) -> list[Generation]:
+        """One token more for every sequence, or for those of `keys` alone; gives those that have one more.
+
+        If it raises, every sequence stands where it stood: what was cached is forgotten and read again next time.
+        """
+        if keys is not None and any(row.is_live and row.key not in keys for row in self._rows):
+            self._set_aside()
+        aside = [row for row in self._waiting if keys is not None and row.key not in keys]
+        self._waiting = [row for row in self._waiting if row not in aside] if aside else self._waiting
+        try:
+            return self._step()
+        except BaseException:
+            self._set_aside()
+            raise
+        finally:
+            self._waiting += aside
+
+    @torch.no_grad()
+    def _step(self) -> list[Generation]:
+        if self._role.body.model.training:
+            self._role.body.model.eval()
+        self._compact()
+        with self._role.body.wearing(self._role.adapter):
+            if self._rows:
+                self._advance()
+            self._admit()
+        return self._draw() if self._rows else []
+
+    def _set_aside(self) -> None:
+        """Let all sequences wait until they are read again, with what they have written."""
+        living = [row for row in self._rows if row.is_live]
+        self._waiting = [*living, *(row for row in self._waiting if row not in living)]
+        self._rows = []
+        self._compact()
+
+    def _compact(self) -> None:
+        kept = [place for place, row in enumerate(self._rows) if row.is_live]
+        if len(kept) >= _COMPACT_BELOW * len(self._rows) > 0:
+            return
+        if self._cache is not None and kept:
+            self._cache.keep(kept)
+        else:
+            self._cache = None
+        self._rows = [self._rows[place] for place in kept]
+        kept_K = torch.tensor(kept, dtype=torch.long, device=self._ids_B.device)
+        self._hidden_BH, self._ids_B = self._hidden_BH[kept_K], self._ids_B[kept_K]
+        self._position_B = self._position_B[kept_K]
+
+    def _advance(self) -> None:
+        """The hidden states after the tokens that were drawn last."""
+        assert self._cache is not None
+        if self._cache.is_full:
+            parts = [(self._cache, range(len(self._rows)))]
+            self._cache = DecodeCache.joined(parts, spare=_spare(self._rows))
+        self._hidden_BH = self._role.body.next_hidden(self._ids_B, self._position_B, self._cache)
+        self._cache.used += 1
+        self._position_B = self._position_B + 1
+
+    def _admit(self) -> None:
+        """Read sequences that wait, as many as there is room for, and lay them beside the others."""
+        passes = self._passes() if len(self._rows) <= _REFILL_BELOW * self._most_rows else []
+        if not passes:
+            return
+        body, live = self._role.body, [place for place, row in enumerate(self._rows) if row.is_live]
         rows = [
-            _Row(index, len(prompts[index]), numpy_rng(seeds[index], "tokens").random(sampling.max_tokens))
-            for index in chosen
+            *(self._rows[place] for place in live),
+            *(row for groups in passes for group in groups for row in group),
         ]
-        with role.body.wearing(role.adapter), role.body.autocast():  # around all steps: weights are cast once
-            states_BTH = _write(role, rows, [prompts[index] for index in chosen], sampling, end_ids)
-        for place, row in enumerate(rows):
-            states = None if states_BTH is None else states_BTH[place, : len(row.ids)]
-            yield row.index, Sampled(ids=tuple(row.ids), logps=tuple(row.logps), ended=row.ended, states=states)
+        spare, alone = _spare(rows), self._cache is None and len(passes) == 1
+        parts: list[tuple[DecodeCache, Sequence[int]]] = []
+        if self._cache is not None:
+            parts.append((self._cache, live))
+        hidden, positions = [self._hidden_BH[live]], [self._position_B[live]]
+        for groups in passes:
+            batch = flatten([[*group[0].prompt_ids, *group[0].ids] for group in groups]).to(body.device)
+            cache = DecodeCache(batch.lengths, spare if alone else 0)
+            hidden_GH = body.hidden(batch, batch.last_B, adapter=self._role.adapter, cache=cache)
+            places = [place for place, group in enumerate(groups) for _ in group]
+            parts.append((cache, places))
+            hidden.append(hidden_GH[places])
+            positions.append(torch.tensor([batch.lengths[place] for place in places], device=body.device))
+        as_read = alone and len(rows) == len(parts[0][0].lengths)
+        self._cache = parts[0][0] if as_read else DecodeCache.joined(parts, spare=spare)
+        self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
+        self._position_B = torch.cat(positions)
+        for row in rows[len(live) :]:
+            row.begin()
+        self._waiting = self._waiting[len(rows) - len(live) :]
+        self._rows = rows
+
+    def _passes(self) -> list[list[list[Generation]]]:
+        """What of the waiting is read now: passes of at most `read_at_once` tokens of groups that are read alike."""
+        passes: list[list[list[Generation]]] = []
+        longest = max((row.most_tokens for row in self._rows), default=0) if self._waiting else 0
+        tokens = 0
+        for count, row in enumerate(self._waiting, len(self._rows) + 1):
+            longest = max(longest, row.most_tokens)
+            if count > 1 and (count > self._most_rows or count * longest > self._most_tokens):
+                break
+            length = len(row.prompt_ids) + len(row.ids)
+            if passes and passes[-1][-1][0].read == row.read:
+                passes[-1][-1].append(row)
+            elif passes and tokens + length <= self._role.body.read_at_once:
+                passes[-1].append([row])
+                tokens += length
+            else:
+                passes.append([[row]])
+                tokens = length
+        return passes
+
+    def _draw(self) -> list[Generation]:
+        """Draw a token for every row; all are drawn before the first is written down."""
+        logits_BV = self._head.logits(self._hidden_BH)
+        live = [(place, row) for place, row in enumerate(self._rows) if row.is_live]
+        uniform_B = np.zeros(len(self._rows))
+        alike: dict[tuple[float, float, int], list[int]] = {}
+        for place, row in live:
+            uniform_B[place] = row.uniforms[len(row.ids)]
+            sampling = row.sampling
+            alike.setdefault((sampling.temperature, sampling.top_p, sampling.top_k), []).append(place)
+        given_B = torch.from_numpy(uniform_B).to(logits_BV.device, torch.float32)
+        ids_B, logp_B = torch.zeros_like(given_B, dtype=torch.long), torch.zeros_like(given_B)
+        for places in alike.values():
+            chosen = slice(None) if len(alike) == 1 else torch.tensor(places, device=ids_B.device)
+            sampling = self._rows[places[0]].sampling
+            ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], given_B[chosen], sampling)
+        self._ids_B, ids, logps = ids_B, ids_B.tolist(), logp_B.tolist()
+        states_BH = self._hidden_BH.cpu().numpy() if self._keep_states else None
+        model_logps = self._model_logps(logits_BV, live)
+        for place, row in live:
+            row.ids.append(ids[place])
+            row.logps.append(logps[place])
+            if states_BH is not None:
+                row.states.append(states_BH[place])
+            if row.sampling.top_logprobs is not None:
+                row.model_logp, top = model_logps[place]
+                row.top_logprobs = top[: row.sampling.top_logprobs]
+            if math.isnan(logps[place]):
+                row.stop = StopReason.ERROR
+            elif ids[place] in self._ends or not row.left:
+                row.stop = StopReason.END if ids[place] in self._ends else StopReason.LENGTH
+        return [row for _, row in live]
+
+    def _model_logps(
+        self, logits_BV: Tensor, live: Sequence[tuple[int, Generation]]
+    ) -> list[tuple[float, tuple[tuple[int, float], ...]]]:
+        """What the model itself gives each drawn token and the likeliest, as many as any row asks for."""
+        asked = [row.sampling.top_logprobs for _, row in live if row.sampling.top_logprobs is not None]
+        if not asked:
+            return []
+        logp_BV = torch.log_softmax(logits_BV, dim=-1)
+        top_BT = logp_BV.topk(min(max(asked), logp_BV.shape[-1]), dim=-1)
+        columns = logp_BV.gather(1, self._ids_B[:, None])[:, 0], top_BT.indices, top_BT.values
+        return [
+            (logp, tuple(zip(ids, logps, strict=True)))
+            for logp, ids, logps in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
 
-def _write(
-    role: LanguageRole, rows: list[_Row], prompts: list[Sequence[int]], sampling: Sampling, end_ids: frozenset[int]
-) -> np.ndarray | None:
-    """Fill the rows; the hidden states (B, T, H) that were drawn from, if wanted and in float32."""
-    head, device = role.head, role.body.device
-    batch = flatten(prompts).to(device)
-    cache = DecodeCache(lengths=batch.lengths, new_tokens=sampling.max_tokens)
-    cache.place(device)
-    hidden_BH = role.body.hidden(batch, batch.last_B, adapter=role.adapter, cache=cache)
-    uniform_BT = torch.from_numpy(np.stack([row.uniforms for row in rows])).to(device, torch.float32)
-    position_B = torch.tensor(batch.lengths, device=device)
-    wanted = sampling.states and role.body.precision == "fp32"
-    states_BTH = hidden_BH.new_zeros((len(rows), sampling.max_tokens, hidden_BH.shape[1])) if wanted else None
-    live, live_K = list(rows), torch.arange(len(rows), device=device)
-    for step in range(sampling.max_tokens):
-        if states_BTH is not None:
-            states_BTH[live_K, step] = hidden_BH
-        with torch.autocast(device.type, enabled=False):
-            ids_B, logp_B = draw(head.logits(hidden_BH), uniform_BT[:, step], sampling)
-        for row, token, logp in zip(live, ids_B.tolist(), logp_B.tolist(), strict=True):
-            if not row.ended:
-                row.ids.append(token)
-                row.logps.append(logp)
-                row.ended = token in end_ids
-        kept = [place for place, row in enumerate(live) if not row.ended]
-        if not kept or step + 1 == sampling.max_tokens:
-            break
-        if len(kept) < _COMPACT_BELOW * len(live):
-            keep_K = torch.tensor(kept, device=device)
-            cache.keep(keep_K)
-            live, live_K = [live[place] for place in kept], live_K[keep_K]
-            ids_B, position_B, uniform_BT = ids_B[keep_K], position_B[keep_K], uniform_BT[keep_K]
-        hidden_BH = role.body.next_hidden(ids_B, position_B, cache)
-        cache.used += 1
-        position_B = position_B + 1
-    return None if states_BTH is None else states_BTH.cpu().numpy()
-
-
-def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
-    """Token ids (B) by inverse CDF of one uniform per row, and their log-probabilities (B); greedy at temperature 0."""
-    if sampling.temperature == 0.0:
-        ids_B = logits_BV.argmax(-1)
-        return ids_B, torch.zeros_like(uniform_B)
-    logp_BV = torch.log_softmax(logits_BV / sampling.temperature, dim=-1)
-    if sampling.top_k or sampling.top_p < 1.0:
-        logp_BV = truncate(logp_BV, top_k=sampling.top_k, top_p=sampling.top_p)
-    cumulative_BV = logp_BV.exp().cumsum(-1)
-    total_B1 = cumulative_BV[:, -1:]
-    below_B1 = torch.nextafter(total_B1, torch.zeros_like(total_B1))  # a uniform may round up to one
-    threshold_B1 = torch.minimum(uniform_B[:, None] * total_B1, below_B1)
-    ids_B = torch.searchsorted(cumulative_BV, threshold_B1, right=True)[:, 0].clamp_(max=logits_BV.shape[-1] - 1)
-    return ids_B, logp_BV.gather(1, ids_B[:, None])[:, 0]
-
-
-def truncate(logp_BV: Tensor, *, top_k: int, top_p: float) -> Tensor:
-    """Keep the `top_k` likeliest tokens (0: all) and the smallest set holding `top_p` of the mass; renormalised."""
-    sorted_BV, order_BV = logp_BV.sort(dim=-1, descending=True)
-    keep_BV = torch.ones_like(sorted_BV, dtype=torch.bool)
-    if top_k:
-        keep_BV[:, top_k:] = False
-    before_BV = sorted_BV.exp().cumsum(-1) - sorted_BV.exp()
-    keep_BV &= before_BV < top_p
-    keep_BV[:, 0] = True  # also where `top_p` is less than a float can tell from 0
-    kept_BV = torch.zeros_like(keep_BV).scatter(1, order_BV, keep_BV)
-    return torch.log_softmax(logp_BV.masked_fill(~kept_BV, float("-inf")), dim=-1)
+def _spare(rows: Sequence[Generation]) -> int:
+    """Columns to lay beside what is cached: as many as are still needed, but not too many at a time."""
+    return min(_SPARE_COLUMNS, max(row.left for row in rows))

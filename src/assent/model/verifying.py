@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from assent.errors import ConfigError
-from assent.model.attention import FLAT, DecodeCache
+from assent.model.attention import FLAT
 from assent.model.body import Body, LanguageHead, first_line, is_causal, is_causal_lm
+from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch, flatten
 from assent.model.roles import ScalarRole, own_head
 
@@ -97,8 +98,7 @@ def _flat(body: Body, batch: FlatBatch, rows_R: Tensor, adapter: str | None, pat
 def _written(body: Body, rows: Sequence[Sequence[int]], adapter: str | None) -> Tensor:
     """Logits behind the last token of every row, where that token is written and the others are its prompt."""
     prompts = flatten([row[:-1] for row in rows]).to(body.device)
-    cache = DecodeCache(lengths=prompts.lengths, new_tokens=1)
-    cache.place(body.device)
+    cache = DecodeCache(prompts.lengths, spare=1)
     body.hidden(prompts, prompts.last_B, adapter=adapter, cache=cache)
     if not cache.keys:
         raise ConfigError("this architecture cannot write with a cache: it files no keys there", now=_ANOTHER)

@@ -188,6 +188,6 @@ class Backend(Protocol):
         """A learner of these roles; what it draws at random (dropout) follows from `seed`."""
         ...
 
-    def sampler(self, role: LanguageRole, template: ChatTemplate) -> Sampler:
-        """A sampler that writes with a role."""
+    def sampler(self, role: LanguageRole, template: ChatTemplate, *, rollouts: bool = False) -> Sampler:
+        """A sampler that writes with a role; for `rollouts` it may keep what spares the learner work."""
         ...

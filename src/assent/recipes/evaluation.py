@@ -17,6 +17,7 @@ from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.evidence import Evidence
 from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
+from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.recipes.demo.command import by_kind
@@ -213,18 +214,24 @@ def _rewards(
     found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))
     if len(contenders) > 1:
         other, mine = contenders
-        won = win_rate(
-            written[mine.name].scores, written[other.name].scores, names=(mine.name, other.name), judge=judges.total,
-            seed=settings.seed, groups=prompts,
-        )  # fmt: skip
-        found.parts["win_rates"] = (won,)
-        counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
-        display.say(
-            f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
-            f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judges.total)}"
-        )
+        preferences = bradley_terry(written[mine.name].scores, written[other.name].scores)
+        _win_rate(preferences, (mine, other), prompts, judges.total, settings, display, found)
     found.parts["samples"] = compared_samples(written)
     found.parts["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
+
+
+def _win_rate(
+    preferences: Sequence[float], pair: tuple[Contender, Contender], prompts: Sequence[Conversation], judge: str,
+    settings: EvalJob, display: Display, found: Found,
+) -> None:  # fmt: skip
+    mine, other = pair
+    won = win_rate(preferences, names=(mine.name, other.name), judge=judge, seed=settings.seed, groups=prompts)
+    found.parts["win_rates"] = (won,)
+    counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
+    display.say(
+        f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
+        f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judge)}"
+    )
 
 
 def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Found) -> None:
@@ -234,10 +241,11 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
     made = DataSource(role="prompts", name="the embedded world", sha256="", rows=len(prompts), format="world")
     found.sources = (made,)  # they follow from the seed
     prompts = [prompt for prompt in prompts for _ in range(settings.samples_per_prompt)]
-    arms = {}
+    conversations = [prompt.conversation for prompt in prompts]
+    arms, answers = {}, {}
     for one in contenders:
-        conversations = [prompt.conversation for prompt in prompts]
         written = write_answers(one.given, one.model, conversations, sampling_of(settings), display, seed=settings.seed)
+        answers[one.name] = written
         golds = [gold_judge(world, prompt, text) for prompt, text in zip(prompts, written, strict=True)]
         arms[one.name] = arm_scores(
             [prompt.conversation.last_user_text for prompt in prompts], [prompt.kind for prompt in prompts], golds
@@ -250,5 +258,8 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
         found.parts["gold_gained"] = gained
         ends = spread(gained, "prompts", "+.3f")
         display.say(f"gold score gained over {contenders[0].given}: {gained.mean:+.3f} ({ends})")
+        first, second = contenders
+        preferences = GoldJudge(world, prompts).prefer(conversations, answers[second.name], answers[first.name])
+        _win_rate(preferences, (second, first), conversations, "gold", settings, display, found)
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
     found.parts["gold_by_kind"] = by_kind(arms)

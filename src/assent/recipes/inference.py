@@ -8,7 +8,7 @@ from pathlib import Path
 
 from assent.data.load import load_prompts
 from assent.durable import write_atomic
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.inputs import model_folder, read_all, refuse_existing, require_data
 from assent.recipes.run.job_settings import SampleJob, SamplingSettings
 from assent.recipes.run.models import load_language_model
@@ -19,14 +19,13 @@ from assent.seeds import derive
 from assent.types import Conversation, Message, Role
 
 
-def sampling_of(settings: SamplingSettings) -> Sampling:
+def sampling_of(settings: SamplingSettings) -> SamplingParams:
     """The sampling part of the settings."""
-    return Sampling(
+    return SamplingParams(
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         top_p=settings.top_p,
         top_k=settings.top_k,
-        batch_size=settings.batch_size,
     )
 
 
@@ -40,25 +39,21 @@ def run_sample(request: Request, display: Display) -> Path:
     )
     model = load_language_model(model_folder(files.model), machine=settings.machine)
     prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
-    rows: list[list[dict[str, str]]] = [[] for _ in prompts]
-    with display.stage("sample", len(prompts) * settings.samples_per_prompt, unit="texts") as stage:
-        for turn in range(settings.samples_per_prompt):
-            turns = model.sampler.sample(
-                prompts, sampling=sampling_of(settings), seed=derive(settings.seed, "sample", turn),
-                progress=stage.counter,
-            )  # fmt: skip
-            for place, one in enumerate(turns):
-                rows[place].append({"text": one.completion.text, "stop": str(one.completion.stop)})
+    n = settings.samples_per_prompt
+    with display.stage("sample", len(prompts) * n, unit="texts") as stage:
+        turns = model.sampler.sample(
+            prompts, sampling=sampling_of(settings), seed=derive(settings.seed, "sample"), progress=stage.counter, n=n
+        )
     lines = [
         json.dumps(
             {
                 "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
-                "completions": [one["text"] for one in row],
-                "stop_sequences": [one["stop"] for one in row],
+                "completions": [turn.completion.text for turn in turns[place * n : (place + 1) * n]],
+                "stop_reasons": [str(turn.completion.stop) for turn in turns[place * n : (place + 1) * n]],
             },
             ensure_ascii=False,
         )
-        for prompt, row in zip(prompts, rows, strict=True)
+        for place, prompt in enumerate(prompts)
     ]
     files.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(files.out, "\n".join(lines) + "\n")

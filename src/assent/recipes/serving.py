@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from assent.backends.local.streaming import LocalStepSampler
+from assent.backends.local.engine import LocalEngine
 from assent.errors import ConfigError
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
@@ -36,7 +36,7 @@ def run_serve(request: Request, display: Display) -> None:
         raise ConfigError("the name is not valid UTF-8", where=ascii(name), now="Give another with --name.")
     model = load_language_model(model_folder(path), machine=settings.machine.with_real_clock())
     app = create_endpoint(
-        LocalStepSampler(model.role, model.template),
+        LocalEngine(model.role, model.template),
         name,
         limits=settings,
         fingerprint=fingerprint_of(model),

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint over a `StepSampler`: chat completions, completions, models, health."""
+"""An OpenAI-compatible endpoint over a `GenerationEngine`: chat completions, completions, models, health."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from assent.config import Settings
-from assent.ports.sampling import GenerationRequest, StepSampler, StreamChunk
+from assent.ports.generation import GenerationEngine, GenerationRequest, StreamChunk
 from assent.serving.generation_queue import (
-    Failed,
+    ChoiceChunk,
     Fault,
-    Grown,
+    GenerationQueue,
     QueueClosed,
     QueueEvent,
     QueueFull,
+    RequestFailed,
     Ticket,
-    WritingQueue,
 )
 from assent.serving.guard import EndpointGuard
 from assent.serving.openai_requests import ChatRequest, TextRequest
@@ -51,7 +51,7 @@ class ServingLimits(Settings):
 
 
 def create_endpoint(
-    sampler: StepSampler,
+    engine: GenerationEngine,
     name: str,
     *,
     limits: ServingLimits | None = None,
@@ -65,7 +65,7 @@ def create_endpoint(
     With `hosts`, requests for other names are refused: a page elsewhere could point its own name at this machine.
     """
     limits = limits or ServingLimits()
-    queue = WritingQueue(sampler, most_rows=limits.most_rows, most_waiting=limits.most_waiting)
+    queue = GenerationQueue(engine, most_rows=limits.most_rows, most_waiting=limits.most_waiting)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -109,9 +109,9 @@ def _add_routes(app: FastAPI, endpoint: _Endpoint) -> None:
 
 
 class _Endpoint:
-    """Requests to tickets, what the queue tells to answers."""
+    """Requests become tickets, and what the queue sends becomes answers."""
 
-    def __init__(self, queue: WritingQueue, name: str, fingerprint: str) -> None:
+    def __init__(self, queue: GenerationQueue, name: str, fingerprint: str) -> None:
         self.queue, self.name, self.fingerprint = queue, name, fingerprint
         self.created = int(time.time())
 
@@ -137,37 +137,38 @@ class _Endpoint:
             fingerprint=self.fingerprint,
             logprobs=bool(sent.logprobs) if isinstance(sent, ChatRequest) else sent.logprobs is not None,
         )
-        if sent.count > self.queue.most_rows:
+        generation = sent.generation_request(secrets.randbits(62))
+        if generation.n > self.queue.most_rows:
             what = f"at most {self.queue.most_rows} choices can be written at once"
             raise ProblemError(Problem(status=400, message=what, param="n", code="invalid_value"))
-        line, handed_on = _Line(self.queue, sent.asked(secrets.randbits(62)), sent.count), False
+        pending, handed_on = _PendingAnswer(self.queue, generation), False
         try:
-            await _unless_gone(request, line.begin())
+            await _unless_gone(request, pending.begin())
             if sent.stream:
                 handed_on = True
-                return _Stream(line, _chunks(form, line, usage_wanted=sent.usage_wanted))
-            await _unless_gone(request, line.all())
+                return _Stream(pending, _events(form, pending, usage_wanted=sent.usage_wanted))
+            await _unless_gone(request, pending.all())
         finally:
             if not handed_on:
-                line.cancel()
-        return JSONResponse(form.whole(line.choices, line.prompt_tokens), headers={"Cache-Control": "no-store"})
+                pending.cancel()
+        return JSONResponse(form.whole(pending.choices, pending.prompt_tokens), headers={"Cache-Control": "no-store"})
 
 
-class _Line:
-    """One request's line to the queue: what the model's thread tells comes out here, on the event loop."""
+class _PendingAnswer:
+    """One request in the queue: what the model's thread sends comes out here, on the event loop."""
 
-    def __init__(self, queue: WritingQueue, asked: GenerationRequest, count: int) -> None:
-        self._told: asyncio.Queue[QueueEvent] = asyncio.Queue()
-        self._first: Grown | None = None
-        self.choices = [ChoiceSoFar() for _ in range(count)]
+    def __init__(self, queue: GenerationQueue, request: GenerationRequest) -> None:
+        self._events: asyncio.Queue[QueueEvent] = asyncio.Queue()
+        self._first: ChoiceChunk | None = None
+        self.choices = [ChoiceSoFar() for _ in range(request.n)]
         try:
-            self._ticket: Ticket = queue.submit(asked, count, self._listener())
+            self._ticket: Ticket = queue.submit(request, self._listener())
         except QueueFull:
             what = "the model is busy: too many requests wait already"
             problem = Problem(status=429, message=what, type="rate_limit_error", code="rate_limit_exceeded")
             raise ProblemError(problem) from None
         except QueueClosed:
-            raise ProblemError(problem_of(Failed(fault=Fault.CLOSED))) from None
+            raise ProblemError(problem_of(RequestFailed(fault=Fault.CLOSED))) from None
 
     @property
     def prompt_tokens(self) -> int:
@@ -177,34 +178,34 @@ class _Line:
     def _listener(self) -> Callable[[QueueEvent], None]:
         loop = asyncio.get_running_loop()
 
-        def tell(told: QueueEvent) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody is left to be told
-                loop.call_soon_threadsafe(self._told.put_nowait, told)
+        def send(event: QueueEvent) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody is left to listen
+                loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        return tell
+        return send
 
     async def begin(self) -> None:
         """Wait until the answer begins. Raises ProblemError."""
         self._first = await self._next()
 
-    async def pieces(self) -> AsyncIterator[tuple[int, StreamChunk]]:
-        """(choice, piece) as they come, until all choices are over. Raises ProblemError."""
+    async def chunks(self) -> AsyncIterator[tuple[int, StreamChunk]]:
+        """(choice, chunk) as they come, until all choices are over. Raises ProblemError."""
         while any(choice.stop is None for choice in self.choices):
-            grown, self._first = self._first or await self._next(), None
-            if grown.piece.stop is StopReason.ERROR:
+            event, self._first = self._first or await self._next(), None
+            if event.chunk.stop is StopReason.ERROR:
                 raise ProblemError(NOT_A_NUMBER)
-            self.choices[grown.choice].take(grown.piece)
-            yield grown.choice, grown.piece
+            self.choices[event.choice].add(event.chunk)
+            yield event.choice, event.chunk
 
-    async def _next(self) -> Grown:
-        told = await self._told.get()
-        if isinstance(told, Failed):
-            raise ProblemError(problem_of(told))
-        return told
+    async def _next(self) -> ChoiceChunk:
+        event = await self._events.get()
+        if isinstance(event, RequestFailed):
+            raise ProblemError(problem_of(event))
+        return event
 
     async def all(self) -> None:
         """Wait for everything."""
-        async for _ in self.pieces():
+        async for _ in self.chunks():
             pass
 
     def cancel(self) -> None:
@@ -233,35 +234,35 @@ async def _gone(request: Request) -> None:
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events; however it ends, a client that leaves among others, its request ends with it."""
+    """Server-sent events. However it ends, also when the client leaves, its request ends with it."""
 
-    def __init__(self, line: _Line, chunks: AsyncIterator[bytes]) -> None:
-        super().__init__(chunks, media_type="text/event-stream", headers=_HEADERS)
-        self._line = line
+    def __init__(self, pending: _PendingAnswer, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        self._pending = pending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._line.cancel()
+            self._pending.cancel()
 
 
-async def _chunks(form: AnswerForm, line: _Line, *, usage_wanted: bool) -> AsyncIterator[bytes]:
-    for index in range(len(line.choices) if form.kind == "chat" else 0):
+async def _events(form: AnswerForm, pending: _PendingAnswer, *, usage_wanted: bool) -> AsyncIterator[bytes]:
+    for index in range(len(pending.choices) if form.kind == "chat" else 0):
         yield _event(form.opening(index))
     try:
-        lengths = [0] * len(line.choices)
-        async for index, piece in line.pieces():
-            chunk = form.chunk(index, piece, lengths[index])
-            lengths[index] += len(piece.text)
-            if chunk is not None:
-                yield _event(chunk | ({"usage": None} if usage_wanted else {}))
+        lengths = [0] * len(pending.choices)
+        async for index, chunk in pending.chunks():
+            content = form.chunk(index, chunk, lengths[index])
+            lengths[index] += len(chunk.text)
+            if content is not None:
+                yield _event(content | ({"usage": None} if usage_wanted else {}))
     except ProblemError as error:
         yield _event(error.problem.body())
         return
     if usage_wanted:
-        yield _event(form.closing(line.choices, line.prompt_tokens))
+        yield _event(form.closing(pending.choices, pending.prompt_tokens))
     yield b"data: [DONE]\n\n"
 
 

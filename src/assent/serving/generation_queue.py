@@ -1,9 +1,9 @@
-"""Many requests, one model: prompts are read on one thread, a second one drives a `StepSampler`.
+"""Many requests, one model: prompts become tokens on one thread, a second one drives a `GenerationEngine`.
 
 Requests join and leave between the model's steps. What does not fit beside the completions under way waits; more than
-`most_waiting` requests are turned away. A short prompt is read before a long one that came earlier.
+`most_waiting` requests are turned away. A short prompt is tokenised before a long one that came earlier.
 
-Whatever goes wrong with a request is told to its `Listener` and to nobody else. A step that fails is tried again for
+Whatever goes wrong with a request goes to its `Listener` and to nobody else. A step that fails is tried again for
 each request alone: those that fail alone are over, the others go on. The model's thread ends only when the model cannot
 write anything at all.
 """
@@ -16,18 +16,18 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from queue import PriorityQueue
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from assent.errors import AssentError, BackendError
-from assent.ports.sampling import GenerationRequest, Prepared, PromptTooLong, StepSampler, StreamChunk
-from assent.seeds import derive
+from assent.ports.generation import GenerationEngine, GenerationRequest, StreamChunk, TokenizedRequest
+from assent.ports.sampling import PromptTooLong
 
-Given = TypeVar("Given")
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
-_LOG = logging.getLogger("assent.studio")
+_LOG = logging.getLogger("assent.serving")
 
 
 class Fault(Enum):
@@ -41,15 +41,15 @@ class Fault(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grown:
-    """One step of one of the request's choices (counted from 0)."""
+class ChoiceChunk:
+    """What one step added to one of the request's choices (counted from 0)."""
 
     choice: int
-    piece: StreamChunk
+    chunk: StreamChunk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class RequestFailed:
     """The request is over. `what` is for the client, `details` for the log."""
 
     fault: Fault
@@ -57,7 +57,7 @@ class Failed:
     details: str = ""
 
 
-QueueEvent = Grown | Failed
+QueueEvent = ChoiceChunk | RequestFailed
 Listener = Callable[[QueueEvent], None]
 
 
@@ -73,11 +73,10 @@ class QueueClosed(Exception):
 class Ticket:
     """A request in the queue; `cancel` may be called from any thread, at any time."""
 
-    asked: GenerationRequest
-    count: int
+    request: GenerationRequest
     listener: Listener
     cancelled: bool = False
-    prepared: Prepared | None = None
+    tokenized: TokenizedRequest | None = None
     keys: dict[int, int] = field(default_factory=dict)  # of completions under way: their choice
 
     def cancel(self) -> None:
@@ -87,25 +86,25 @@ class Ticket:
     @property
     def prompt_tokens(self) -> int:
         """Tokens of the prompt, once something has been written after it."""
-        return len(self.prepared.prompt_ids) if self.prepared else 0
+        return len(self.tokenized.prompt_ids) if self.tokenized else 0
 
 
-class WritingQueue:
+class GenerationQueue:
     """The queue and its threads. At most `most_rows` completions are written side by side."""
 
-    def __init__(self, sampler: StepSampler, *, most_rows: int, most_waiting: int) -> None:
+    def __init__(self, engine: GenerationEngine, *, most_rows: int, most_waiting: int) -> None:
         self.most_rows, self._most_waiting = most_rows, most_waiting
-        self._sampler = sampler
+        self._engine = engine
         self._changed = threading.Condition()
         self._order = itertools.count()
-        self._unread: PriorityQueue[tuple[int, int, Ticket | None]] = PriorityQueue()
-        self._reading: set[Ticket] = set()  # waiting to be read, or being read
+        self._untokenized: PriorityQueue[tuple[int, int, Ticket | None]] = PriorityQueue()
+        self._tokenizing: set[Ticket] = set()  # waiting to be tokenised, or being tokenised
         self._arrived: deque[Ticket] = deque()
         self._closing = False
         self._waiting: deque[Ticket] = deque()  # from here on for the model's thread only
         self._under_way: list[Ticket] = []
         self._next_key = itertools.count()
-        self._reader = threading.Thread(target=self._read, name="reader", daemon=True)
+        self._tokenizer = threading.Thread(target=self._tokenize, name="tokenizer", daemon=True)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
         self.on_end: Callable[[], None] = lambda: None
         self.largest_batch = 0  # completions that were ever written side by side
@@ -113,70 +112,70 @@ class WritingQueue:
     @property
     def is_open(self) -> bool:
         """Whether requests are taken."""
-        return self._thread.is_alive() and self._reader.is_alive() and not self._closing
+        return self._thread.is_alive() and self._tokenizer.is_alive() and not self._closing
 
     @property
     def length(self) -> int:
         """Requests that wait or are under way."""
-        return len(self._reading) + len(self._arrived) + len(self._waiting) + len(self._under_way)
+        return len(self._tokenizing) + len(self._arrived) + len(self._waiting) + len(self._under_way)
 
     def start(self) -> None:
         """Start the threads."""
-        self._reader.start()
+        self._tokenizer.start()
         self._thread.start()
 
     def close(self) -> None:
-        """End the threads, each after what it is doing; all who still wait are told."""
+        """End the threads, each after what it is doing; all who still wait hear of it."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join()
-            self._reader.join()
+            self._tokenizer.join()
 
-    def submit(self, asked: GenerationRequest, count: int, listener: Listener) -> Ticket:
-        """Ask for `count` choices. Raises QueueFull or QueueClosed."""
-        ticket = Ticket(asked, count, listener)
+    def submit(self, request: GenerationRequest, listener: Listener) -> Ticket:
+        """Ask for completions. Raises QueueFull or QueueClosed."""
+        ticket = Ticket(request, listener)
         with self._changed:
             if not self.is_open:
                 raise QueueClosed
-            if len(self._reading) + len(self._arrived) + len(self._waiting) >= self._most_waiting:
+            if len(self._tokenizing) + len(self._arrived) + len(self._waiting) >= self._most_waiting:
                 raise QueueFull
-            self._reading.add(ticket)
-        self._unread.put((asked.size, next(self._order), ticket))
+            self._tokenizing.add(ticket)
+        self._untokenized.put((request.characters, next(self._order), ticket))
         return ticket
 
-    def _read(self) -> None:
-        """The reading thread: prompts become tokens while the model writes."""
-        while (ticket := self._unread.get()[2]) is not None:
-            read = None if ticket.cancelled else _attempt(self._sampler.prepare, ticket.asked)
+    def _tokenize(self) -> None:
+        """The tokenizer's thread: prompts become tokens while the model writes."""
+        while (ticket := self._untokenized.get()[2]) is not None:
+            found = None if ticket.cancelled else _attempt(self._engine.tokenize, ticket.request)
             with self._changed:
-                self._reading.discard(ticket)
-                if isinstance(read, Prepared):
-                    ticket.prepared = read
+                self._tokenizing.discard(ticket)
+                if isinstance(found, TokenizedRequest):
+                    ticket.tokenized = found
                     self._arrived.append(ticket)
                     self._changed.notify()
-            if isinstance(read, Failed):
-                _tell_failure(ticket, read)
+            if isinstance(found, RequestFailed):
+                _report(ticket, found)
 
     def _run(self) -> None:
         """The model's thread."""
         try:
             while self._take_arrived():
                 self._drop_cancelled()
-                self._begin_what_fits()
+                self._add_what_fits()
                 if self._under_way:
                     self._step(self._under_way)
                 self._under_way = [ticket for ticket in self._under_way if ticket.keys]
         finally:
             with self._changed:
                 self._closing = True
-                left = [*self._under_way, *self._waiting, *self._arrived, *self._reading]
+                left = [*self._under_way, *self._waiting, *self._arrived, *self._tokenizing]
                 self._arrived.clear()
-                self._reading.clear()
-            self._unread.put((-1, -1, None))
+                self._tokenizing.clear()
+            self._untokenized.put((-1, -1, None))
             for ticket in left:
-                ticket.listener(Failed(fault=Fault.CLOSED))
+                ticket.listener(RequestFailed(fault=Fault.CLOSED))
             self.on_end()
 
     def _take_arrived(self) -> bool:
@@ -195,77 +194,70 @@ class WritingQueue:
                 self._forget(ticket)
         self._under_way = [ticket for ticket in self._under_way if ticket.keys]
 
-    def _begin_what_fits(self) -> None:
+    def _add_what_fits(self) -> None:
         rows = sum(len(ticket.keys) for ticket in self._under_way)
-        while self._waiting and rows + self._waiting[0].count <= self.most_rows:
+        while self._waiting and rows + self._waiting[0].request.n <= self.most_rows:
             ticket = self._waiting.popleft()
-            rows += ticket.count
-            ticket.keys = {next(self._next_key): choice for choice in range(ticket.count)}
-            begun = _attempt(self._sampler.begin, _choices(ticket))
-            if isinstance(begun, Failed):
-                self._fail(ticket, begun)
+            rows += ticket.request.n
+            ticket.keys = {next(self._next_key): choice for choice in range(ticket.request.n)}
+            assert ticket.tokenized is not None
+            failed = _attempt(self._engine.add, ticket.tokenized, list(ticket.keys))
+            if isinstance(failed, RequestFailed):
+                self._fail(ticket, failed)
             else:
                 self._under_way.append(ticket)
         self.largest_batch = max(self.largest_batch, rows)
 
     def _step(self, tickets: Sequence[Ticket]) -> None:
         """One token more for each. After a failure each is tried alone; if none fails alone, the newest has to go."""
-        failed = _attempt(self._sampler.step, [key for ticket in tickets for key in ticket.keys])
+        failed = _attempt(self._engine.step, [key for ticket in tickets for key in ticket.keys])
         if failed is None:
             for ticket in tickets:
-                self._tell_step(ticket)
+                self._send_chunks(ticket)
         elif len(tickets) == 1:
             self._fail(tickets[0], failed)
             if failed.fault is Fault.MODEL:
-                self._sampler.check()
+                self._engine.check_health()
         else:
             for ticket in tickets:
                 self._step([ticket])
             if all(ticket.keys for ticket in tickets):
                 self._fail(tickets[-1], failed)
 
-    def _tell_step(self, ticket: Ticket) -> None:
+    def _send_chunks(self, ticket: Ticket) -> None:
         for key, choice in list(ticket.keys.items()):
-            piece = _attempt(self._sampler.take, key)
-            if isinstance(piece, Failed):
-                self._fail(ticket, piece)
+            chunk = _attempt(self._engine.chunk, key)
+            if isinstance(chunk, RequestFailed):
+                self._fail(ticket, chunk)
                 return
-            if piece.stop is not None:
+            if chunk.stop is not None:
                 del ticket.keys[key]
-            ticket.listener(Grown(choice=choice, piece=piece))
+            ticket.listener(ChoiceChunk(choice=choice, chunk=chunk))
 
-    def _fail(self, ticket: Ticket, failed: Failed) -> None:
+    def _fail(self, ticket: Ticket, failed: RequestFailed) -> None:
         self._forget(ticket)
-        _tell_failure(ticket, failed)
+        _report(ticket, failed)
 
     def _forget(self, ticket: Ticket) -> None:
-        self._sampler.drop(list(ticket.keys))
+        self._engine.abort(list(ticket.keys))
         ticket.keys = {}
 
 
-def _attempt(work: Callable[[Given], Result], given: Given) -> Result | Failed:
+def _attempt(work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result | RequestFailed:
     """What `work` gives. This is the one place where an exception becomes the answer to a request."""
     try:
-        return work(given)
+        return work(*given, **named)
     except PromptTooLong as error:
-        return Failed(fault=Fault.TOO_LONG, what=str(error))
+        return RequestFailed(fault=Fault.TOO_LONG, what=str(error))
     except MemoryError as error:
-        return Failed(fault=Fault.MEMORY, details=str(error))
+        return RequestFailed(fault=Fault.MEMORY, details=str(error))
     except BaseException as error:  # noqa: BLE001 (a tokenizer's panic is no Exception; signals never come to a thread)
         if isinstance(error, AssentError) and not isinstance(error, BackendError):
-            return Failed(fault=Fault.REQUEST, what=str(error))
-        return Failed(fault=Fault.MODEL, details="".join(traceback.format_exception(error)))
+            return RequestFailed(fault=Fault.REQUEST, what=str(error))
+        return RequestFailed(fault=Fault.MODEL, details="".join(traceback.format_exception(error)))
 
 
-def _tell_failure(ticket: Ticket, failed: Failed) -> None:
+def _report(ticket: Ticket, failed: RequestFailed) -> None:
     if failed.details:
         _LOG.error("%s on one request: %s", failed.fault.value, failed.details)
     ticket.listener(failed)
-
-
-def _choices(ticket: Ticket) -> dict[int, Prepared]:
-    """Choice i draws from `derive(seed, i)`."""
-    prepared = ticket.prepared
-    assert prepared is not None
-    seeds = {key: derive(ticket.asked.seed, choice) for key, choice in ticket.keys.items()}
-    return {key: replace(prepared, asked=replace(ticket.asked, seed=seed)) for key, seed in seeds.items()}

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from assent.ports.sampling import GenerationRequest
+from assent.ports.generation import GenerationRequest
+from assent.ports.sampling import SamplingParams
 from assent.serving.openai_responses import encodable
 from assent.types import Conversation, Message, Role
 
-MOST_LIKELIEST, MOST_LIKELIEST_LEGACY, MOST_CHOICES, MOST_STOPS = 20, 5, 128, 4
+MOST_LOGPROBS, MOST_LOGPROBS_LEGACY, MOST_CHOICES, MOST_STOPS = 20, 5, 128, 4
 _LONGEST_STOP, _MOST_MESSAGES, _LARGEST = 500, 1000, 2**63 - 1
 _COLDEST = 1e-5  # below, dividing by it leaves the range of floats: it is greedy
 _ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
@@ -165,30 +166,25 @@ class _Request(_Sent):
         return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     @property
-    def count(self) -> int:
-        """Choices asked for."""
-        return self.n or 1
-
-    @property
     def usage_wanted(self) -> bool:
         """Whether a stream ends with the counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def generation(
-        self, prompt: Conversation | str, *, max_tokens: int | None, top_logprobs: int, seed: int
+    def _generation(
+        self, prompt: Conversation | str, *, max_tokens: int | None, top_logprobs: int | None, seed: int
     ) -> GenerationRequest:
-        """For the sampler; `seed` where the request names none."""
+        """For the engine; `seed` where the request names none."""
         temperature = 1.0 if self.temperature is None else self.temperature
-        return GenerationRequest(
-            prompt=prompt,
+        sampling = SamplingParams(
             max_tokens=max_tokens,
             temperature=temperature if temperature >= _COLDEST else 0.0,
             top_p=1.0 if self.top_p is None else self.top_p,
             top_k=self.top_k or 0,
-            seed=seed if self.seed is None else self.seed,
-            stop_sequences=self.stop_sequences,
+            stop=self.stop_sequences,
             top_logprobs=top_logprobs,
         )
+        seed = seed if self.seed is None else self.seed
+        return GenerationRequest(prompt=prompt, sampling=sampling, seed=seed, n=self.n or 1)
 
 
 class ChatRequest(_Request):
@@ -198,7 +194,7 @@ class ChatRequest(_Request):
     max_tokens: Count | None = Field(default=None, ge=1)
     max_completion_tokens: Count | None = Field(default=None, ge=1)
     logprobs: bool | None = None
-    top_logprobs: Count | None = Field(default=None, ge=0, le=MOST_LIKELIEST)
+    top_logprobs: Count | None = Field(default=None, ge=0, le=MOST_LOGPROBS)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -210,11 +206,12 @@ class ChatRequest(_Request):
             raise PydanticCustomError("max_tokens", "give max_completion_tokens or max_tokens, not both")
         return self
 
-    def asked(self, seed: int) -> GenerationRequest:
-        """For the sampler."""
+    def generation_request(self, seed: int) -> GenerationRequest:
+        """For the engine."""
         prompt = Conversation(messages=tuple(one.message for one in self.messages))
         limit = self.max_completion_tokens or self.max_tokens
-        return self.generation(prompt, max_tokens=limit, top_logprobs=self.top_logprobs or 0, seed=seed)
+        top_logprobs = self.top_logprobs or 0 if self.logprobs else None
+        return self._generation(prompt, max_tokens=limit, top_logprobs=top_logprobs, seed=seed)
 
 
 class TextRequest(_Request):
@@ -222,8 +219,8 @@ class TextRequest(_Request):
 
     prompt: str
     max_tokens: Count | None = Field(default=16, ge=1)
-    logprobs: Count | None = Field(default=None, ge=0, le=MOST_LIKELIEST_LEGACY)
+    logprobs: Count | None = Field(default=None, ge=0, le=MOST_LOGPROBS_LEGACY)
 
-    def asked(self, seed: int) -> GenerationRequest:
-        """For the sampler."""
-        return self.generation(self.prompt, max_tokens=self.max_tokens, top_logprobs=self.logprobs or 0, seed=seed)
+    def generation_request(self, seed: int) -> GenerationRequest:
+        """For the engine."""
+        return self._generation(self.prompt, max_tokens=self.max_tokens, top_logprobs=self.logprobs, seed=seed)

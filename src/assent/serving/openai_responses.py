@@ -9,7 +9,7 @@ from typing import Any, Literal
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from assent.ports.sampling import SampledToken, StreamChunk, TokenLogprob
+from assent.ports.generation import SampledToken, StreamChunk, TokenLogprob
 from assent.types import StopReason
 
 Kind = Literal["chat", "text"]
@@ -26,12 +26,12 @@ class ChoiceSoFar:
     steps: int = 0
     stop: StopReason | None = None
 
-    def take(self, piece: StreamChunk) -> None:
+    def add(self, chunk: StreamChunk) -> None:
         """Add one step."""
-        self.text += piece.text
-        self.tokens.extend(piece.tokens)
+        self.text += chunk.text
+        self.tokens.extend(chunk.tokens)
         self.steps += 1
-        self.stop = piece.stop
+        self.stop = chunk.stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +55,16 @@ class AnswerForm:
         """The first chunk of a chat's choice: who speaks."""
         return self._chunk([self._delta(index, {"role": "assistant", "content": ""}, None, None)])
 
-    def chunk(self, index: int, piece: StreamChunk, offset: int) -> dict[str, Any] | None:
+    def chunk(self, index: int, added: StreamChunk, offset: int) -> dict[str, Any] | None:
         """The chunk of one step, None where nothing shows; `offset` is how much text came before."""
-        finish = _FINISH.get(piece.stop) if piece.stop else None
-        if not piece.text and not (self.logprobs and piece.tokens) and finish is None:
+        finish = _FINISH.get(added.stop) if added.stop else None
+        if not added.text and not (self.logprobs and added.tokens) and finish is None:
             return None
-        logprobs = self._logprobs(piece.tokens, offset)
+        logprobs = self._logprobs(added.tokens, offset)
         if self.kind == "text":
-            choice = {"index": index, "text": piece.text, "logprobs": logprobs, "finish_reason": finish}
+            choice = {"index": index, "text": added.text, "logprobs": logprobs, "finish_reason": finish}
         else:
-            choice = self._delta(index, {"content": piece.text} if piece.text else {}, logprobs, finish)
+            choice = self._delta(index, {"content": added.text} if added.text else {}, logprobs, finish)
         return self._chunk([choice])
 
     def closing(self, choices: Sequence[ChoiceSoFar], prompt_tokens: int) -> dict[str, Any]:

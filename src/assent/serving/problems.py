@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from assent.serving.generation_queue import Failed, Fault
+from assent.serving.generation_queue import Fault, RequestFailed
 from assent.serving.openai_responses import Problem, ProblemError
 
 
@@ -39,8 +39,8 @@ _OURS = Problem(
 )
 
 
-def problem_of(failed: Failed) -> Problem:
-    """What the queue tells of a request, for its client."""
+def problem_of(failed: RequestFailed) -> Problem:
+    """What the queue says of a request, for its client."""
     problem = _PROBLEMS[failed.fault]
     return replace(problem, message=failed.what) if failed.what else problem
 

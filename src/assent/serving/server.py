@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from assent.errors import BackendError, ConfigError
 from assent.serving.endpoint import ServingLimits
-from assent.serving.generation_queue import WritingQueue
+from assent.serving.generation_queue import GenerationQueue
 from assent.serving.problems import problem_of_status
 from assent.web.corked import CorkedProtocol
 from assent.web.unsent import Unsent
@@ -80,7 +80,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    server: _Server, listening: socket.socket, queue: WritingQueue, on_ready: Callable[[str], None]
+    server: _Server, listening: socket.socket, queue: GenerationQueue, on_ready: Callable[[str], None]
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:

@@ -123,7 +123,7 @@ def test_weights_are_given_by_name_or_number(store: str, tmp_path: Path) -> None
 
 def test_items_without_answers_and_samples_are_queued(tmp_path: Path) -> None:
     url = str(tmp_path / "judgement.db")
-    rows = [{"prompt": "p", "completions": ["a", "b"], "stop_sequences": ["end", "length"]}]
+    rows = [{"prompt": "p", "completions": ["a", "b"], "stop_reasons": ["end", "length"]}]
     told = run("import", store=url, project="new", data=[str(write_rows(tmp_path / "samples.jsonl", rows))])
     assert "(pairwise): 1 items added" in told
     prompts = tmp_path / "prompts.txt"

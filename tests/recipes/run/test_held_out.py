@@ -17,7 +17,7 @@ from assent.algorithms.sft import SFTSettings
 from assent.evals.evidence import Measurement
 from assent.evals.intervals import Interval
 from assent.evals.reward_quality import reward_quality
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.held_out import HeldOutAnswers, change, sampled_from, spread
 from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model, save_language_model
 from assent.recipes.run.progress import Display
@@ -141,7 +141,7 @@ def test_a_judge_is_named_with_its_hash_weights_and_class_in_the_order_given(
 
 
 def test_what_was_measured_on_is_named_with_its_hash() -> None:
-    told = sampled_from(SOURCES, Sampling(max_tokens=16, temperature=0.7, top_p=0.9), limit=5)
+    told = sampled_from(SOURCES, SamplingParams(max_tokens=16, temperature=0.7, top_p=0.9), limit=5)
     assert told == "held.jsonl (ab12ab12), first 5 rows of each, temperature 0.7, top_p 0.9, at most 16 tokens"
 
 

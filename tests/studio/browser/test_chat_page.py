@@ -160,8 +160,8 @@ def test_letters_in_the_message_are_text_and_the_hint_says_how_to_leave_it(table
 
 
 def test_text_appears_while_it_is_written_and_can_be_stopped(table: Table) -> None:
-    stepper = table.chat.endpoints.steppers["first"]
-    stepper.hold_at = len(stepper.widths) + 4
+    engine = table.chat.endpoints.engines["first"]
+    engine.hold_at = len(engine.widths) + 4
     try:
         table.open("alone")
         table.phase("saying")
@@ -173,7 +173,7 @@ def test_text_appears_while_it_is_written_and_can_be_stopped(table: Table) -> No
         table.phase("saying")
         assert table.page.locator("#words").input_value() == "never" and table.kept("alone") == []
     finally:
-        stepper.gate.set()
+        engine.gate.set()
 
 
 def test_a_reload_brings_back_waiting_answers_and_drafts(table: Table) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from assent.data.order import epoch_order
 from assent.metrics import Metrics
-from assent.ports.sampling import Progress, Sampler, Sampling, silent
+from assent.ports.sampling import Progress, Sampler, SamplingParams, silent
 from assent.seeds import derive
 from assent.types import Completion, Conversation, Group, Trajectory
 
@@ -31,12 +31,11 @@ class Observer:
 
 
 def rollout(
-    sampler: Sampler, prompts: Sequence[Conversation], n: int, *, sampling: Sampling, seed: int,
+    sampler: Sampler, prompts: Sequence[Conversation], n: int, *, sampling: SamplingParams, seed: int,
     progress: Progress = silent,
 ) -> list[Group]:  # fmt: skip
     """`n` episodes of each prompt; a completion is an episode of one turn. `progress` may raise to end the work."""
-    asked = [prompt for prompt in prompts for _ in range(n)]
-    turns = sampler.sample(asked, sampling=replace(sampling, states=True), seed=seed, progress=progress)
+    turns = sampler.sample(prompts, sampling=sampling, seed=seed, n=n, progress=progress)
     return [
         Group(
             prompt=prompt, trajectories=tuple(Trajectory(prompt=prompt, turns=(turn,)) for turn in turns[at : at + n])

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from assent.algorithms.schedule import OptimizerSettings, Schedule
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 
 KLEstimator = Literal["k1", "k2", "k3", "exact"]
 
@@ -27,7 +27,6 @@ class OnPolicySettings(OptimizerSettings):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
-    sample_batch_size: int = Field(default=128, ge=1)
     clip_range_low: float = Field(default=0.2, gt=0, lt=1)
     clip_range_high: float = Field(default=0.2, gt=0)
     entropy_coef: float = Field(default=0.0, ge=0)
@@ -46,13 +45,12 @@ class OnPolicySettings(OptimizerSettings):
     missing_eos_penalty: float = Field(default=1.0, ge=0)
 
     @property
-    def sampling(self) -> Sampling:
-        return Sampling(
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
-            batch_size=self.sample_batch_size,
         )
 
     @property

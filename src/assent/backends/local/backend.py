@@ -19,6 +19,6 @@ class LocalBackend:
         """A learner of these roles."""
         return LocalLearner(roles, settings, seed=seed)
 
-    def sampler(self, role: LanguageRole, template: ChatTemplate) -> LocalSampler:
-        """A sampler that writes with a role."""
-        return LocalSampler(role, template)
+    def sampler(self, role: LanguageRole, template: ChatTemplate, *, rollouts: bool = False) -> LocalSampler:
+        """A sampler that writes with a role; for `rollouts` it keeps the hidden states that tokens were drawn from."""
+        return LocalSampler(role, template, keep_states=rollouts)

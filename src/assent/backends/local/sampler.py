@@ -2,63 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from assent.backends.local.completions import CompletionText, settled
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
-from assent.errors import DataError
 from assent.model.flat import FlatBatch, flatten
-from assent.model.generation import Sampled, generate
+from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole, ScalarRole
-from assent.ports.sampling import Progress, Sampling, check_finite, silent
-from assent.seeds import derive
+from assent.ports.sampling import Progress, Sampler, SamplingParams, check_finite, silent
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason, Turn
 
+_MOST = {"cpu": (256, 1 << 16), "cuda": (1024, 1 << 18)}  # written side by side; tokens cached for them
 
-class LocalSampler:
-    """Writes completions with a role of this process; the text passes through the chat template."""
 
-    def __init__(self, role: LanguageRole, template: ChatTemplate) -> None:
-        self.role, self.template = role, template
+class LocalSampler(Sampler):
+    """Writes completions with a role of this process; the text passes through the chat template.
 
-    def sample(
-        self, prompts: Sequence[Conversation], *, sampling: Sampling, seed: int, progress: Progress = silent
-    ) -> list[Turn]:
-        """One turn per prompt, in order; a prompt that leaves no room in the model is refused."""
-        prompt_ids = [self.template.encode_prompt(prompt) for prompt in prompts]
-        self._check_room(prompt_ids, sampling.max_tokens)
-        seeds = [derive(seed, index) for index in range(len(prompts))]
-        turns: list[Turn | None] = [None] * len(prompts)
-        written = generate(self.role, prompt_ids, sampling=sampling, end_ids=self.template.end_ids, seeds=seeds)
-        for index, sampled in written:
-            turns[index] = self._turn(prompt_ids[index], sampled)
-            progress(1)
-        return [turn for turn in turns if turn is not None]
+    With `keep_states`, turns bear the hidden states they were drawn from, which spares the learner a pass.
+    """
 
-    def _turn(self, prompt_ids: Sequence[int], sampled: Sampled) -> Turn:
-        stop = StopReason.END if sampled.ended else StopReason.LENGTH
-        return Turn(
-            prompt_ids=tuple(prompt_ids),
-            completion_ids=sampled.ids,
-            logps=sampled.logps,
-            completion=Completion(text=self.template.decode(sampled.ids), stop=stop),
-            states=sampled.states,
-            version=self.role.version,
+    def __init__(self, role: LanguageRole, template: ChatTemplate, *, keep_states: bool = False) -> None:
+        self.role, self.template, self.keep_states = role, template, keep_states
+
+    def encode(self, prompt: Conversation) -> tuple[int, ...]:
+        """The tokens of a prompt, up to where the assistant begins."""
+        return self.template.encode_prompt(prompt)
+
+    def stream(
+        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
+        progress: Progress = silent,
+    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
+        """Finished turns as they come, longest prompts first."""
+        params = [
+            settled(sampling, self.role.body, len(ids), what=f"prompt {index + 1}") for index, ids in enumerate(prompts)
+        ]
+        rows, tokens = _MOST[self.role.body.device.type]
+        decoder = Decoder(
+            self.role, end_ids=self.template.end_ids, most_rows=rows, most_tokens=tokens, keep_states=self.keep_states
         )
+        order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
+        begun = [
+            Generation(key=place, prompt_ids=prompts[place // n], sampling=params[place // n], seed=seeds[place])
+            for place in order
+        ]
+        texts = {one.key: CompletionText(self.template, one) for one in begun if sampling.stop}
+        decoder.add(begun)
+        while decoder.under_way:
+            grown = decoder.step()
+            for one in grown:
+                if one.key in texts and texts[one.key].grow().stopped:
+                    one.stop = StopReason.END
+            finished = [one for one in grown if one.stop is not None]
+            for one in finished:
+                text = texts[one.key].text if one.key in texts else self.template.decode(one.ids)
+                yield one.key, self._turn(one, text)
+            progress(len(finished))
 
-    def _check_room(self, prompt_ids: Sequence[Sequence[int]], max_tokens: int) -> None:
-        limit = self.role.body.max_length
-        for index, ids in enumerate(prompt_ids):
-            if limit is not None and len(ids) + max_tokens > limit:
-                raise DataError(
-                    f"prompt {index + 1} has {len(ids)} tokens, {max_tokens} are to come, the model holds {limit}",
-                    now="Shorten or leave out long prompts, or write fewer tokens.",
-                )
+    def _turn(self, written: Generation, text: str) -> Turn:
+        assert written.stop is not None
+        states = np.stack(written.states) if written.states else None
+        written.states.clear()  # each is a part of what all rows had in that step
+        return Turn(
+            prompt_ids=tuple(written.prompt_ids),
+            completion_ids=tuple(written.ids),
+            logps=tuple(written.logps),
+            completion=Completion(text=text, stop=written.stop),
+            version=self.role.version,
+            states=states,
+        )
 
 
 class RewardScorer:

@@ -30,7 +30,7 @@ _MOST_WORD = 200
 
 def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
-    stops, gold, serves, topic, batch, key, priority, overlap and sensitive."""
+    stop_reasons, gold, serves, topic, batch, key, priority, overlap and sensitive."""
     name = next((one for one in ("prompt", "messages") if one in fields), None)
     if name is None:
         raise DataError('field "prompt" is missing')
@@ -68,7 +68,7 @@ def _candidates(fields: Fields, limits: ImportLimits) -> tuple[Any, ...]:
         numbered = [one for one in completion_names(fields) if _given(fields, one)]
         return candidates_value([fields[one] for one in numbered], "completion", limits)
     candidates = candidates_value(_parsed(fields[name]) or [], name, limits)
-    for column in ("models", "stop_sequences"):
+    for column in ("models", "stop_reasons"):
         if _given(fields, column):
             values = list_value(_parsed(fields[column]), column)
             if len(values) != len(candidates):
@@ -76,7 +76,7 @@ def _candidates(fields: Fields, limits: ImportLimits) -> tuple[Any, ...]:
             candidates = tuple(
                 replace(one, model=text_value(value or "", f"models[{place}]", limits, blank=True))
                 if column == "models"
-                else replace(one, stop=stop_value(value, f"stops[{place}]"))
+                else replace(one, stop=stop_value(value, f"stop_reasons[{place}]"))
                 for place, (one, value) in enumerate(zip(candidates, values, strict=True))
             )
     return candidates

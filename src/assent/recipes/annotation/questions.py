@@ -18,7 +18,7 @@ from assent.config import Settings
 from assent.feedback.quality.resampling import Integers
 from assent.feedback.records import Candidate, NewItem
 from assent.model.linear_heads import Floats, HeadExamples, Heads, fit_heads
-from assent.ports.sampling import Progress, Sampling, silent
+from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.run.features import features_of
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.seeds import derive, numpy_rng
@@ -36,7 +36,6 @@ class AskingSettings(Settings):
     shown: int = Field(default=2, ge=2, le=9)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.3)
     max_tokens: int = Field(default=128, ge=1)
-    batch_size: int = Field(default=128, ge=1)
     serves: Literal["reward_model", "policy"] = "reward_model"
     choose: Literal["thompson", "value"] = "value"
     random_share: float = Field(default=0.15, ge=0, le=1)
@@ -68,7 +67,7 @@ def sample_pool(
     found: list[dict[str, tuple[Completion, float]]] = [{} for _ in prompts]
     for turn in range(settings.samples_per_prompt):
         temperature = settings.temperatures[turn % len(settings.temperatures)]
-        sampling = Sampling(max_tokens=settings.max_tokens, temperature=temperature, batch_size=settings.batch_size)
+        sampling = SamplingParams(max_tokens=settings.max_tokens, temperature=temperature)
         written = model.sampler.sample(prompts, sampling=sampling, seed=derive(seed, "pool", turn), progress=progress)
         for place, one in enumerate(written):
             if one.completion.text.strip():

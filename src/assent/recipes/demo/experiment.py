@@ -22,7 +22,7 @@ from assent.evals.over_optimisation import Evaluation
 from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
-from assent.ports.sampling import Progress, Sampling, silent
+from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
 from assent.recipes.run.models import (
     LanguageModel,
@@ -233,8 +233,8 @@ class Experiment:
         conversations = [prompt.conversation for prompt in self._ranked_prompts()]
         written = {}
         for turn in turns:
-            sampling = Sampling(
-                max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p, batch_size=256
+            sampling = SamplingParams(
+                max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p
             )
             seed = derive(self.seed, "candidates", turn)
             sampled = model.sampler.sample(conversations, sampling=sampling, seed=seed, progress=progress)
@@ -311,7 +311,7 @@ class Experiment:
         """One sample at temperature 1 per held-out prompt."""
         turns = model.sampler.sample(
             [prompt.conversation for prompt in self.held_out],
-            sampling=Sampling(max_tokens=MAX_TOKENS, temperature=1.0, batch_size=256),
+            sampling=SamplingParams(max_tokens=MAX_TOKENS, temperature=1.0),
             seed=derive(self.seed, "evaluate"),
             progress=progress,
         )

@@ -34,7 +34,7 @@ class ExperimentSettings(Settings):
     dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=60, batch_size=256, mini_batches=4, epochs=2, learning_rate=3e-4, schedule="constant",
-        max_tokens=MAX_TOKENS, temperature=1.2, sample_batch_size=256, kl_coef=0.1, critic="shared",
+        max_tokens=MAX_TOKENS, temperature=1.2, kl_coef=0.1, critic="shared",
     )  # fmt: skip
     judge_every: int = Field(default=6, ge=1)
 

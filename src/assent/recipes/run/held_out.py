@@ -19,7 +19,7 @@ from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classi
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
-from assent.ports.sampling import Sampling
+from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Judges
@@ -142,7 +142,7 @@ def measure_policy(
     model: LanguageModel,
     prompts: Sequence[Conversation],
     reward: RewardSum,
-    sampling: Sampling,
+    sampling: SamplingParams,
     display: Display,
     *,
     seed: int,
@@ -240,8 +240,9 @@ def rollout_samples(run: Path, *, arm: str) -> tuple[Sample, ...]:
 
 
 def write_answers(
-    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: Sampling, display: Display, *, seed: int
-) -> list[Completion]:
+    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: SamplingParams, display: Display,
+    *, seed: int,
+) -> list[Completion]:  # fmt: skip
     """One completion per prompt, with progress."""
     with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
         turns = model.sampler.sample(prompts, sampling=sampling, seed=derive(seed, "eval"), progress=stage.counter)
@@ -253,7 +254,7 @@ def files_of(sources: Sequence[DataSource]) -> str:
     return ", ".join(map(named, sources))
 
 
-def sampled_from(sources: Sequence[DataSource], sampling: Sampling, *, limit: int | None) -> str:
+def sampled_from(sources: Sequence[DataSource], sampling: SamplingParams, *, limit: int | None) -> str:
     """On what and how answers were sampled: what must be equal for two mean rewards to be compared."""
     first = f", first {limit} rows of each" if limit else ""
     cut = f", top_p {sampling.top_p:g}" if sampling.top_p < 1 else ""

@@ -98,7 +98,6 @@ class SamplingSettings(Settings):
     temperature: float = Field(default=1.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=64, ge=1)
 
 
 class MeasuringSettings(Settings):

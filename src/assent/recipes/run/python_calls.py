@@ -60,7 +60,7 @@ def enough_memory() -> Iterator[None]:
             raise
         raise BackendError(
             "the memory is not enough",
-            now="Lower micro_batch_tokens (training), batch_size or sample_batch_size (writing), or use lora.rank.",
+            now="Lower micro_batch_tokens (training) or max_tokens (writing), or use lora.rank.",
         ) from error
 
 

@@ -253,7 +253,8 @@ def prepare_on_policy(
     }  # fmt: skip
     roles = Roles(policy=model.role, critics=critics, reference=reference)
     parts = Parts(
-        prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)), sampler=model.sampler,
+        prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)),
+        sampler=model.backend.sampler(model.role, model.template, rollouts=True),
         scorer=scorer, scale=scale, observer=observer,
     )  # fmt: skip
     return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed))

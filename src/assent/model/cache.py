@@ -1,0 +1,100 @@
+"""Keys and values of sequences that are being written, one token more of each per step.
+
+Legend: B rows, K some of them, G key/value heads, N prompt tokens, L tokens, D head dimension, C columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class DecodeCache:
+    """One key and one value tensor (B, G, C, D) per layer. Every row writes its next token to column `used`.
+
+    Row b's tokens fill the columns from `starts[b]` on; `visible_BC` says which columns are from there on. A new cache
+    is for prompts of the given lengths and has `spare` columns behind them.
+    """
+
+    lengths: tuple[int, ...]
+    spare: int
+    keys: dict[int, Tensor] = field(default_factory=dict)
+    values: dict[int, Tensor] = field(default_factory=dict)
+    used: int = 0
+    starts: tuple[int, ...] = ()
+    visible_BC: Tensor | None = None
+    places: tuple[Tensor, Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        self.used = max(self.lengths)
+        self.starts = tuple(self.used - length for length in self.lengths)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no column is left for another token."""
+        return self.visible_BC is not None and self.used == self.visible_BC.shape[1]
+
+    def file_prompts(self, layer: int, key_GND: Tensor, value_GND: Tensor) -> None:
+        """Copy the prompts' keys and values to their columns."""
+        heads, _, width = key_GND.shape
+        shape = (len(self.lengths), heads, self.used + self.spare, width)
+        keys, values = key_GND.new_zeros(shape), value_GND.new_zeros((*shape[:3], value_GND.shape[-1]))
+        self.keys[layer], self.values[layer] = keys, values
+        self._see(keys.device)
+        if keys.device.type != "cpu":  # one launch, not one per row
+            row_N, column_N = self._prompt_places(keys.device)
+            keys[row_N, :, column_N] = key_GND.transpose(0, 1)
+            values[row_N, :, column_N] = value_GND.transpose(0, 1)
+            return
+        first = 0
+        for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            keys[row, :, start : self.used] = key_GND[:, first : first + length]
+            values[row, :, start : self.used] = value_GND[:, first : first + length]
+            first += length
+
+    def _see(self, device: torch.device) -> None:
+        if self.visible_BC is None:
+            starts_B1 = torch.tensor(self.starts, device=device)[:, None]
+            self.visible_BC = torch.arange(self.used + self.spare, device=device)[None, :] >= starts_B1
+
+    def _prompt_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Row and column of every prompt token, made once for all layers."""
+        if self.places is None:
+            rows = [row for row, length in enumerate(self.lengths) for _ in range(length)]
+            columns = [column for start in self.starts for column in range(start, self.used)]
+            self.places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
+        return self.places
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these; the columns stay as they are."""
+        assert self.visible_BC is not None
+        rows_K = torch.tensor(rows, device=self.visible_BC.device)
+        self.starts = tuple(self.starts[row] for row in rows)
+        self.keys = {layer: keys[rows_K] for layer, keys in self.keys.items()}
+        self.values = {layer: values[rows_K] for layer, values in self.values.items()}
+        self.visible_BC = self.visible_BC[rows_K]
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[DecodeCache, Sequence[int]]], *, spare: int) -> DecodeCache:
+        """One cache of rows of several (a row may come twice), as narrow as their tokens allow."""
+        held = [[cache.used - cache.starts[row] for row in rows] for cache, rows in parts]
+        whole = DecodeCache(tuple(length for lengths in held for length in lengths), spare)
+        for mine, theirs in ((whole.keys, "keys"), (whole.values, "values")):
+            for layer, like_BGCD in getattr(parts[0][0], theirs).items():
+                _, heads, _, width = like_BGCD.shape
+                mine[layer] = like_BGCD.new_zeros((len(whole.lengths), heads, whole.used + spare, width))
+                first = 0
+                for (cache, rows), lengths in zip(parts, held, strict=True):
+                    longest, last = max(lengths), first + len(rows)
+                    chosen = slice(None) if [*rows] == [*range(len(cache.starts))] else [*rows]
+                    old_KGLD = getattr(cache, theirs)[layer][chosen, :, cache.used - longest : cache.used]
+                    mine[layer][first:last, :, whole.used - longest : whole.used] = old_KGLD
+                    first = last
+        seen_BC = parts[0][0].visible_BC
+        assert seen_BC is not None
+        whole._see(seen_BC.device)
+        return whole
