@@ -39,7 +39,7 @@ from assent.recipes.run.models import (
     new_reward_model,
     save_language_model,
 )
-from assent.recipes.training.prepare import train_reward_model, train_sft
+from assent.recipes.training.prepare import prepare_reward, prepare_sft
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason
 from assent.world.demonstrations import demonstrations
@@ -135,7 +135,7 @@ def _policy(world: World, seed: int, folder: Path) -> Path:
     if not folder.is_dir():
         model = load_language_model(str(shipped_base()), machine=MACHINE)
         settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-        train_sft(model, demonstrations(world, count=500, seed=derive(seed, "shown")), settings, seed=seed)
+        prepare_sft(model, demonstrations(world, count=500, seed=derive(seed, "shown")), settings, seed=seed).run()
         save_language_model(model, folder)
     return folder
 
@@ -203,7 +203,7 @@ class Trial:
         """Accuracy of a reward model of which all weights were trained, from the policy's."""
         reward = new_reward_model(str(self.folder / "policy"), machine=MACHINE, seed=derive(self.seed, repeat) % 2**31)
         settings = RewardSettings(epochs=3, batch_size=16, learning_rate=3e-4, max_length=200)
-        train_reward_model(reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31)
+        prepare_reward(reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31).run()
         sides = self.held_out.sides
         scores = reward.scorer.score([prompt.conversation for prompt, _ in sides], [one for _, one in sides])
         return self.held_out.accuracy(np.array(scores))

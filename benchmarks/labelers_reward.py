@@ -32,7 +32,7 @@ from assent.recipes.run.models import (
     new_reward_model,
     save_language_model,
 )
-from assent.recipes.training.prepare import train_reward_model, train_sft
+from assent.recipes.training.prepare import prepare_reward, prepare_sft
 from assent.seeds import derive
 from assent.types import Completion, StopReason
 from assent.world.demonstrations import demonstrations
@@ -85,7 +85,7 @@ class Bench:
         if not (self.policy / "model.safetensors").is_file():
             model = load_language_model(str(base), machine=MACHINE)
             settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-            train_sft(model, demonstrations(world, count=SHOWN, seed=derive(0, "shown")), settings, seed=0)
+            prepare_sft(model, demonstrations(world, count=SHOWN, seed=derive(0, "shown")), settings, seed=0).run()
             save_language_model(model, self.policy)
         self._model: LanguageModel | None = None
 
@@ -114,7 +114,7 @@ class Bench:
     def accuracy(self, table: VoteTable, label_P: Floats, test: Written, *, seed: int) -> float:
         """Train on the labels; the share of the held-out pairs that gold tells apart on which the model is right."""
         reward = new_reward_model(str(self.policy), machine=MACHINE, seed=seed)
-        train_reward_model(reward, comparisons_of(table, label_P), REWARD, seed=seed)
+        prepare_reward(reward, comparisons_of(table, label_P), REWARD, seed=seed).run()
         flat = [
             (prompt.conversation, one)
             for prompt, row in zip(test.prompts, test.completions, strict=True)

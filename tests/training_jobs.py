@@ -30,7 +30,7 @@ from assent.recipes.run.models import (
     load_language_model,
     new_reward_model,
 )
-from assent.recipes.training.prepare import Trained, prepare_on_policy, train_dpo, train_reward_model, train_sft
+from assent.recipes.training.prepare import PreferenceData, prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
 from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -59,7 +59,7 @@ class Job:
     settings: dict[str, object] = field(default_factory=dict)
     ticks: int = 6
 
-    def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> Trained:
+    def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> list[Metrics]:
         """Build everything anew and train."""
         path = str(folders[self.model])
         if self.kind == "reward":
@@ -78,10 +78,34 @@ class Job:
         return train_ppo(model, PROMPTS, settings, seed=5, reward=reward, watch=watch, resume=resume)
 
 
+def train_sft(
+    model: LanguageModel, shown: Sequence[Demonstration], settings: SFTSettings, *, seed: int,
+    watch: Watch = Watch(), resume: bool = False,
+) -> list[Metrics]:  # fmt: skip
+    """SFT in memory."""
+    return prepare_sft(model, shown, settings, seed=seed).run(watch, resume=resume)
+
+
+def train_reward_model(
+    reward: RewardModel, judged: Sequence[PreferenceData], settings: RewardSettings, *, seed: int,
+    watch: Watch = Watch(), resume: bool = False,
+) -> list[Metrics]:  # fmt: skip
+    """A reward model in memory."""
+    return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
+
+
+def train_dpo(
+    model: LanguageModel, pairs: Sequence[Comparison], settings: DPOSettings, *, seed: int,
+    watch: Watch = Watch(), resume: bool = False,
+) -> list[Metrics]:  # fmt: skip
+    """DPO in memory."""
+    return prepare_dpo(model, pairs, settings, seed=seed).run(watch, resume=resume)
+
+
 def train_ppo(
     model: LanguageModel, prompts: Sequence[Conversation], settings: PPOSettings, *, seed: int, resume: bool = False,
     reward: RewardModel | Scorer, watch: Watch = Watch(), observer: Observer = Observer(),
-) -> Trained:  # fmt: skip
+) -> list[Metrics]:  # fmt: skip
     """PPO in memory."""
     prepared = prepare_on_policy(METHOD, model, prompts, settings, seed=seed, reward=reward, observer=observer)
     return prepared.run(watch, resume=resume)
@@ -116,7 +140,7 @@ def disturb() -> None:
 def train(
     job: Job, folders: dict[str, Path], out: Path, *, every: int = 1, resume: bool = False,
     kill_after: int | None = None, stop_after: int | None = None, stop: StopRequest | None = None,
-) -> Trained:  # fmt: skip
+) -> list[Metrics]:  # fmt: skip
     """Run a job in a run folder with a checkpoint every `every` ticks; on demand it dies or is asked to stop."""
     stop = stop or StopRequest()
 

@@ -18,7 +18,7 @@ from typing import Any, overload
 
 import torch
 
-from assent.algorithms.loop import Watch
+from assent.algorithms.loop import Task, Watch
 from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.reward import RewardSettings
@@ -296,7 +296,7 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
     return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
-def _run(method: Method, prepared: Prepared, on_step: OnStep | None) -> None:
+def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> None:
     task = prepared.task
     say_prepared(Display(), prepared)
     with Display().stage(method.name, task.total, unit=task.unit) as stage:

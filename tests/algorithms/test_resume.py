@@ -138,6 +138,17 @@ def test_a_stop_amid_an_iteration_abandons_it_until_its_updates_begin(
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 
 
+def test_a_stop_in_the_first_iteration_leaves_a_run_that_can_be_resumed(
+    folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
+) -> None:
+    name, stop = "ppo, shared critic", StopRequest()
+    stop.request()
+    with pytest.raises(Interrupted, match="stopped after 0 of 3 iterations"):
+        train(JOBS[name], folders, tmp_path / "run", every=1000, stop=stop)
+    train(JOBS[name], folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
 def test_a_resume_falls_back_to_an_older_checkpoint_when_the_newest_is_damaged(
     folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]]
 ) -> None:

@@ -47,7 +47,7 @@ class Affine:
 
 def rows_of(folders: dict[str, Path], reward: Scorer, **more: object) -> list[Metrics]:
     model = load_language_model(str(folders["llama"]), machine=CPU)
-    return train_ppo(model, PROMPTS, settings_of(**more), seed=1, reward=reward).rows
+    return train_ppo(model, PROMPTS, settings_of(**more), seed=1, reward=reward)
 
 
 def test_the_scale_is_mean_and_population_spread_and_takes_them_out() -> None:
@@ -118,7 +118,7 @@ def test_the_rows_tell_the_raw_reward_and_the_penalty_by_their_definitions(folde
         seen.append(rollout)
         return {}
 
-    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LENGTH, observer=Observer(rollout=observer)).rows
+    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LENGTH, observer=Observer(rollout=observer))
     for row, rollout in zip(rows, seen, strict=True):
         lengths = [float(len(completion.text)) for completion in rollout.completions]
         assert list(rollout.rewards) == lengths
@@ -164,7 +164,7 @@ def test_ppo_leaves_the_reward_model_as_it_was_and_measures_it_on_one_scale(fold
     before = reward.scorer.score(PROMPTS, answers)
     weights = {name: tensor.clone() for name, tensor in reward.role.body.model.state_dict().items()}
     for critic in ("separate", "shared"):
-        rows = train_ppo(model, PROMPTS, settings_of(critic=critic), seed=1, reward=reward).rows
+        rows = train_ppo(model, PROMPTS, settings_of(critic=critic), seed=1, reward=reward)
         assert reward.scorer.score(PROMPTS, answers) == before
         assert all(torch.equal(weights[name], tensor) for name, tensor in reward.role.body.model.state_dict().items())
         assert abs(rows[0]["reward_normalised"]) < 1.5 and rows[0]["reward"] != rows[0]["reward_normalised"]

@@ -156,7 +156,7 @@ def ppo_rows(folders: dict[str, Path], settings: PPOSettings, **more: object) ->
     model = load_language_model(str(folders["llama"]), machine=CPU, **{k: v for k, v in more.items() if k == "lora"})
     reward = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
     rest = {k: v for k, v in more.items() if k != "lora"}
-    return train_ppo(model, PROMPTS, settings, seed=1, reward=reward, **rest).rows
+    return train_ppo(model, PROMPTS, settings, seed=1, reward=reward, **rest)
 
 
 VARIANTS: list[dict[str, object]] = [
@@ -231,7 +231,7 @@ def test_without_a_learning_rate_ten_publishes_move_nothing(folders: dict[str, P
     model = load_language_model(str(folders["llama"]), machine=CPU)
     weights = {name: parameter.clone() for name, parameter in model.role.parameters().items()}
     settings = settings_of(iterations=10, adaptive_kl_target=None).model_copy(update={"learning_rate": 0.0})
-    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LengthScorer()).rows
+    rows = train_ppo(model, PROMPTS, settings, seed=1, reward=LengthScorer())
     assert model.role.version == len(rows) == 10
     assert all(torch.equal(weights[name], parameter) for name, parameter in model.role.parameters().items())
     for row in rows:
@@ -265,7 +265,7 @@ def test_rounding_to_bf16_is_far_from_the_limit(lora: LoraOptions | None, folder
     machine = MachineOptions(device="cpu", threads=1, precision="bf16")
     model = load_language_model(str(folders["llama"]), machine=machine, lora=lora)
     scorer = FunctionScorer(lambda p, t: [len(x) for x in t])
-    rows = train_ppo(model, PROMPTS, settings_of(), seed=1, reward=scorer).rows
+    rows = train_ppo(model, PROMPTS, settings_of(), seed=1, reward=scorer)
     assert len(rows) == 3 and max(row["sampler_drift"] for row in rows) < DRIFT_LIMITS["bf16"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from training_jobs import train_ppo
+from training_jobs import train_dpo, train_ppo, train_reward_model, train_sft
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.on_policy.experience import Experience
@@ -26,7 +26,7 @@ from assent.model.roles import LanguageRole
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import prepare_on_policy, train_dpo, train_reward_model, train_sft
+from assent.recipes.training.prepare import prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")
@@ -67,7 +67,7 @@ def test_sft_learns_a_mapping(seed: int, folders: dict[str, Path]) -> None:
     answers = [*WORDS[seed:], *WORDS[:seed]]
     assert answers_of(model, PROMPTS, temperature=0.0) != answers
     settings = SFTSettings(epochs=60, batch_size=8, learning_rate=1e-2)
-    rows = train_sft(model, shown(PROMPTS, answers), settings, seed=seed).rows
+    rows = train_sft(model, shown(PROMPTS, answers), settings, seed=seed)
     assert answers_of(model, PROMPTS, temperature=0.0) == answers
     assert rows[-1]["loss"] < 0.05 < rows[0]["loss"]
 
@@ -106,7 +106,7 @@ def test_dpo_takes_the_margin_that_the_labels_ask_for(
         prompt=PROMPT, chosen=Completion(text=chosen), rejected=Completion(text=rejected), probability=label
     )
     settings = DPOSettings(epochs=60, batch_size=4, learning_rate=1e-3, beta=beta, form=form)
-    rows = train_dpo(model, [pair] * 4, settings, seed=seed).rows
+    rows = train_dpo(model, [pair] * 4, settings, seed=seed)
     expected = math.log(label / (1 - label)) if form == "sigmoid" else (2 * label - 1) / 2
     assert rows[0]["margin"] == pytest.approx(0.0, abs=1e-4)
     assert rows[-1]["margin"] == pytest.approx(expected, abs=0.1)
@@ -162,7 +162,7 @@ def test_a_method_without_a_critic_is_an_estimator_and_a_record(
     )  # fmt: skip
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
     method = OnPolicyMethod(advantages=estimator)
-    rows = prepare_on_policy(method, model, PROMPTS, settings, seed=seed, reward=scorer).run().rows
+    rows = prepare_on_policy(method, model, PROMPTS, settings, seed=seed, reward=scorer).run()
     assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
     assert all("value_loss" not in row and "explained_variance" not in row for row in rows)
 

@@ -44,8 +44,6 @@ def test_policy_loss_is_its_formula_token_by_token() -> None:
     assert found.loss.item() == pytest.approx(-total / 50)
     assert found.clipped == clipped and 0 < clipped < mask_N.sum()
     assert found.ratio.item() == pytest.approx(ratios) and found.kl.item() == pytest.approx(kl)
-    assert found.ratio_max.item() == pytest.approx((logp_N - old_N)[mask_N].exp().max().item())
-    assert found.tokens == mask_N.sum()
 
 
 def test_at_ratio_one_the_gradient_is_reinforce() -> None:
@@ -94,7 +92,7 @@ def test_masked_nan_contributes_nothing_to_policy_loss_or_gradient() -> None:
     gradient_N = torch.autograd.grad(found.loss, logp_N)[0]
     assert found.loss.item() == pytest.approx(-2.0 * math.exp(0.1))
     assert gradient_N.tolist() == pytest.approx([-2.0 * math.exp(0.1), 0.0, 0.0, 0.0])
-    for number in (found.kl, found.ratio, found.ratio_max):
+    for number in (found.kl, found.ratio):
         assert number.isfinite()
 
 
@@ -107,9 +105,7 @@ def test_micro_batches_of_tokens_add_up_to_the_step() -> None:
     def loss(rows: slice) -> Tensor:
         mask = mask_N[rows]
         policy = policy_loss(logp_N[rows], old_N[rows], advantage_N[rows], mask, count=count).loss
-        value = clipped_value_loss(
-            value_N[rows], old_value_N[rows], return_N[rows], mask, clip=0.2, step_tokens=count
-        ).loss
+        value = clipped_value_loss(value_N[rows], old_value_N[rows], return_N[rows], mask, clip=0.2, step_tokens=count)
         return policy + value - 0.1 * entropy_bonus(logp_N[rows].exp(), mask, step_tokens=count)
 
     whole, parts = loss(slice(0, 30)), loss(slice(0, 11)) + loss(slice(11, 12)) + loss(slice(12, 30))
@@ -125,7 +121,7 @@ def test_value_loss_is_its_formula_token_by_token(clip: float | None) -> None:
     value_N, old_N, return_N = normal(40, seed=16), normal(40, seed=17), normal(40, seed=18)
     mask_N = torch.rand(40, generator=torch.Generator().manual_seed(19)) < 0.7
     found = clipped_value_loss(value_N, old_N, return_N, mask_N, clip=clip, step_tokens=50)
-    total = clipped = squares = 0.0
+    total, clipped = 0.0, 0
     for n in range(40):
         if not mask_N[n]:
             continue
@@ -133,10 +129,7 @@ def test_value_loss_is_its_formula_token_by_token(clip: float | None) -> None:
         near = value if clip is None else old + min(max(value - old, -clip), clip)
         total += max((value - target) ** 2, (near - target) ** 2) / 2
         clipped += (near - target) ** 2 > (value - target) ** 2
-        squares += (value - target) ** 2
-    assert found.loss.item() == pytest.approx(total / 50)
-    assert found.clipped == clipped and (clip is None or clipped > 0)
-    assert found.squared_error.item() == pytest.approx(squares) and found.tokens == mask_N.sum()
+    assert found.item() == pytest.approx(total / 50) and (clip is None or clipped > 0)
 
 
 def test_value_loss_has_the_numerical_gradient_and_ignores_masked_nan() -> None:
@@ -144,7 +137,7 @@ def test_value_loss_has_the_numerical_gradient_and_ignores_masked_nan() -> None:
     mask_N = tensor([True, True, False, True, True, True])
 
     def loss(value_N: Tensor) -> Tensor:
-        return clipped_value_loss(value_N, old_N, return_N, mask_N, clip=0.2, step_tokens=5).loss
+        return clipped_value_loss(value_N, old_N, return_N, mask_N, clip=0.2, step_tokens=5)
 
     value_N = normal(6, seed=22)
     assert torch.autograd.gradcheck(loss, (value_N,))

@@ -13,7 +13,7 @@ import transformers
 from small_models import causal_lm
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, PROMPTS, comparisons, train_ppo
+from training_jobs import CPU, PROMPTS, comparisons, train_dpo, train_ppo
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.ppo import PPOSettings
@@ -25,7 +25,6 @@ from assent.ports.learning import LearnerSettings, LossResult, Need, Roles
 from assent.ports.sampling import Sampling
 from assent.recipes.run.models import LanguageModel, LoraOptions, load_language_model, save_language_model
 from assent.recipes.run.roles import critic_of, reference_of
-from assent.recipes.training.prepare import train_dpo
 from assent.text.template import Encoded
 
 IDS = [7, 9, 11, 40, 8, 7, 100]
@@ -139,11 +138,11 @@ def test_before_the_first_update_ppo_has_no_divergence_and_dpo_knows_nothing(
         iterations=1, batch_size=4, epochs=1, mini_batches=1, max_tokens=5, learning_rate=1e-2, critic="separate"
     )
     before = logits_of(model)
-    row = train_ppo(model, PROMPTS[:3], settings, seed=1, reward=_Length()).rows[0]
+    row = train_ppo(model, PROMPTS[:3], settings, seed=1, reward=_Length())[0]
     assert abs(row["kl"]) < 1e-5 and row["sampler_drift"] < 1e-4
     assert (logits_of(model) - before).abs().max() > 1e-3, "nothing was learned"
     dpo = DPOSettings(epochs=1, batch_size=11, learning_rate=1e-2)
-    assert train_dpo(model, comparisons(), dpo, seed=1).rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert train_dpo(model, comparisons(), dpo, seed=1)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     save_language_model(model, tmp_path / "trained")
     true = logits_in_peft(folders[VARIANTS[variant][0]], tmp_path / "trained")
     assert_close(logits_of(model), true, atol=5e-5, rtol=1e-4)

@@ -196,6 +196,6 @@ def test_ppo_refuses_to_write_past_the_length_at_which_the_frequencies_change(
     with pytest.raises(ConfigError, match="rotary embeddings change beyond 32 tokens"):
         train_ppo(model, PROMPTS[:2], settings, seed=0, reward=_Zero())
     short = settings.model_copy(update={"max_tokens": 4})
-    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, reward=_Zero()).rows[-1:]
+    (row,) = train_ppo(model, PROMPTS[:2], short, seed=0, reward=_Zero())[-1:]
     assert row["sampler_drift"] < 1e-4
     assert loaded(MODELS["yarn"], tokenizer, tmp_path / "yarn").role.body.steady_length is None

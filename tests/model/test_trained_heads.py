@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from small_models import CAUSAL, VOCABULARY, bert_config, causal_lm, seeded
 from torch import Tensor
 from torch.testing import assert_close
-from training_jobs import CPU, comparisons
+from training_jobs import CPU, comparisons, train_reward_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from assent.algorithms.reward import RewardSettings
@@ -30,7 +30,7 @@ from assent.recipes.run.models import (
     save_language_model,
     save_reward_model,
 )
-from assent.recipes.training.prepare import score_judged, train_reward_model
+from assent.recipes.training.prepare import score_judged
 from assent.types import Completion, Conversation, Rating
 
 PROMPT, ANSWER = Conversation.of_user("what is red ?"), Completion(text="the sun")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import transformers
-from training_jobs import CPU, comparisons, demonstrations
+from training_jobs import CPU, comparisons, demonstrations, train_dpo, train_sft
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.sft import SFTSettings
 from assent.recipes.run.models import LoraOptions, load_language_model, save_language_model
-from assent.recipes.training.prepare import train_dpo, train_sft
 from assent.text.template import ChatTemplate
 
 LORA = LoraOptions(rank=2)

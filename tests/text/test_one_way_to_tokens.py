@@ -10,7 +10,7 @@ from chat_templates import FAMILIES, chat_of, tokenizer_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assent.algorithms.dpo import encode_pairs
+from assent.algorithms.preference.pairs import encode_pairs
 from assent.algorithms.reward import judgements_of
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.examples import comparison_of

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from assent.algorithms.schedule import Schedule, learning_rate
-from assent.config import Settings
+from assent.algorithms.schedule import OptimizerSettings
 from assent.data.order import epoch_order
 from assent.errors import ConfigError
 from assent.interrupts import StopRequest
@@ -20,20 +19,12 @@ from assent.ports.learning import Example, Learner, Loss, Need, Outputs, Skipped
 from assent.seeds import derive
 
 
-class TrainSettings(Settings):
+class TrainSettings(OptimizerSettings):
     """What all training over epochs shares. One step = one optimiser update on `batch_size` items."""
 
     epochs: float = Field(default=1.0, gt=0)
     batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-4, gt=0)
-    schedule: Schedule = "cosine"
-    warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    micro_batch_tokens: int = Field(default=8192, ge=1)
     max_length: int = Field(default=1024, ge=2)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     dropout: Literal["off", "model"] = "off"
     evaluate_every: int = Field(default=0, ge=0)
 
@@ -45,6 +36,11 @@ class Objective:
     loss: Loss
     need: Need = field(default_factory=Need)
     count: Callable[[Sequence[Any]], float]
+
+
+def predicted_tokens(examples: Sequence[Example]) -> float:
+    """Tokens that the examples predict, one at least."""
+    return float(max(1, sum(sequence.predicted for one in examples for sequence in one.sequences)))
 
 
 class EpochTask:
@@ -86,13 +82,7 @@ class EpochTask:
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
-        rate = learning_rate(
-            index,
-            peak=self._settings.learning_rate,
-            total=self.total,
-            warmup_share=self._settings.warmup_share,
-            schedule=self._settings.schedule,
-        )
+        rate = self._settings.rate(index, self.total)
         chosen = [self._examples[item] for item in self.items(index)]
         row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
         row["epoch"] = (index + 1) / self._per_epoch

@@ -51,8 +51,8 @@ def _loss(
         torch.ones_like(value_M, dtype=torch.bool), clip=settings.clip_range_value, step_tokens=step_tokens,
     )  # fmt: skip
     return LossResult(
-        loss=policy.loss + settings.value_coef * value.loss,
-        sums={**policy.sums, "value_loss": value.loss.item() * step_tokens},
+        loss=policy.loss + settings.value_coef * value,
+        sums={**policy.sums, "value_loss": value.item() * step_tokens},
         count=policy.count,
     )
 

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from assent.algorithms.epochs import evaluated, update
-from assent.algorithms.schedule import Schedule, learning_rate
+from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import SUPERVISED
-from assent.config import Settings
 from assent.data.order import epoch_order
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
@@ -28,20 +27,15 @@ from assent.text.template import ChatTemplate, Encoded
 from assent.types import Conversation, Role
 
 
-class PretrainSettings(Settings):
+class PretrainSettings(OptimizerSettings):
     """Settings of pretraining; one step = one update on `batch_size` documents."""
 
     shape: ModelShape = ModelShape()
     steps: int = Field(default=2000, ge=1)
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Schedule = "cosine"
     warmup_share: float = Field(default=0.03, ge=0, lt=1)
-    micro_batch_tokens: int = Field(default=8192, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     evaluate_every: int = Field(default=200, ge=1)
 
 
@@ -72,13 +66,7 @@ class PretrainTask:
         """One optimiser step."""
         settings = self._settings
         chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
-        rate = learning_rate(
-            index,
-            peak=settings.learning_rate,
-            total=self.total,
-            warmup_share=settings.warmup_share,
-            schedule=settings.schedule,
-        )
+        rate = settings.rate(index, self.total)
         row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
         row["tokens"] = float(sum(map(len, chosen)))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):

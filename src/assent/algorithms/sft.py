@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from assent.algorithms.epochs import Objective, TrainSettings
+from assent.algorithms.epochs import Objective, TrainSettings, predicted_tokens
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.losses.supervised import supervised_loss
-from assent.ports.learning import Example, Learner, LossResult, Need, Outputs
+from assent.ports.learning import Learner, LossResult, Need, Outputs
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Demonstration
 
@@ -38,11 +38,6 @@ def _loss(outputs: Outputs, _: Sequence[Encoded], step_tokens: float) -> LossRes
     logp_M = outputs["logp"]
     result = supervised_loss(logp_M, torch.ones_like(logp_M, dtype=torch.bool), step_tokens=step_tokens)
     return LossResult(loss=result.loss, sums={"loss": result.negative_logp.item()}, count=float(len(logp_M)))
-
-
-def predicted_tokens(examples: Sequence[Example]) -> float:
-    """Tokens that the examples predict, one at least."""
-    return float(max(1, sum(sequence.predicted for one in examples for sequence in one.sequences)))
 
 
 SUPERVISED = Objective(loss=_loss, count=predicted_tokens)

@@ -24,28 +24,12 @@ class PolicyLoss:
     """`loss` carries the gradient; the rest are detached sums over the tokens that count in this micro-batch.
 
     `clipped`: tokens whose gradient the clip has stopped. `kl`: k3 estimates of KL(old || new), never negative.
-    `ratio_max` is a maximum, not a sum (0 without tokens).
     """
 
     loss: Tensor
     clipped: Tensor
     kl: Tensor
     ratio: Tensor
-    ratio_max: Tensor
-    tokens: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValueLoss:
-    """`loss` carries the gradient; the rest are detached sums over the tokens that count in this micro-batch.
-
-    `clipped`: tokens whose gradient the clip has stopped. `squared_error`: (v - R)^2, without clip and half.
-    """
-
-    loss: Tensor
-    clipped: Tensor
-    squared_error: Tensor
-    tokens: Tensor
 
 
 def clipped_policy_loss(
@@ -67,15 +51,11 @@ def clipped_policy_loss(
     with torch.no_grad():
         stopped_N = mask_N & (clipped_N * advantage_N < ratio_N * advantage_N)
         kl_N = torch.where(mask_N, log_ratio_N.expm1() - log_ratio_N, 0.0)
-        ratio_on_N = torch.where(mask_N, ratio_N, 0.0)
-        ratio_max = ratio_on_N.max() if ratio_on_N.numel() else ratio_on_N.sum()
     return PolicyLoss(
         loss=-torch.where(mask_N, objective_N, 0.0).sum() / step_tokens,
         clipped=stopped_N.sum(),
         kl=kl_N.sum(),
-        ratio=ratio_on_N.sum(),
-        ratio_max=ratio_max,
-        tokens=mask_N.sum(),
+        ratio=torch.where(mask_N, ratio_N, 0.0).sum().detach(),
     )
 
 
@@ -97,23 +77,16 @@ def clipped_value_loss(
     *,
     clip: float | None,
     step_tokens: float,
-) -> ValueLoss:
+) -> Tensor:
     """Half the squared error to the return, where a step beyond `clip` from the old value earns nothing."""
     value_N = torch.where(mask_N, value_N, 0.0)
     return_N = torch.where(mask_N, return_N.detach(), 0.0)
     old_value_N = torch.where(mask_N, old_value_N.detach(), 0.0)
-    plain_N = (value_N - return_N).square()
-    worst_N, stopped_N = plain_N, torch.zeros_like(mask_N)
+    worst_N = (value_N - return_N).square()
     if clip is not None:
         near_N = old_value_N + (value_N - old_value_N).clamp(-clip, clip)
-        clipped_N = (near_N - return_N).square()
-        worst_N, stopped_N = torch.maximum(plain_N, clipped_N), clipped_N > plain_N
-    return ValueLoss(
-        loss=0.5 * worst_N.sum() / step_tokens,
-        clipped=stopped_N.sum(),
-        squared_error=plain_N.detach().sum(),
-        tokens=mask_N.sum(),
-    )
+        worst_N = torch.maximum(worst_N, (near_N - return_N).square())
+    return 0.5 * worst_N.sum() / step_tokens
 
 
 def entropy_bonus(entropy_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> Tensor:

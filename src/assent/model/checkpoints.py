@@ -174,7 +174,7 @@ def _problem(folder: Path, step: int) -> str | None:
 
 
 def save_state(folder: Path, state: State) -> dict[str, str]:
-    """Write tensors and values as two files; gives their sha256 by name. Raises TypeError for what JSON would change."""
+    """Write tensors and values as two files; gives their sha256. Raises TypeError for values that JSON would change."""
     check_json(state.values, "values")
     tensors, aliases = _without_aliases(state.tensors)
     document = json.dumps({"values": state.values, "aliases": aliases})

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from training_jobs import train_reward_model
 
 from assent.algorithms.reward import RewardSettings
 from assent.errors import ConfigError
@@ -29,7 +30,7 @@ from assent.recipes.run.models import (
     new_reward_model,
     save_reward_model,
 )
-from assent.recipes.training.prepare import train_reward_model, train_reward_model_wise_ft
+from assent.recipes.training.prepare import train_reward_model_wise_ft
 from assent.types import Comparison, Completion, Conversation, Rating
 
 MACHINE = MachineOptions(device="cpu", threads=1)
@@ -106,7 +107,7 @@ def test_a_head_alone_learns_the_judgements_and_leaves_the_trunk_as_it_was(tmp_p
     reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=3)
     before = {name: value.clone() for name, value in reward.role.body.model.state_dict().items()}
     trained = train_reward_model(reward, JUDGED, RewardSettings(train="head"), seed=0)
-    assert trained.rows[-1]["accuracy"] == 1.0 and trained.rows[-1]["loss"] < 0.6
+    assert trained[-1]["accuracy"] == 1.0 and trained[-1]["loss"] < 0.6
     after = reward.role.body.model.state_dict()
     assert [name for name in before if not torch.equal(before[name], after[name])] == ["score.weight"]
     save_reward_model(reward, tmp_path / "model")

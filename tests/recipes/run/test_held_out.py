@@ -68,7 +68,7 @@ def test_the_held_out_loss_is_the_mean_over_tokens_before_and_after(folders: dic
     unseen = HeldOutAnswers(model, unseen_demonstrations(), settings, QUIET)
     before_sums, tokens = plain_losses(model, folders["llama"])
     prepared = prepare_sft(model, demonstrations(), settings, seed=5, held_out=unseen_demonstrations())
-    rows = prepared.run().rows
+    rows = prepared.run()
     found = unseen.measurement(SOURCES, seed=0)
     save_language_model(model, tmp_path / "after")
     after_sums, _ = plain_losses(model, tmp_path / "after")
@@ -86,7 +86,7 @@ def test_rows_of_the_reward_model_carry_its_held_out_loss_and_accuracy(folders: 
     reward = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
     settings = RewardSettings(epochs=2, **COMMON)
     prepared = prepare_reward(reward, comparisons(), settings, seed=5, held_out=unseen_comparisons())
-    rows = prepared.run().rows
+    rows = prepared.run()
     quality = reward_quality(score_judged(reward, unseen_comparisons(), settings).pairs, seed=0)
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(quality.log_loss, rel=1e-5)
@@ -102,7 +102,7 @@ def test_rows_of_dpo_carry_its_held_out_loss_and_pairs_of_one_judgement_stay_tog
     unseen = HeldOutPairs(model, unseen_comparisons(), settings)
     start = reward_quality(unseen.scored(), seed=0)
     assert start.log_loss == pytest.approx(np.log(2)), "the policy is its own reference"
-    rows = prepare_dpo(model, comparisons(), settings, seed=5, held_out=unseen).run().rows
+    rows = prepare_dpo(model, comparisons(), settings, seed=5, held_out=unseen).run()
     quality = reward_quality(unseen.scored(), seed=0)
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(quality.log_loss, rel=1e-5)

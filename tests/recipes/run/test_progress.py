@@ -17,7 +17,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 
 
-def test_a_stage_counts_in_the_unit_that_people_set_and_tells_its_last_line_once() -> None:
+def test_a_stage_counts_in_its_unit_and_tells_its_last_line_once() -> None:
     told = io.StringIO()
     display = Display(Console(file=told))
     with display.stage("PPO", 3, unit="iterations") as stage:

@@ -6,14 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from assent.algorithms.schedule import Schedule
-from assent.config import Settings
+from assent.algorithms.schedule import OptimizerSettings, Schedule
 from assent.ports.sampling import Sampling
 
 KLEstimator = Literal["k1", "k2", "k3", "exact"]
 
 
-class OnPolicySettings(Settings):
+class OnPolicySettings(OptimizerSettings):
     """One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
 
     iterations: int = Field(default=100, ge=1)
@@ -24,11 +23,6 @@ class OnPolicySettings(Settings):
     learning_rate: float = Field(default=1e-5, gt=0)
     schedule: Schedule = "linear"
     warmup_share: float = Field(default=0.02, ge=0, lt=1)
-    micro_batch_tokens: int = Field(default=8192, ge=1)
-    weight_decay: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     max_tokens: int = Field(default=64, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

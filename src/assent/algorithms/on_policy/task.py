@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from assent.algorithms.epochs import Objective, update
+from assent.algorithms.epochs import Objective, predicted_tokens, update
 from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
 from assent.algorithms.on_policy.experience import Experience
@@ -21,8 +21,6 @@ from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, Rewar
 from assent.algorithms.on_policy.rollout import Observer, Rollout, prompts_of, rollout
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod
-from assent.algorithms.schedule import learning_rate
-from assent.algorithms.sft import predicted_tokens
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
@@ -139,13 +137,7 @@ class OnPolicyTask:
         settings, samples = self._settings, experience.samples
         epoch, mini = divmod(place, settings.mini_batches)
         order = epoch_order(len(samples), seed=derive(self._seed, "mini", index), epoch=epoch)
-        rate = learning_rate(
-            index * settings.updates + place,
-            peak=settings.learning_rate,
-            total=settings.iterations * settings.updates,
-            warmup_share=settings.warmup_share,
-            schedule=settings.schedule,
-        )
+        rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
         chosen = [samples[int(i)] for i in order[mini :: settings.mini_batches]]
         return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
 

@@ -39,12 +39,12 @@ from assent.recipes.run.second_process import Beside, cores
 from assent.recipes.training.prepare import (
     ScaledReward,
     measure_scale,
+    prepare_dpo,
     prepare_on_policy,
+    prepare_reward,
+    prepare_sft,
     score_judged,
-    train_dpo,
-    train_reward_model,
     train_reward_model_wise_ft,
-    train_sft,
 )
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, Ranking
@@ -198,8 +198,8 @@ class Experiment:
         shown = demonstrations(self.place.world, count=settings.demonstrations, seed=derive(self.seed, "shown"))
         steps = round(settings.sft.epochs * -(-len(shown) // settings.sft.batch_size))
         with self._stage("fine-tune (SFT)", steps) as stage:
-            trained = train_sft(model, shown, settings.sft, seed=self.seed, watch=self._watch(stage))
-        self.outcome.curves["sft"] = tuple(trained.rows)
+            rows = prepare_sft(model, shown, settings.sft, seed=self.seed).run(self._watch(stage))
+        self.outcome.curves["sft"] = tuple(rows)
 
     def _rank(self, model: LanguageModel) -> tuple[list[Ranking], list[tuple[WorldPrompt, Ranking]]]:
         """Sample K completions per prompt, have simulated people rank them; the last prompts are held out."""
@@ -254,13 +254,11 @@ class Experiment:
         reward = new_reward_model(str(folder), machine=self.place.machine, seed=self.seed)
         steps = round(settings.epochs * -(-len(rankings) // settings.batch_size))
         with self._stage("reward head", 1) as stage:
-            train_reward_model(
-                reward, rankings, settings.model_copy(update={"train": "head"}), seed=self.seed,
-                watch=self._watch(stage),
-            )  # fmt: skip
+            head = settings.model_copy(update={"train": "head"})
+            prepare_reward(reward, rankings, head, seed=self.seed).run(self._watch(stage))
         with self._stage("reward model", steps) as stage:
-            trained = train_reward_model_wise_ft(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
-        self.outcome.curves["reward"] = tuple(trained.rows)
+            rows = train_reward_model_wise_ft(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
+        self.outcome.curves["reward"] = tuple(rows)
         self.outcome.judged = score_judged(reward, self._judged(held_out), settings).pairs
         return reward
 
@@ -297,8 +295,8 @@ class Experiment:
                 PPO, model, conversations, settings, seed=self.seed, reward=ScaledReward(reward=reward, scale=scale),
                 observer=Observer(rollout=self._gold_of_rollout),
             )  # fmt: skip
-            trained = prepared.run(replace(watch, on_tick=on_tick))
-        self.outcome.curves[arm] = tuple(trained.rows)
+            rows = prepared.run(replace(watch, on_tick=on_tick))
+        self.outcome.curves[arm] = tuple(rows)
         self.outcome.optimisation[arm] = tuple(path)
 
     def _judge_policy(self, model: LanguageModel, reward: RewardModel, *, iteration: int, kl: float) -> Evaluation:
@@ -332,8 +330,8 @@ class Experiment:
         pairs = comparisons(rankings, keep_ties=False, margin_per_score=0.0)
         steps = round(settings.epochs * -(-len(pairs) // settings.batch_size))
         with self._stage("DPO", steps) as stage:
-            trained = train_dpo(model, pairs, settings, seed=self.seed, watch=self._watch(stage))
-        self.outcome.curves["dpo"] = tuple(trained.rows)
+            rows = prepare_dpo(model, pairs, settings, seed=self.seed).run(self._watch(stage))
+        self.outcome.curves["dpo"] = tuple(rows)
         save_language_model(model, self.place.out / "dpo")
         self._evaluate("dpo", model)
 

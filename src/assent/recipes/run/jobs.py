@@ -43,7 +43,7 @@ class Training:
     held-out data into the job's evidence and gives the numbers for the model card.
     """
 
-    prepared: Prepared
+    prepared: Prepared[Any]
     save: Callable[[Path], None]
     begin: Callable[[Job], None] = lambda job: None
     measure: Callable[[Job], Metrics] = lambda job: {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assent.algorithms.loop import Task
 from assent.errors import DataError
 from assent.recipes.run.models import LanguageModel
 from assent.recipes.run.progress import Display
@@ -17,7 +18,7 @@ def say_skipped(display: Display, count: int, *, what: str = "items") -> None:
         display.say(f"  left out, as too long for the model or for max_length: {count} {what}")
 
 
-def say_prepared(display: Display, prepared: Prepared) -> None:
+def say_prepared(display: Display, prepared: Prepared[Task]) -> None:
     """Say what of the data was too long, and what the chat template does to it."""
     say_skipped(display, prepared.skipped)
     for note in prepared.notes:

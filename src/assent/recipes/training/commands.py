@@ -238,7 +238,7 @@ def _policy(files: Files, settings: FineTuning, display: Display) -> LanguageMod
 
 
 def _of_policy(
-    model: LanguageModel, prepared: Prepared, data: Read, held: Read, measure: Callable[[Job], Metrics]
+    model: LanguageModel, prepared: Prepared[Any], data: Read, held: Read, measure: Callable[[Job], Metrics]
 ) -> Training:
     return Training(
         prepared=prepared, save=partial(save_language_model, model), measure=measure, examples=data.examples,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
@@ -19,7 +20,6 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.task import OnPolicyTask, Parts
 from assent.algorithms.on_policy.update import OnPolicyMethod
 from assent.algorithms.preference.pairs import encode_pairs, with_reference
-from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import (
     EncodedPreference,
     RewardSettings,
@@ -28,6 +28,7 @@ from assent.algorithms.reward import (
     score_judgements,
     scored_pairs,
 )
+from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import SUPERVISED, SFTSettings, encode_demonstrations
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
@@ -42,54 +43,33 @@ from assent.recipes.training.head_training import HeadTask
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
+SomeTask = TypeVar("SomeTask", bound=Task, covariant=True)
 PreferenceData = Comparison | Ranking | Rating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """Rows of metrics, and how many items were too long to be used."""
-
-    rows: list[Metrics]
-    skipped: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Generic[SomeTask]):
     """A training task, read and checked but not begun, and how many items were too long to be used.
 
     `notes` are sentences for people: what the chat template does to the data that they should know.
     """
 
-    task: Task
+    task: SomeTask
     skipped: int = 0
     notes: tuple[str, ...] = ()
 
-    def run(self, watch: Watch = Watch(), *, resume: bool = False) -> Trained:
-        """Train."""
-        return Trained(rows=run_task(self.task, watch, resume=resume), skipped=self.skipped)
+    def run(self, watch: Watch = Watch(), *, resume: bool = False) -> list[Metrics]:
+        """Train; gives the rows of metrics."""
+        return run_task(self.task, watch, resume=resume)
 
 
-def learner_settings(settings: TrainSettings | OnPolicySettings | PretrainSettings) -> LearnerSettings:
+def learner_settings(settings: OptimizerSettings) -> LearnerSettings:
     """The learner's part of the settings."""
     return LearnerSettings(
         beta1=settings.adam_beta1, beta2=settings.adam_beta2, weight_decay=settings.weight_decay,
         max_gradient_norm=settings.max_gradient_norm, micro_batch_tokens=settings.micro_batch_tokens,
         dropout=isinstance(settings, TrainSettings) and settings.dropout == "model",
     )  # fmt: skip
-
-
-def train_sft(
-    model: LanguageModel,
-    demonstrations: Sequence[Demonstration],
-    settings: SFTSettings,
-    *,
-    seed: int,
-    held_out: Sequence[Demonstration] = (),
-    watch: Watch = Watch(),
-    resume: bool = False,
-) -> Trained:
-    """Fine-tune `model` in place on what the assistant said."""
-    return prepare_sft(model, demonstrations, settings, seed=seed, held_out=held_out).run(watch, resume=resume)
 
 
 def prepare_sft(
@@ -99,8 +79,8 @@ def prepare_sft(
     *,
     seed: int,
     held_out: Sequence[Demonstration] = (),
-) -> Prepared:
-    """The task of `train_sft`."""
+) -> Prepared[Task]:
+    """A task that fine-tunes `model` in place on what the assistant said."""
     encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
     unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
     learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
@@ -114,19 +94,6 @@ def prepare_sft(
     return Prepared(task=task, skipped=encoded.skipped, notes=notes)
 
 
-def train_reward_model(
-    reward: RewardModel,
-    judged: Sequence[PreferenceData],
-    settings: RewardSettings,
-    *,
-    seed: int,
-    watch: Watch = Watch(),
-    resume: bool = False,
-) -> Trained:
-    """Train the reward model in place on comparisons, rankings or labels."""
-    return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
-
-
 def train_reward_model_wise_ft(
     reward: RewardModel,
     judged: Sequence[PreferenceData],
@@ -134,7 +101,7 @@ def train_reward_model_wise_ft(
     *,
     seed: int,
     watch: Watch = Watch(),
-) -> Trained:
+) -> list[Metrics]:
     """Train from the weights as they are, a fitted head among them, and take the mean of before and after.
 
     Training all weights learns what the trunk cannot tell yet and forgets some of what it could tell of others than
@@ -142,11 +109,11 @@ def train_reward_model_wise_ft(
     the weights keeps most of both (Wortsman et al. 2022, arXiv 2109.01903).
     """
     before = {name: weight.detach().clone() for name, weight in reward.role.parameters().items()}
-    trained = train_reward_model(reward, judged, settings, seed=seed, watch=watch)
+    rows = prepare_reward(reward, judged, settings, seed=seed).run(watch)
     with torch.no_grad():
         for name, weight in reward.role.parameters().items():
             weight.lerp_(before[name], 0.5)
-    return trained
+    return rows
 
 
 def prepare_reward(
@@ -156,8 +123,8 @@ def prepare_reward(
     *,
     seed: int,
     held_out: Sequence[PreferenceData] = (),
-) -> Prepared:
-    """The task of `train_reward_model`."""
+) -> Prepared[Task]:
+    """A task that trains the reward model in place on comparisons, rankings or labels."""
     items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
     notes = reward.template.notes(one.prompt for one in judged)
     if settings.train == "head":
@@ -191,20 +158,6 @@ def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings
     )
 
 
-def train_dpo(
-    model: LanguageModel,
-    comparisons: Sequence[Comparison],
-    settings: DPOSettings,
-    *,
-    seed: int,
-    watch: Watch = Watch(),
-    resume: bool = False,
-    progress: Progress = silent,
-) -> Trained:
-    """Train the policy in place from pairs; `progress` counts pairs whose reference is computed."""
-    return prepare_dpo(model, comparisons, settings, seed=seed, progress=progress).run(watch, resume=resume)
-
-
 def prepare_dpo(
     model: LanguageModel,
     comparisons: Sequence[Comparison],
@@ -213,8 +166,8 @@ def prepare_dpo(
     seed: int,
     progress: Progress = silent,
     held_out: HeldOutPairs | None = None,
-) -> Prepared:
-    """The task of `train_dpo`, with the reference's log-probabilities computed."""
+) -> Prepared[Task]:
+    """A task that trains the policy in place from pairs; `progress` counts pairs whose reference is computed."""
     pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
     learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
     train = with_reference(pairs.items, learner, progress=progress)
@@ -261,13 +214,6 @@ class ScaledReward:
     scale: RewardScale
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedOnPolicy(Prepared):
-    """An on-policy task; its `task.scale` is the reward's scale at the start, of a resumed run its first."""
-
-    task: OnPolicyTask
-
-
 def prepare_on_policy(
     method: OnPolicyMethod,
     model: LanguageModel,
@@ -277,7 +223,7 @@ def prepare_on_policy(
     seed: int,
     reward: RewardModel | Scorer | ScaledReward,
     observer: Observer = Observer(),
-) -> PreparedOnPolicy:
+) -> Prepared[OnPolicyTask]:
     """A task that trains the policy in place against a reward model or any other scorer, which stays as it is.
 
     The reward is measured (unless it is scaled), reference and critics are made, nothing is written. What is worth
@@ -310,7 +256,7 @@ def prepare_on_policy(
         prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)), sampler=model.sampler,
         scorer=scorer, scale=scale, observer=observer,
     )  # fmt: skip
-    return PreparedOnPolicy(task=OnPolicyTask(method, parts, settings, seed=seed))
+    return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed))
 
 
 def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:
