@@ -73,7 +73,7 @@ class RunDir:
         unit: str = "steps",
         overwrite: bool = False,
     ) -> Self:
-        """Begin a run of `kind` (a method's name, "eval", ...) with `total` steps (`unit`) in a folder that is new or empty.
+        """Begin a run of `kind` (a method, "eval", ...) with `total` steps (`unit`) in a folder that is new or empty.
 
         `overwrite` removes a run that is there, never a folder that is not a run. Raises RunError.
         """
