@@ -18,7 +18,7 @@ from typing import Any, overload
 
 import torch
 
-from assent.algorithms.loop import Watch
+from assent.algorithms.loop import Task, Watch
 from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.reward import RewardSettings
@@ -33,7 +33,6 @@ from assent.ports.sampling import Scorer
 from assent.recipes.inference import sampling_of
 from assent.recipes.run import given
 from assent.recipes.run.call_settings import (
-    Call,
     EvaluateCall,
     JudgeCall,
     LoadCall,
@@ -118,20 +117,17 @@ def set_threads(count: int) -> None:
 def trainer(function: str) -> Callable[..., Any]:
     """The function of a method, such as `assent.sft`, made from the table of methods."""
     name = FUNCTIONS[function]
-    method, call = METHODS[name], call_settings(name)
-    train = _TRAINERS[method.reads]
-    return python_call(call, name=function, summary=method.help)(functools.partial(train, method, call))
+    made = functools.partial(_TRAINERS[METHODS[name].reads], name)
+    return python_call(call_settings(name), name=function, summary=METHODS[name].help)(made)
 
 
 def _train_policy(
-    method: Method,
-    call: type[Call],
+    name: str,
     model: LanguageModel,
     data: Data,
     *,
     eval_data: Data | None = None,
     out: str | Path | None = None,
-    seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
@@ -140,32 +136,30 @@ def _train_policy(
     With `eval_data`, rows of metrics carry `eval_loss`: after the last step and after every `evaluate_every` steps.
     `on_step` is called with each row of metrics.
     """
-    chosen: Any = parse(call, base={"seed": seed, **settings})
+    chosen: Any = parse(call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    read: Callable[..., Any] = given.demonstrations if method.reads == "demonstrations" else given.comparisons
+    shown = METHODS[name].reads == "demonstrations"
+    read: Callable[..., Any] = given.demonstrations if shown else given.comparisons
     examples = read(data, chosen, display)
     held = () if eval_data is None else read(eval_data, chosen, display)
-    if method.reads == "demonstrations":
-        prepared = prepare_sft(policy, examples, chosen, seed=seed, held_out=held)
+    if shown:
+        prepared = prepare_sft(policy, examples, chosen, seed=chosen.seed, held_out=held)
     else:
         unseen = HeldOutPairs(policy, held, chosen) if held else None
-        prepared = prepare_dpo(policy, examples, chosen, seed=seed, held_out=unseen)
-    _run(method, prepared, on_step)
+        prepared = prepare_dpo(policy, examples, chosen, seed=chosen.seed, held_out=unseen)
+    _run(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
 
 
 def _train_reward_model(
-    method: Method,
-    call: type[Call],
+    name: str,
     model: str | Path | LanguageModel,
     data: Data,
     *,
     eval_data: Data | None = None,
     out: str | Path | None = None,
-    lora_rank: int = 0,
-    seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> RewardModel:
@@ -174,32 +168,29 @@ def _train_reward_model(
     Where `model` is a reward model's folder, its head is trained on. With `eval_data`, rows of metrics carry
     `eval_loss`: after the last step and after every `evaluate_every` steps. `on_step` is called with each row.
     """
-    chosen: Any = parse(call, base={"seed": seed, **settings})
-    lora = LoraOptions(rank=parse(LoadCall, base={"lora_rank": lora_rank}).lora_rank)
+    chosen: Any = parse(call_settings(name), base=settings)
     start = model if isinstance(model, LanguageModel) else given.model_or_path(model, loader="load")
     given.check_on_step(on_step)
     folder = given.place(out, keeps=_needed(start))
     read = functools.partial(given.judgement, call=chosen, display=Display(), ranked=chosen.loss == "plackett_luce")
     judged, held = read(data), () if eval_data is None else read(eval_data)
-    reward = _reward_on(start, chosen, chosen.classes, lora)
+    reward = _reward_on(start, chosen)
     if reward.goes_on:
         how = "fitted anew" if chosen.train == "head" else "trained on"
         Display().say(f"{reward.path} is a reward model: its head is {how}")
-    _run(method, prepare_reward(reward, judged, chosen, seed=seed, held_out=held), on_step)
+    _run(METHODS[name], prepare_reward(reward, judged, chosen, seed=chosen.seed, held_out=held), on_step)
     if folder is not None:
         save_reward_model(reward, folder)
     return reward
 
 
 def _train_on_policy(
-    method: Method,
-    call: type[Call],
+    name: str,
     model: LanguageModel,
     data: Data,
     *,
     reward: RewardOrSeveral,
     out: str | Path | None = None,
-    seed: int = 0,
     on_step: OnStep | None = None,
     **settings: Any,
 ) -> LanguageModel:
@@ -210,7 +201,7 @@ def _train_on_policy(
     its mean and standard deviation on completions of the starting model. With `out` the model is also saved there;
     `on_step` is called with each row of metrics.
     """
-    chosen: Any = parse(call, base={"seed": seed, **settings})
+    chosen: Any = parse(call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
@@ -218,11 +209,11 @@ def _train_on_policy(
     asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    observer = Observer(say=display.say)
+    on_policy, observer = load_named(METHODS[name].on_policy), Observer(say=display.say)
     prepared = prepare_on_policy(
-        load_named(method.on_policy), policy, asked, chosen, seed=seed, reward=rewards.scorer, observer=observer
+        on_policy, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
     )
-    _run(method, prepared, on_step)
+    _run(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
 
 
@@ -296,7 +287,7 @@ def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQualit
     return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
-def _run(method: Method, prepared: Prepared[Any], on_step: OnStep | None) -> None:
+def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> None:
     task = prepared.task
     say_prepared(Display(), prepared)
     with Display().stage(method.name, task.total, unit=task.unit) as stage:
@@ -334,11 +325,12 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
     return scorer.name, scorer
 
 
-def _reward_on(model: str | LanguageModel, call: Call, classes: int, lora: LoraOptions) -> RewardModel:
+def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:
     """A fresh reward model on a folder, or on a loaded model as it is now (through a folder that is taken away)."""
+    lora = LoraOptions(rank=call.lora_rank)
     if not isinstance(model, LanguageModel):
         path = model_folder(model)
-        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=classes)
+        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
     if lora.rank and model.role.adapter is None:
         raise ConfigError("an adapter needs a base model on the disk", now="Save the model first and give its folder.")
     body = model.role.body
@@ -346,7 +338,7 @@ def _reward_on(model: str | LanguageModel, call: Call, classes: int, lora: LoraO
     with tempfile.TemporaryDirectory() as folder:
         save_language_model(model, Path(folder) / "model")
         path = str(Path(folder) / "model")
-        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=classes)
+        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=call.classes)
     return replace(fresh, path=adapter_base(model.path) or model.path)
 
 

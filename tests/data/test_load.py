@@ -143,10 +143,10 @@ def test_an_unknown_format_name_suggests_one(write: Write) -> None:
         load_comparisons(write(PAIR), ReadOptions(format="preferense"))
 
 
-def test_the_wrong_kind_says_what_the_file_holds_and_which_command_takes_it(write: Write) -> None:
+def test_the_wrong_kind_says_what_the_file_holds_and_how_its_columns_are_named(write: Write) -> None:
     message = message_of(load_comparisons, write({"instruction": "a", "input": "", "output": "b"}))
     assert "holds demonstrations (format alpaca), and no comparisons can be made of them" in message
-    assert "this one is for assent sft" in message
+    assert "name their columns: --set reading.prompt=COLUMN --set reading.chosen=COLUMN" in message
 
 
 @pytest.mark.parametrize("half", ["chosen", "rejected"])

@@ -1,4 +1,4 @@
-"""From what a file holds to what a command asks for. What cannot be had is an error that names the right command."""
+"""From what a file holds to what a command asks for. What cannot be had is an error that says what is there."""
 
 from __future__ import annotations
 
@@ -11,17 +11,6 @@ from assent.data.examples import Example, Kind, Labelled, Scored, prompt_key
 from assent.errors import DataError
 from assent.text.transcripts import format_transcript
 from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating, Role
-
-_COMMANDS = {
-    Kind.DEMONSTRATIONS: "assent sft",
-    Kind.COMPARISONS: "assent reward and assent dpo",
-    Kind.RANKINGS: "assent reward and assent dpo",
-    Kind.RATINGS: "assent reward (as a classifier)",
-    Kind.STEPS: "assent ppo and assent sample (its prompts)",
-    Kind.PROMPTS: "assent ppo and assent sample",
-    Kind.TEXTS: "assent pretrain",
-}
-
 
 _COLUMNS = {
     Kind.DEMONSTRATIONS: ("prompt", "completion"),
@@ -38,8 +27,7 @@ def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
     named = " ".join(f"--set reading.{name}=COLUMN" for name in _COLUMNS[wanted])
     return DataError(
         f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
-        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}. "
-        f"If it does hold {wanted.value}, name their columns: {named}.",
+        now=f"Give a file of {wanted.value}. If it does hold {wanted.value}, name their columns: {named}.",
     )
 
 

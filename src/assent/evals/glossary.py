@@ -81,8 +81,8 @@ TERMS = (
     ),
     Term(
         word="Gap closed",
-        meaning="(model - SFT) / (ideal answers - SFT), in gold score: 0 % is no better than SFT, 100 % is as good as "
-        "the ideal answers.",
+        meaning="(model - start) / (ideal answers - start), in gold score, where the start is the model that training "
+        "began with: 0 % is no better than the start, 100 % is as good as the ideal answers.",
         used=lambda part: bool(part.gap_closed),
     ),
     Term(

@@ -30,7 +30,7 @@ _COMPARED = ("data", "parents")
 class Status:
     """Where a run stands: `state` is running, finished, interrupted or failed; `updated` is a time in UTC.
 
-    `step` of `total` counts in `unit`: steps, or iterations of PPO.
+    `step` of `total` counts in `unit`: steps, or iterations.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class RunDir:
         unit: str = "steps",
         overwrite: bool = False,
     ) -> Self:
-        """Begin a run of `kind` ("sft", "ppo", ...) with `total` steps (`unit`) in a folder that is new or empty.
+        """Begin a run of `kind` (a method, "eval", ...) with `total` steps (`unit`) in a folder that is new or empty.
 
         `overwrite` removes a run that is there, never a folder that is not a run. Raises RunError.
         """

@@ -24,11 +24,19 @@ class Call(Settings):
     reading: Reading = Reading()
 
 
+class AdapterCall(Call):
+    """A call that may put a fresh adapter on its model."""
+
+    lora_rank: int = Field(default=0, ge=0, le=MOST_RANKS)
+
+
 @functools.cache
 def call_settings(method: str) -> type[Call]:
     """The settings of a method's function: its own, and those of every call."""
-    own = load_named(METHODS[method].settings)
-    return create_model(f"{own.__name__}OfCall", __base__=(Call, own))
+    own, shared = load_named(METHODS[method].settings), Call
+    if METHODS[method].makes == "reward model":
+        shared = AdapterCall
+    return create_model(f"{own.__name__}OfCall", __base__=(shared, own))
 
 
 class SampleCall(Call, SamplingSettings):

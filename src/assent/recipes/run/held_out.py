@@ -32,7 +32,7 @@ from assent.types import Completion, Conversation, Demonstration
 
 BEFORE, AFTER = "before", "after"
 BEFORE_AND_AFTER = {BEFORE: Arm(name="Before", colour="grey"), AFTER: Arm(name="After", colour="blue")}
-RAW = "raw score"  # rewards as their model or function gives them, whatever PPO makes of them
+RAW = "raw score"  # rewards as their model or function gives them, before training normalises them
 _SHOWN_SAMPLES = 12
 
 
@@ -147,7 +147,7 @@ def measure_policy(
     *,
     seed: int,
 ) -> Written:
-    """Let a model answer the prompts once and score the answers: raw scores, whatever PPO makes of them.
+    """Let a model answer the prompts once and score the answers: raw scores, before training normalises them.
 
     A prompt that stands twice counts once in n.
     """
