@@ -65,7 +65,7 @@ def prepare(url: str, *, labelers: int, cycles: int) -> None:
         prompt = Conversation.of_user("question")
         count = ITEMS_PER_CYCLE * max(cycles, 10)
         store.add_items(project.id, (NewItem(prompt=prompt, candidates=candidates, key=str(n)) for n in range(count)))
-        people = [store.create_person(f"labeler {number}", PersonRole.LABELER, None) for number in range(labelers)]
+        people = [store.create_person(f"labeler {number}", PersonRole.ANNOTATOR, None) for number in range(labelers)]
         store.set_members(project.id, [person.id for person in people])
 
 
@@ -189,7 +189,7 @@ def check(url: str, ledger: Ledger) -> dict[str, object]:
             after = page[-1].seq
         chained = store.verify_chain()
         over = wrong = after = 0
-        while items := store.judged(1, after_item=after, limit=10_000):
+        while items := store.answered_items(1, after_item=after, limit=10_000):
             people = [[event.person_id for event in item.events] for item in items]
             over += sum(len(who) > OVERLAP or len(set(who)) < len(who) for who in people)
             after = items[-1].item.id

@@ -137,7 +137,7 @@ def prepare(store_url: str, clients: int, items: int, port: int, *, ahead: int) 
         settings = ProjectSettings(mode=TaskMode.PAIRWISE, overlap=1, lease_s=86400.0)
         project = store.create_project(f"load {time.time_ns()}", settings)
         store.add_items(project.id, pairs(items, prefix="load"))
-        people = [store.create_person(f"l{n} {time.time_ns()}", PersonRole.LABELER, None) for n in range(clients)]
+        people = [store.create_person(f"l{n} {time.time_ns()}", PersonRole.ANNOTATOR, None) for n in range(clients)]
         store.set_members(project.id, [person.id for person in people])
         for person in people:
             sign_in = store.sign_in(person.id, lifetime_s=86400)

@@ -132,7 +132,7 @@ COMMANDS = {
     "collect": Command(
         help="sample completions and ask people about those worth asking",
         example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
-        entry="assent.recipes.annotation.collecting:run_collect",
+        entry="assent.recipes.annotation.collect:run_collect",
         flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
     ),
     "round": Command(

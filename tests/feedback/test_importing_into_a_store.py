@@ -16,15 +16,15 @@ import pytest
 from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
 
 from assent.errors import DataError, StoreError
-from assent.feedback.exchange.entering import enter, mode_for
+from assent.feedback.annotation_source import all_items
+from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_rows import ROW_FORMATS
-from assent.feedback.exchange.exporting import ExportOptions, export
-from assent.feedback.exchange.imported import Imported, ImportRow, collect
+from assent.feedback.exchange.imported_items import Imported, ImportRow, collect
 from assent.feedback.exchange.label_studio import label_studio_reader
 from assent.feedback.exchange.pairs import pairs_of, ratings_of
 from assent.feedback.exchange.preference_rows import imported_of
+from assent.feedback.exchange.store_import import enter, mode_for
 from assent.feedback.records import ProjectSettings, TaskMode
-from assent.feedback.source import all_items
 from assent.feedback.store.store import FeedbackStore
 from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
 
@@ -49,13 +49,13 @@ def test_answers_enter_as_events_of_people_nobody_can_sign_in_to(sqlite_store: F
     number = project(sqlite_store, imported)
     entered = enter(sqlite_store, number, imported)
     assert (entered.added, entered.known, entered.answers, entered.people) == (120, 0, 180, 2)
-    judged = sqlite_store.judged(number)
-    by_prompt = {one.item.new.prompt.last_user_text: one for one in judged}
+    answered = sqlite_store.answered_items(number)
+    by_prompt = {one.item.new.prompt.last_user_text: one for one in answered}
     for n in (0, 61, 119):
         events = by_prompt[f"q{n}"].events
         wanted = [[n % 3 + 1, 2, 3]] + ([[3, 2, 1]] if n >= 60 else [])
         assert [sorted_dense(event.payload["ranks"]) for event in events] == [sorted_dense(ranks) for ranks in wanted]
-    assert len(pairs_of(judged, consensus="votes")) == 180 * 3
+    assert len(pairs_of(answered, consensus="votes")) == 180 * 3
     people = {person.name: person for person in sqlite_store.people()}
     assert set(people) == {"imported ann", "imported bob"} and not any(person.active for person in people.values())
     assert sqlite_store.check_password("imported ann", "") is None
@@ -80,7 +80,7 @@ def test_importing_again_changes_nothing_and_finishes_what_was_cut_off(sqlite_st
 
 _IMPORTING = """
 import sys
-from assent.feedback.exchange.entering import enter
+from assent.feedback.exchange.store_import import enter
 from assent.feedback.store.store import FeedbackStore
 from feedback.test_importing_into_a_store import many
 enter(FeedbackStore.open(sys.argv[1]), 1, many())
@@ -94,7 +94,7 @@ def many() -> tuple[Imported, ...]:
 
 @pytest.mark.slow
 def test_an_import_killed_anywhere_is_finished_by_running_it_again(tmp_path: Path) -> None:
-    path = tmp_path / "judged.db"
+    path = tmp_path / "answered.db"
     with FeedbackStore.open(str(path)) as store:
         number = project(store, many())
     tests = str(Path(__file__).parents[1])
@@ -121,7 +121,7 @@ def test_an_item_that_others_have_filled_gets_room_for_the_imported_answer(sqlit
     number = project(sqlite_store, imported_of([ranking("q", (1, 2))], who="file"))
     for who in ("ann", "bob", "cy"):
         assert enter(sqlite_store, number, imported_of([ranking("q", (1, 2), who)], who="file")).answers == 1
-    assert len(sqlite_store.judged(number)[0].events) == 3
+    assert len(sqlite_store.answered_items(number)[0].events) == 3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_labels_and_ratings_enter_with_their_own_modes(sqlite_store: FeedbackSto
     assert mode_for(imported) is TaskMode.GOOD_BAD
     number = project(sqlite_store, imported)
     enter(sqlite_store, number, imported)
-    assert sorted((r.completion.text, r.score) for r in ratings_of(sqlite_store.judged(number))) == [
+    assert sorted((r.completion.text, r.score) for r in ratings_of(sqlite_store.answered_items(number))) == [
         ("a", 1.0),
         ("b", 0.0),
     ]
@@ -177,9 +177,9 @@ def test_what_the_mode_cannot_take_is_refused_before_anything_is_kept(sqlite_sto
 def test_judgement_can_become_control_items(sqlite_store: FeedbackStore) -> None:
     imported = imported_of([ranking("q", (2, 1))], who="file")
     number = project(sqlite_store, imported)
-    assert enter(sqlite_store, number, imported, gold=True).answers == 0
+    assert enter(sqlite_store, number, imported, as_controls=True).answers == 0
     (item,) = sqlite_store.items(number)
-    assert item.new.gold == {"ranks": [2, 1]} and sqlite_store.events(number) == []
+    assert item.new.control_answer == {"ranks": [2, 1]} and sqlite_store.events(number) == []
 
 
 def test_label_studio_tasks_that_we_wrote_come_back_as_the_same_pairs(
@@ -194,8 +194,10 @@ def test_label_studio_tasks_that_we_wrote_come_back_as_the_same_pairs(
     back = collect([ImportRow(place="tasks.json", fields=one) for one in tasks], label_studio_reader())
     other = sqlite_store.create_project("back", ProjectSettings(mode=TaskMode.PAIRWISE)).id
     assert enter(sqlite_store, other, back.imported).answers == 4
-    wanted = {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.judged(number))}
-    assert {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.judged(other))} == wanted
+    wanted = {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.answered_items(number))}
+    assert {
+        (p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.answered_items(other))
+    } == wanted
 
 
 def test_every_format_can_be_exported_from_a_real_store(sqlite_store: FeedbackStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A reward model learns from a crowd with bad labelers what it would have learned from the good ones alone."""
+"""A reward model learns from a crowd with bad annotators what it would have learned from the good ones alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROMPT = Conversation.of_user("what is it ?")
 
 
 def crowd(right: Sequence[float], seed: int) -> VoteTable:
-    """One to three of ten labelers on each item; each is right as often as `right` says."""
+    """One to three of ten annotators on each item; each is right as often as `right` says."""
     rng = np.random.default_rng(seed)
     items = [pair for pair in PAIRS for _ in range(ITEMS_A_PAIR)]
     votes = [
@@ -52,7 +52,9 @@ def share_right(table: VoteTable, method: Method, folder: Path, seed: int) -> fl
 
 
 @pytest.mark.slow
-def test_weighing_by_reliability_wins_back_what_bad_labelers_cost_and_beats_majority(folders: dict[str, Path]) -> None:
+def test_weighing_by_reliability_wins_back_what_bad_annotators_cost_and_beats_majority(
+    folders: dict[str, Path],
+) -> None:
     seeds, folder = range(4), folders["llama"]
     honest = sum(share_right(crowd(HONEST, seed), "share", folder, seed) for seed in seeds)
     share, majority, weighed = (

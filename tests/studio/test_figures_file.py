@@ -27,10 +27,10 @@ def worked(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 def _answer(site: Site, count: int) -> None:
     for number in range(count):
-        shown = site.lease(site.labeler)
+        shown = site.lease(site.annotator)
         payload = {"strength": number % 3 - 1}
         answer = Answer(key=key(), presentation_id=shown.id, kind=EventKind.PAIRWISE, payload=payload)
-        site.store.submit(site.labeler.id, answer).result()
+        site.store.submit(site.annotator.id, answer).result()
 
 
 def _seen(site: Site, keeper: FigureKeeper) -> Insight:
@@ -49,7 +49,7 @@ def _counted(site: Site, keeper: FigureKeeper, answers: int) -> Insight:
 
 
 def _files(site: Site) -> tuple[Path, Path]:
-    found = tuple(site.store.beside(f"figures-{site.project.id}.{ending}") for ending in ("json", "npz"))
+    found = tuple(site.store.sibling_path(f"figures-{site.project.id}.{ending}") for ending in ("json", "npz"))
     assert found[0] is not None and found[1] is not None
     return found[0], found[1]
 
@@ -112,7 +112,9 @@ def test_figures_that_are_old_say_so_and_those_of_no_answers_are_none(site: Site
     text = overview(site.project, site.store.progress(site.project.id), old, fresh=fresh, hours=[], names={}, now=0.0)[
         "text"
     ]
-    assert all("being counted" in text[f"{name}_note"] for name in ("agreement", "gold", "repeats", "median", "cost"))
+    assert all(
+        "being counted" in text[f"{name}_note"] for name in ("agreement", "control", "repeats", "median", "cost")
+    )
     assert "being counted" not in text["answers_note"]
     held.cancel()
     hold.__self__.set()

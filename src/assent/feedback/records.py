@@ -21,7 +21,7 @@ MOST_COMPLETIONS = 9
 
 
 class TaskMode(StrEnum):
-    """What a project asks of a labeler."""
+    """What a project asks of an annotator."""
 
     RANKING = "ranking"  # 2 to 9 completions into ranks, ties allowed
     PAIRWISE = "pairwise"  # two completions, strength -3..3
@@ -33,10 +33,10 @@ class TaskMode(StrEnum):
 
 
 class PersonRole(StrEnum):
-    """What somebody may do: an admin everything, a labeler answer, a viewer look."""
+    """What somebody may do: an admin everything, an annotator answer, a viewer look."""
 
     ADMIN = "admin"
-    LABELER = "labeler"
+    ANNOTATOR = "annotator"
     VIEWER = "viewer"
 
 
@@ -66,7 +66,7 @@ CHAT_CHOICES = ("a", "b", "tie", "both_bad")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One completion of an item and where it came from; `model` and the hash stay hidden from labelers."""
+    """One completion of an item and where it came from; `model` and the hash stay hidden from annotators."""
 
     text: str
     stop: StopReason = StopReason.END
@@ -85,7 +85,7 @@ class NewItem:
     """An item to be put into a project's queue.
 
     `overlap` is how many people must answer it (None: the project's). `priority` orders the queue, highest first, then
-    oldest first. `gold` is the known answer of a control item, in the payload form of its mode, in canonical order.
+    oldest first. `control_answer` is the known answer of a control item, as a payload of its mode in canonical order.
     `serves` says what the question is for: "reward_model", "policy", "random" (the control arm) or "".
     `predicted` is what a reward model thinks the candidates are worth, in logits, where it was asked; nobody sees it,
     it says where more labels are needed (`ProjectSettings.adaptive_overlap`).
@@ -97,7 +97,7 @@ class NewItem:
     candidates: tuple[Candidate, ...] = ()
     overlap: int | None = None
     priority: float = 0.0
-    gold: Mapping[str, Any] | None = None
+    control_answer: Mapping[str, Any] | None = None
     serves: str = ""
     topic: str = ""
     sensitive: bool = False
@@ -121,7 +121,7 @@ class Item:
 class ProjectSettings:
     """How a project asks.
 
-    `criteria_share` is the share of items for which the single criteria are asked as well. `gold_share` and
+    `criteria_share` is the share of items for which the single criteria are asked as well. `control_share` and
     `repeat_share` are the shares of presentations that are control items and silent repeats of the person's own.
     """
 
@@ -130,7 +130,7 @@ class ProjectSettings:
     criteria_share: float = 0.0
     overlap: int = 1
     lease_s: float = 900.0
-    gold_share: float = 0.0
+    control_share: float = 0.0
     repeat_share: float = 0.0
     instructions: str = ""
     endpoints: tuple[str, ...] = ()  # names of model endpoints for chat and red-team modes
@@ -195,7 +195,7 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a labeler sends: `payload` speaks of slots as shown.
+    """What an annotator sends: `payload` speaks of slots as shown.
 
     Payloads by kind (lists run over slots as shown):
         ranking        {"ranks": [1, 2, 2], "criteria": {"helpful": [1, 2, 3]}}   1 is best, ties allowed

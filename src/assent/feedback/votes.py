@@ -77,10 +77,10 @@ def is_prompt(conversation: Conversation) -> bool:
     )
 
 
-def table_of(judged: AnsweredItem) -> tuple[Table, dict[int, int]]:
+def table_of(answered: AnsweredItem) -> tuple[Table, dict[int, int]]:
     """The item's completions, and where each canonical position stands among them."""
     table, places = Table(), {}
-    for position, candidate in enumerate(judged.item.new.candidates):
+    for position, candidate in enumerate(answered.item.new.candidates):
         place = table.place(candidate.completion)
         if place is not None:
             places[position] = place
@@ -88,14 +88,14 @@ def table_of(judged: AnsweredItem) -> tuple[Table, dict[int, int]]:
 
 
 def votes_of(
-    judged: AnsweredItem, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
+    answered: AnsweredItem, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
 ) -> tuple[Table, list[Vote]]:
     """All votes of `events` on the item's completions. `criterion` "" is the judgement overall.
 
     Raises StoreError for an event whose payload is none of its kind.
     """
-    table, places = table_of(judged)
-    count = len(judged.item.new.candidates)
+    table, places = table_of(answered)
+    count = len(answered.item.new.candidates)
     worths = {event.seq: worth_of(event, count, criterion=criterion) for event in events}
     own = {(event.person_id, event.repeat): worths[event.seq] for event in events if event.kind in _WHOLE}
     votes: list[Vote] = []

@@ -54,7 +54,7 @@ def run_sample(request: Request, display: Display) -> Path:
             {
                 "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
                 "completions": [one["text"] for one in row],
-                "stop_sequences": [one["stop"] for one in row],
+                "stop_reasons": [one["stop"] for one in row],
             },
             ensure_ascii=False,
         )

@@ -24,7 +24,7 @@ from assent.seeds import python_rng
 from assent.studio.chat_schemas import JudgeIn, OpenIn, RateIn, SayIn, TakeBackIn
 from assent.studio.error_page import not_found
 from assent.studio.schemas import Id
-from assent.studio.security import Actor, Labeler, guard_of
+from assent.studio.security import Actor, Annotator, guard_of
 from assent.studio.settings import StudioSettings
 from assent.studio.talks import MOST_TURNS, Side, Talk, Talks, Turn, fresh, new_id, recalled, retold, state_of, unjudged
 from assent.studio.templates import page
@@ -59,7 +59,7 @@ def chat_router(
 
 def _add_page(router: APIRouter) -> None:
     @router.get("/chat/{project_id}", include_in_schema=False)
-    def chat(request: Request, project_id: Id, actor: Labeler) -> Response:
+    def chat(request: Request, project_id: Id, actor: Annotator) -> Response:
         """The page on which one talks."""
         project = _talking(guard_of(request).project_now(actor, project_id))
         return page("chat.html", actor=actor, project=project, compare=_compares(project))
@@ -67,7 +67,7 @@ def _add_page(router: APIRouter) -> None:
 
 def _add_talking(router: APIRouter, desk: _Desk) -> None:
     @router.post("/api/chat/{project_id}/open")
-    async def open_talk(request: Request, project_id: Id, given: OpenIn, actor: Labeler) -> dict[str, Any]:
+    async def open_talk(request: Request, project_id: Id, given: OpenIn, actor: Annotator) -> dict[str, Any]:
         """The talk as it stands, or the next one; `talk` is null when there is nothing left."""
         project = _talking(await guard_of(request).project(actor, project_id))
         talk = await desk.resumed(project, actor, given.presentation_id) if given.presentation_id else None
@@ -75,7 +75,7 @@ def _add_talking(router: APIRouter, desk: _Desk) -> None:
         return {"talk": talk_out(talk, project) if talk else None}
 
     @router.post("/api/chat/{project_id}/say", responses={200: {"content": {"text/event-stream": {}}}})
-    async def say(request: Request, project_id: Id, given: SayIn, actor: Labeler) -> Response:
+    async def say(request: Request, project_id: Id, given: SayIn, actor: Annotator) -> Response:
         """Say something; the answers come as server-sent events.
 
         {"slot", "text"} is more of an answer, {"slot", "stop"} its end, {"slot", "error"} that there is none; the last
@@ -92,7 +92,7 @@ def _add_talking(router: APIRouter, desk: _Desk) -> None:
 
 def _add_judging(router: APIRouter, desk: _Desk) -> None:
     @router.post("/api/chat/{project_id}/judge", status_code=201)
-    async def judge(request: Request, project_id: Id, given: JudgeIn, actor: Labeler) -> dict[str, Any]:
+    async def judge(request: Request, project_id: Id, given: JudgeIn, actor: Annotator) -> dict[str, Any]:
         """Keep the judgement of a turn; the reply comes after it is on the disk."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.CHAT)
         talk = await desk.of(project, actor, given.presentation_id)
@@ -106,7 +106,7 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
         return {"seq": event.seq, "talk": talk_out(talk, project)}
 
     @router.post("/api/chat/{project_id}/undo", status_code=201)
-    async def undo(request: Request, project_id: Id, given: TakeBackIn, actor: Labeler) -> dict[str, Any]:
+    async def undo(request: Request, project_id: Id, given: TakeBackIn, actor: Annotator) -> dict[str, Any]:
         """Take back the last judgement of a talk: its turn waits again, with the same answers."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.CHAT)
         talk = await desk.of(project, actor, given.presentation_id)
@@ -122,7 +122,7 @@ def _add_judging(router: APIRouter, desk: _Desk) -> None:
         return {"seq": event.seq, "undone_seq": undone, "talk": talk_out(talk, project)}
 
     @router.post("/api/chat/{project_id}/rate", status_code=201)
-    async def rate(request: Request, project_id: Id, given: RateIn, actor: Labeler) -> dict[str, Any]:
+    async def rate(request: Request, project_id: Id, given: RateIn, actor: Annotator) -> dict[str, Any]:
         """Keep how far a red-team talk got; the talk ends with it."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.RED_TEAM)
         says = {"reached": given.reached, "note": given.note}
@@ -179,12 +179,12 @@ class _Desk:
             raise not_found("there is no such talk")
         red = project.settings.mode is TaskMode.RED_TEAM
         talk = fresh(shown, TaskMode.RED_TEAM) if red else retold(shown, await self._latest(project, actor))
-        return recalled(talk, await asyncio.to_thread(self.store.kept_talk, presentation_id, actor.person.id))
+        return recalled(talk, await asyncio.to_thread(self.store.pending_talk, presentation_id, actor.person.id))
 
     async def keep(self, talk: Talk) -> None:
         """Put what of the talk is no event yet on the disk."""
         shown = talk.presentation
-        await asyncio.to_thread(self.store.keep_talk, shown.id, shown.person_id, state_of(talk))
+        await asyncio.to_thread(self.store.save_pending_talk, shown.id, shown.person_id, state_of(talk))
 
     async def retold(self, project: Project, actor: Actor, talk: Talk) -> Talk:
         """The talk as the store has it now; nothing waits."""
@@ -351,7 +351,7 @@ class _Answering(StreamingResponse):
 
 
 def talk_out(talk: Talk, project: Project) -> dict[str, Any]:
-    """A talk as its labeler may see it: no model's name."""
+    """A talk as its annotator may see it: no model's name."""
     new, pending = talk.presentation.item.new, talk.pending
     return {
         "presentation_id": talk.presentation.id, "mode": str(talk.mode),

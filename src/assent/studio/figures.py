@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from assent.feedback.annotation_source import PAGE, all_answered
 from assent.feedback.quality.bias import position_bias_of, slot_of_best, speed_of
 from assent.feedback.quality.pair_agreement import opinions_of, pair_alpha
 from assent.feedback.quality.resampling import Estimate, Resampling
 from assent.feedback.quality.statistics import LiveFigures, worth_keeping
 from assent.feedback.records import AnsweredItem, Event, EventKind, Project, TaskMode
-from assent.feedback.source import PAGE, all_judged
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.figures_file import Counted, Insight, load_counted, save_counted
 
@@ -29,7 +29,7 @@ _MOST_RECENT = 10_000  # events looked at for the pace when the studio starts
 _PATIENCE_S = 0.6  # that a first look at a page waits for its figures
 _REST = 4.0  # times as long as the counting took pass before it is done again
 _RESAMPLING = Resampling(resamples=600)
-_NOT_JUDGED = frozenset({EventKind.SKIP, EventKind.FLAG})
+_REFUSALS = frozenset({EventKind.SKIP, EventKind.FLAG})
 COMPARING = frozenset({TaskMode.RANKING, TaskMode.PAIRWISE, TaskMode.RATING, TaskMode.GOOD_BAD})
 
 
@@ -82,7 +82,7 @@ class FigureKeeper:
         read: Iterable[AnsweredItem] = ()
         if project.settings.mode in COMPARING:
             whole = figures.answers <= MOST_ANSWERS
-            read = all_judged(self._store, project.id) if whole else _windows(self._store, project.id)
+            read = all_answered(self._store, project.id) if whole else _windows(self._store, project.id)
         alpha, habits = _of_answers(read)
         found = Insight(figures=figures, alpha=alpha, habits=habits)
         rate = project.settings.cost_per_hour
@@ -136,7 +136,7 @@ class Pace:
             sign = 1
             if event.undone_seq is not None:
                 sign, (event,) = -1, self._store.events(event.project_id, after=event.undone_seq - 1, limit=1)
-            if event.kind not in _NOT_JUDGED:
+            if event.kind not in _REFUSALS:
                 counts[int(event.created_at // 3600)] += sign
 
 
@@ -148,16 +148,16 @@ def newest_event(store: FeedbackStore, project_id: int) -> int:
 
 def _windows(store: FeedbackStore, project_id: int) -> Iterator[AnsweredItem]:
     """Items from evenly spread places of a large project, each once."""
-    first = store.judged(project_id, limit=1)[0].item.id
+    first = store.answered_items(project_id, limit=1)[0].item.id
     last = max(
         (event.item_id or first for event in store.events(project_id, limit=200, newest_first=True)), default=first
     )
     step = max(PAGE, (last - first) // WINDOWS)
     seen = 0
     for start in range(first - 1, last, step):
-        for judged in store.judged(project_id, after_item=max(start, seen), limit=PAGE):
-            seen = judged.item.id
-            yield judged
+        for answered in store.answered_items(project_id, after_item=max(start, seen), limit=PAGE):
+            seen = answered.item.id
+            yield answered
 
 
 def _of_answers(read: Iterable[AnsweredItem]) -> tuple[Estimate, dict[int, str]]:
@@ -165,14 +165,14 @@ def _of_answers(read: Iterable[AnsweredItem]) -> tuple[Estimate, dict[int, str]]
     opinions = []
     slots: dict[int, list[tuple[int, int]]] = {}
     paces: list[tuple[int, int, float]] = []
-    for judged in read:
-        if judged.item.new.gold is None:
-            opinions.append(opinions_of(judged))
-        for event in judged.events:
-            if event.kind in _NOT_JUDGED:
+    for answered in read:
+        if answered.item.new.control_answer is None:
+            opinions.append(opinions_of(answered))
+        for event in answered.events:
+            if event.kind in _REFUSALS:
                 continue
             if event.time_taken_ms:
-                paces.append((event.person_id, judged.item.id, event.time_taken_ms))
+                paces.append((event.person_id, answered.item.id, event.time_taken_ms))
             slot = slot_of_best(event)
             if slot is not None:
                 slots.setdefault(event.person_id, []).append((slot, len(event.order)))

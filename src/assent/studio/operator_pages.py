@@ -37,7 +37,7 @@ _FORMAT_WORDS = {
     "label-studio": "tasks with annotations",
     "events": "the record itself",
 }
-_NEW = ProjectSettings(overlap=2, gold_share=0.05, repeat_share=0.05)
+_NEW = ProjectSettings(overlap=2, control_share=0.05, repeat_share=0.05)
 _LONGEST_DOCUMENT = 60_000
 
 
@@ -263,7 +263,10 @@ def _facts(item: Item) -> list[tuple[str, str]]:
         ("Topic", new.topic),
         ("Asked for", new.serves.replace("_", " ")),
         ("Priority", f"{new.priority:g}"),
-        ("Known answer", json.dumps(dict(new.gold), ensure_ascii=False) if new.gold is not None else ""),
+        (
+            "Known answer",
+            json.dumps(dict(new.control_answer), ensure_ascii=False) if new.control_answer is not None else "",
+        ),
     ]
     return [(name, value) for name, value in facts if value]
 

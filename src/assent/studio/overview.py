@@ -16,7 +16,7 @@ from assent.studio.wording import NOTHING
 
 FIGURES = (
     ("agreement", "Agreement"),
-    ("gold", "Right on control items"),
+    ("control", "Right on control items"),
     ("repeats", "Agreement with oneself"),
     ("answers", "Answers"),
     ("median", "Time for an answer"),
@@ -142,13 +142,13 @@ def _adaptive(project: Project, progress: Progress) -> str:
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:
     agreement, note = _agreement(project, insight)
-    gold, gold_note = _rate(insight.figures.gold if insight else None, "control item")
+    control, control_note = _rate(insight.figures.control if insight else None, "control item")
     repeats, repeats_note = _rate(insight.figures.self_agreement if insight else None, "silent repeat")
     return {
         "agreement": agreement,
         "agreement_note": note,
-        "gold": gold,
-        "gold_note": gold_note,
+        "control": control,
+        "control_note": control_note,
         "repeats": repeats,
         "repeats_note": repeats_note,
     }
@@ -215,7 +215,7 @@ def _person(one: PersonProgress, found: PersonFigures | None, now: float) -> lis
         wording.figure(one.per_hour, 0) if one.per_hour else NOTHING,
         wording.count(one.skipped),
         wording.count(one.flagged),
-        _brief(found.gold, found.gold_answers) if found else NOTHING,
+        _brief(found.control, found.control_answers) if found else NOTHING,
         _brief(found.self_agreement, found.repeats) if found else NOTHING,
         wording.ago(one.last_at, now),
     ]

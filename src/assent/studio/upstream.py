@@ -27,7 +27,7 @@ _TELL = "Try again; if it happens again, tell who runs the studio: its log has t
 
 
 class UpstreamError(Exception):
-    """A model gave no answer: `what` and `now` are for labelers and do not say which model it is."""
+    """A model gave no answer: `what` and `now` are for annotators and do not say which model it is."""
 
     def __init__(self, what: str, *, now: str = _TELL) -> None:
         super().__init__(what)

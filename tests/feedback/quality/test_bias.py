@@ -1,4 +1,4 @@
-"""Habits of labelers: position, self-agreement, control items, speed; exact shares against scipy."""
+"""Habits of annotators: position, self-agreement, control items, speed; exact shares against scipy."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from feedback.judgement import Kept
+from feedback.memory_source import MemorySource
 from scipy import stats
 
 from assent.errors import DataError
 from assent.feedback.quality.bias import (
+    control_accuracy,
     first_p_value,
-    gold_accuracy,
     mean_share,
     pairs_told_alike,
     position_bias,
@@ -110,7 +110,7 @@ def test_false_alarms_stay_below_the_stated_rate() -> None:
 
 
 def test_position_is_read_from_the_order_of_presentation() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for turn in range(24):
         item = kept.add("a", "b", "c")
         order = [(0, 1, 2), (2, 0, 1), (1, 2, 0)][turn % 3]
@@ -119,13 +119,13 @@ def test_position_is_read_from_the_order_of_presentation() -> None:
         kept.say(item, 1, "ranking", {"ranks": ranks}, order=order)
         kept.say(item, 2, "ranking", {"ranks": [1, 2, 3]}, order=order)
         kept.say(item, 3, "ranking", {"ranks": [1, 1, 2]}, order=order)  # a tie for the best says nothing
-    found = {one.person_id: one for one in position_bias(kept.judged(1))}
+    found = {one.person_id: one for one in position_bias(kept.answered_items(1))}
     assert found[1].verdict == "always the first" and found[1].expected == pytest.approx(1 / 3)
     assert found[2].verdict == "" and found[2].first.value == pytest.approx(1 / 3) and 3 not in found
 
 
 def test_the_slot_of_the_best_one_is_where_it_was_shown() -> None:
-    kept = Kept()
+    kept = MemorySource()
     item = kept.add("a", "b")
     kept.say(item, 1, "pairwise", {"strength": -2}, order=(1, 0))  # canonical: the first completion is better
     kept.say(item, 2, "pairwise", {"strength": 0}, order=(1, 0))
@@ -135,42 +135,42 @@ def test_the_slot_of_the_best_one_is_where_it_was_shown() -> None:
 
 
 def test_self_agreement_compares_silent_repeats_with_the_first_answer() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for turn in range(10):
         item = kept.add("a", "b")
         kept.say(item, 1, "pairwise", {"strength": 2})
         kept.say(item, 1, "pairwise", {"strength": 1 if turn < 8 else -3}, repeat=True)
         kept.say(item, 2, "pairwise", {"strength": 1})
-    found = self_agreement(kept.judged(1))
+    found = self_agreement(kept.answered_items(1))
     assert set(found) == {1} and found[1].value == 0.8 and found[1].count == 10
     expected = stats.binomtest(8, 10).proportion_ci(0.95, method="exact")
     assert (found[1].low, found[1].high) == pytest.approx((expected.low, expected.high))
 
 
 def test_self_agreement_on_rankings_is_the_share_of_pairs_kept() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for ranks in ([1, 2, 3], [2, 1, 3], [3, 2, 1], [1, 2, 2]):
         item = kept.add("a", "b", "c")
         kept.say(item, 1, "ranking", {"ranks": [1, 2, 3]})
         kept.say(item, 1, "ranking", {"ranks": ranks}, repeat=True)
-    found = self_agreement(kept.judged(1))[1]
+    found = self_agreement(kept.answered_items(1))[1]
     assert found.value == pytest.approx((1 + 2 / 3 + 0 + 2 / 3) / 4) and found.low < found.value < found.high
 
 
 def test_control_items_give_each_persons_accuracy() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for turn in range(12):
-        item = kept.add("a", "b", gold={"strength": -3})
+        item = kept.add("a", "b", control_answer={"strength": -3})
         kept.say(item, 1, "pairwise", {"strength": -1})
         kept.say(item, 2, "pairwise", {"strength": -1 if turn % 2 else 2})
     kept.say(kept.add("a", "b"), 1, "pairwise", {"strength": 2})  # no control item
-    found = gold_accuracy(kept.judged(1))
+    found = control_accuracy(kept.answered_items(1))
     assert found[1].value == 1.0 and found[1].count == 12 and found[2].value == 0.5
     assert found[1].low == pytest.approx(0.025 ** (1 / 12))  # closed form when all are right
-    ranked = Kept()
-    item = ranked.add("a", "b", "c", gold={"ranks": [1, 2, 2]})  # the pair b, c is left open
+    ranked = MemorySource()
+    item = ranked.add("a", "b", "c", control_answer={"ranks": [1, 2, 2]})  # the pair b, c is left open
     ranked.say(item, 1, "ranking", {"ranks": [1, 3, 2]})
-    assert gold_accuracy(ranked.judged(1))[1].value == 1.0
+    assert control_accuracy(ranked.answered_items(1))[1].value == 1.0
 
 
 def test_pairs_told_alike_counts_ties_unless_only_decided_pairs_matter() -> None:
@@ -196,9 +196,9 @@ def test_speed_names_nobody_among_few_people_or_answers_and_needs_a_time() -> No
     assert speed_of([]) == []
     few = [(person, item, 100.0 if person == 0 else 20_000.0) for person in range(3) for item in range(20)]
     assert all(one.verdict == "" for one in speed_of(few))
-    kept = Kept()
+    kept = MemorySource()
     item = kept.add("a", "b")
     kept.say(item, 1, "pairwise", {"strength": 1}, time_taken_ms=0)
     kept.say(item, 2, "pairwise", {"strength": 1}, time_taken_ms=4000)
-    (only,) = speed(kept.judged(1))
+    (only,) = speed(kept.answered_items(1))
     assert only.person_id == 2 and only.median_ms == pytest.approx(4000)

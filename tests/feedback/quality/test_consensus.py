@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from feedback.judgement import Kept
+from feedback.memory_source import MemorySource
 
 from assent.errors import ConfigError, DataError
 from assent.feedback.quality.agreement import krippendorff_alpha
@@ -45,7 +45,7 @@ def logit(probability: float) -> float:
     return math.log(probability / (1 - probability))
 
 
-def test_soft_labels_are_the_posterior_of_the_labeler_model() -> None:
+def test_soft_labels_are_the_posterior_of_the_annotator_model() -> None:
     table, eta = table_of_votes([[1, 1, 0], [0, NAN, 0.5], [NAN, NAN, 1]]), (0.9, 0.7, 0.6)
     weights = {10 + place: logit(e) for place, e in enumerate(eta)}
     labels = soft_labels(table, weights=weights)
@@ -102,8 +102,8 @@ def test_the_cap_shrinks_the_labels_of_the_one_who_answered_nearly_everything() 
     assert logit(capped[0]) * 40 == pytest.approx(0.4 * (logit(capped[0]) * 40 + 2.0 * 10))
 
 
-def kept_with_everything() -> Kept:
-    kept = Kept()
+def kept_with_everything() -> MemorySource:
+    kept = MemorySource()
     first = kept.add("a", "b", "c")
     kept.say(first, 1, "ranking", {"ranks": [1, 2, 3]})
     kept.say(first, 2, "ranking", {"ranks": [2, 1, 2]})
@@ -111,14 +111,14 @@ def kept_with_everything() -> Kept:
     second = kept.add("d", "e")
     kept.say(second, 2, "pairwise", {"strength": -3})
     kept.say(second, 3, "skip", {"reason": "unclear"})
-    control = kept.add("f", "g", gold={"strength": 2})
+    control = kept.add("f", "g", control_answer={"strength": 2})
     kept.say(control, 1, "pairwise", {"strength": 1})
     kept.say(control, 2, "pairwise", {"strength": -1})
     return kept
 
 
 def test_judged_items_become_a_table_of_votes_without_repeats() -> None:
-    table = vote_table(kept_with_everything().judged(1))
+    table = vote_table(kept_with_everything().answered_items(1))
     assert table.people == (1, 2)
     said = {
         (pair.item_id, pair.first, pair.second): row
@@ -135,20 +135,20 @@ def test_judged_items_become_a_table_of_votes_without_repeats() -> None:
 
 
 def test_control_items_tell_the_reliable_from_the_unreliable() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for turn in range(30):
-        item = kept.add("f", "g", gold={"strength": 2 if turn % 2 else -2})
+        item = kept.add("f", "g", control_answer={"strength": 2 if turn % 2 else -2})
         right = 1 if turn % 2 else -1
         kept.say(item, 1, "pairwise", {"strength": right})
         kept.say(item, 2, "pairwise", {"strength": -right})
-    good, bad = reliabilities(vote_table(kept.judged(1)))
+    good, bad = reliabilities(vote_table(kept.answered_items(1)))
     assert good.accuracy > 0.9 and good.weight > 0 and bad.accuracy < 0.15 and bad.weight < 0
     assert good.low < good.accuracy < good.high and good.answers == 30
-    assert reliabilities(vote_table(kept.judged(1)), adversaries="zero")[1].weight == 0.0
+    assert reliabilities(vote_table(kept.answered_items(1)), adversaries="zero")[1].weight == 0.0
 
 
 def test_consensus_becomes_comparisons_with_probabilities() -> None:
-    table = vote_table(kept_with_everything().judged(1))
+    table = vote_table(kept_with_everything().answered_items(1))
     probability = np.array([0.2 if pair.item_id == 1 else 0.9 for pair in table.pairs])
     made = comparisons_of(table, probability)
     told = {(one.chosen.text, one.rejected.text): one for one in made}
@@ -161,15 +161,15 @@ def test_consensus_becomes_comparisons_with_probabilities() -> None:
 
 
 def test_replay_without_a_person_leaves_no_trace_of_them() -> None:
-    judged = kept_with_everything().judged(1)
-    without = without_person(judged, 2)
+    answered = kept_with_everything().answered_items(1)
+    without = without_person(answered, 2)
     assert [one.item.id for one in without] == [1, 2, 3] and {e.person_id for one in without for e in one.events} == {
         1,
         3,
     }
     assert vote_table(without).people == (1,)
     assert [one.item.id for one in without_person(without, 1)] == [2]
-    assert without_person(judged, 99) == judged
+    assert without_person(answered, 99) == answered
 
 
 def test_more_labels_go_where_people_or_people_and_model_disagree() -> None:
@@ -212,7 +212,7 @@ def simulated(seed: int) -> tuple[VoteTable, np.ndarray, dict[int, list[tuple[in
     return table_of_votes(said), truth, slots
 
 
-def test_weighting_wins_back_what_bad_labelers_cost_and_the_always_left_one_is_named() -> None:
+def test_weighting_wins_back_what_bad_annotators_cost_and_the_always_left_one_is_named() -> None:
     for seed in range(5):
         table, truth, slots = simulated(seed)
         right = {

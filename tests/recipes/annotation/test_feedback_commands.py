@@ -124,7 +124,7 @@ def test_weights_are_given_by_name_or_number(store: str, tmp_path: Path) -> None
 
 def test_items_without_answers_and_samples_are_queued(tmp_path: Path) -> None:
     url = str(tmp_path / "judgement.db")
-    rows = [{"prompt": "p", "completions": ["a", "b"], "stop_sequences": ["end", "length"]}]
+    rows = [{"prompt": "p", "completions": ["a", "b"], "stop_reasons": ["end", "length"]}]
     told = run("import", store=url, project="new", data=[str(write_rows(tmp_path / "samples.jsonl", rows))])
     assert "(pairwise): 1 items added" in told
     prompts = tmp_path / "prompts.txt"
@@ -142,12 +142,12 @@ def test_items_without_answers_and_samples_are_queued(tmp_path: Path) -> None:
 def test_answers_can_be_dropped_or_become_control_items(tmp_path: Path) -> None:
     url, data = str(tmp_path / "judgement.db"), str(write_rows(tmp_path / "ranked.jsonl", RANKED))
     run("import", store=url, project="anew", data=[data], set=["answers=drop"])
-    run("import", store=url, project="gold", data=[data], set=["answers=gold"])
+    run("import", store=url, project="controls", data=[data], set=["answers=control"])
     with FeedbackStore.open(url, read_only=True) as opened:
         projects = {project.name: project.id for project in opened.projects()}
         assert opened.events() == []
-        assert [item.new.gold is None for item in opened.items(projects["anew"])] == [True] * 12
-        assert all(item.new.gold for item in opened.items(projects["gold"]))
+        assert [item.new.control_answer is None for item in opened.items(projects["anew"])] == [True] * 12
+        assert all(item.new.control_answer for item in opened.items(projects["controls"]))
         assert opened.project(projects["anew"]).settings.mode is TaskMode.RANKING
 
 

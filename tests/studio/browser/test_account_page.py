@@ -30,7 +30,7 @@ def _fill(page: Any, old: str, new: str, again: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_a_labeler_changes_the_own_password_and_other_browsers_are_signed_out(studio: Studio, seat: Any) -> None:
+def test_a_annotator_changes_the_own_password_and_other_browsers_are_signed_out(studio: Studio, seat: Any) -> None:
     ana, elsewhere = seat(studio), seat(studio)
     elsewhere.open("pairs")
     ana.open("pairs")

@@ -27,7 +27,7 @@ from assent.feedback.exchange.fields import (
     whole_value,
     wrong,
 )
-from assent.feedback.exchange.imported import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import Imported, ImportedAnswer, ImportLimits
 from assent.feedback.records import HIGHEST_RATING, Candidate, EventKind, NewItem
 
 _PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")

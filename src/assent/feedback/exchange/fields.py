@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assent.errors import DataError
-from assent.feedback.exchange.imported import ImportLimits
+from assent.feedback.exchange.imported_items import ImportLimits
 from assent.feedback.records import Candidate
 from assent.feedback.votes import is_prompt, is_text
 from assent.types import Conversation, Message, Role, StopReason

@@ -24,7 +24,7 @@ from assent.feedback.exchange.fields import (
     text_value,
     wrong,
 )
-from assent.feedback.exchange.imported import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import Imported, ImportedAnswer, ImportLimits
 from assent.feedback.records import Candidate, EventKind, NewItem
 
 _PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
@@ -66,11 +66,11 @@ def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = T
     if prompt_name not in data:
         raise DataError(f'field "data.{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     prompt = conversation_value(data[prompt_name], f"data.{prompt_name}", limits)
-    judged = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
+    answered = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
     return Imported(
         item=NewItem(prompt=prompt, candidates=shown.candidates),
-        answers=tuple(_answer(one, result, ranks) for one, result, ranks in judged if ranks is not None),
-        skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in judged if ranks is None),
+        answers=tuple(_answer(one, result, ranks) for one, result, ranks in answered if ranks is not None),
+        skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in answered if ranks is None),
     )
 
 

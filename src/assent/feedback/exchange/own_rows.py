@@ -20,7 +20,7 @@ from assent.feedback.exchange.fields import (
     truth_value,
     whole_value,
 )
-from assent.feedback.exchange.imported import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
+from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
 from assent.feedback.records import NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
@@ -30,7 +30,7 @@ _MOST_WORD = 200
 
 def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
-    stops, gold, serves, topic, batch, key, priority, overlap and sensitive."""
+    stops, control_answer, serves, topic, batch, key, priority, overlap and sensitive."""
     name = next((one for one in ("prompt", "messages") if one in fields), None)
     if name is None:
         raise DataError('field "prompt" is missing')
@@ -40,7 +40,9 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
         candidates=_candidates(fields, limits),
         overlap=whole_value(fields["overlap"], "overlap", 1, _MOST_OVERLAP) if _given(fields, "overlap") else None,
         priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
-        gold=dict(object_value(_parsed(fields["gold"]), "gold")) if _given(fields, "gold") else None,
+        control_answer=dict(object_value(_parsed(fields["control_answer"]), "control_answer"))
+        if _given(fields, "control_answer")
+        else None,
         sensitive=truth_value(fields["sensitive"], "sensitive") if _given(fields, "sensitive") else False,
         serves=_word(fields, "serves", limits),
         topic=_word(fields, "topic", limits),
@@ -68,7 +70,7 @@ def _candidates(fields: Fields, limits: ImportLimits) -> tuple[Any, ...]:
         numbered = [one for one in completion_names(fields) if _given(fields, one)]
         return candidates_value([fields[one] for one in numbered], "completion", limits)
     candidates = candidates_value(_parsed(fields[name]) or [], name, limits)
-    for column in ("models", "stop_sequences"):
+    for column in ("models", "stop_reasons"):
         if _given(fields, column):
             values = list_value(_parsed(fields[column]), column)
             if len(values) != len(candidates):

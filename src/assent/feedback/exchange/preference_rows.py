@@ -1,4 +1,4 @@
-"""Judgement that is in the vocabulary already (a preference file, read elsewhere) as items with answers or as gold."""
+"""Preferences in our own vocabulary (a preference file, read elsewhere) as items with answers or known answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import text_value
-from assent.feedback.exchange.imported import (
+from assent.feedback.exchange.imported_items import (
     CALLS_AS_TEXT,
     TOOLS_LEFT_OUT,
     Imported,

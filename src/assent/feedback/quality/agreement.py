@@ -34,20 +34,20 @@ _TINY = 1e-12
 
 
 def krippendorff_alpha(table: ArrayLike, *, level: Level = "nominal", resampling: Resampling | None = None) -> Estimate:
-    """Krippendorff's alpha of a table of N items x M raters (nan: not judged); 1 is full agreement, 0 chance."""
+    """Krippendorff's alpha of a table of N items x M raters (nan: not answered); 1 is full agreement, 0 chance."""
     counts_NV, values_V = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    counts_NV, judged_N = counts_NV[judged_N >= 2], judged_N[judged_N >= 2]
-    if not len(judged_N):
+    raters_N = counts_NV.sum(axis=1)
+    counts_NV, raters_N = counts_NV[raters_N >= 2], raters_N[raters_N >= 2]
+    if not len(raters_N):
         return undefined(_NO_OVERLAP)
-    statistic = alpha_statistic(counts_NV, judged_N, values_V, level)
-    return estimate(statistic, len(judged_N), resampling, why_undefined=_ONE_VALUE)
+    statistic = alpha_statistic(counts_NV, raters_N, values_V, level)
+    return estimate(statistic, len(raters_N), resampling, why_undefined=_ONE_VALUE)
 
 
-def alpha_statistic(counts_NV: Floats, judged_N: Floats, values_V: Floats, level: Level) -> Statistic:
+def alpha_statistic(counts_NV: Floats, raters_N: Floats, values_V: Floats, level: Level) -> Statistic:
     """Alpha as a function of item weights; every item must have at least two judgements."""
     if level == "nominal":
-        apart_N = (judged_N**2 - (counts_NV**2).sum(axis=1)) / (judged_N - 1)
+        apart_N = (raters_N**2 - (counts_NV**2).sum(axis=1)) / (raters_N - 1)
 
         def nominal(weight_RN: Floats) -> Floats:
             total_RV = weight_RN @ counts_NV
@@ -66,7 +66,7 @@ def alpha_statistic(counts_NV: Floats, judged_N: Floats, values_V: Floats, level
         centre_R = (total_RV * place_RV).sum(axis=1) / total_R
         place_RV = place_RV - centre_R[:, None]
         sum_RN, square_RN = place_RV @ counts_NV.T, (place_RV**2) @ counts_NV.T
-        apart_R = (weight_RN * (2 * (judged_N * square_RN - sum_RN**2) / (judged_N - 1))).sum(axis=1)
+        apart_R = (weight_RN * (2 * (raters_N * square_RN - sum_RN**2) / (raters_N - 1))).sum(axis=1)
         chance_R = 2 * (total_R * (total_RV * place_RV**2).sum(axis=1) - (total_RV * place_RV).sum(axis=1) ** 2)
         return _one_minus_ratio((total_R - 1) * apart_R, chance_R)
 
@@ -81,12 +81,12 @@ def cohen_kappa(
     values: ArrayLike | None = None,
     resampling: Resampling | None = None,
 ) -> Estimate:
-    """Cohen's kappa of two raters over the items both judged (nan: not judged).
+    """Cohen's kappa of two raters over the items both judged (nan: not answered).
 
     `values` are all values there are, in their order; by default those that either rater gave. Weighted kappa measures
     distances between places in that order. Raises DataError for a value that is not in `values`.
     """
-    first_N, second_N = judged_by_both(first, second)
+    first_N, second_N = rated_by_both(first, second)
     if not len(first_N):
         return undefined(_NO_OVERLAP)
     values_V = np.unique(np.concatenate([first_N, second_N])) if values is None else np.asarray(values, np.float64)
@@ -107,27 +107,27 @@ def cohen_kappa(
 
 
 def fleiss_kappa(table: ArrayLike, *, resampling: Resampling | None = None) -> Estimate:
-    """Fleiss' kappa of a table of N items x M raters (nan: not judged); items with one judgement are left out."""
+    """Fleiss' kappa of a table of N items x M raters (nan: not answered); items with one judgement are left out."""
     counts_NV, _ = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    counts_NV, judged_N = counts_NV[judged_N >= 2], judged_N[judged_N >= 2]
-    if not len(judged_N):
+    raters_N = counts_NV.sum(axis=1)
+    counts_NV, raters_N = counts_NV[raters_N >= 2], raters_N[raters_N >= 2]
+    if not len(raters_N):
         return undefined(_NO_OVERLAP)
-    alike_N = ((counts_NV**2).sum(axis=1) - judged_N) / (judged_N * (judged_N - 1))
+    alike_N = ((counts_NV**2).sum(axis=1) - raters_N) / (raters_N * (raters_N - 1))
 
     def statistic(weight_RN: Floats) -> Floats:
         share_RV = weight_RN @ counts_NV
         share_RV = share_RV / share_RV.sum(axis=1, keepdims=True)
         return _one_minus_ratio(1 - weight_RN @ alike_N / weight_RN.sum(axis=1), 1 - (share_RV**2).sum(axis=1))
 
-    return estimate(statistic, len(judged_N), resampling, why_undefined=_ONE_VALUE)
+    return estimate(statistic, len(raters_N), resampling, why_undefined=_ONE_VALUE)
 
 
 def pairwise_agreement(table: ArrayLike, *, resampling: Resampling | None = None) -> Estimate:
     """The chance that two different raters of one item agree, each pair of judgements counted alike; in [0, 1]."""
     counts_NV, _ = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    pairs_N = judged_N * (judged_N - 1)
+    raters_N = counts_NV.sum(axis=1)
+    pairs_N = raters_N * (raters_N - 1)
     alike_N = (counts_NV * (counts_NV - 1)).sum(axis=1)
     alike_N, pairs_N = alike_N[pairs_N > 0], pairs_N[pairs_N > 0]
 
@@ -143,7 +143,7 @@ def value_counts(table: ArrayLike) -> tuple[Floats, Floats]:
     if table_NM.ndim != 2:
         raise DataError(f"a table of judgements has items x raters, got {table_NM.ndim} dimensions")
     if np.isinf(table_NM).any():
-        raise DataError("a table of judgements holds an infinite value", now="Use nan for what was not judged.")
+        raise DataError("a table of judgements holds an infinite value", now="Use nan for what was not answered.")
     item_J, rater_J = np.nonzero(~np.isnan(table_NM))
     values_V, place_J = np.unique(table_NM[item_J, rater_J], return_inverse=True)
     shape = (len(table_NM), len(values_V))
@@ -151,7 +151,7 @@ def value_counts(table: ArrayLike) -> tuple[Floats, Floats]:
     return flat.reshape(shape).astype(np.float64), values_V
 
 
-def judged_by_both(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
+def rated_by_both(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
     first_N, second_N = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first_N.ndim != 1 or first_N.shape != second_N.shape:
         raise DataError(f"two raters judge the same items, got shapes {first_N.shape} and {second_N.shape}")

@@ -1,4 +1,4 @@
-"""Habits of single labelers: position bias, self-agreement on silent repeats, speed, accuracy on control items.
+"""Habits of single annotators: position bias, self-agreement on silent repeats, speed, accuracy on control items.
 
 The order of presentation is drawn at random for every presentation, so under no position bias the slot of what somebody
 likes best is uniform over the K slots shown, whatever the quality of the completions:
@@ -24,7 +24,7 @@ from itertools import combinations
 import numpy as np
 
 from assent.feedback.quality.binomial import Proportion, binomial_p_value, exact_share, holm
-from assent.feedback.quality.consensus import gold_event
+from assent.feedback.quality.consensus import control_event
 from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate
 from assent.feedback.records import AnsweredItem, Event
 from assent.feedback.votes import Worth, worth_of
@@ -67,10 +67,10 @@ class Speed:
     verdict: str
 
 
-def position_bias(judged: Iterable[AnsweredItem], *, level: float = 0.95) -> list[PositionBias]:
+def position_bias(answered: Iterable[AnsweredItem], *, level: float = 0.95) -> list[PositionBias]:
     """Every person's position bias, the surest first; silent repeats count too, ties for the best do not."""
     slots: dict[int, list[tuple[int, int]]] = {}
-    for one in judged:
+    for one in answered:
         for event in one.events:
             slot = slot_of_best(event)
             if slot is not None:
@@ -133,10 +133,10 @@ def _verdict(share: Proportion, expected: float) -> str:
     return "never the first" if rate <= expected * (1 - ALWAYS) * 2 else "leans away from the first"
 
 
-def self_agreement(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
+def self_agreement(answered: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
     """Each person's agreement with themselves on silent repeats: the share of pairs told alike, ties included."""
     alike: dict[int, list[float]] = {}
-    for one in judged:
+    for one in answered:
         first: dict[int, Worth] = {}
         for event in sorted(one.events, key=lambda event: (event.repeat, event.seq)):
             worth = worth_of(event, len(one.item.new.candidates))
@@ -149,11 +149,11 @@ def self_agreement(judged: Iterable[AnsweredItem], resampling: Resampling | None
     return {person: mean_share(shares, resampling) for person, shares in sorted(alike.items())}
 
 
-def gold_accuracy(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
+def control_accuracy(answered: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
     """Each person's share of the decided pairs of control items told like the known answer."""
     right: dict[int, list[float]] = {}
-    for one in judged:
-        known = gold_event(one)
+    for one in answered:
+        known = control_event(one)
         if known is None:
             continue
         truth = worth_of(known, len(one.item.new.candidates))
@@ -191,12 +191,12 @@ def mean_share(shares: Sequence[float], resampling: Resampling | None = None, *,
     return estimate(statistic, len(share_N), resampling or Resampling(level=level), why_undefined="nothing to compare")
 
 
-def speed(judged: Iterable[AnsweredItem]) -> list[Speed]:
+def speed(answered: Iterable[AnsweredItem]) -> list[Speed]:
     """Every person's pace beside the others' on the same items, the fastest first; answers without a time stay out."""
     return speed_of(
         [
             (event.person_id, one.item.id, event.time_taken_ms)
-            for one in judged
+            for one in answered
             for event in one.events
             if event.time_taken_ms > 0
         ]

@@ -32,7 +32,7 @@ from assent.types import Comparison, Conversation, Provenance
 
 Method = Literal["reliability", "share", "majority"]
 Adversaries = Literal["flip", "zero"]
-_GOLD_KINDS = {
+_CONTROL_KINDS = {
     "ranks": EventKind.RANKING,
     "strength": EventKind.PAIRWISE,
     "ratings": EventKind.RATING,
@@ -114,24 +114,24 @@ class PersonReliability:
     weight: float
 
 
-def vote_table(judged: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTable:
+def vote_table(answered: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTable:
     """The votes of standing answers on the pairs of their items; silent repeats stay out, control items are known."""
     number: dict[PairOfItem, int] = {}
     known: dict[int, float] = {}
     tables: dict[int, tuple[Conversation, Table]] = {}
     told: dict[tuple[int, int], float] = {}
-    for one in judged:
+    for one in answered:
         table, votes = votes_of(
             one, [event for event in one.events if not event.repeat], strengths="margin", criterion=criterion
         )
         tables[one.item.id] = one.item.new.prompt, table
-        gold = _gold_of(one, criterion) if votes else {}
+        answers = _known_pairs(one, criterion) if votes else {}
         for vote in votes:
             pair = PairOfItem(item_id=one.item.id, first=vote.first, second=vote.second)
             place = number.setdefault(pair, len(number))
             told[place, vote.event.person_id] = vote.probability  # the latest standing answer of a person holds
-            if (vote.first, vote.second) in gold:
-                known[place] = gold[vote.first, vote.second]
+            if (vote.first, vote.second) in answers:
+                known[place] = answers[vote.first, vote.second]
     people = tuple(sorted({person for _, person in told}))
     at = {person: place for place, person in enumerate(people)}
     known_P = np.full(len(number), np.nan)
@@ -144,19 +144,19 @@ def vote_table(judged: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTa
     )  # fmt: skip
 
 
-def gold_event(judged: AnsweredItem) -> Event | None:
+def control_event(answered: AnsweredItem) -> Event | None:
     """The known answer of a control item as if somebody had given it; None for other items and unknown forms."""
-    gold = judged.item.new.gold
-    kind = next((kind for name, kind in _GOLD_KINDS.items() if gold is not None and name in gold), None)
-    if gold is None or kind is None or not judged.events:
+    known = answered.item.new.control_answer
+    kind = next((kind for name, kind in _CONTROL_KINDS.items() if known is not None and name in known), None)
+    if known is None or kind is None or not answered.events:
         return None
-    return replace(judged.events[0], kind=kind, payload=gold)
+    return replace(answered.events[0], kind=kind, payload=known)
 
 
-def _gold_of(judged: AnsweredItem, criterion: str) -> dict[tuple[int, int], float]:
+def _known_pairs(answered: AnsweredItem, criterion: str) -> dict[tuple[int, int], float]:
     """The decided pairs of a control item."""
-    event = gold_event(judged)
-    votes = votes_of(judged, [event], strengths="margin", criterion=criterion)[1] if event else []
+    event = control_event(answered)
+    votes = votes_of(answered, [event], strengths="margin", criterion=criterion)[1] if event else []
     return {(vote.first, vote.second): vote.probability for vote in votes if vote.probability != 0.5}
 
 
@@ -273,9 +273,11 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
     return made
 
 
-def without_person(judged: Iterable[AnsweredItem], person_id: int) -> list[AnsweredItem]:
+def without_person(answered: Iterable[AnsweredItem], person_id: int) -> list[AnsweredItem]:
     """What was judged as if the person had never answered; items that only they judged are gone."""
-    kept = (replace(one, events=tuple(event for event in one.events if event.person_id != person_id)) for one in judged)
+    kept = (
+        replace(one, events=tuple(event for event in one.events if event.person_id != person_id)) for one in answered
+    )
     return [one for one in kept if one.events]
 
 

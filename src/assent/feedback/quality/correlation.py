@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assent.errors import DataError
-from assent.feedback.quality.agreement import judged_by_both
+from assent.feedback.quality.agreement import rated_by_both
 from assent.feedback.quality.resampling import Estimate, Floats, Integers, Resampling, estimate, undefined
 
 Kind = Literal["kendall", "spearman"]
@@ -35,7 +35,7 @@ def rank_correlation(
 
     Beyond 3,000 different value pairs tau-b comes without an interval, because resampling would take minutes.
     """
-    first_N, second_N = judged_by_both(first, second)
+    first_N, second_N = rated_by_both(first, second)
     if len(first_N) < 2:
         return undefined(_TOO_FEW, len(first_N))
     cell_N, x_C, y_C = _cells(first_N, second_N)

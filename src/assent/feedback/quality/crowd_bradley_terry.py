@@ -1,6 +1,6 @@
-"""Scores of completions and reliability of labelers from comparisons alone: Bradley-Terry for crowds.
+"""Scores of completions and reliability of annotators from comparisons alone: Bradley-Terry for crowds.
 
-Candidate i has a score s_i; labeler k compares i (shown first) with j; d = s_i - s_j, sg the logistic function:
+Candidate i has a score s_i; annotator k compares i (shown first) with j; d = s_i - s_j, sg the logistic function:
 
     crowd    P(k says i) = eta_k sg(d) + (1 - eta_k) sg(-d)              Chen et al. 2013, "Pairwise ranking aggregation
              eta < 1/2: says the opposite                                 in a crowdsourced setting", WSDM
@@ -14,7 +14,7 @@ among the rest, and the scores by ascent under a quadratic bound of the logistic
 s <- s + (L / 4 + lambda I / 2)^-1 gradient, L the Laplacian of the graph of comparisons. No step lowers the objective.
 Candidates are compared within groups (the completions of one prompt), so L is inverted group by group, all at once.
 
-Shapes: V votes, S candidates, M labelers, G groups of at most K candidates.
+Shapes: V votes, S candidates, M annotators, G groups of at most K candidates.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FIRST_ASCENTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrowdSettings:
-    """`penalty` is lambda; `prior_answers` pseudo answers with the share `prior_accuracy` right steady each labeler."""
+    """`penalty` is lambda; `prior_answers` pseudo answers, `prior_accuracy` of them right, steady each annotator."""
 
     kind: Kind = "crowd"
     penalty: float = 0.5
@@ -95,7 +95,7 @@ class CrowdFit:
 
 
 def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = None) -> CrowdFit:
-    """Fit scores and labelers together; see the module for the models."""
+    """Fit scores and annotators together; see the module for the models."""
     settings = settings or CrowdSettings()
     votes, score_S = _decided(answers), np.zeros(len(answers.group_S))
     ascent = _Ascent.over(votes, answers.group_S, settings)

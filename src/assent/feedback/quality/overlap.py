@@ -83,12 +83,12 @@ def need_of_pairs(table: VoteTable, model_P: Floats | None = None) -> Floats:
     return np.asarray(split_P + np.where((count_P > 0) & against_P, np.maximum(apart_P, 0.0), 0.0))
 
 
-def needs_more(judged: AnsweredItem, *, most: int) -> bool:
+def needs_more(answered: AnsweredItem, *, most: int) -> bool:
     """Whether one more person should judge an item: the module's rule, with the item's own predictions.
 
     Pairs with a completion that somebody wrote have no prediction.
     """
-    table = vote_table([judged])
+    table = vote_table([answered])
     pairs = len(table.pairs)
     if not pairs:
         return False
@@ -96,15 +96,15 @@ def needs_more(judged: AnsweredItem, *, most: int) -> bool:
     count_P = np.bincount(table.pair_V, minlength=pairs)
     first_P = np.bincount(table.pair_V, weights=table.vote_V, minlength=pairs)
     undecided_P = np.abs(2 * first_P - count_P) <= most - labels
-    need_P = need_of_pairs(table, _predicted(judged, table))
+    need_P = need_of_pairs(table, _predicted(answered, table))
     return labels < most and bool(np.any(undecided_P & (need_P >= LEAST_NEED)))
 
 
-def _predicted(judged: AnsweredItem, table: VoteTable) -> Floats | None:
-    scores = judged.item.new.predicted
+def _predicted(answered: AnsweredItem, table: VoteTable) -> Floats | None:
+    scores = answered.item.new.predicted
     if scores is None:
         return None
-    _, places = table_of(judged)
+    _, places = table_of(answered)
     score_of = {place: scores[position] for position, place in reversed(places.items())}
     difference_P = np.array(
         [score_of.get(pair.first, np.nan) - score_of.get(pair.second, np.nan) for pair in table.pairs]

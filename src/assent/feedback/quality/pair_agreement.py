@@ -28,7 +28,7 @@ Opinions = Mapping[int, Worth]
 
 
 def pair_alpha(items: Iterable[Opinions], resampling: Resampling | None = None) -> Estimate:
-    """Alpha over `items`, 1 for full agreement and 0 for chance; `count` is how many items two people judged."""
+    """Alpha over `items`, 1 for full agreement and 0 for chance; `count` is how many items two people answered."""
     rows = [sums for opinions in items if (sums := _sums(opinions)) is not None]
     sums_IC = np.array(rows, dtype=np.float64).reshape(len(rows), _COLUMNS)
 
@@ -41,11 +41,11 @@ def pair_alpha(items: Iterable[Opinions], resampling: Resampling | None = None) 
     return estimate(alpha, len(rows), resampling, why_undefined=_ONE_VALUE if rows else _NO_OVERLAP)
 
 
-def opinions_of(judged: AnsweredItem) -> dict[int, Worth]:
+def opinions_of(answered: AnsweredItem) -> dict[int, Worth]:
     """Each person's first judgement of an item; silent repeats, skips and flags leave none."""
-    count = len(judged.item.new.candidates)
+    count = len(answered.item.new.candidates)
     opinions: dict[int, Worth] = {}
-    for event in judged.events:
+    for event in answered.events:
         if not event.repeat and event.person_id not in opinions:
             worth = {place: value for place, value in worth_of(event, count).items() if 0 <= place < count}
             if len(worth) > 1:

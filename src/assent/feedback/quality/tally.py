@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from assent.feedback.annotation_source import AnnotationSource, all_items
 from assent.feedback.records import FLAGS, SKIP_REASONS, Event, EventKind, Item
-from assent.feedback.source import JudgementSource, all_items
 from assent.feedback.votes import worth_of_payload
 
 NO_WORD = 2
 KINDS = tuple(EventKind)
 REASONS = (*SKIP_REASONS, *FLAGS)
 _JUDGING = {EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD}
-_GOLD_FIELDS = {
+_CONTROL_FIELDS = {
     "ranks": EventKind.RANKING, "strength": EventKind.PAIRWISE, "ratings": EventKind.RATING, "good": EventKind.GOOD_BAD,
 }  # fmt: skip
 _PAGE = 5000
@@ -43,7 +43,7 @@ class Columns:
     time_ms: array[int] = field(default_factory=lambda: array("q"))
     shown: array[int] = field(default_factory=lambda: array("b"))  # how many completions were shown
     best_slot: array[int] = field(default_factory=lambda: array("b"))  # where the single best one stood, -1: none
-    gold: array[float] = field(default_factory=lambda: array("d"))  # agreement with the known answer, nan: not known
+    control: array[float] = field(default_factory=lambda: array("d"))  # agreement with the known answer, nan: not known
     sign_at: array[int] = field(default_factory=lambda: array("q"))  # where the signs of its pairs begin
     sign_count: array[int] = field(default_factory=lambda: array("b"))
 
@@ -54,7 +54,7 @@ class Items:
 
     id: array[int] = field(default_factory=lambda: array("q"))
     serves: array[int] = field(default_factory=lambda: array("b"))  # place among the words of `serves`
-    is_gold: array[int] = field(default_factory=lambda: array("b"))
+    is_control: array[int] = field(default_factory=lambda: array("b"))
     count: array[int] = field(default_factory=lambda: array("b"))  # completions
     cell_at: array[int] = field(default_factory=lambda: array("q"))  # where the counts of its pairs begin
 
@@ -62,7 +62,7 @@ class Items:
 class Tally:
     """A project's events in columns. `refresh` reads what is new; safe to use from several threads."""
 
-    def __init__(self, source: JudgementSource, project_id: int) -> None:
+    def __init__(self, source: AnnotationSource, project_id: int) -> None:
         """Nothing is read until `refresh`."""
         self.project_id = project_id
         self.columns, self.items = Columns(), Items()
@@ -70,7 +70,7 @@ class Tally:
         self.cells = {sign: array("i") for sign in (1, -1, 0)}
         self.serves: list[str] = []
         self.lock = threading.RLock()
-        self.gold: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
+        self.control: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
         self.last_sha256 = ""
         self._source = source
 
@@ -102,13 +102,13 @@ class Tally:
         count = len(item.new.candidates)
         self.items.id.append(item.id)
         self.items.serves.append(self.serves.index(item.new.serves))
-        self.items.is_gold.append(item.new.gold is not None)
+        self.items.is_control.append(item.new.control_answer is not None)
         self.items.count.append(count)
         self.items.cell_at.append(len(self.cells[0]))
         for column in self.cells.values():
             column.extend([0] * (count * (count - 1) // 2))
-        if item.new.gold is not None:
-            self.gold[len(self.items.id) - 1] = gold_signs(item.new.gold, count)
+        if item.new.control_answer is not None:
+            self.control[len(self.items.id) - 1] = control_signs(item.new.control_answer, count)
 
     def _add(self, event: Event) -> None:
         if event.kind is EventKind.UNDO:
@@ -126,7 +126,7 @@ class Tally:
         columns.time_ms.append(event.time_taken_ms)
         columns.shown.append(len(event.order))
         columns.best_slot.append(best)
-        columns.gold.append(_agreement(signs, self.gold.get(place, ())))
+        columns.control.append(_agreement(signs, self.control.get(place, ())))
         columns.sign_at.append(len(self.signs))
         columns.sign_count.append(len(signs))
         self.signs.extend(signs)
@@ -161,7 +161,7 @@ class Tally:
     def _count(self, row: int, change: int) -> None:
         """Count the answer's signs in the cells of its item: not those of repeats and of control items."""
         place = self.columns.item[row]
-        if place < 0 or self.columns.repeat[row] or self.items.is_gold[place]:
+        if place < 0 or self.columns.repeat[row] or self.items.is_control[place]:
             return
         start, at = self.items.cell_at[place], self.columns.sign_at[row]
         for offset in range(self.columns.sign_count[row]):
@@ -181,15 +181,15 @@ def signs_of(worth: Mapping[int, float], count: int) -> list[int]:
     return signs
 
 
-def gold_signs(gold: Mapping[str, Any], count: int) -> list[int]:
+def control_signs(control: Mapping[str, Any], count: int) -> list[int]:
     """The signs of a known answer; none for what compares nothing or cannot be read."""
-    kind = next((kind for name, kind in _GOLD_FIELDS.items() if name in gold), None)
-    return [] if kind is None else signs_of(worth_of_payload(kind, gold, count) or {}, count)
+    kind = next((kind for name, kind in _CONTROL_FIELDS.items() if name in control), None)
+    return [] if kind is None else signs_of(worth_of_payload(kind, control, count) or {}, count)
 
 
-def _agreement(signs: Sequence[int], gold: Sequence[int]) -> float:
+def _agreement(signs: Sequence[int], control: Sequence[int]) -> float:
     """Mean agreement of the pairs on which both have a word; a tie against a preference is half."""
-    both = [(one, other) for one, other in zip(signs, gold, strict=False) if NO_WORD not in (one, other)]
+    both = [(one, other) for one, other in zip(signs, control, strict=False) if NO_WORD not in (one, other)]
     if not both:
         return float("nan")
     return sum(1.0 if one == other else 0.5 if 0 in (one, other) else 0.0 for one, other in both) / len(both)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from assent.durable import whole_file
+from assent.feedback.annotation_source import AnnotationSource
 from assent.feedback.quality.tally import KINDS, REASONS, Columns, Items, Tally
-from assent.feedback.source import JudgementSource
 
 _FORM = 2  # raised when the columns change
 _SIGNS = {"better": 1, "worse": -1, "level": 0}
@@ -32,13 +32,15 @@ def save_tally(tally: Tally, path: Path) -> None:
             held |= {f"{name}.{one.name}": np.array(getattr(part, one.name)) for one in fields(part)}
         held |= {name: np.array(tally.cells[sign]) for name, sign in _SIGNS.items()}
         held["signs"] = np.array(tally.signs)
-        held["gold"] = np.frombuffer(json.dumps({str(k): list(v) for k, v in tally.gold.items()}).encode(), np.uint8)
+        held["control"] = np.frombuffer(
+            json.dumps({str(k): list(v) for k, v in tally.control.items()}).encode(), np.uint8
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         np.savez(file, **held)
 
 
-def load_tally(source: JudgementSource, project_id: int, path: Path) -> Tally | None:
+def load_tally(source: AnnotationSource, project_id: int, path: Path) -> Tally | None:
     """The tally of the file if it fits the store, else None; `refresh` then reads what came since."""
     tally = Tally(source, project_id)
     try:
@@ -52,7 +54,7 @@ def load_tally(source: JudgementSource, project_id: int, path: Path) -> Tally | 
             for name, sign in _SIGNS.items():
                 _fill(tally.cells[sign], held[name])
             _fill(tally.signs, held["signs"])
-            tally.gold.update({int(place): signs for place, signs in json.loads(bytes(held["gold"])).items()})
+            tally.control.update({int(place): signs for place, signs in json.loads(bytes(held["control"])).items()})
             tally.serves = [str(word) for word in about["serves"]]
             tally.last_sha256 = str(about["sha256"])
             last = int(about["seq"])

@@ -63,7 +63,7 @@ _WORKS = Statement(
         _p.id == bindparam("person"),
         _p.active == sa.literal_column("1"),
         sa.or_(
-            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.LABELER), _m.person_id.is_not(None))
+            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.ANNOTATOR), _m.person_id.is_not(None))
         ),
     )
 )
@@ -253,7 +253,7 @@ def set_members(transaction: Transaction, project_id: int, person_ids: Sequence[
 
 
 def works_in(session: Session, project: Project, person_id: int) -> bool:
-    """Whether the project asks this person: not archived, and they are active, an admin or one of its labelers."""
+    """Whether the project asks this person: not archived, and they are active, an admin or one of its annotators."""
     return not project.archived and session.first(_WORKS, project=project.id, person=person_id) is not None
 
 

@@ -60,9 +60,9 @@ class PersonProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a project is. Gold items and withdrawn ones are no part of `items`, `finished` or the labels.
+    """How far a project is. Control items and withdrawn ones are no part of `items`, `finished` or the labels.
 
-    `answers` counts standing judgements with gold and repeats; `labels_given` the people who have answered, summed
+    `answers` counts standing judgements with control and repeats; `labels_given` the people who have answered, summed
     over items, against `labels_wanted`, the sum of the overlaps; `leased` is what people have open now.
     """
 

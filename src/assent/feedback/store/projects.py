@@ -49,7 +49,7 @@ _ITEM_BY_KEY = Statement(
     sa.select(_i.id).where(_i.project_id == bindparam("project"), _i.key == bindparam("key"), sa.text("key <> ''"))
 )
 _ITEM_STATE = Statement(
-    sa.select(_i.overlap, _i.gold, _i.withdrawn, _i.given).where(
+    sa.select(_i.overlap, _i.control, _i.withdrawn, _i.given).where(
         _i.id == bindparam("id"), _i.project_id == bindparam("project")
     )
 )
@@ -57,7 +57,7 @@ _SET_PRIORITY = Statement(items.update().where(_i.id == bindparam("which")).valu
 
 
 def _open_with(overlap: Any) -> sa.Case[int]:
-    wanted = sa.and_(_i.withdrawn == 0, _i.gold == 0, _i.taken < overlap)
+    wanted = sa.and_(_i.withdrawn == 0, _i.control == 0, _i.taken < overlap)
     return sa.case((wanted, sa.literal_column("1")), else_=sa.literal_column("0"))
 
 
@@ -82,7 +82,7 @@ _RECOUNT = Statement(
         sa.func.coalesce(sa.func.sum(sa.case((_i.given >= _i.overlap, 1), else_=0)), 0),
     ).where(
         _i.project_id == bindparam("project"),
-        _i.gold == sa.literal_column("0"),
+        _i.control == sa.literal_column("0"),
         _i.withdrawn == sa.literal_column("0"),
     )
 )
@@ -191,7 +191,7 @@ def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem])
         cold.append({"item_id": item_id, "content": item_to_json(item)})
     transaction.run_many(_INSERT_ITEM, hot)
     transaction.run_many(_INSERT_CONTENT, cold)
-    asked = [row["overlap"] for row in hot if not row["gold"]]
+    asked = [row["overlap"] for row in hot if not row["control"]]
     transaction.count(project_id, asked=len(asked), wanted=sum(asked))
     if hot:
         transaction.run(_FORGET_CURSORS, project=project_id)
@@ -199,10 +199,10 @@ def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem])
 
 
 def _hot(item: NewItem, item_id: int, project_id: int, overlap: int, now: float) -> dict[str, Any]:
-    gold = int(item.gold is not None)
+    control = int(item.control_answer is not None)
     values: dict[str, Any] = {"id": item_id, "project_id": project_id, "key": item.key, "topic": item.topic}
     values |= {"priority": float(item.priority), "overlap": item.overlap or overlap, "created_at": now}
-    values |= {"own_overlap": int(item.overlap is not None), "gold": gold, "open": 1 - gold}
+    values |= {"own_overlap": int(item.overlap is not None), "control": control, "open": 1 - control}
     return values | {"withdrawn": 0, "taken": 0, "given": 0}
 
 
@@ -227,8 +227,8 @@ def set_priorities(
     for item_id, value in overlap.items():
         state = known[item_id]
         assert state is not None
-        old, gold, withdrawn, given = state
-        if not gold and not withdrawn:
+        old, control, withdrawn, given = state
+        if not control and not withdrawn:
             transaction.count(project_id, wanted=value - old, finished=(given >= value) - (given >= old))
     transaction.run(_FORGET_CURSORS, project=project_id)
 
@@ -241,10 +241,10 @@ def withdraw_items(transaction: Transaction, project_id: int, item_ids: Sequence
             raise NotFound(f"the project has no item {item_id}", now="See its items.")
     for item_id, state in states.items():
         assert state is not None
-        overlap, gold, withdrawn, given = state
+        overlap, control, withdrawn, given = state
         if not withdrawn:
             transaction.run(_WITHDRAW, which=item_id)
-        if not withdrawn and not gold:
+        if not withdrawn and not control:
             transaction.count(project_id, asked=-1, wanted=-overlap, given=-given, finished=-(given >= overlap))
 
 
@@ -274,12 +274,12 @@ def _check_settings(settings: ProjectSettings) -> None:
     if not 1.0 <= settings.lease_s <= _MOST_LEASE_S:
         what = f"a lease lasts from 1 to {_MOST_LEASE_S:.0f} seconds"
         raise Invalid(what, where="settings.lease_s", now="Correct it.")
-    shares = {name: getattr(settings, name) for name in ("criteria_share", "gold_share", "repeat_share")}
+    shares = {name: getattr(settings, name) for name in ("criteria_share", "control_share", "repeat_share")}
     for name, share in shares.items():
         if not 0.0 <= share <= 1.0:
             raise Invalid("a share is from 0 to 1", where=f"settings.{name}", now="Correct it.")
-    if settings.gold_share + settings.repeat_share > 1.0:
-        raise Invalid("gold and repeats are more than all", where="settings.gold_share", now="Lower one of them.")
+    if settings.control_share + settings.repeat_share > 1.0:
+        raise Invalid("control and repeats are more than all", where="settings.control_share", now="Lower one of them.")
     if not math.isfinite(settings.cost_per_hour) or settings.cost_per_hour < 0:
         raise Invalid("a cost is a number from 0", where="settings.cost_per_hour", now="Correct it.")
     text_of(settings.instructions, "settings.instructions")
@@ -299,7 +299,7 @@ _CANDIDATES = {
     TaskMode.RATING: (1, MOST_COMPLETIONS),
     TaskMode.GOOD_BAD: (1, MOST_COMPLETIONS),
 }
-_GOLD_KIND = {
+_CONTROL_KIND = {
     TaskMode.RANKING: EventKind.RANKING,
     TaskMode.PAIRWISE: EventKind.PAIRWISE,
     TaskMode.RATING: EventKind.RATING,
@@ -335,5 +335,5 @@ def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
         text_of(candidate.model, f"{path}.candidates.{place}.model", most=1000)
     if item.predicted is not None:
         check_predicted(item.predicted, len(item.candidates), f"{path}.predicted")
-    if item.gold is not None:
-        canonical(_GOLD_KIND[settings.mode], item.gold, range(len(item.candidates)), settings)
+    if item.control_answer is not None:
+        canonical(_CONTROL_KIND[settings.mode], item.control_answer, range(len(item.candidates)), settings)

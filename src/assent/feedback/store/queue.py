@@ -59,12 +59,12 @@ _MOVE_CURSOR = Statement(
     .values(priority=bindparam("value"), item_id=bindparam("item"))
 )
 _ADD_CURSOR = insert(cursors)
-_GOLD = Statement(
+_CONTROLS = Statement(
     sa.select(_i.id, _i.topic)
     .select_from(items.outerjoin(slots, sa.and_(_s.item_id == _i.id, _s.person_id == bindparam("person"))))
     .where(
         _i.project_id == bindparam("project"),
-        sa.text("items.gold = 1"),
+        sa.text("items.control = 1"),
         _i.withdrawn == sa.literal_column("0"),
         _s.item_id.is_(None),
     )
@@ -88,7 +88,7 @@ _REPEATABLE = Statement(
         _s.repeated == sa.literal_column("0"),
         _s.leased == sa.literal_column("0"),
         _i.withdrawn == sa.literal_column("0"),
-        _i.gold == sa.literal_column("0"),
+        _i.control == sa.literal_column("0"),
     )
     .order_by(_s.last_seq)
     .limit(8)
@@ -316,11 +316,11 @@ class _Picking:
             chance = random.Random(derive(0, "control", presentation_id))
             drawn, taken = chance.random(), {item_id for item_id, _, _ in picked}
             control: int | None = None
-            if drawn < settings.gold_share:
-                control = self._gold(chance, taken)
-            elif drawn < settings.gold_share + settings.repeat_share:
+            if drawn < settings.control_share:
+                control = self._control(chance, taken)
+            elif drawn < settings.control_share + settings.repeat_share:
                 control = self._repeat(chance, taken)
-            repeat = control is not None and drawn >= settings.gold_share
+            repeat = control is not None and drawn >= settings.control_share
             picked.append((queued.pop(0) if control is None else control, repeat, presentation_id))
         return picked
 
@@ -360,8 +360,8 @@ class _Picking:
             values = {"project_id": self._project.id, "person_id": self._person.id, "priority": to[0]}
             self._transaction.run(_ADD_CURSOR, **values, item_id=to[1])
 
-    def _gold(self, chance: random.Random, taken: set[int]) -> int | None:
-        rows = self._transaction.rows(_GOLD, **self._who)
+    def _control(self, chance: random.Random, taken: set[int]) -> int | None:
+        rows = self._transaction.rows(_CONTROLS, **self._who)
         return self._one_of(rows, chance, taken)
 
     def _repeat(self, chance: random.Random, taken: set[int]) -> int | None:

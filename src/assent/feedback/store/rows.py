@@ -65,7 +65,7 @@ def item_to_json(new: NewItem) -> str:
         {
             "prompt": learned_to_json(new.prompt),
             "candidates": candidates,
-            "gold": None if new.gold is None else dict(new.gold),
+            "control_answer": None if new.control_answer is None else dict(new.control_answer),
             "serves": new.serves,
             "sensitive": new.sensitive,
             "batch": new.batch,
@@ -83,7 +83,7 @@ def item_of(row: Row) -> Item:
         candidates=tuple(Candidate(**{**c, "stop": StopReason(c["stop"])}) for c in values["candidates"]),
         overlap=overlap,
         priority=priority,
-        gold=values["gold"],
+        control_answer=values["control_answer"],
         serves=values["serves"],
         topic=topic,
         sensitive=values["sensitive"],

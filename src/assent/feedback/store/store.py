@@ -31,8 +31,16 @@ from assent.feedback.records import (
     ProjectSettings,
 )
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store import accounts, adapting, answering, migrating, projects, queue, reading
-from assent.feedback.store import pending_talks as kept_talks
+from assent.feedback.store import (
+    accounts,
+    adaptive_overlap,
+    answers,
+    migrating,
+    pending_talks,
+    projects,
+    queue,
+    reading,
+)
 from assent.feedback.store.accounts import Invitation, SignIn
 from assent.feedback.store.chain import verify
 from assent.feedback.store.engine import Connect, Database, parse_url
@@ -107,7 +115,7 @@ class FeedbackStore:
 
     def update_project(self, project_id: int, settings: ProjectSettings) -> Project:
         """New settings. Another overlap also holds for the items that came without their own; the mode stays."""
-        return self._write.do(lambda t: adapting.update_project(t, project_id, settings))
+        return self._write.do(lambda t: adaptive_overlap.update_project(t, project_id, settings))
 
     def archive_project(self, project_id: int, archived: bool = True) -> Project:
         """An archived project asks nobody."""
@@ -151,7 +159,7 @@ class FeedbackStore:
 
         With `adaptive_overlap` an item that people judged against it is asked again, and a settled one no more.
         """
-        self._write.do(lambda t: adapting.set_predictions(t, project_id, dict(predicted)))
+        self._write.do(lambda t: adaptive_overlap.set_predictions(t, project_id, dict(predicted)))
 
     def withdraw_items(self, project_id: int, item_ids: Sequence[int]) -> None:
         """Ask nobody else about these; what was answered stays, who has one open may answer it."""
@@ -305,22 +313,22 @@ class FeedbackStore:
         field) or Taken: the lease had ended and others have filled the item, the person has answered it already, or
         the key stands for something else.
         """
-        return self._write.submit(lambda t: answering.submit(t, person_id, answer))
+        return self._write.submit(lambda t: answers.submit(t, person_id, answer))
 
     def undo(self, person_id: int, event_seq: int, key: str) -> Future[Event]:
         """Take back an own standing answer, of any age; the item comes back to this person first."""
-        return self._write.submit(lambda t: answering.undo(t, person_id, event_seq, key))
+        return self._write.submit(lambda t: answers.undo(t, person_id, event_seq, key))
 
     # talking
 
-    def keep_talk(self, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
+    def save_pending_talk(self, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
         """Hold what of the person's talk is no event yet, in place of what was held before; NotFound if not theirs."""
-        self._write.do(lambda t: kept_talks.keep(t, presentation_id, person_id, state))
+        self._write.do(lambda t: pending_talks.keep(t, presentation_id, person_id, state))
 
-    def kept_talk(self, presentation_id: str, person_id: int) -> dict[str, Any] | None:
-        """What `keep_talk` holds; None where there is nothing."""
+    def pending_talk(self, presentation_id: str, person_id: int) -> dict[str, Any] | None:
+        """What `save_pending_talk` holds; None where there is nothing."""
         with self._database.read() as session:
-            return kept_talks.kept(session, presentation_id, person_id)
+            return pending_talks.kept(session, presentation_id, person_id)
 
     # reading
 
@@ -349,10 +357,10 @@ class FeedbackStore:
         with self._database.read() as session:
             return reading.shown_as(session, project_id, person_id, limit=limit)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
+    def answered_items(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         """Items with standing answers (silent repeats, flags and skips are among them), by item id."""
         with self._database.read() as session:
-            return reading.judged_page(session, project_id, after_item=after_item, limit=limit)
+            return reading.answered_page(session, project_id, after_item=after_item, limit=limit)
 
     def progress(self, project_id: int) -> Progress:
         """How far the project is, from counters."""

@@ -15,11 +15,11 @@ from assent.config import Settings
 from assent.data.load import set_aside
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
-from assent.feedback.exchange.entering import enter, mode_for
+from assent.feedback.exchange.aggregation import Aggregation
+from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_rows import ROW_FORMATS
-from assent.feedback.exchange.exporting import ExportOptions, export
-from assent.feedback.exchange.imported import Imported, ImportLimits, merge
-from assent.feedback.exchange.training_data import Making
+from assent.feedback.exchange.imported_items import Imported, ImportLimits, merge
+from assent.feedback.exchange.store_import import enter, mode_for
 from assent.feedback.exchange.weighted_pairs import export_weighed
 from assent.feedback.quality.resampling import Estimate
 from assent.feedback.quality.statistics import Figures, LiveFigures, PersonFigures
@@ -47,7 +47,7 @@ class ExportJob(Settings):
     labels: Literal["probability", "margin", "binary"] = "probability"
     criterion: str = ""
     weights: dict[str, float] = Field(default_factory=dict)
-    gold: bool = False
+    control_items: bool = False
     repeats: bool = False
     models: bool = False
 
@@ -72,7 +72,7 @@ def run_feedback_import(request: Request, display: Display) -> None:
         imported = merge(labelled, ImportLimits(rows=settings.most_rows))
         store = store or opened.enter_context(_store(request, writing=True))
         project = _project_for_import(store, request, settings, imported)
-        entered = enter(store, project.id, imported, gold=settings.answers == "gold")
+        entered = enter(store, project.id, imported, as_controls=settings.answers == "control")
     for path, one in read:
         _say_what_was_read(request, path, one, display)
     told = f"{entered.added} items added, {entered.known} were there already"
@@ -130,7 +130,7 @@ def lines_of(found: Figures, project: Project, name_of: Callable[[int], str]) ->
         f"median time         {found.median_ms / 1000:.1f} s, {found.per_hour:.0f} an hour in {found.hours:.1f} hours",
         f"useful labels       {found.useful:,}{_shares(found)}",
         f"agreement           {_estimate(found.agreement)}",
-        f"control items       {_estimate(found.gold)}",
+        f"control items       {_estimate(found.control)}",
         f"silent repeats      {_estimate(found.self_agreement)}",
         f"best one stood first {_percent(found.position.first)}, by chance {_percent(found.position.expected)}",
     ]
@@ -141,14 +141,14 @@ def lines_of(found: Figures, project: Project, name_of: Callable[[int], str]) ->
         if told:
             lines.append(f"{title:<19} {', '.join(f'{count:,} {word}' for word, count in told.items())}")
     if found.people:
-        lines += ["", f"{'person':<24}{'answers':>9}{'median':>9}{'an hour':>9}{'gold':>8}{'self':>8}{'first':>8}"]
+        lines += ["", f"{'person':<24}{'answers':>9}{'median':>9}{'an hour':>9}{'control':>8}{'self':>8}{'first':>8}"]
         lines += [_person(name_of(person), one) for person, one in found.people.items()]
     return lines
 
 
 def _person(name: str, one: PersonFigures) -> str:
     shown = f"{name[:23]:<24}{one.answers:>9,}{one.median_ms / 1000:>7.1f} s{one.per_hour:>9.0f}"
-    return shown + "".join(f"{_percent(share):>8}" for share in (one.gold, one.self_agreement, one.position.first))
+    return shown + "".join(f"{_percent(share):>8}" for share in (one.control, one.self_agreement, one.position.first))
 
 
 def _estimate(one: Estimate) -> str:
@@ -176,11 +176,13 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
     consensus = settings.consensus or ("votes" if format_name in _KEPT_APART else "soft")
     with _store(request, writing=False) as store:
         project = _project(store, request)
-        making = Making(
+        aggregation = Aggregation(
             consensus=consensus, labels=settings.labels, weights=_weights(store, settings),
-            criterion=settings.criterion, gold=settings.gold, repeats=settings.repeats,
+            criterion=settings.criterion, control_items=settings.control_items, repeats=settings.repeats,
         )  # fmt: skip
-        count = export(store, project.id, out, ExportOptions(format=format_name, making=making, models=settings.models))
+        count = export(
+            store, project.id, out, ExportOptions(format=format_name, aggregation=aggregation, models=settings.models)
+        )
     what = format_name if format_name in ROW_FORMATS else "rows"
     display.say(f"{what}: {count:,} rows in {out}")
     return out

@@ -31,7 +31,7 @@ from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader
-from assent.feedback.exchange.imported import Imported, ImportLimits, ImportRow, collect, import_notes
+from assent.feedback.exchange.imported_items import Imported, ImportLimits, ImportRow, collect, import_notes
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
@@ -64,7 +64,7 @@ class ImportJob(Settings):
     mode: Literal["ranking", "pairwise", "rating", "good_bad", "demonstration", "chat", "red_team"] | None = None
     overlap: int = Field(default=1, ge=1, le=1000)
     criteria: tuple[str, ...] = ("helpful", "honest", "harmless")
-    answers: Literal["keep", "gold", "drop"] = "keep"
+    answers: Literal["keep", "control", "drop"] = "keep"
     prompt: str = ""
     completions: tuple[str, ...] = ()
     buckets: tuple[str, ...] = ()

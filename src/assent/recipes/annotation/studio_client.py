@@ -185,7 +185,7 @@ def item_to_json(item: NewItem) -> dict[str, Any]:
         for one in item.candidates
     ]  # fmt: skip
     line: dict[str, Any] = {"prompt": conversation_to_json(item.prompt), "candidates": candidates}
-    for name in ("overlap", "priority", "gold", "serves", "topic", "sensitive", "key", "batch"):
+    for name in ("overlap", "priority", "control_answer", "serves", "topic", "sensitive", "key", "batch"):
         value = getattr(item, name)
         if value not in (None, "", False):
             line[name] = value

@@ -13,8 +13,15 @@ from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import sha256_file
 from assent.errors import ConfigError, RunError, StoreError
 from assent.recipes.annotation.label_savings import keep_asked
-from assent.recipes.annotation.questions import AskingSettings, new_items, prompt_key, questions, sample_pool, shuffled
-from assent.recipes.annotation.refreshing import predict, refresh, with_predictions
+from assent.recipes.annotation.questions import (
+    AcquisitionSettings,
+    new_items,
+    prompt_key,
+    questions,
+    sample_pool,
+    shuffled,
+)
+from assent.recipes.annotation.queue_refresh import predict, refresh, with_predictions
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.run.inputs import model_folder, read_all, require_data
 from assent.recipes.run.job_settings import JobSettings
@@ -43,7 +50,7 @@ class CollectJob(JobSettings):
     overlap: int = Field(default=1, ge=1)
     adaptive_overlap: int = Field(default=0, ge=0)
     refresh: bool = False
-    asking: AskingSettings = AskingSettings()
+    acquisition: AcquisitionSettings = AcquisitionSettings()
 
 
 def run_collect(request: Request, display: Display) -> None:
@@ -64,17 +71,23 @@ def run_collect(request: Request, display: Display) -> None:
         prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
     with StudioClient(request.text("studio") or "") as studio:
         studio.sign_in(settings.admin)
-        project = open_project(studio, settings.project, settings.asking, settings)
+        project = open_project(studio, settings.project, settings.acquisition, settings)
         reward = None
-        judged: Sequence[Comparison] = ()
+        comparisons: Sequence[Comparison] = ()
         if reward_path:
             reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
-            judged = judged_so_far(studio, project)
-            display.say(f"{len(judged)} judged pairs tell the reward model's heads apart")
+            comparisons = comparisons_so_far(studio, project)
+            display.say(f"{len(comparisons)} judged pairs tell the reward model's heads apart")
         model = load_language_model(path, machine=settings.machine)
-        collector = Collector(model=model, settings=settings.asking, seed=settings.seed, display=display)
+        collector = Collector(model=model, settings=settings.acquisition, seed=settings.seed, display=display)
         collector.fill(
-            studio, project, prompts, count=settings.questions, batch=settings.batch, reward=reward, judged=judged
+            studio,
+            project,
+            prompts,
+            count=settings.questions,
+            batch=settings.batch,
+            reward=reward,
+            comparisons=comparisons,
         )
 
 
@@ -86,14 +99,14 @@ def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
         studio.sign_in(settings.admin)
         project = studio.project(settings.project)
         reward = load_reward_model(model_folder(path), machine=settings.machine)
-        judged = judged_so_far(studio, project)
-        if not judged:
+        comparisons = comparisons_so_far(studio, project)
+        if not comparisons:
             raise RunError(
                 "nothing has been judged yet", where=settings.project, now="Refresh after the first answers."
             )
         seed = derive(settings.seed, "ask")
-        count = refresh(studio, project, settings.asking, seed=seed, reward=reward, judged=judged)
-        display.say(f"{count} questions have a new place, by {len(judged)} judged pairs")
+        count = refresh(studio, project, settings.acquisition, seed=seed, reward=reward, comparisons=comparisons)
+        display.say(f"{count} questions have a new place, by {len(comparisons)} judged pairs")
         if settings.adaptive_overlap > settings.overlap:
             predict(studio, project, reward)
 
@@ -109,12 +122,12 @@ class Overlap(Protocol):
     def adaptive_overlap(self) -> int: ...
 
 
-def open_project(studio: StudioClient, name: str, asking: AskingSettings, overlap: Overlap) -> int:
+def open_project(studio: StudioClient, name: str, acquisition: AcquisitionSettings, overlap: Overlap) -> int:
     """The project of that name, made if it is not there: pairs for two completions a question, else rankings.
 
     ConfigError where one is asked for that the project, which is there already, does not have.
     """
-    mode = "pairwise" if asking.shown == 2 else "ranking"
+    mode = "pairwise" if acquisition.shown == 2 else "ranking"
     limits = {"overlap": overlap.overlap, "adaptive_overlap": overlap.adaptive_overlap}
     project = studio.project(name, {"mode": mode, **limits})
     kept = studio.get(f"/api/projects/{project}")["settings"]
@@ -127,7 +140,7 @@ def open_project(studio: StudioClient, name: str, asking: AskingSettings, overla
     return project
 
 
-def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
+def comparisons_so_far(studio: StudioClient, project: int) -> list[Comparison]:
     """All judgement of a project as pairs with soft labels; none where there is none yet."""
     with tempfile.TemporaryDirectory(prefix="assent-judged-") as folder:
         path = Path(folder) / "pairs.jsonl"
@@ -141,7 +154,7 @@ def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
 class Collector:
     """Samples from one model and asks about what it wrote."""
 
-    def __init__(self, *, model: LanguageModel, settings: AskingSettings, seed: int, display: Display) -> None:
+    def __init__(self, *, model: LanguageModel, settings: AcquisitionSettings, seed: int, display: Display) -> None:
         self.model, self.settings, self.seed, self.display = model, settings, seed, display
 
     def fill(
@@ -153,7 +166,7 @@ class Collector:
         count: int,
         batch: str,
         reward: RewardModel | None = None,
-        judged: Sequence[Comparison] = (),
+        comparisons: Sequence[Comparison] = (),
         remember: Path | None = None,
     ) -> int:
         """Put up to `count` questions into the queue; returns how many were new. Asking the same again adds nothing.
@@ -164,8 +177,8 @@ class Collector:
         with self.display.stage("sample", total, unit="texts") as stage:
             pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
         if not pool.prompts:
-            raise RunError("every prompt got one and the same text", now="Raise asking.temperatures.")
-        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, judged=judged)
+            raise RunError("every prompt got one and the same text", now="Raise acquisition.temperatures.")
+        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, comparisons=comparisons)
         items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
         if reward is not None:
             items = with_predictions(items, reward)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assent.errors import DataError, StoreError
-from assent.feedback.exchange.imported import Imported, ImportedAnswer
+from assent.feedback.annotation_source import all_items
+from assent.feedback.exchange.imported_items import Imported, ImportedAnswer
 from assent.feedback.records import (
     MOST_COMPLETIONS,
     STRONGEST,
@@ -28,7 +29,6 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
 )
-from assent.feedback.source import all_items
 from assent.feedback.store.payloads import canonical, dense
 from assent.feedback.store.store import FeedbackStore
 
@@ -60,13 +60,13 @@ class Entered:
     people: int = 0
 
 
-def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *, gold: bool = False) -> Entered:
-    """Put items and their answers into the project; with `gold` the first answer makes the item a control item.
+def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *, as_controls: bool = False) -> Entered:
+    """Put items and their answers into the project; with `as_controls` the first answer makes the item a control item.
 
     Raises DataError for what the project's mode cannot take, before anything is written; StoreError.
     """
     settings = store.project(project_id).settings
-    fitted = [_fitted(one, settings, gold=gold) for one in imported]
+    fitted = [_fitted(one, settings, as_controls=as_controls) for one in imported]
     added, known = store.add_items(project_id, [one.item for one in fitted])
     answered = {one.item.key: one for one in fitted if one.answers}
     if not answered:
@@ -101,7 +101,7 @@ def mode_for(imported: Sequence[Imported]) -> TaskMode:
     return TaskMode.PAIRWISE if counts == {2} else TaskMode.RANKING
 
 
-def _fitted(one: Imported, settings: ProjectSettings, *, gold: bool) -> Imported:
+def _fitted(one: Imported, settings: ProjectSettings, *, as_controls: bool) -> Imported:
     """The item and its answers as the project's mode has them, checked as the store will."""
     least, most = _COMPLETIONS.get(settings.mode, (0, MOST_COMPLETIONS))
     count, where = len(one.item.candidates), f'item "{one.item.prompt.last_user_text[:40]}"'
@@ -114,11 +114,11 @@ def _fitted(one: Imported, settings: ProjectSettings, *, gold: bool) -> Imported
         )
     answers = tuple(_answer_for(answer, settings.mode) for answer in one.answers)
     item = one.item
-    if gold and answers:
-        item, answers = replace(item, gold=answers[0].payload), ()
+    if as_controls and answers:
+        item, answers = replace(item, control_answer=answers[0].payload), ()
     try:
-        if item.gold is not None:
-            canonical(_KIND.get(settings.mode, EventKind.RANKING), item.gold, range(count), settings)
+        if item.control_answer is not None:
+            canonical(_KIND.get(settings.mode, EventKind.RANKING), item.control_answer, range(count), settings)
         for answer in answers:
             canonical(answer.kind, answer.payload, range(count), settings)
     except StoreError as error:
@@ -226,7 +226,7 @@ def _in_slots(kind: EventKind, payload: Mapping[str, Any], order: Sequence[int])
 def _account(store: FeedbackStore, project_id: int, who: str) -> Person:
     """The account of an imported name; without a password, so that nobody can sign in to it."""
     name = f"imported {who}"
-    person = store.person_named(name) or store.create_person(name, PersonRole.LABELER, None)
+    person = store.person_named(name) or store.create_person(name, PersonRole.ANNOTATOR, None)
     members = [member.id for member in store.members(project_id)]
     if person.id not in members:
         store.set_members(project_id, [*members, person.id])

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from assent.feedback.exchange.training_data import Making, mean_of, provenance_of_all
+from assent.feedback.exchange.aggregation import Aggregation, mean_of, provenance_of_all
 from assent.feedback.records import AnsweredItem, Event, EventKind, conversation_from_json
 from assent.feedback.votes import is_prompt, is_text, table_of, unreadable
 from assent.types import Completion, Conversation, Correction, Demonstration, Provenance, Rating
@@ -24,34 +24,35 @@ class RedTeamTalk:
 
 
 def ratings_of(
-    judged: Iterable[AnsweredItem],
+    answered: Iterable[AnsweredItem],
     *,
     consensus: Literal["votes", "mean"] = "votes",
     weights: Mapping[int, float] | None = None,
-    gold: bool = False,
+    control_items: bool = False,
     repeats: bool = False,
 ) -> list[Rating]:
     """Ratings (1 to 7, by criterion) and good/bad labels (1.0 and 0.0, criterion "overall"); of each person, or the
     weighted mean of a completion and criterion."""
-    making = Making(
-        consensus="votes" if consensus == "votes" else "soft", weights=weights, gold=gold, repeats=repeats
+    aggregation = Aggregation(
+        consensus="votes" if consensus == "votes" else "soft", weights=weights, control_items=control_items,
+        repeats=repeats,
     )  # fmt: skip
-    return [rating for one in judged for rating in item_ratings(one, making)]
+    return [rating for one in answered for rating in item_ratings(one, aggregation)]
 
 
-def item_ratings(judged: AnsweredItem, making: Making) -> list[Rating]:
+def item_ratings(answered: AnsweredItem, aggregation: Aggregation) -> list[Rating]:
     """The ratings of one item's completions."""
-    prompt = judged.item.new.prompt
+    prompt = answered.item.new.prompt
     if not is_prompt(prompt):
         return []
-    table, places = table_of(judged)
+    table, places = table_of(answered)
     single = [
         (places[position], criterion, score, event)
-        for event in making.heard(judged)
+        for event in aggregation.included_events(answered)
         for criterion, position, score in _scores(event)
-        if position in places and making.criterion in ("", criterion)
+        if position in places and aggregation.criterion in ("", criterion)
     ]
-    if making.consensus == "votes":
+    if aggregation.consensus == "votes":
         return [
             Rating(
                 prompt=prompt, completion=table.completions[place], score=score, criterion=criterion,
@@ -65,7 +66,7 @@ def item_ratings(judged: AnsweredItem, making: Making) -> list[Rating]:
     return [
         Rating(
             prompt=prompt, completion=table.completions[place], criterion=criterion,
-            score=mean_of([(score, making.weight(event.person_id)) for score, event in given]),
+            score=mean_of([(score, aggregation.weight(event.person_id)) for score, event in given]),
             provenance=provenance_of_all([event for _, event in given]),
         )
         for (place, criterion, _), given in gathered.items()
@@ -73,58 +74,62 @@ def item_ratings(judged: AnsweredItem, making: Making) -> list[Rating]:
 
 
 def demonstrations_of(
-    judged: Iterable[AnsweredItem], *, corrections: bool = True, gold: bool = False, repeats: bool = False
+    answered: Iterable[AnsweredItem], *, corrections: bool = True, control_items: bool = False, repeats: bool = False
 ) -> list[Demonstration]:
     """What people wrote themselves, and (with `corrections`) what they made of a model's answer."""
-    making = Making(gold=gold, repeats=repeats)
-    return [shown for one in judged for shown in item_demonstrations(one, making, corrections=corrections)]
+    aggregation = Aggregation(control_items=control_items, repeats=repeats)
+    return [shown for one in answered for shown in item_demonstrations(one, aggregation, corrections=corrections)]
 
 
-def item_demonstrations(judged: AnsweredItem, making: Making, *, corrections: bool = True) -> list[Demonstration]:
+def item_demonstrations(
+    answered: AnsweredItem, aggregation: Aggregation, *, corrections: bool = True
+) -> list[Demonstration]:
     """The demonstrations of one item."""
     kinds = {EventKind.DEMONSTRATION, *([EventKind.CORRECTION] if corrections else [])}
-    prompt = judged.item.new.prompt
+    prompt = answered.item.new.prompt
     return [
         Demonstration(conversation=prompt.then(text), provenance=provenance_of_all([event]))
-        for event in making.heard(judged)
+        for event in aggregation.included_events(answered)
         if event.kind in kinds and is_prompt(prompt) and (text := _written(event))
     ]
 
 
-def corrections_of(judged: Iterable[AnsweredItem], *, gold: bool = False, repeats: bool = False) -> list[Correction]:
+def corrections_of(
+    answered: Iterable[AnsweredItem], *, control_items: bool = False, repeats: bool = False
+) -> list[Correction]:
     """What people made of a model's answers: edited > original."""
-    making = Making(gold=gold, repeats=repeats)
-    return [correction for one in judged for correction in item_corrections(one, making)]
+    aggregation = Aggregation(control_items=control_items, repeats=repeats)
+    return [correction for one in answered for correction in item_corrections(one, aggregation)]
 
 
-def item_corrections(judged: AnsweredItem, making: Making) -> list[Correction]:
+def item_corrections(answered: AnsweredItem, aggregation: Aggregation) -> list[Correction]:
     """The corrections of one item; edits that changed nothing but space are none."""
     made = []
-    for event in making.heard(judged):
+    for event in aggregation.included_events(answered):
         if event.kind is not EventKind.CORRECTION or not (text := _written(event)):
             continue
-        slot, candidates = event.payload.get("slot"), judged.item.new.candidates
+        slot, candidates = event.payload.get("slot"), answered.item.new.candidates
         if not isinstance(slot, int) or not 0 <= slot < len(candidates):
             raise unreadable(event)
         original = candidates[slot].completion
-        if original.text.strip() not in ("", text.strip()) and is_prompt(judged.item.new.prompt):
+        if original.text.strip() not in ("", text.strip()) and is_prompt(answered.item.new.prompt):
             edited = Completion(text=text)
             provenance = provenance_of_all([event])
             made.append(
-                Correction(prompt=judged.item.new.prompt, original=original, edited=edited, provenance=provenance)
+                Correction(prompt=answered.item.new.prompt, original=original, edited=edited, provenance=provenance)
             )
     return made
 
 
-def red_team_of(judged: Iterable[AnsweredItem], *, repeats: bool = False) -> list[RedTeamTalk]:
+def red_team_of(answered: Iterable[AnsweredItem], *, repeats: bool = False) -> list[RedTeamTalk]:
     """What red-team sessions drew out of models."""
-    return [talk for one in judged for talk in item_red_team(one, Making(repeats=repeats))]
+    return [talk for one in answered for talk in item_red_team(one, Aggregation(repeats=repeats))]
 
 
-def item_red_team(judged: AnsweredItem, making: Making) -> list[RedTeamTalk]:
+def item_red_team(answered: AnsweredItem, aggregation: Aggregation) -> list[RedTeamTalk]:
     """The red-team talks of one item."""
     talks = []
-    for event in making.heard(judged):
+    for event in aggregation.included_events(answered):
         if event.kind is not EventKind.RED_TEAM:
             continue
         try:
@@ -132,7 +137,7 @@ def item_red_team(judged: AnsweredItem, making: Making) -> list[RedTeamTalk]:
                 RedTeamTalk(
                     conversation=conversation_from_json(event.payload["conversation"]),
                     reached=int(event.payload["reached"]), note=str(event.payload.get("note") or ""),
-                    topic=judged.item.new.topic, provenance=provenance_of_all([event]),
+                    topic=answered.item.new.topic, provenance=provenance_of_all([event]),
                 )
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:

@@ -31,7 +31,7 @@ _CONTENT = Statement(
 _SET_CONTENT = Statement(
     contents.update().where(contents.c.item_id == bindparam("which")).values(content=bindparam("text"))
 )
-_JUDGED_AT_ONCE = 1000
+_ANSWERED_AT_ONCE = 1000
 
 
 def reconsider(transaction: Transaction, project_id: int, item_id: int) -> None:
@@ -43,12 +43,12 @@ def reconsider(transaction: Transaction, project_id: int, item_id: int) -> None:
 
 def _settle(transaction: Transaction, project_id: int, item_id: int, settings: ProjectSettings) -> None:
     state = item_state(transaction, item_id)
-    if state.gold or state.withdrawn or state.own_overlap:
+    if state.control or state.withdrawn or state.own_overlap:
         return
     wanted = max(settings.overlap, state.given)
     if settings.overlap <= state.given < settings.adaptive_overlap:
-        judged = reading.judged_item(transaction, project_id, item_id)
-        wanted += judged is not None and needs_more(judged, most=settings.adaptive_overlap)
+        answered = reading.answered_item(transaction, project_id, item_id)
+        wanted += answered is not None and needs_more(answered, most=settings.adaptive_overlap)
     if wanted != state.overlap:
         set_wanted(transaction, item_id, state, wanted)
 
@@ -60,9 +60,9 @@ def update_project(transaction: Transaction, project_id: int, settings: ProjectS
     limits = [(one.overlap, max(one.overlap, one.adaptive_overlap)) for one in (before, settings)]
     if limits[0] != limits[1] and any(least < most for least, most in limits):
         item_id = 0
-        while page := reading.judged_page(transaction, project_id, after_item=item_id, limit=_JUDGED_AT_ONCE):
-            for judged in page:
-                _settle(transaction, project_id, judged.item.id, settings)
+        while page := reading.answered_page(transaction, project_id, after_item=item_id, limit=_ANSWERED_AT_ONCE):
+            for answered in page:
+                _settle(transaction, project_id, answered.item.id, settings)
             item_id = page[-1].item.id
     return after
 
