@@ -15,8 +15,6 @@ from assent.active_learning.selection import (
     binary_entropy,
     checked_scores,
     diverse_batch,
-    double_thompson,
-    novelty,
     pair_places,
     preferences,
     set_value,
@@ -70,25 +68,17 @@ def test_sure_gap_is_large_only_where_heads_agree_on_a_large_difference() -> Non
     assert sure_gap(score)[:, 0] == pytest.approx([2.0, 0.0, 0.1])
 
 
-def test_novelty_is_one_minus_the_largest_cosine() -> None:
-    feature, known = np.random.default_rng(2).normal(size=(2, 30, 6))
-    expected = [1 - max(float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)) for b in known[:9]) for a in feature]
-    assert novelty(feature, known[:9]) == pytest.approx(expected)
-    assert novelty(feature).tolist() == [1.0] * 30 and novelty(known, known) == pytest.approx(np.zeros(30), abs=1e-12)
-    with pytest.raises(DataError, match="features have"):
-        novelty(feature, known[:, :3])
-
-
 def test_a_diverse_batch_is_the_greedy_one_step_by_step() -> None:
     rng = np.random.default_rng(3)
-    value, feature, known = rng.random(25), rng.normal(size=(25, 4)), rng.normal(size=(3, 4))
+    value, feature = rng.random(25), rng.normal(size=(25, 4))
+    unit = feature / np.linalg.norm(feature, axis=1, keepdims=True)
     taken: list[int] = []
     for _ in range(8):
-        seen = np.concatenate([known, feature[taken]]) if taken else known
-        worth = 0.6 * value / value.max() + 0.4 * novelty(feature, seen)
+        novel = 1 - (unit @ unit[taken].T).max(axis=1) if taken else np.ones(25)
+        worth = 0.6 * value / value.max() + 0.4 * novel
         worth[taken] = -np.inf
         taken.append(int(worth.argmax()))
-    assert diverse_batch(value, feature, 8, weight=0.4, known_QD=known).tolist() == taken
+    assert diverse_batch(value, feature, 8, weight=0.4).tolist() == taken
     assert diverse_batch(value, feature, 25, weight=0.0).tolist() == np.argsort(-value, kind="stable").tolist()
 
 
@@ -115,7 +105,7 @@ def test_double_thompson_sampling_draws_with_its_exact_chances() -> None:
     for head, best in enumerate((0, 0, 1, 2)):  # shares of being best: 1/2, 1/4, 1/4, 0
         score[head, 0, best] = 1.0
     many = np.repeat(score, 40_000, axis=1)
-    drawn = Counter(map(tuple, double_thompson(many, np.random.default_rng(5)).tolist()))
+    drawn = Counter(map(tuple, thompson_sets(many, 2, np.random.default_rng(5)).tolist()))
     share = {0: 0.5, 1: 0.25, 2: 0.25}
     for first, second in permutations(share, 2):  # the second is drawn from the others' shares
         expected = share[first] * share[second] / (1 - share[first])
@@ -126,7 +116,7 @@ def test_double_thompson_sampling_draws_with_its_exact_chances() -> None:
 def test_where_all_heads_agree_the_second_one_is_any_other() -> None:
     score = np.zeros((3, 20_000, 4))
     score[:, :, 2] = 1.0
-    drawn = double_thompson(score, np.random.default_rng(6))
+    drawn = thompson_sets(score, 2, np.random.default_rng(6))
     assert (drawn[:, 0] == 2).all() and (drawn[:, 1] != 2).all()
     shares = Counter(drawn[:, 1].tolist())
     assert all(shares[other] / 20_000 == pytest.approx(1 / 3, abs=0.015) for other in (0, 1, 3))
@@ -253,17 +243,6 @@ def test_the_next_question_is_any_of_the_best_share_and_the_best_come_first() ->
     assert abs(np.corrcoef(np.arange(400), places)[0, 1]) < 0.15  # by lot alone
     with pytest.raises(ConfigError):
         Acquisition(best_share=1.5)
-
-
-def test_time_counts_information_by_the_second() -> None:
-    asked = queue(50)
-    plain = choose_questions(asked, Acquisition(choose="value", random_share=0.0, best_share=0.0))
-    slow = np.where(np.arange(50) == plain.order_N[0], 100.0, 1.0)
-    timed = Queue(keys=asked.keys, score_HNK=asked.score_HNK, seconds_N=slow)
-    assert (
-        choose_questions(timed, Acquisition(choose="value", random_share=0.0, best_share=0.0)).order_N[-1]
-        == plain.order_N[0]
-    )
 
 
 def test_the_same_seed_chooses_the_same_and_all_candidates_can_be_shown() -> None:

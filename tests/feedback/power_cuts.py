@@ -36,7 +36,7 @@ def cut_power(*, synchronous: str, cuts: int, seed: int) -> Outcome:
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     try:
-        path = folder / "judgement.db"
+        path = folder / "feedback.db"
         with FeedbackStore.open(str(path)) as store:
             annotators(store, ranking_project(store, count=ITEMS, overlap=2), ANNOTATORS)
         before = {str(path): path.read_bytes()}

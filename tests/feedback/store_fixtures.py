@@ -52,7 +52,7 @@ def clock() -> Clock:
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'judgement.db'}"
+        return f"sqlite:///{tmp_path / 'feedback.db'}"
     server: Server = request.getfixturevalue("postgres_server")
     return server.fresh_schema(f"test_{next(_numbers)}")
 
@@ -67,7 +67,7 @@ def store(store_url: str, clock: Clock) -> Iterator[FeedbackStore]:
 @pytest.fixture
 def sqlite_store(tmp_path: Path, clock: Clock) -> Iterator[FeedbackStore]:
     """An empty store in a file."""
-    with FeedbackStore.open(str(tmp_path / "judgement.db"), clock=clock) as opened:
+    with FeedbackStore.open(str(tmp_path / "feedback.db"), clock=clock) as opened:
         yield opened
 
 

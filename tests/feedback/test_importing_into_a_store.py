@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feedback.aggregated import pairs_of, ratings_of
 from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
 
 from assent.errors import DataError, StoreError
@@ -21,7 +22,6 @@ from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_rows import ROW_FORMATS
 from assent.feedback.exchange.imported_items import Imported, ImportRow, collect
 from assent.feedback.exchange.label_studio import label_studio_reader
-from assent.feedback.exchange.pairs import pairs_of, ratings_of
 from assent.feedback.exchange.preference_rows import imported_of
 from assent.feedback.exchange.store_import import enter, mode_for
 from assent.feedback.records import ProjectSettings, TaskMode

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assent.algorithms.reward import RewardSettings
-from assent.feedback.quality.consensus import Method, Pair, VoteTable, comparisons_of, soft_labels
+from assent.feedback.quality.consensus import ItemPair, Method, VoteTable, comparisons_of, soft_labels
 from assent.feedback.votes import Table
 from assent.recipes.run.models import MachineOptions, new_reward_model
 from assent.recipes.training.prepare import train_reward_model
@@ -36,7 +36,7 @@ def crowd(right: Sequence[float], seed: int) -> VoteTable:
     item_V, person_V, vote_V = (np.array(column) for column in zip(*votes, strict=True))
     texts = [Table(completions=[Completion(text=WORDS[place]) for place in pair]) for pair in items]
     return VoteTable(
-        pairs=tuple(Pair(item_id=item, first=0, second=1) for item in range(len(items))),
+        pairs=tuple(ItemPair(item_id=item, first=0, second=1) for item in range(len(items))),
         people=tuple(range(len(right))), pair_V=item_V, person_V=person_V, vote_V=vote_V,
         known_P=np.full(len(items), np.nan), tables={item: (PROMPT, table) for item, table in enumerate(texts)},
     )  # fmt: skip

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feedback.aggregated import pairs_of, red_team_of
 from studio.chat_fakes import KEY, KEY_VARIABLE, RUDE, ChatSite, Endpoints, chat_endpoints
 from studio.site import Browser, key, open_site, turn_away
 
-from assent.feedback.exchange.pairs import pairs_of
-from assent.feedback.exchange.single_completions import red_team_of
 from assent.feedback.records import Event, EventKind
 from assent.feedback.refusals import Unavailable
 from assent.feedback.store.store import FeedbackStore

@@ -79,7 +79,7 @@ def test_figures_of_another_store_or_half_a_file_are_not_used(worked: Site) -> N
     first = _seen(worked, FigureKeeper(worked.store))
     figures_file, _ = _files(worked)
     whole = figures_file.read_text()
-    for changes in ({"sha256": "other"}, {"seq": 9}, {"seq": 99}, {"form": 0}, {"alpha": 3}, {"figures": {}}):
+    for changes in ({"sha256": "other"}, {"seq": 9}, {"seq": 99}, {"form": 0}, {"agreement": 3}, {"figures": {}}):
         figures_file.write_text(whole)
         _changed(figures_file, **({"answers": 12_345} | changes))
         assert _seen(worked, FigureKeeper(worked.store)) == first, changes

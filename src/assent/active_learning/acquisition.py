@@ -1,8 +1,7 @@
 """Which question comes next: candidates, values, a permanent random arm, and one order of the queue.
 
     value      reward_model: mean BALD of the pairs asked, for the distance of the two completions where it is known:
-               pairs far apart are odd ones, and what is learned there holds for few others (per second of work,
-               where the time is known)
+               pairs far apart are odd ones, and what is learned there holds for few others
                policy: mean sure gap of the pairs asked
     arm        an item is in the random arm by its key and the seed alone, with probability `random_share`; so it stays
                there at every refresh, whatever the reward model says. Its candidates and its order are random too.
@@ -89,15 +88,13 @@ class Questions:
 class Queue:
     """What could be asked: each item's key and its candidates' scores by head [H, N, K].
 
-    `feature_ND` describes prompts, `known_QD` those already labeled, `seconds_N` is how long an answer takes,
-    `distance_NP` how far apart the two completions of each pair are (P pairs as `pair_places` lists them).
+    `feature_ND` describes prompts, `distance_NP` says how far apart the two completions of each pair are (P pairs as
+    `pair_places` lists them).
     """
 
     keys: Sequence[str]
     score_HNK: Floats
     feature_ND: Floats | None = None
-    known_QD: Floats | None = None
-    seconds_N: Floats | None = None
     distance_NP: Floats | None = None
 
 
@@ -115,8 +112,6 @@ def choose_questions(queue: Queue, acquisition: Acquisition) -> Questions:
             queue.keys[int(item)], ~np.isnan(score_HNK[0, item]), chosen_NS.shape[1], acquisition
         )
     value_N = set_value(value_NP, chosen_NS, candidates)
-    if queue.seconds_N is not None:
-        value_N = value_N / np.maximum(queue.seconds_N, 1e-3)
     arm, rest = np.flatnonzero(random_N), np.flatnonzero(~random_N)
     arm = arm[
         np.argsort([derive(acquisition.seed, "random order", queue.keys[int(item)]) for item in arm], kind="stable")
@@ -186,7 +181,6 @@ def _by_value(rest: Integers, value_N: Floats, queue: Queue, acquisition: Acquis
         queue.feature_ND[by_value],
         acquisition.diverse,
         weight=acquisition.novelty,
-        known_QD=queue.known_QD,
     )
     left = np.ones(len(by_value), np.bool_)
     left[picked] = False

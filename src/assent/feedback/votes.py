@@ -127,6 +127,12 @@ def worth_of_payload(kind: EventKind, payload: Mapping[str, Any], count: int, *,
         return None
 
 
+def kind_of_payload(payload: Mapping[str, Any]) -> EventKind | None:
+    """The comparing kind that a payload has the form of."""
+    fields = {"ranks": EventKind.RANKING, "strength": EventKind.PAIRWISE, "ratings": EventKind.RATING}
+    return next((kind for name, kind in (fields | {"good": EventKind.GOOD_BAD}).items() if name in payload), None)
+
+
 def unreadable(event: Event) -> StoreError:
     """The error for a payload that is none of its kind."""
     return StoreError(

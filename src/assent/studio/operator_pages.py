@@ -15,6 +15,7 @@ from assent.feedback.records import Guideline, Item, PersonRole, Project, Projec
 from assent.feedback.store.store import FeedbackStore
 from assent.studio import wording
 from assent.studio.error_page import not_found
+from assent.studio.figures import COMPARING
 from assent.studio.item_search import PURPOSES, STATES, Filter, answers_to, letter, marks_of, search, told, why_covered
 from assent.studio.operator_views import OperatorViews
 from assent.studio.overview import FIGURES, PEOPLE_HEAD
@@ -82,6 +83,7 @@ def _add_projects(router: APIRouter, views: OperatorViews) -> None:
             view=views.overview(found),
             figures=FIGURES,
             people_head=PEOPLE_HEAD,
+            compares=found.settings.mode in COMPARING,
             formats=[(name, _FORMAT_WORDS.get(name, "")) for name in ROW_FORMATS],
         )
 

@@ -30,7 +30,8 @@ PEOPLE_HEAD = (
     ("Skips", True),
     ("Flags", True),
     ("Control items", True),
-    ("Same again", True),
+    ("Repeats", True),
+    ("Reliability", True),
     ("Last answer", True),
     ("Habits", True),
 )
@@ -41,6 +42,7 @@ PURPOSES = {
     "": "not chosen",
 }
 _COUNTING = "being counted"
+_MOST_COHEN = 6
 
 
 def overview(
@@ -72,7 +74,7 @@ def overview(
             "saved": _saved(figures),
         },
         "value": {"done": done(progress.finished, progress.items)},
-        "rows": {"people": _people(progress, insight, names, now)},
+        "rows": {"people": _people(progress, insight, names, now), "agreement": _agreement_rows(insight, names)},
         "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
         "hours": [list(hour) for hour in hours],
     }
@@ -159,14 +161,25 @@ def _agreement(project: Project, insight: Insight | None) -> tuple[str, str]:
         return NOTHING, f"not defined for {wording.MODE_NAMES[TaskMode(project.settings.mode)].lower()}"
     if insight is None:
         return NOTHING, _COUNTING
-    share, alpha = insight.figures.agreement, insight.alpha
+    share = insight.figures.agreement
     if share.value is None:
         return NOTHING, share.reason
-    note = f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
-    if alpha.value is not None:
-        ends = wording.span(alpha.low, alpha.high)
-        note += f"; Krippendorff's α\u00a0{wording.figure(alpha.value)}{f' ({ends})' if ends else ''}"
-    return wording.share(share.value), note
+    return wording.share(share.value), f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
+
+
+def _agreement_rows(insight: Insight | None, names: Mapping[int, str]) -> list[list[str]]:
+    """Measure, value, interval and number of items."""
+    if insight is None:
+        return [["Agreement", NOTHING, _COUNTING, NOTHING]]
+    found = insight.agreement
+    rows = [("Krippendorff's α", found.alpha), ("Fleiss' κ", found.fleiss)]
+    for pair in found.cohen[:_MOST_COHEN]:
+        who = " and ".join(names.get(person, f"person {person}") for person in (pair.first, pair.second))
+        rows.append((f"Cohen's κ, {who}", pair.kappa))
+    return [
+        [name, wording.figure(one.value), wording.span(one.low, one.high) or one.reason, wording.count(one.count)]
+        for name, one in rows
+    ]
 
 
 def _between(estimate: Estimate) -> str:
@@ -204,11 +217,26 @@ def _people(progress: Progress, insight: Insight | None, names: Mapping[int, str
     for person, one in ordered:
         found = insight.figures.people.get(person) if insight else None
         habits = insight.habits.get(person, "") if insight else ""
-        rows.append([names.get(person, f"person {person}"), *_person(one, found, now), habits])
+        reliability = _reliability(insight.agreement.reliability.get(person)) if insight else NOTHING
+        rows.append(
+            [
+                names.get(person, f"person {person}"),
+                *_person(one, found),
+                reliability,
+                wording.ago(one.last_at, now),
+                habits,
+            ]
+        )
     return rows
 
 
-def _person(one: PersonProgress, found: PersonFigures | None, now: float) -> list[str]:
+def _reliability(one: Estimate | None) -> str:
+    if one is None or one.value is None:
+        return NOTHING
+    return f"{wording.share(one.value)} ({wording.span(one.low, one.high, digits=0, per_cent=True)})"
+
+
+def _person(one: PersonProgress, found: PersonFigures | None) -> list[str]:
     return [
         wording.count(one.answers),
         wording.seconds(one.median_ms / 1000) if one.median_ms else NOTHING,
@@ -217,7 +245,6 @@ def _person(one: PersonProgress, found: PersonFigures | None, now: float) -> lis
         wording.count(one.flagged),
         _brief(found.control, found.control_answers) if found else NOTHING,
         _brief(found.self_agreement, found.repeats) if found else NOTHING,
-        wording.ago(one.last_at, now),
     ]
 
 

@@ -54,10 +54,6 @@ class Upstream:
     ) -> None:
         self._endpoints, self._environment, self._transport = dict(endpoints), environment, transport
 
-    def model_of(self, name: str) -> str:
-        """What the endpoint calls its model. KeyError for a name that is not configured."""
-        return self._endpoints[name].model
-
     def __contains__(self, name: str) -> bool:
         return name in self._endpoints
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
+from feedback.aggregated import pairs_of, rankings_of
 from feedback.memory_source import MemorySource
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,6 @@ from assent.feedback.exchange.aggregation import Aggregation
 from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_files import original_cell, safe_cell
 from assent.feedback.exchange.export_rows import ROW_FORMATS
-from assent.feedback.exchange.pairs import pairs_of, rankings_of
 from assent.types import Comparison, Conversation, Message, Role
 
 TALK = Conversation(

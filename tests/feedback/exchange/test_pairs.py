@@ -7,19 +7,21 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
-from feedback.memory_source import MemorySource, answered_by
-from hypothesis import given
-from hypothesis import strategies as st
-
-from assent.errors import DataError, StoreError
-from assent.feedback.exchange.pairs import (
+from feedback.aggregated import (
     corrections_of,
     demonstrations_of,
+    mean_rankings_of,
+    mean_ratings_of,
     pairs_of,
     rankings_of,
     ratings_of,
     red_team_of,
 )
+from feedback.memory_source import MemorySource, answered_by
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assent.errors import DataError, StoreError
 from assent.types import Comparison
 
 
@@ -147,7 +149,6 @@ def test_a_correction_alone_says_that_the_edit_is_better_and_nothing_else() -> N
     (shown,) = demonstrations_of(answered)
     assert shown.conversation.messages[-1].content == "b, mended"
     assert shown.provenance.detail == "event 1"
-    assert demonstrations_of(answered, corrections=False) == []
 
 
 def test_a_correction_of_what_is_called_the_best_is_edited_over_chosen_over_rejected() -> None:
@@ -223,9 +224,7 @@ def test_ratings_and_labels_keep_their_scale_and_person() -> None:
         ("a", "helpful", 7.0, "person 1"), ("a", "helpful", 4.0, "person 2"), ("b", "helpful", 1.0, "person 2"),
         ("a", "overall", 1.0, "person 3"), ("b", "overall", 0.0, "person 3"),
     ]  # fmt: skip
-    means = {
-        (r.completion.text, r.criterion): r.score for r in ratings_of(answered, consensus="mean", weights={1: 2.0})
-    }
+    means = {(r.completion.text, r.criterion): r.score for r in mean_ratings_of(answered, weights={1: 2.0})}
     assert means == {("a", "helpful"): 6.0, ("b", "helpful"): 1.0, ("a", "overall"): 1.0, ("b", "overall"): 0.0}
 
 
@@ -233,7 +232,7 @@ def test_rankings_are_each_persons_own_or_by_mean_rank() -> None:
     answers = [(person, "ranking", {"ranks": r}) for person, r in ((1, [1, 2, 3]), (2, [1, 3, 2]), (3, [2, 1, 3]))]
     answered = [answered_by(["a", "b", "c"], *answers)]
     assert [ranking.ranks for ranking in rankings_of(answered)] == [(1, 2, 3), (1, 3, 2), (2, 1, 3)]
-    (mean,) = rankings_of(answered, consensus="mean")
+    (mean,) = mean_rankings_of(answered)
     assert mean.ranks == (1, 2, 3) and mean.provenance.who == "people 1, 2, 3"
     (two,) = rankings_of([answered_by(["a", "b"], strength(2))])
     assert two.ranks == (2, 1)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from feedback.published import crowdkit, random_comparisons, random_votes
+from feedback.published import crowdkit, random_comparisons, random_votes, votes_of_table
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
@@ -18,8 +18,9 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.quality.crowd_bradley_terry import (
     Comparisons,
     CrowdSettings,
+    _decided,
+    _log_likelihood,
     crowd_bradley_terry,
-    crowd_log_likelihood,
 )
 from assent.feedback.quality.reliability import (
     EMSettings,
@@ -28,7 +29,6 @@ from assent.feedback.quality.reliability import (
     one_coin,
     one_coin_intervals,
     posterior_of,
-    votes_of_table,
 )
 
 TABLES = 1000
@@ -265,7 +265,7 @@ def test_likelihood_of_habits_equals_the_published_one_on_a_thousand_tables() ->
         answers, rng = random_comparisons(seed), np.random.default_rng([1, seed])
         score = rng.normal(size=len(answers.group_S)) * 2
         eta, habit = rng.uniform(0.01, 0.99, (2, answers.people))
-        ours = crowd_log_likelihood(answers, score, eta, habit, "habit")
+        ours = _log_likelihood(_decided(answers), score, eta, habit, "habit")
         assert ours == pytest.approx(published_likelihood(answers, score, eta, habit), abs=1e-9)
 
 
@@ -275,7 +275,7 @@ def test_likelihood_of_the_crowd_model_is_the_published_one_at_even_habits_on_a_
         answers, rng = random_comparisons(seed), np.random.default_rng([2, seed])
         score, eta = rng.normal(size=len(answers.group_S)), rng.uniform(0.51, 0.99, answers.people)
         half = np.full(answers.people, 0.5)
-        ours = crowd_log_likelihood(answers, score, eta, half, "crowd")
+        ours = _log_likelihood(_decided(answers), score, eta, half, "crowd")
         assert ours == pytest.approx(published_likelihood(answers, score, 2 * eta - 1, half), abs=1e-9)
 
 
@@ -333,8 +333,8 @@ def test_the_published_fit_of_habits_reaches_no_higher_likelihood() -> None:
         score = np.clip(logit(theirs.scores_.reindex(range(len(answers.group_S))).to_numpy()), -30, 30)
         eta, habit = (np.clip(s.reindex(people).to_numpy(), 1e-9, 1 - 1e-9) for s in (theirs.skills_, theirs.biases_))
         ours = crowd_bradley_terry(answers, CrowdSettings(kind="habit", penalty=1e-3, prior_answers=0, iterations=2000))
-        reached = crowd_log_likelihood(answers, ours.score_S, ours.reliability_M, ours.first_habit_M, "habit")
-        assert reached > crowd_log_likelihood(answers, score, eta, habit, "habit")
+        reached = _log_likelihood(_decided(answers), ours.score_S, ours.reliability_M, ours.first_habit_M, "habit")
+        assert reached > _log_likelihood(_decided(answers), score, eta, habit, "habit")
 
 
 @pytest.mark.slow

@@ -245,7 +245,7 @@ def test_the_database_itself_refuses_to_change_events(sqlite_store: FeedbackStor
     project = ranking_project(sqlite_store, count=1)
     (person,) = annotators(sqlite_store, project, 1)
     sqlite_store.submit(person, answer(sqlite_store.lease(project, person)[0])).result()
-    with sqlite3.connect(tmp_path / "judgement.db") as connection:
+    with sqlite3.connect(tmp_path / "feedback.db") as connection:
         for sql in ("UPDATE events SET person_id = 9", "DELETE FROM events"):
             with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
                 connection.execute(sql)

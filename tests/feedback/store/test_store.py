@@ -244,7 +244,7 @@ def test_a_copy_made_while_others_write_is_whole(sqlite_store: FeedbackStore, tm
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
     project = ranking_project(sqlite_store, count=1)
-    path = str(tmp_path / "judgement.db")
+    path = str(tmp_path / "feedback.db")
     with pytest.raises(StoreError, match=r"another process .* only one may"):
         FeedbackStore.open(path)
     with FeedbackStore.open(path, read_only=True) as reader:

@@ -34,7 +34,7 @@ def shown(sqlite_store: FeedbackStore) -> list[Presentation]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "judgement.db"
+    return tmp_path / "feedback.db"
 
 
 def refused(store: FeedbackStore, presentation: Presentation) -> Unavailable:

@@ -13,50 +13,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from assent.feedback.exchange.aggregation import Aggregation, Consensus, Labels, mean_of, provenance_of_all
-from assent.feedback.exchange.single_completions import corrections_of, demonstrations_of, ratings_of, red_team_of
+from assent.feedback.exchange.aggregation import Aggregation, mean_of, provenance_of_all
 from assent.feedback.records import CHAT_CHOICES, AnsweredItem, Event, EventKind, conversation_from_json
 from assent.feedback.votes import Table, Vote, is_prompt, table_of, unreadable, votes_of, worth_of
 from assent.types import Comparison, Completion, Ranking
 
-__all__ = [
-    "corrections_of",
-    "demonstrations_of",
-    "item_pairs",
-    "item_rankings",
-    "pairs_of",
-    "rankings_of",
-    "ratings_of",
-    "red_team_of",
-]
-
 _ROUNDING = 1e-12  # votes that balance but for the last bit are a tie
-
-
-def pairs_of(
-    answered: Iterable[AnsweredItem],
-    *,
-    consensus: Consensus = "soft",
-    weights: Mapping[int, float] | None = None,
-    labels: Labels = "probability",
-    criterion: str = "",
-    control_items: bool = False,
-    repeats: bool = False,
-) -> list[Comparison]:
-    """Comparisons of everything that compares; the pairs of one item share a `group`. See `Aggregation`."""
-    aggregation = Aggregation(
-        consensus=consensus,
-        weights=weights,
-        labels=labels,
-        criterion=criterion,
-        control_items=control_items,
-        repeats=repeats,
-    )
-    return [pair for one in answered for pair in item_pairs(one, aggregation)]
 
 
 def item_pairs(answered: AnsweredItem, aggregation: Aggregation) -> list[Comparison]:
@@ -71,23 +36,6 @@ def item_pairs(answered: AnsweredItem, aggregation: Aggregation) -> list[Compari
     if aggregation.labels == "binary":
         return [replace(pair, probability=1.0, margin=0.0) for pair in made if pair.probability != 0.5]
     return made
-
-
-def rankings_of(
-    answered: Iterable[AnsweredItem],
-    *,
-    consensus: Literal["votes", "mean"] = "votes",
-    weights: Mapping[int, float] | None = None,
-    criterion: str = "",
-    control_items: bool = False,
-    repeats: bool = False,
-) -> list[Ranking]:
-    """Rankings of rankings, strengths, ratings and ranked corrections: each person's own, or one by mean rank."""
-    aggregation = Aggregation(
-        consensus="votes" if consensus == "votes" else "soft",
-        weights=weights, criterion=criterion, control_items=control_items, repeats=repeats,
-    )  # fmt: skip
-    return [ranking for one in answered for ranking in item_rankings(one, aggregation)]
 
 
 def item_rankings(answered: AnsweredItem, aggregation: Aggregation) -> list[Ranking]:

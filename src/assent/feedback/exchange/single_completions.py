@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from assent.feedback.exchange.aggregation import Aggregation, mean_of, provenance_of_all
 from assent.feedback.records import AnsweredItem, Event, EventKind, conversation_from_json
@@ -21,23 +20,6 @@ class RedTeamTalk:
     note: str
     topic: str
     provenance: Provenance
-
-
-def ratings_of(
-    answered: Iterable[AnsweredItem],
-    *,
-    consensus: Literal["votes", "mean"] = "votes",
-    weights: Mapping[int, float] | None = None,
-    control_items: bool = False,
-    repeats: bool = False,
-) -> list[Rating]:
-    """Ratings (1 to 7, by criterion) and good/bad labels (1.0 and 0.0, criterion "overall"); of each person, or the
-    weighted mean of a completion and criterion."""
-    aggregation = Aggregation(
-        consensus="votes" if consensus == "votes" else "soft", weights=weights, control_items=control_items,
-        repeats=repeats,
-    )  # fmt: skip
-    return [rating for one in answered for rating in item_ratings(one, aggregation)]
 
 
 def item_ratings(answered: AnsweredItem, aggregation: Aggregation) -> list[Rating]:
@@ -73,33 +55,16 @@ def item_ratings(answered: AnsweredItem, aggregation: Aggregation) -> list[Ratin
     ]  # fmt: skip
 
 
-def demonstrations_of(
-    answered: Iterable[AnsweredItem], *, corrections: bool = True, control_items: bool = False, repeats: bool = False
-) -> list[Demonstration]:
-    """What people wrote themselves, and (with `corrections`) what they made of a model's answer."""
-    aggregation = Aggregation(control_items=control_items, repeats=repeats)
-    return [shown for one in answered for shown in item_demonstrations(one, aggregation, corrections=corrections)]
-
-
-def item_demonstrations(
-    answered: AnsweredItem, aggregation: Aggregation, *, corrections: bool = True
-) -> list[Demonstration]:
-    """The demonstrations of one item."""
-    kinds = {EventKind.DEMONSTRATION, *([EventKind.CORRECTION] if corrections else [])}
+def item_demonstrations(answered: AnsweredItem, aggregation: Aggregation) -> list[Demonstration]:
+    """What people wrote for one item themselves, and what they made of a model's answer."""
     prompt = answered.item.new.prompt
     return [
         Demonstration(conversation=prompt.then(text), provenance=provenance_of_all([event]))
         for event in aggregation.included_events(answered)
-        if event.kind in kinds and is_prompt(prompt) and (text := _written(event))
+        if event.kind in (EventKind.DEMONSTRATION, EventKind.CORRECTION)
+        and is_prompt(prompt)
+        and (text := _written(event))
     ]
-
-
-def corrections_of(
-    answered: Iterable[AnsweredItem], *, control_items: bool = False, repeats: bool = False
-) -> list[Correction]:
-    """What people made of a model's answers: edited > original."""
-    aggregation = Aggregation(control_items=control_items, repeats=repeats)
-    return [correction for one in answered for correction in item_corrections(one, aggregation)]
 
 
 def item_corrections(answered: AnsweredItem, aggregation: Aggregation) -> list[Correction]:
@@ -119,11 +84,6 @@ def item_corrections(answered: AnsweredItem, aggregation: Aggregation) -> list[C
                 Correction(prompt=answered.item.new.prompt, original=original, edited=edited, provenance=provenance)
             )
     return made
-
-
-def red_team_of(answered: Iterable[AnsweredItem], *, repeats: bool = False) -> list[RedTeamTalk]:
-    """What red-team sessions drew out of models."""
-    return [talk for one in answered for talk in item_red_team(one, Aggregation(repeats=repeats))]
 
 
 def item_red_team(answered: AnsweredItem, aggregation: Aggregation) -> list[RedTeamTalk]:

@@ -94,19 +94,22 @@ class CrowdFit:
         return logistic(self.score_S[first_P] - self.score_S[second_P])
 
 
-def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = None) -> CrowdFit:
-    """Fit scores and annotators together; see the module for the models."""
+def crowd_bradley_terry(
+    answers: Comparisons, settings: CrowdSettings | None = None, *, reliability_M: Floats | None = None
+) -> CrowdFit:
+    """Fit scores and annotators together; see the module for the models. A given `reliability_M` stays as it is."""
     settings = settings or CrowdSettings()
     votes, score_S = _decided(answers), np.zeros(len(answers.group_S))
     ascent = _Ascent.over(votes, answers.group_S, settings)
     start = 1.0 if settings.kind == "plain" else settings.prior_accuracy
-    eta_M, habit_M = np.full(answers.people, start), np.full(answers.people, 0.5)
+    eta_M = np.full(answers.people, start) if reliability_M is None else reliability_M
+    habit_M = np.full(answers.people, 0.5)
     count_M = _summed(votes.person_V, votes.weight_V, answers.people)
     score_S = ascent.climb(score_S, np.ones(len(votes.weight_V)), steps=_FIRST_ASCENTS)
     objective: list[float] = []
     for _ in range(settings.iterations):
         by_score_V = _by_score(votes, score_S, eta_M, habit_M, settings.kind)
-        if settings.kind != "plain":
+        if settings.kind != "plain" and reliability_M is None:
             eta_M = _reliability(votes, by_score_V, count_M, settings)
         if settings.kind == "habit":
             habit_M = _habits(votes, 1 - by_score_V, answers.people)
@@ -118,11 +121,6 @@ def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = N
     return CrowdFit(
         score_S=score_S, reliability_M=eta_M, first_habit_M=habit_M, answers_M=count_M, objective=tuple(objective)
     )
-
-
-def crowd_log_likelihood(answers: Comparisons, score_S: Floats, eta_M: Floats, habit_M: Floats, kind: Kind) -> float:
-    """Sum over answers of log P(answer), without penalty or prior; a tie counts as half an answer each way."""
-    return _log_likelihood(_decided(answers), score_S, eta_M, habit_M, kind)
 
 
 def logistic(logit: Floats) -> Floats:

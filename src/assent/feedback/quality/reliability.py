@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from assent.errors import ConfigError, DataError
 from assent.feedback.quality.binomial import beta_quantile
@@ -84,18 +83,6 @@ class Votes:
     def weights(self) -> Floats:
         """One weight a vote."""
         return np.ones(len(self.item_V)) if self.weight_V is None else self.weight_V
-
-
-def votes_of_table(table: ArrayLike, *, classes: int | None = None) -> Votes:
-    """Votes of a table of N items x M people holding classes 0..C-1, nan where somebody did not vote."""
-    table_NM = np.asarray(table, np.float64)
-    item_V, person_V = np.nonzero(~np.isnan(table_NM))
-    label_V = table_NM[item_V, person_V].astype(np.int64)
-    size = classes if classes is not None else int(label_V.max(initial=1)) + 1
-    return Votes(
-        item_V=item_V, person_V=person_V, label_V=label_V,
-        items=table_NM.shape[0], people=table_NM.shape[1], classes=size,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

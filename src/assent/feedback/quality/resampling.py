@@ -90,6 +90,25 @@ def estimate(statistic: Statistic, count: int, resampling: Resampling | None, *,
     return Estimate(value=value, low=low, high=high, count=count)
 
 
+def estimate_from_sums(
+    sums_NC: Floats,
+    measure: Statistic,
+    resampling: Resampling | None,
+    *,
+    why_undefined: str,
+    group_N: Integers | None = None,
+) -> Estimate:
+    """`measure` of the summed columns, [R, C] -> [R]; rows of one group are resampled together, and counted as one."""
+    if group_N is not None:
+        names, group_N = np.unique(group_N, return_inverse=True)
+        sums_GC = np.zeros((len(names), sums_NC.shape[1]))
+        np.add.at(sums_GC, group_N, sums_NC)
+        sums_NC = sums_GC
+    return estimate(
+        lambda weight_RN: measure(weight_RN @ sums_NC), len(sums_NC), resampling, why_undefined=why_undefined
+    )
+
+
 def resampled(statistic: Statistic, count: int, resampling: Resampling) -> Floats:
     """The statistic in every resample of `count` items, nan where it is undefined."""
     rng = numpy_rng(resampling.seed, "resampling")

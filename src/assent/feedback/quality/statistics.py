@@ -39,7 +39,7 @@ _CODE = {kind: place for place, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PositionBias:
+class FirstShown:
     """How often the single best of `answers` stood first, and how often it would by chance."""
 
     first: float | None
@@ -61,7 +61,7 @@ class PersonFigures:
     control_answers: int
     self_agreement: float | None
     repeats: int
-    position: PositionBias
+    position: FirstShown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class Figures:
     agreement: Estimate
     control: Estimate
     self_agreement: Estimate
-    position: PositionBias
+    position: FirstShown
     people: Mapping[int, PersonFigures] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -101,9 +101,9 @@ class Figures:
         values = dict(told)
         for name in ("agreement", "control", "self_agreement"):
             values[name] = Estimate(**values[name])
-        values["position"] = PositionBias(**values["position"])
+        values["position"] = FirstShown(**values["position"])
         values["people"] = {
-            int(person): PersonFigures(**{**one, "position": PositionBias(**one["position"])})
+            int(person): PersonFigures(**{**one, "position": FirstShown(**one["position"])})
             for person, one in values["people"].items()
         }
         return Figures(**values)
@@ -242,14 +242,14 @@ class _View:
         counts = np.bincount(self.served[self.item[rows]], minlength=len(words))
         return {word: float(count / counts.sum()) for word, count in zip(words, counts, strict=True) if count}
 
-    def position(self, rows_M: Integers) -> PositionBias:
+    def position(self, rows_M: Integers) -> FirstShown:
         """Position bias of the judgements among `rows_M`."""
         best_M, shown_M = self.best_slot[rows_M], self.shown[rows_M]
         told_M = self.labelled[rows_M] & (best_M >= 0) & (shown_M >= 2)
         if not told_M.any():
-            return PositionBias(first=None, expected=None, answers=0)
+            return FirstShown(first=None, expected=None, answers=0)
         first, expected = float((best_M[told_M] == 0).mean()), float((1.0 / shown_M[told_M]).mean())
-        return PositionBias(first=first, expected=expected, answers=int(told_M.sum()))
+        return FirstShown(first=first, expected=expected, answers=int(told_M.sum()))
 
     def people(self) -> dict[int, PersonFigures]:
         """Everybody's part: rows sorted by person once, then one slice each."""

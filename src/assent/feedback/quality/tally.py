@@ -17,15 +17,12 @@ from typing import Any
 
 from assent.feedback.annotation_source import AnnotationSource, all_items
 from assent.feedback.records import FLAGS, SKIP_REASONS, Event, EventKind, Item
-from assent.feedback.votes import worth_of_payload
+from assent.feedback.votes import kind_of_payload, worth_of_payload
 
 NO_WORD = 2
 KINDS = tuple(EventKind)
 REASONS = (*SKIP_REASONS, *FLAGS)
 _JUDGING = {EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD}
-_CONTROL_FIELDS = {
-    "ranks": EventKind.RANKING, "strength": EventKind.PAIRWISE, "ratings": EventKind.RATING, "good": EventKind.GOOD_BAD,
-}  # fmt: skip
 _PAGE = 5000
 
 
@@ -183,7 +180,7 @@ def signs_of(worth: Mapping[int, float], count: int) -> list[int]:
 
 def control_signs(control: Mapping[str, Any], count: int) -> list[int]:
     """The signs of a known answer; none for what compares nothing or cannot be read."""
-    kind = next((kind for name, kind in _CONTROL_FIELDS.items() if name in control), None)
+    kind = kind_of_payload(control)
     return [] if kind is None else signs_of(worth_of_payload(kind, control, count) or {}, count)
 
 

@@ -19,7 +19,7 @@ from assent.durable import whole_file
 from assent.feedback.annotation_source import AnnotationSource
 from assent.feedback.quality.tally import KINDS, REASONS, Columns, Items, Tally
 
-_FORM = 2  # raised when the columns change
+_FORM = 3  # raised when the columns change
 _SIGNS = {"better": 1, "worse": -1, "level": 0}
 
 

@@ -39,7 +39,6 @@ from assent.feedback.records import NewItem
 from assent.recipes.run.reading_settings import Reading
 from assent.types import Conversation
 
-TOOLS = ("items", "argilla", "label-studio")
 _LOAD: dict[Kind, Callable[[Path, ReadOptions], Dataset[Any]]] = {
     Kind.COMPARISONS: load_comparisons,
     Kind.RANKINGS: load_rankings,

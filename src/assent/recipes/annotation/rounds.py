@@ -174,7 +174,7 @@ class _Work:
         )  # fmt: skip
 
     def wait(self) -> None:
-        """Wait until every label that is wanted is given (simulated annotators give them now); write preferences.jsonl."""
+        """Wait for every label that is wanted (simulated annotators give them now), then write preferences.jsonl."""
         project = self.studio.project(self.settings.project)
         turn = 0
         while self.settings.annotators == "simulated" and self._left(project) and self._simulate(project, turn):
