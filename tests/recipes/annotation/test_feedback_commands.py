@@ -21,7 +21,7 @@ from assent.data.load import load_comparisons, load_rankings
 from assent.errors import AssentError, ConfigError, DataError, StoreError
 from assent.feedback.records import TaskMode
 from assent.feedback.store.store import FeedbackStore
-from assent.recipes.annotation import feedback_commands
+from assent.recipes.annotation import feedback_commands, feedback_stats
 from assent.recipes.annotation.feedback_reading import ImportJob, read_import, tool_of
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -36,7 +36,7 @@ def run(command: str, **flags: Any) -> str:
     """Run one command and return all it said."""
     said, out = io.StringIO(), io.StringIO()
     with redirect_stdout(out):
-        function = getattr(feedback_commands, f"run_feedback_{command}")
+        function = getattr(feedback_stats if command == "stats" else feedback_commands, f"run_feedback_{command}")
         function(Request(argparse.Namespace(**flags)), Display(Console(file=said, width=200)))
     return out.getvalue() + said.getvalue()
 
@@ -107,9 +107,14 @@ def test_importing_the_same_file_twice_adds_nothing(store: str, tmp_path: Path) 
 
 def test_the_figures_are_shown_and_written(store: str, tmp_path: Path) -> None:
     told = run("stats", store=store, project="helpful", out=str(tmp_path / "figures.json"))
-    assert "imported ranked.jsonl" in told and "agreement" in told and "18" in told
+    assert "imported ranked.jsonl" in told and "agreement" in told and "18" in told and "none altered" in told
+    for name in ("Krippendorff's alpha", "Fleiss' kappa", "Cohen's kappa, imported ranked.jsonl and imported second"):
+        (line,) = (line for line in told.splitlines() if line.startswith(name) and " of 6 items" in line)
+        assert "[" in line
     found = json.loads((tmp_path / "figures.json").read_text())
     assert found["answers"] == 18 and found["agreement"]["count"] == 6
+    assert found["annotator_agreement"]["alpha"]["count"] == 6 and len(found["completion_scores"]) == 12
+    assert all(scores[0] > scores[2] for scores in found["completion_scores"].values())
     with pytest.raises(ConfigError, match="the file exists"):
         run("stats", store=store, project="helpful", out=str(tmp_path / "figures.json"))
 
