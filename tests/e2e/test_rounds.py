@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
 SMALL = (
     "prompts=18", "questions=9", "acquisition.samples_per_prompt=3", "acquisition.max_tokens=12",
-    'annotators="simulated"', "machine.threads=1", "reward.epochs=1", "reward.batch_size=4", "reward.max_length=200", "evaluation.limit=18",
-    "evaluation.max_tokens=12",
+    'annotators="simulated"', "machine.threads=1", "reward.epochs=1", "reward.batch_size=4", "reward.max_length=200",
+    "evaluation.limit=18", "evaluation.max_tokens=12",
 )  # fmt: skip
 PPO = (
     "policy.iterations=1", "policy.batch_size=8", "policy.mini_batches=2", "policy.max_tokens=12",

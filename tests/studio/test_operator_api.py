@@ -85,10 +85,9 @@ def test_the_overview_counts_what_happened(office: Office) -> None:
 def test_agreement_control_items_and_cost_are_there_where_they_can_be(office: Office) -> None:
     views = OperatorViews(office.store, office.settings, clock=lambda: NOW)
     view = views.overview(office.projects["Helpfulness, second round"])
-    ranked, rows = view["text"], {row[0]: row[1:] for row in view["rows"]["agreement"]}
-    for name in ("Krippendorff's α", "Fleiss' κ", next(name for name in rows if name.startswith("Cohen's κ"))):
-        value, interval, items = rows[name]
-        assert re.fullmatch(r"0\.\d\d", value) and ("–" in interval or " to " in interval) and int(items) > 0
+    ranked, measures = view["text"], dict(view["facts"]["agreement"])
+    for name in ("Krippendorff's α", "Fleiss' κ", next(name for name in measures if name.startswith("Cohen's κ"))):
+        assert re.fullmatch(r"0\.\d\d \(\S+( to |–)\S+\), \d+\u00a0items", measures[name])
     assert all(re.fullmatch(r"\d+\u00a0% \(\d+–\d+\u00a0%\)", row[8]) for row in view["rows"]["people"])
     assert re.fullmatch(r"\d+\u00a0%", ranked["agreement"])
     assert re.fullmatch(r"\d+\u00a0%", ranked["control"])

@@ -16,10 +16,10 @@ from assent.studio.wording import NOTHING
 
 FIGURES = (
     ("agreement", "Agreement"),
-    ("control", "Right on control items"),
-    ("repeats", "Agreement with oneself"),
+    ("control", "Control items"),
+    ("repeats", "Self-agreement"),
     ("answers", "Answers"),
-    ("median", "Time for an answer"),
+    ("median", "Time per answer"),
     ("cost", "Cost per useful label"),
 )
 PEOPLE_HEAD = (
@@ -74,8 +74,12 @@ def overview(
             "saved": _saved(figures),
         },
         "value": {"done": done(progress.finished, progress.items)},
-        "rows": {"people": _people(progress, insight, names, now), "agreement": _agreement_rows(insight, names)},
-        "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
+        "rows": {"people": _people(progress, insight, names, now)},
+        "facts": {
+            "agreement": _agreement_facts(insight, names),
+            "refusals": _refusals(progress, figures),
+            "arms": _arms(figures),
+        },
         "hours": [list(hour) for hour in hours],
     }
 
@@ -124,7 +128,7 @@ def _outlook(progress: Progress, hours: list[tuple[int, int]], now: float) -> st
     if not progress.items:
         return "There are no items yet. Import some."
     if not left:
-        return "Every label that was wanted has been given."
+        return "All labels have been given."
     day = sum(answers for start, answers in hours if start >= now - 86400)
     wanted = f"{wording.counted(left, 'label')} still wanted"
     if not day:
@@ -139,7 +143,7 @@ def _adaptive(project: Project, progress: Progress) -> str:
     if most <= least or not progress.items:
         return ""
     more = wording.counted(max(0, progress.labels_wanted - least * progress.items), "label")
-    return f" {least} to {most} people an item: {more} beyond the first {least}, where people or the model disagree."
+    return f" Items get {least} to {most} labels; {more} were added because annotators or the model disagree."
 
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:
@@ -167,19 +171,23 @@ def _agreement(project: Project, insight: Insight | None) -> tuple[str, str]:
     return wording.share(share.value), f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
 
 
-def _agreement_rows(insight: Insight | None, names: Mapping[int, str]) -> list[list[str]]:
-    """Measure, value, interval and number of items."""
+def _agreement_facts(insight: Insight | None, names: Mapping[int, str]) -> list[list[str]]:
+    """Each measure with its value, interval and number of items."""
     if insight is None:
-        return [["Agreement", NOTHING, _COUNTING, NOTHING]]
+        return [[_COUNTING, ""]]
     found = insight.agreement
     rows = [("Krippendorff's α", found.alpha), ("Fleiss' κ", found.fleiss)]
     for pair in found.cohen[:_MOST_COHEN]:
         who = " and ".join(names.get(person, f"person {person}") for person in (pair.first, pair.second))
         rows.append((f"Cohen's κ, {who}", pair.kappa))
-    return [
-        [name, wording.figure(one.value), wording.span(one.low, one.high) or one.reason, wording.count(one.count)]
-        for name, one in rows
-    ]
+    return [[name, _measure(one)] for name, one in rows]
+
+
+def _measure(one: Estimate) -> str:
+    if one.value is None:
+        return one.reason
+    ends = wording.span(one.low, one.high)
+    return f"{wording.figure(one.value)}{f' ({ends})' if ends else ''}, {wording.counted(one.count, 'item')}"
 
 
 def _between(estimate: Estimate) -> str:
@@ -202,7 +210,7 @@ def _effort(project: Project, progress: Progress, figures: Figures | None) -> di
         spent = wording.seconds(3600 * figures.hours)
         note = f"{wording.counted(figures.useful, 'useful label')} in {spent} of answering"
     pace = [one.per_hour for one in progress.by_person.values() if one.per_hour]
-    each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour and person" if pace else "no time known yet"
+    each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour per annotator" if pace else "no time known yet"
     return {
         "median": wording.seconds(figures.median_ms / 1000 if figures.median_ms else None),
         "median_note": each,
@@ -256,8 +264,9 @@ def _people_note(project: Project, figures: Figures | None) -> str:
     if figures is None or project.settings.mode not in COMPARING:
         return ""
     return (
-        "Control items and repeats: agreement on pairs, and on how many items. "
-        "A habit is named only where chance does not explain it."
+        "Control items and repeats: the share of pairs labelled alike, and the number of items. "
+        "A habit is named only if chance does not explain it. "
+        "Reliability: how often an annotator's label is right, estimated from all labels together; 50 % is chance."
     )
 
 
@@ -282,8 +291,8 @@ def _arms(figures: Figures | None) -> list[list[str]]:
 
 def _saved(figures: Figures | None) -> str:
     if figures is None or "random" not in figures.serves or len(figures.serves) < 2:
-        return "Labels saved by active choice are known only where some items are asked at random, as a control arm."
-    return 'The random arm is the control: "assent round" measures both arms; its run "asking" shows what was saved.'
+        return "How many labels active learning saves is known only if some items are asked at random."
+    return 'The random arm is the control. The run "label-savings" of "assent round" shows what choosing saved.'
 
 
 def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""Agreement over pairs against reference implementations; reliability and scores against the truth they were drawn by."""
+"""Agreement over pairs against reference implementations; reliability and scores against what they were drawn by."""
 
 from __future__ import annotations
 
@@ -136,6 +136,13 @@ def test_repeats_skips_and_flags_are_no_opinions_and_the_first_one_holds() -> No
     kept.say(item, 1, "pairwise", {"strength": 3}, repeat=True)
     kept.say(item, 2, "skip", {"reason": "unclear", "note": ""})
     assert item_opinions(kept.one(item)) == (item, 2, {1: {0: 1.0, 1: 0.0}})
+
+
+def test_equal_completions_are_one() -> None:
+    kept = MemorySource()
+    item = kept.add("same", "other", " same ")
+    kept.say(item, 1, "ranking", {"ranks": [1, 2, 1]})
+    assert item_opinions(kept.one(item)) == (item, 3, {1: {0: -1.0, 1: -2.0}})
 
 
 def test_nothing_to_compare_says_why_and_comes_back_from_json() -> None:

@@ -126,6 +126,14 @@ def tell(
         kept.say(item, person, kind, payload[kind], **more)
 
 
+def test_nobody_agrees_by_equal_completions() -> None:
+    kept = MemorySource()
+    item = kept.add("same", "other", " same")
+    kept.say(item, 1, "ranking", {"ranks": [1, 2, 1]})
+    kept.say(item, 2, "ranking", {"ranks": [2, 1, 2]})
+    assert of(kept).agreement.value == 0.0
+
+
 def test_skips_and_flags_are_counted_by_their_reasons() -> None:
     kept = MemorySource()
     kept.add("a", "b")

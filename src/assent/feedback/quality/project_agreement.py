@@ -25,7 +25,7 @@ from assent.feedback.quality.crowd_bradley_terry import Comparisons, crowd_bradl
 from assent.feedback.quality.reliability import EMSettings, Votes, one_coin
 from assent.feedback.quality.resampling import Estimate, Floats, Integers, Resampling, undefined, widened
 from assent.feedback.records import AnsweredItem
-from assent.feedback.votes import Worth, worth_of
+from assent.feedback.votes import Worth, table_of, worth_of
 
 MOST_PAIRS = 10  # pairs of annotators that Cohen's kappa is given for
 _BLOCKS = 12  # of items, for the jackknife
@@ -76,12 +76,16 @@ class ProjectAgreement:
 
 
 def item_opinions(answered: AnsweredItem) -> ItemOpinions:
-    """Each annotator's first judgement of an item; silent repeats, skips and flags leave none."""
+    """Each annotator's first judgement of an item; silent repeats, skips and flags leave none.
+
+    Of equal completions only the first counts: nobody can disagree about them.
+    """
     count = len(answered.item.new.candidates)
+    different = {place: position for position, place in reversed(table_of(answered)[1].items())}.values()
     opinions: dict[int, Worth] = {}
     for event in answered.events:
         if not event.repeat and event.person_id not in opinions:
-            worth = {place: value for place, value in worth_of(event, count).items() if 0 <= place < count}
+            worth = {place: value for place, value in worth_of(event, count).items() if place in different}
             if len(worth) > 1:
                 opinions[event.person_id] = worth
     return answered.item.id, count, opinions

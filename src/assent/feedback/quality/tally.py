@@ -68,6 +68,7 @@ class Tally:
         self.serves: list[str] = []
         self.lock = threading.RLock()
         self.control: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
+        self.repeated: dict[int, Sequence[int]] = {}  # completions with the text of an earlier one, by the item's place
         self.last_sha256 = ""
         self._source = source
 
@@ -104,6 +105,9 @@ class Tally:
         self.items.cell_at.append(len(self.cells[0]))
         for column in self.cells.values():
             column.extend([0] * (count * (count - 1) // 2))
+        texts = [candidate.text.strip() for candidate in item.new.candidates]
+        if len(set(texts)) < count:  # nobody can disagree about equal completions
+            self.repeated[len(self.items.id) - 1] = [i for i, text in enumerate(texts) if text in texts[:i]]
         if item.new.control_answer is not None:
             self.control[len(self.items.id) - 1] = control_signs(item.new.control_answer, count)
 
@@ -147,6 +151,8 @@ class Tally:
         top = max(worth.values(), default=0.0)
         best = [position for position, value in worth.items() if value == top]
         slot = event.order.index(best[0]) if len(best) == 1 and best[0] in event.order else -1
+        for position in self.repeated.get(place, ()):
+            worth.pop(position, None)
         return signs_of(worth, count), slot
 
     def _take_back(self, undone_seq: int | None) -> None:

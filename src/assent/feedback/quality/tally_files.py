@@ -32,9 +32,8 @@ def save_tally(tally: Tally, path: Path) -> None:
             held |= {f"{name}.{one.name}": np.array(getattr(part, one.name)) for one in fields(part)}
         held |= {name: np.array(tally.cells[sign]) for name, sign in _SIGNS.items()}
         held["signs"] = np.array(tally.signs)
-        held["control"] = np.frombuffer(
-            json.dumps({str(k): list(v) for k, v in tally.control.items()}).encode(), np.uint8
-        )
+        for name, lists in (("control", tally.control), ("repeated", tally.repeated)):
+            held[name] = np.frombuffer(json.dumps({str(k): list(v) for k, v in lists.items()}).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         np.savez(file, **held)
@@ -54,7 +53,8 @@ def load_tally(source: AnnotationSource, project_id: int, path: Path) -> Tally |
             for name, sign in _SIGNS.items():
                 _fill(tally.cells[sign], held[name])
             _fill(tally.signs, held["signs"])
-            tally.control.update({int(place): signs for place, signs in json.loads(bytes(held["control"])).items()})
+            for name, lists in (("control", tally.control), ("repeated", tally.repeated)):
+                lists.update({int(place): listed for place, listed in json.loads(bytes(held[name])).items()})
             tally.serves = [str(word) for word in about["serves"]]
             tally.last_sha256 = str(about["sha256"])
             last = int(about["seq"])

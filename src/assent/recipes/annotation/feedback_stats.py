@@ -16,7 +16,7 @@ from assent.feedback.quality.project_agreement import (
 )
 from assent.feedback.quality.resampling import Estimate, Resampling
 from assent.feedback.quality.statistics import Figures, LiveFigures, PersonFigures
-from assent.feedback.records import Project
+from assent.feedback.records import EventKind, Project
 from assent.feedback.store.answered_sample import answered_sample
 from assent.recipes.annotation.opened_store import chosen_project, open_store
 from assent.recipes.run.inputs import refuse_existing
@@ -46,7 +46,7 @@ def run_feedback_stats(request: Request, display: Display) -> Figures:
         opinions: list[ItemOpinions] = []
         with display.stage("agreement", figures.answers, unit="answers") as stage:
             for answered in answered_sample(store, project.id, answers=figures.answers):
-                stage.advance(len(answered.events))
+                stage.advance(sum(event.kind not in (EventKind.SKIP, EventKind.FLAG) for event in answered.events))
                 if answered.item.new.control_answer is None:
                     opinions.append(item_opinions(answered))
             agreement = project_agreement(opinions, Resampling(resamples=600))
