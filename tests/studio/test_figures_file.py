@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from studio.site import Site, key
 
-from assent.feedback.quality import statistics
+from assent.feedback.quality import live_figures
 from assent.feedback.records import Answer, EventKind
 from assent.studio.figures import FigureKeeper, newest_event
 from assent.studio.figures_file import Insight
@@ -20,7 +20,7 @@ from assent.studio.overview import overview
 @pytest.fixture
 def worked(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with ten answers, at which ten are worth a file."""
-    monkeypatch.setattr(statistics, "_WORTH_KEEPING", 10)
+    monkeypatch.setattr(live_figures, "_WORTH_KEEPING", 10)
     _answer(site, 10)
     return site
 

@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from assent.feedback.annotation_source import PAGE
 from assent.feedback.quality.bias import position_bias, slot_of_best, speed
+from assent.feedback.quality.live_figures import LiveFigures, worth_keeping
 from assent.feedback.quality.project_agreement import ItemOpinions, ProjectAgreement, item_opinions, project_agreement
 from assent.feedback.quality.resampling import Resampling
-from assent.feedback.quality.statistics import LiveFigures, worth_keeping
 from assent.feedback.records import AnsweredItem, Event, EventKind, Project, TaskMode
 from assent.feedback.store.answered_sample import answered_sample
 from assent.feedback.store.store import FeedbackStore

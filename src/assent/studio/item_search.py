@@ -66,8 +66,8 @@ def search(store: FeedbackStore, project: Project, wanted: Filter, *, after: int
             given = events.get(item.id, ())
             if _fits(item, given, wanted, project):
                 rows.append(_row(item, given, project))
-                if len(rows) == MOST_SHOWN:
-                    return Found(rows=tuple(rows), next=after, seen=seen)
+            if len(rows) == MOST_SHOWN:
+                return Found(rows=tuple(rows), next=after, seen=seen)
         if len(page) < _PAGE:
             return Found(rows=tuple(rows), next=0, seen=seen)
     return Found(rows=tuple(rows), next=after, seen=seen)

@@ -54,6 +54,7 @@ def operator_pages_router(views: OperatorViews) -> APIRouter:
     _add_projects(router, views)
     _add_items(router, views)
     _add_set_up(router, views)
+    _add_people(router, views.store)
     _add_runs(router, views)
     return router
 
@@ -165,6 +166,8 @@ def _add_set_up(router: APIRouter, views: OperatorViews) -> None:
             answers=store.progress(project_id).answers,
         )
 
+
+def _add_people(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/people")
     def people(actor: Admin) -> Response:
         """Everybody with an account, and invitations."""

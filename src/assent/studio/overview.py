@@ -23,18 +23,9 @@ FIGURES = (
     ("cost", "Cost per useful label"),
 )
 PEOPLE_HEAD = (
-    ("Name", False),
-    ("Answers", True),
-    ("Median time", True),
-    ("An hour", True),
-    ("Skips", True),
-    ("Flags", True),
-    ("Control items", True),
-    ("Repeats", True),
-    ("Reliability", True),
-    ("Last answer", True),
-    ("Habits", True),
-)
+    "Name", "Answers", "Median time", "An hour", "Skips", "Flags", "Control items", "Repeats", "Reliability",
+    "Last answer", "Habits",
+)  # fmt: skip
 PURPOSES = {
     "reward_model": "for the reward model",
     "policy": "for the policy",

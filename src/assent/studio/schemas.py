@@ -31,10 +31,8 @@ from assent.types import Conversation, Message, Role, StopReason
 
 HIGHEST_ID = 2**31 - 1
 _LONGEST_TEXT = 200_000
-_SENT_KINDS = ANSWER_KINDS - {
-    EventKind.CHAT_TURN,
-    EventKind.RED_TEAM,
-}  # these the server writes: it knows who said what
+# the server writes the other kinds: it knows who said what
+_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM}
 
 
 def _storable(text: str) -> str:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from assent.feedback.exchange.preference_rows import imported_of
 from assent.feedback.exchange.store_import import enter
-from assent.feedback.quality.statistics import LiveFigures, figures
+from assent.feedback.quality.live_figures import LiveFigures
+from assent.feedback.quality.statistics import figures
 from assent.feedback.quality.tally import Tally
 from assent.feedback.quality.tally_files import load_tally, save_tally
 from assent.feedback.records import Event, EventKind, Item, ProjectSettings, TaskMode

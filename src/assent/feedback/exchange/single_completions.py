@@ -1,9 +1,10 @@
-"""What speaks of one completion or none beside it: ratings, labels, demonstrations, corrections, red-team talks."""
+"""Training data about single completions: ratings, labels, demonstrations, corrections, red-team talks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from assent.feedback.exchange.aggregation import Aggregation, mean_of, provenance_of_all
 from assent.feedback.records import AnsweredItem, Event, EventKind, conversation_from_json
@@ -105,18 +106,20 @@ def item_red_team(answered: AnsweredItem, aggregation: Aggregation) -> list[RedT
     return talks
 
 
-def _scores(event: Event) -> Iterator[tuple[str, int, float]]:
-    """(criterion, position, score) of every single judgement."""
+def _scores(event: Event) -> list[tuple[str, int, float]]:
+    """(criterion, position, score) of every single rating or label."""
     try:
+        columns: Mapping[str, list[Any]] = {}
         if event.kind is EventKind.RATING:
-            for criterion, column in event.payload["ratings"].items():
-                for position, score in enumerate(column):
-                    if score is not None:
-                        yield str(criterion), position, float(score)
+            columns = event.payload["ratings"]
         elif event.kind is EventKind.GOOD_BAD:
-            for position, good in enumerate(event.payload["good"]):
-                if good is not None:
-                    yield "overall", position, float(good)
+            columns = {"overall": event.payload["good"]}
+        return [
+            (str(criterion), position, float(score))
+            for criterion, column in columns.items()
+            for position, score in enumerate(column)
+            if score is not None
+        ]
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise unreadable(event) from error
 

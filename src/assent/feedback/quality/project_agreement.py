@@ -154,8 +154,7 @@ class _PairLabels:
             for person, worth in opinions.items():
                 for one, other in combinations(sorted(worth), 2):
                     unit = place.setdefault((one, other), len(pairs))
-                    if unit == len(pairs):
-                        pairs.append((len(item_ids), starts[-1] + one, starts[-1] + other))
+                    pairs += [(len(item_ids), starts[-1] + one, starts[-1] + other)] * (unit == len(pairs))
                     rows.append((unit, person, (worth[one] > worth[other]) - (worth[one] < worth[other])))
             item_ids.append(item_id)
             starts.append(starts[-1] + count)

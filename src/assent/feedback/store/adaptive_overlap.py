@@ -17,9 +17,10 @@ from assent.feedback.quality.overlap import needs_more
 from assent.feedback.records import Project, ProjectSettings
 from assent.feedback.refusals import NotFound
 from assent.feedback.store import projects, reading
-from assent.feedback.store.engine import Statement
+from assent.feedback.store.project_items import check_predicted
 from assent.feedback.store.rows import to_json
 from assent.feedback.store.schema import contents, items
+from assent.feedback.store.session import Statement
 from assent.feedback.store.slots import item_state, set_wanted
 from assent.feedback.store.writer import Transaction
 
@@ -76,7 +77,7 @@ def set_predictions(transaction: Transaction, project_id: int, predicted: Mappin
         if row is None:
             raise NotFound(f"the project has no item {item_id}", now="See its items.")
         content = json.loads(row[0])
-        projects.check_predicted(scores, len(content["candidates"]), f"predicted.{item_id}")
+        check_predicted(scores, len(content["candidates"]), f"predicted.{item_id}")
         changed.append({"which": item_id, "text": to_json({**content, "predicted": list(scores)})})
     transaction.run_many(_SET_CONTENT, changed)
     for item_id in predicted:

@@ -13,10 +13,10 @@ from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.store import accounts, projects, queue
 from assent.feedback.store.adaptive_overlap import reconsider
 from assent.feedback.store.chain import digest
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.payloads import canonical
 from assent.feedback.store.rows import event_of, event_values, to_json
 from assent.feedback.store.schema import events, standing
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.slots import item_state, put, slot_of
 from assent.feedback.store.writer import Transaction
 

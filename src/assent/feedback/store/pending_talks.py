@@ -15,8 +15,8 @@ from sqlalchemy import bindparam
 
 from assent.feedback.refusals import NotFound
 from assent.feedback.store import accounts, projects, queue
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.schema import talks
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import Transaction
 
 KEPT_S = 90 * 86400.0

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.refusals import NotFound
-from assent.feedback.store.engine import Session, Statement
 from assent.feedback.store.schema import presentations, projects, standing, tallies
+from assent.feedback.store.session import Session, Statement
 
 LATEST = 200  # answers of a person that the median time is taken over
 

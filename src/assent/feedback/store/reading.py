@@ -10,10 +10,10 @@ from sqlalchemy import bindparam
 
 from assent.errors import StoreError
 from assent.feedback.records import AnsweredItem, Event, Item
-from assent.feedback.store.engine import Row, Session, Statement
 from assent.feedback.store.queue import ITEM
 from assent.feedback.store.rows import event_of, item_of
 from assent.feedback.store.schema import chain, events, items, standing
+from assent.feedback.store.session import Row, Session, Statement
 
 MOST_ROWS = 100_000
 _i, _e, _s = items.c, events.c, standing.c

@@ -23,7 +23,7 @@ from assent.feedback.records import (
     conversation_from_json,
     learned_to_json,
 )
-from assent.feedback.store.engine import Row
+from assent.feedback.store.session import Row
 from assent.types import StopReason
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

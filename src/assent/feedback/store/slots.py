@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.schema import cursors, items, slots
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import Transaction
 
 _s, _i, _c = slots.c, items.c, cursors.c

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -79,16 +80,11 @@ def run_collect(request: Request, display: Display) -> None:
             comparisons = comparisons_so_far(studio, project)
             display.say(f"{len(comparisons)} judged pairs tell the reward model's heads apart")
         model = load_language_model(path, machine=settings.machine)
-        collector = Collector(model=model, settings=settings.acquisition, seed=settings.seed, display=display)
-        collector.fill(
-            studio,
-            project,
-            prompts,
-            count=settings.questions,
-            batch=settings.batch,
-            reward=reward,
+        collector = Collector(
+            model=model, settings=settings.acquisition, seed=settings.seed, display=display, reward=reward,
             comparisons=comparisons,
-        )
+        )  # fmt: skip
+        collector.fill(studio, project, prompts, count=settings.questions, batch=settings.batch)
 
 
 def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
@@ -151,11 +147,16 @@ def comparisons_so_far(studio: StudioClient, project: int) -> list[Comparison]:
         return list(load_comparisons(str(path), ReadOptions()).examples)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Samples from one model and asks about what it wrote."""
+    """Samples from one model and asks about what it wrote; `reward` and the `comparisons` so far choose what."""
 
-    def __init__(self, *, model: LanguageModel, settings: AcquisitionSettings, seed: int, display: Display) -> None:
-        self.model, self.settings, self.seed, self.display = model, settings, seed, display
+    model: LanguageModel
+    settings: AcquisitionSettings
+    seed: int
+    display: Display
+    reward: RewardModel | None = None
+    comparisons: Sequence[Comparison] = ()
 
     def fill(
         self,
@@ -165,8 +166,6 @@ class Collector:
         *,
         count: int,
         batch: str,
-        reward: RewardModel | None = None,
-        comparisons: Sequence[Comparison] = (),
         remember: Path | None = None,
     ) -> int:
         """Put up to `count` questions into the queue; returns how many were new. Asking the same again adds nothing.
@@ -178,10 +177,11 @@ class Collector:
             pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
         if not pool.prompts:
             raise RunError("every prompt got one and the same text", now="Raise acquisition.temperatures.")
-        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, comparisons=comparisons)
+        seed = derive(self.seed, "ask")
+        asked = questions(pool, self.settings, seed=seed, reward=self.reward, comparisons=self.comparisons)
         items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
-        if reward is not None:
-            items = with_predictions(items, reward)
+        if self.reward is not None:
+            items = with_predictions(items, self.reward)
         if remember is not None:
             keep_asked(remember, {prompt_key(item.prompt): item.serves for item in items})
         added, known = studio.add_items(project, items)

@@ -269,20 +269,24 @@ def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
 
 def refuse_large(path: Path, most_bytes: int) -> None:
     """DataError for a file that is larger than allowed, packed or unpacked; looked at in pieces."""
-    refusal = DataError(
-        f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB",
-        where=str(path),
-        now="Import it in parts, or raise the limit with --set most_megabytes=N.",
-    )
     try:
-        if path.is_file() and path.stat().st_size > most_bytes:
-            raise refusal
-        if path.is_file() and path.open("rb").read(2) == b"\x1f\x8b":
-            seen = 0
-            with gzip.open(path) as unpacked:
-                while piece := unpacked.read(_CHUNK):
-                    seen += len(piece)
-                    if seen > most_bytes:
-                        raise refusal
+        large = path.is_file() and (path.stat().st_size > most_bytes or _unpacks_to_more(path, most_bytes))
     except (OSError, EOFError, zlib.error, ValueError):
         return  # the reading of the file says what is wrong with it
+    if large:
+        raise DataError(
+            f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB",
+            where=str(path),
+            now="Import it in parts, or raise the limit with --set most_megabytes=N.",
+        )
+
+
+def _unpacks_to_more(path: Path, most_bytes: int) -> bool:
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return False
+    seen = 0
+    with gzip.open(path) as unpacked:
+        while seen <= most_bytes and (piece := unpacked.read(_CHUNK)):
+            seen += len(piece)
+    return seen > most_bytes

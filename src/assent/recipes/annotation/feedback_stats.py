@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from assent.durable import write_atomic
+from assent.feedback.quality.live_figures import LiveFigures
 from assent.feedback.quality.project_agreement import (
     ItemOpinions,
     ProjectAgreement,
@@ -15,9 +16,10 @@ from assent.feedback.quality.project_agreement import (
     project_agreement,
 )
 from assent.feedback.quality.resampling import Estimate, Resampling
-from assent.feedback.quality.statistics import Figures, LiveFigures, PersonFigures
+from assent.feedback.quality.statistics import Figures, PersonFigures
 from assent.feedback.records import EventKind, Project
 from assent.feedback.store.answered_sample import answered_sample
+from assent.feedback.store.store import FeedbackStore
 from assent.recipes.annotation.opened_store import chosen_project, open_store
 from assent.recipes.run.inputs import refuse_existing
 from assent.recipes.run.progress import Display
@@ -43,13 +45,8 @@ def run_feedback_stats(request: Request, display: Display) -> Figures:
         project = chosen_project(store, request)
         events = store.verify_chain()
         figures = LiveFigures(store).of(project.id)
-        opinions: list[ItemOpinions] = []
-        with display.stage("agreement", figures.answers, unit="answers") as stage:
-            for answered in answered_sample(store, project.id, answers=figures.answers):
-                stage.advance(sum(event.kind not in (EventKind.SKIP, EventKind.FLAG) for event in answered.events))
-                if answered.item.new.control_answer is None:
-                    opinions.append(item_opinions(answered))
-            agreement = project_agreement(opinions, Resampling(resamples=600))
+        opinions = _opinions(store, project, figures, display)
+        agreement = project_agreement(opinions, Resampling(resamples=600))
         names = {person.id: person.name for person in store.people()}
     lines = lines_of(figures, agreement, project, lambda person: names.get(person, f"person {person}"))
     print("\n".join([*lines, f"record              {events:,} events in the store, none altered"]), flush=True)
@@ -60,6 +57,17 @@ def run_feedback_stats(request: Request, display: Display) -> Figures:
         write_atomic(Path(out), json.dumps(told, indent=1) + "\n")
         display.say(f"figures: {out}")
     return figures
+
+
+def _opinions(store: FeedbackStore, project: Project, figures: Figures, display: Display) -> list[ItemOpinions]:
+    """What annotators think of the items, control items left out."""
+    found: list[ItemOpinions] = []
+    with display.stage("agreement", figures.answers, unit="answers") as stage:
+        for answered in answered_sample(store, project.id, answers=figures.answers):
+            stage.advance(sum(event.kind not in (EventKind.SKIP, EventKind.FLAG) for event in answered.events))
+            if answered.item.new.control_answer is None:
+                found.append(item_opinions(answered))
+    return found
 
 
 def lines_of(found: Figures, agreement: ProjectAgreement, project: Project, name_of: Callable[[int], str]) -> list[str]:

@@ -168,9 +168,13 @@ class _Work:
         project = open_project(self.studio, settings.project, settings.acquisition, settings)
         model = load_language_model(self.round.start, machine=settings.machine)
         seed = derive(settings.seed, "round", number)
-        Collector(model=model, settings=settings.acquisition, seed=seed, display=self.display).fill(
-            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}", reward=reward,
-            comparisons=comparisons, remember=self.folder / ASKED,
+        collector = Collector(
+            model=model, settings=settings.acquisition, seed=seed, display=self.display, reward=reward,
+            comparisons=comparisons,
+        )  # fmt: skip
+        collector.fill(
+            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}",
+            remember=self.folder / ASKED,
         )  # fmt: skip
 
     def wait(self) -> None:
