@@ -1,4 +1,4 @@
-"""What exchange and statistics read: any keeper of judgement that gives its pages in order."""
+"""What exchange and statistics read: any store of annotations that gives its pages in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AnnotationSource(Protocol):
 
 
 def all_answered(source: AnnotationSource, project_id: int) -> Iterator[AnsweredItem]:
-    """Every judged item of a project, page by page."""
+    """Every answered item of a project, page by page."""
     after = 0
     while page := source.answered_items(project_id, after_item=after, limit=PAGE):
         yield from page

@@ -1,8 +1,8 @@
-"""The vocabulary of kept judgement: projects, items, presentations, answers, events, people. Frozen, no SQL, no torch.
+"""The vocabulary of annotation: projects, items, presentations, answers, events, people. Frozen, no SQL, no torch.
 
 An item is a prompt with completions in a fixed, canonical order. A presentation shows one item to one person in a
-shuffled order under a lease. An answer speaks of the completions as they were shown; the store turns it round to the
-canonical order before it keeps it, so that everything that reads events may forget about the shuffling.
+shuffled order under a lease. An answer speaks of the completions as they were shown; the store turns it into the
+canonical order before it keeps it, so that whatever reads events need not know about the shuffling.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EventKind(StrEnum):
 
 
 ANSWER_KINDS = frozenset(EventKind) - {EventKind.UNDO}
-"""Kinds that fill the person's slot of the item. FLAG and SKIP do too, but give no judgement."""
+"""Kinds that fill the person's slot of the item. FLAG and SKIP do too, but are no labels."""
 
 FLAGS = ("harmful", "private_data", "broken", "not_answerable", "out_of_my_depth")
 SKIP_REASONS = ("unclear", "too_long", "wrong_language", "no_opinion", "other")
@@ -278,5 +278,5 @@ def conversation_from_json(messages: Sequence[Mapping[str, Any]]) -> Conversatio
 
 
 def provenance_of(event: Event, who: str) -> Provenance:
-    """Where a judgement in training data comes from."""
+    """Where a label in training data comes from."""
     return Provenance(source="studio", who=who, detail=f"event {event.seq}")

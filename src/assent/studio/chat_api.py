@@ -1,7 +1,7 @@
 """Talking with models and judging them: one model, two blind ones side by side, or one to draw harm out of.
 
 The models are the project's endpoints; the page never learns their names or addresses. An answer reaches the page while
-it is written, and the server keeps it, so that what is judged is what the model said.
+it is written, and the server keeps it, so that what is compared is what the model said.
 """
 
 from __future__ import annotations

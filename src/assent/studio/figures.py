@@ -102,7 +102,7 @@ def _known(kept: Counted, newest: int) -> tuple[Insight | None, bool]:
 
 
 class Pace:
-    """Judgements that stand by the hour in which they were given: counted back once, then kept up to date."""
+    """Standing answers by the hour in which they were given: counted back once, then kept up to date."""
 
     def __init__(self, store: FeedbackStore) -> None:
         self._store = store

@@ -152,7 +152,7 @@ def _listed(values: object) -> str:
 
 
 def _answered(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[AnsweredItem]:
-    """The answers to a page of items: judged items are some of them, in the same order."""
+    """The answers to a page of items: answered items are some of them, in the same order."""
     if page:
         last = page[-1].id
         for answered in store.answered_items(project_id, after_item=page[0].id - 1, limit=len(page)):

@@ -115,7 +115,7 @@ def _exports(store: FeedbackStore) -> APIRouter:
         file: Literal["jsonl", "csv", "parquet"] = "jsonl",
         models: bool = False,
     ) -> Response:
-        """The project's judgement as a file, made whole before it is sent."""
+        """The project's annotations as a file, made whole before it is sent."""
         store.project(project_id)
         folder = tempfile.TemporaryDirectory(prefix="assent-export-")
         path = Path(folder.name) / f"project-{project_id}-{format}.{file}"

@@ -134,7 +134,7 @@ def _adaptive(project: Project, progress: Progress) -> str:
     if most <= least or not progress.items:
         return ""
     more = wording.counted(max(0, progress.labels_wanted - least * progress.items), "label")
-    return f" Items get {least} to {most} labels; {more} were added because annotators or the model disagree."
+    return f" Items get {least} to {most} labels; {more} added because annotators or the model disagree."
 
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:

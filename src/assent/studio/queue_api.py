@@ -50,7 +50,7 @@ def queue_router(store: FeedbackStore) -> APIRouter:
 
     @router.put("/api/projects/{project_id}/predictions")
     def set_predictions(project_id: Id, given: PredictionsIn, _: Admin) -> dict[str, Any]:
-        """Say what a reward model thinks; with adaptive overlap, items judged against it are asked again."""
+        """Say what a reward model thinks; with adaptive overlap, items whose labels contradict it are asked again."""
         store.set_predictions(project_id, given.predicted)
         return {"changed": len(given.predicted)}
 

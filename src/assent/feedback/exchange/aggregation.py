@@ -22,7 +22,7 @@ class Aggregation:
 
     `labels` says what becomes of strengths and doubt: probabilities, margins (of strengths; doubt stays a probability),
     or plain 0/1 pairs without ties. `weights` are per person id, 1 where none is given; a person of weight 0 is not
-    heard. `criterion` takes the single criterion in place of the judgement overall.
+    heard. `criterion` takes the single criterion in place of the overall label.
     """
 
     consensus: Consensus = "soft"

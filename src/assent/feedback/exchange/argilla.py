@@ -57,7 +57,7 @@ def argilla_reader(names: FieldNames = FieldNames()) -> Any:
 
 
 def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> Imported:
-    """The item of a record and the submitted responses that judge its completions; DataError."""
+    """The item of a record and the submitted responses about its completions; DataError."""
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
     prompt_name = names.prompt or next((name for name in _PROMPTS if name in shown), "")
     if prompt_name not in shown:
@@ -69,7 +69,7 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
         raise DataError(f'field "{missing[0]}" is missing')
     candidates = tuple(Candidate(text=text_value(shown[name], name, limits)) for name in wanted)
     if len(candidates) > limits.completions:
-        raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be judged at once")
+        raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be labelled at once")
     item = NewItem(prompt=conversation_value(shown[prompt_name], prompt_name, limits), candidates=candidates)
     answers, skipped = _answers(list(_responses(fields)), wanted, names, limits)
     return Imported(item=item, answers=tuple(answers), skipped=tuple(skipped))

@@ -1,4 +1,4 @@
-"""A project's judgement as a file: the format says what a row holds, the file's ending how rows are kept."""
+"""A project's annotations as a file: the format says what a row holds, the file's ending how rows are kept."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ExportOptions:
 
 
 def export(source: AnnotationSource, project_id: int, path: Path, options: ExportOptions) -> int:
-    """Write the project's judgement to `path`, streaming, and return the number of rows.
+    """Write the project's annotations to `path`, streaming, and return the number of rows.
 
     Memory stays the same however many answers there are. Twice the same store gives twice the same bytes.
     Raises ConfigError for an unknown format or ending, StoreError if there is nothing to write or no room to write it.

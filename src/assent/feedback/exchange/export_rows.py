@@ -1,4 +1,4 @@
-"""What the rows of each export format hold: one function per format, from a judged item to plain rows."""
+"""What the rows of each export format hold: one function per format, from an answered item to plain rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RowOptions:
 class RowFormat:
     """A format: its columns, those added with model names, and the rows of one item.
 
-    `from_events` formats run over the whole record, event by event, in place of judged items.
+    `from_events` formats run over the whole record, event by event, in place of answered items.
     """
 
     name: str

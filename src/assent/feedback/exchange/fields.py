@@ -149,7 +149,7 @@ def candidates_value(value: object, name: str, limits: ImportLimits) -> tuple[Ca
     listed = list_value(value, name)
     if len(listed) > limits.completions:
         raise DataError(
-            f'field "{name}": {len(listed)} completions, at most {limits.completions} can be judged at once'
+            f'field "{name}": {len(listed)} completions, at most {limits.completions} can be labelled at once'
         )
     return tuple(candidate_value(one, f"{name}[{place}]", limits) for place, one in enumerate(listed))
 

@@ -57,7 +57,7 @@ def label_studio_reader(names: TaskNames = TaskNames()) -> Any:
 
 
 def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> Imported:
-    """The item of a task and the judgements of its annotations (cancelled ones are none); DataError."""
+    """The item of a task and the answers in its annotations (cancelled ones are none); DataError."""
     data = object_value(fields.get("data"), "data")
     annotations = list_value(fields.get("annotations", fields.get("completions")) or [], "annotations")
     told = [_results(one, f"annotations[{place}]") for place, one in enumerate(annotations)]

@@ -1,4 +1,4 @@
-"""Our own rows: a prompt with completions to be judged; what `assent sample` writes is such a file."""
+"""Our own rows: a prompt with completions to be labelled; what `assent sample` writes is such a file."""
 
 from __future__ import annotations
 

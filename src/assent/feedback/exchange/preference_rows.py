@@ -27,26 +27,26 @@ EncodedPreference = _Whole | Rating
 
 
 def imported_of(
-    judgements: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
+    preferences: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
 ) -> tuple[Imported, ...]:
-    """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
+    """Items with the answers in `preferences`; `who` is the name of those whose provenance names nobody.
 
     Ratings of one prompt by one person become one answer. Scores that are all 0 or 1 are labels; among others, one that
     is no whole number from 1 to 7 is a DataError: a rating is not rounded unasked.
     """
-    others = [one for one in judgements if not isinstance(one, Rating)]
+    others = [one for one in preferences if not isinstance(one, Rating)]
     found = [_imported(one, who, limits) for one in _in_one_order(others)]
-    found += _rated([one for one in judgements if isinstance(one, Rating)], who, limits)
+    found += _rated([one for one in preferences if isinstance(one, Rating)], who, limits)
     if not found:
         raise DataError("there is nothing to import", now="Give a file with at least one row.")
     return merge([with_key(one) for one in found], limits)
 
 
-def _in_one_order(judgements: Sequence[_Whole]) -> list[_Whole]:
-    """The judgements; the same completions always in the order of the first one, so that they are one item."""
+def _in_one_order(preferences: Sequence[_Whole]) -> list[_Whole]:
+    """The preferences, with the same completions always in the order of the first one, so that they are one item."""
     first: dict[tuple[Conversation, frozenset[Completion]], tuple[Completion, ...]] = {}
     found: list[_Whole] = []
-    for one in judgements:
+    for one in preferences:
         if isinstance(one, Comparison):
             pair = (one.chosen, one.rejected)
             if first.setdefault((one.prompt, frozenset(pair)), pair) != pair:
@@ -169,7 +169,7 @@ def _item(prompt: Conversation, completions: Sequence[Completion], limits: Impor
         raise DataError("a prompt is empty or ends with the assistant")
     if len(completions) > limits.completions:
         raise DataError(
-            f"an item has {len(completions)} completions, at most {limits.completions} can be judged at once"
+            f"an item has {len(completions)} completions, at most {limits.completions} can be labelled at once"
         )
     for message in prompt.messages:
         text_value(message.content, "prompt", limits, blank=True)

@@ -55,7 +55,7 @@ def _settle(transaction: Transaction, project_id: int, item_id: int, settings: P
 
 
 def update_project(transaction: Transaction, project_id: int, settings: ProjectSettings) -> Project:
-    """Change the settings; where one of the two limits is another, every judged item is reconsidered."""
+    """Change the settings; where one of the two limits is another, every answered item is reconsidered."""
     before = projects.find(transaction, project_id).settings
     after = projects.update(transaction, project_id, settings)
     limits = [(one.overlap, max(one.overlap, one.adaptive_overlap)) for one in (before, settings)]

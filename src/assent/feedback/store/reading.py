@@ -47,7 +47,7 @@ _ANSWERED_IDS = Statement(
     .order_by(_s.item_id)
     .limit(_LIMIT)
 )
-_JUDGED = Statement(
+_ANSWERED = Statement(
     ITEM.add_columns(*events.columns)
     .join(standing, _s.item_id == _i.id)
     .join(events, _e.seq == _s.seq)
@@ -93,7 +93,7 @@ def answered_page(session: Session, project_id: int, *, after_item: int, limit: 
     ]
     if not ids:
         return []
-    rows = session.rows(_JUDGED, project=project_id, first_id=ids[0], last_id=ids[-1])
+    rows = session.rows(_ANSWERED, project=project_id, first_id=ids[0], last_id=ids[-1])
     return [_answered(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
 
 

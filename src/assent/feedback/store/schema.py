@@ -37,7 +37,7 @@ projects = sa.Table(
     _integer("wanted"),  # labels wanted in all
     _integer("given"),  # people who have answered, over all items
     _integer("finished"),  # items with as many answers as wanted
-    _integer("answers"),  # standing judgements, with repeats and control
+    _integer("answers"),  # standing answers, with repeats and control items
     _integer("skipped"),
     _integer("flagged"),
 )

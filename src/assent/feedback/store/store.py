@@ -137,7 +137,7 @@ class FeedbackStore(AccountStore):
     def set_predictions(self, project_id: int, predicted: Mapping[int, Sequence[float]]) -> None:
         """What a reward model says of items: a score for each candidate, in logits, all or nothing.
 
-        With `adaptive_overlap` an item that people judged against it is asked again, and a settled one no more.
+        With `adaptive_overlap` an item whose labels contradict it is asked again, and a settled one no more.
         """
         self._write.do(lambda t: adaptive_overlap.set_predictions(t, project_id, dict(predicted)))
 
@@ -166,7 +166,7 @@ class FeedbackStore(AccountStore):
     # asking
 
     def lease(self, project_id: int, person_id: int, *, count: int = 1) -> list[Presentation]:
-        """What the person judges next: what they have open, in the order they got it, then new items.
+        """What the person answers next: what they have open, in the order they got it, then new items.
 
         At most `count` in all, fewer when the queue has no more for them. An undone item comes first.
         """

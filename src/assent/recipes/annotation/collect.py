@@ -78,7 +78,7 @@ def run_collect(request: Request, display: Display) -> None:
         if reward_path:
             reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
             comparisons = comparisons_so_far(studio, project)
-            display.say(f"{len(comparisons)} judged pairs tell the reward model's heads apart")
+            display.say(f"{len(comparisons)} labelled pairs tell the reward model's heads apart")
         model = load_language_model(path, machine=settings.machine)
         collector = Collector(
             model=model, settings=settings.acquisition, seed=settings.seed, display=display, reward=reward,
@@ -97,12 +97,10 @@ def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
         reward = load_reward_model(model_folder(path), machine=settings.machine)
         comparisons = comparisons_so_far(studio, project)
         if not comparisons:
-            raise RunError(
-                "nothing has been judged yet", where=settings.project, now="Refresh after the first answers."
-            )
+            raise RunError("there are no labels yet", where=settings.project, now="Refresh after the first answers.")
         seed = derive(settings.seed, "ask")
         count = refresh(studio, project, settings.acquisition, seed=seed, reward=reward, comparisons=comparisons)
-        display.say(f"{count} questions have a new place, by {len(comparisons)} judged pairs")
+        display.say(f"{count} questions have a new place, by {len(comparisons)} labelled pairs")
         if settings.adaptive_overlap > settings.overlap:
             predict(studio, project, reward)
 
@@ -137,8 +135,8 @@ def open_project(studio: StudioClient, name: str, acquisition: AcquisitionSettin
 
 
 def comparisons_so_far(studio: StudioClient, project: int) -> list[Comparison]:
-    """All judgement of a project as pairs with soft labels; none where there is none yet."""
-    with tempfile.TemporaryDirectory(prefix="assent-judged-") as folder:
+    """All labels of a project as pairs with soft labels; an empty list if there are none yet."""
+    with tempfile.TemporaryDirectory(prefix="assent-pairs-") as folder:
         path = Path(folder) / "pairs.jsonl"
         try:
             studio.export(project, path, "pairs")

@@ -91,7 +91,7 @@ def _say_what_was_read(request: Request, path: Path, one: ImportFile, display: D
 
 
 def run_feedback_export(request: Request, display: Display) -> Path:
-    """The project's judgement as a file: --format says what a row holds, the ending of --out how rows are kept."""
+    """The project's annotations as a file: --format says what a row holds, the ending of --out how rows are kept."""
     return _export(request, display, format_name=request.text("format") or "pairs")
 
 

@@ -54,7 +54,7 @@ _CHUNK = 1 << 20
 class ImportJob(Settings):
     """`assent feedback import`. `mode` and what follows it are for a project that is not there yet.
 
-    `answers` says what becomes of judgement in the file: kept as answers of people named after whoever gave them, made
+    `answers` says what becomes of answers in the file: kept as answers of people named after whoever gave them, made
     the known answers of control items, or dropped, so that the items are asked anew. `reading` names columns;
     `prompt` is short for `reading.prompt`. `completions` (several fields) and `buckets` (best first) name what holds
     the completions where their names do not say it.
@@ -137,7 +137,7 @@ def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: s
 def _unjudged(
     rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
 ) -> ImportFile:
-    """Items without answers. Columns of answers or judgement that would be lost are an error."""
+    """Items without answers. Columns of answers or labels that would be lost are an error."""
     lost: dict[str, None] = {}
 
     def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
@@ -160,7 +160,7 @@ def _unjudged(
 
 def _would_be_lost(names: Sequence[str], place: str, *, otherwise: str = "") -> DataError:
     return DataError(
-        f"the file has fields of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
+        f"the file has fields with labels or answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
         where=place,
         now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md); "
         f"{otherwise}or --set answers=drop to ask anew.",
@@ -181,7 +181,7 @@ def _tool_of_rows(rows: Sequence[SourceRow]) -> str | None:
 
 
 def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Which tool wrote rows like these; None: a file of judgement or of prompts (see the pages on data files)."""
+    """Which tool wrote rows like these; None: a file of preferences or of prompts (see the pages on data files)."""
     for fields in rows:
         if "annotations" in fields and "data" in fields:
             return "label-studio"
@@ -253,12 +253,12 @@ def _judged(
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    unread = (f"not used, though it sounds like judgement: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
+    unread = (f"not used, although it sounds like labels: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
     return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
 
 
 def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
-    """Judgement inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
+    """Labels inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
     if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
         return ()
     found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))

@@ -83,7 +83,7 @@ def sample_pool(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Read:
-    """Features of a pool's completions, prompt after prompt, and of judged pairs with P(better wins)."""
+    """Features of a pool's completions, prompt after prompt, and of labelled pairs with P(better wins)."""
 
     pool_ND: Floats
     better_PD: Floats

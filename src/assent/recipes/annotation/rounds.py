@@ -206,7 +206,7 @@ class _Work:
             )  # fmt: skip
 
     def reward(self) -> None:
-        """Learn a reward model from all judgement so far, from the model the rounds began with."""
+        """Learn a reward model from all preferences so far, from the model the rounds began with."""
         given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
         self._run(run_reward, "reward", given, model=self.first, data=[str(self.folder / "preferences.jsonl")])
         if self.settings.adaptive_overlap > self.settings.overlap:
@@ -222,7 +222,7 @@ class _Work:
         measure_saving(trunk, comparisons, asked, self.folder / "label-savings", self.display, seed=self.settings.seed)
 
     def policy(self) -> None:
-        """Train the round's policy on, with PPO against the reward model or DPO on the judgement."""
+        """Train the round's policy on, with PPO against the reward model or DPO on the preferences."""
         if self.settings.algorithm == "dpo":
             data = [str(self.folder / "preferences.jsonl")]
             self._run(run_dpo, "policy", self.settings.policy, model=self.round.start, data=data)

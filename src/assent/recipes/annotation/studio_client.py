@@ -139,7 +139,7 @@ class StudioClient:
         self.post("/api/answers", body)
 
     def export(self, project_id: int, path: Path, format_: str) -> None:
-        """Write the project's judgement to `path` in one of the export formats (JSON lines)."""
+        """Write the project's annotations to `path` in one of the export formats (JSON lines)."""
         with self._http.stream(
             "GET", f"/api/projects/{project_id}/export", params={"format": format_, "file": "jsonl"}
         ) as reply:
