@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader, read_argilla
-from assent.feedback.exchange.imported_items import Imported, ImportLimits, ImportRow, collect
+from assent.feedback.exchange.imported_items import ImportLimits, ImportRow, collect
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader, read_label_studio
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
@@ -29,11 +29,11 @@ def rows(*fields: dict[str, Any]) -> list[ImportRow]:
     return [ImportRow(place=f"file.jsonl:{number}", fields=one) for number, one in enumerate(fields, start=1)]
 
 
-def said(imported: Imported) -> list[tuple[str, str, Any]]:
+def said(imported: ImportedItem) -> list[tuple[str, str, Any]]:
     return [(one.who, str(one.kind), next(iter(one.payload.values()))) for one in imported.answers]
 
 
-def texts(imported: Imported) -> list[str]:
+def texts(imported: ImportedItem) -> list[str]:
     return [candidate.text for candidate in imported.item.candidates]
 
 

@@ -57,7 +57,7 @@ def test_who_contradicts_what_was_predicted_is_asked_about_and_the_operator_sees
     progress = admin.get(f"/api/projects/{project}/progress").json()
     assert (progress["finished"], progress["labels_wanted"]) == (1, 3)
     outlook = admin.get(f"/api/operator/projects/{project}").json()["text"]["outlook"]
-    assert "1 to 3 people an item: 1\u00a0label added" in outlook
+    assert "Items get 1 to 3 labels; 1\u00a0label added" in outlook
     first, second = (item["id"] for item in admin.get(f"/api/projects/{project}/queue").json()["items"])
     turned = {"predicted": {first: [-1.5, 1.5], second: [-1.5, 1.5]}}
     assert admin.put(f"/api/projects/{project}/predictions", turned).json() == {"changed": 2}

@@ -10,7 +10,7 @@ import pytest
 from assent.data.load import load_comparisons
 from assent.errors import StoreError
 from assent.feedback.exchange.export import ExportOptions, export
-from assent.feedback.exchange.weighted_pairs import export_weighed
+from assent.feedback.exchange.weighted_pairs import export_weighted
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
@@ -58,7 +58,7 @@ def test_weighed_labels_are_nearer_to_the_truth_than_shares_and_people_are_told_
     answered: tuple[FeedbackStore, int], tmp_path: Path
 ):
     store, project = answered
-    found = export_weighed(store, project, tmp_path / "weighed.jsonl")
+    found = export_weighted(store, project, tmp_path / "weighed.jsonl")
     export(store, project, tmp_path / "shares.jsonl", ExportOptions(format="pairs"))
     assert found.pairs == ITEMS
     assert _share_right(tmp_path / "weighed.jsonl") > _share_right(tmp_path / "shares.jsonl") + 0.03
@@ -73,5 +73,5 @@ def test_nothing_compared_is_said(tmp_path: Path):
     with FeedbackStore.open(str(tmp_path / "empty.db")) as store:
         project = store.create_project("empty", ProjectSettings())
         with pytest.raises(StoreError, match="nobody has compared"):
-            export_weighed(store, project.id, tmp_path / "none.jsonl")
+            export_weighted(store, project.id, tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assent.feedback.exchange.preference_rows import imported_of
-from assent.feedback.exchange.store_import import enter
+from assent.feedback.exchange.store_import import import_items
 from assent.feedback.quality.live_figures import LiveFigures
 from assent.feedback.quality.statistics import figures
 from assent.feedback.quality.tally import Tally
@@ -203,7 +203,7 @@ def test_figures_agree_with_the_progress_that_the_store_keeps(sqlite_store: Feed
         for who in ("ann", "bob")
     ]  # fmt: skip
     number = sqlite_store.create_project("p", ProjectSettings(mode=TaskMode.RANKING)).id
-    enter(sqlite_store, number, imported_of(rankings, who="file"))
+    import_items(sqlite_store, number, imported_of(rankings, who="file"))
     event = sqlite_store.events(number)[0]
     live = LiveFigures(sqlite_store)
     for _ in range(2):

@@ -27,7 +27,7 @@ from assent.feedback.exchange.fields import (
     whole_value,
     wrong,
 )
-from assent.feedback.exchange.imported_items import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem, ImportLimits
 from assent.feedback.records import HIGHEST_RATING, Candidate, EventKind, NewItem
 
 _PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
@@ -56,7 +56,7 @@ def argilla_reader(names: FieldNames = FieldNames()) -> Any:
     return partial(read_argilla, names=names)
 
 
-def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> Imported:
+def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> ImportedItem:
     """The item of a record and the submitted responses about its completions; DataError."""
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
     prompt_name = names.prompt or next((name for name in _PROMPTS if name in shown), "")
@@ -72,7 +72,7 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
         raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be labelled at once")
     item = NewItem(prompt=conversation_value(shown[prompt_name], prompt_name, limits), candidates=candidates)
     answers, skipped = _answers(list(_responses(fields)), wanted, names, limits)
-    return Imported(item=item, answers=tuple(answers), skipped=tuple(skipped))
+    return ImportedItem(item=item, answers=tuple(answers), skipped=tuple(skipped))
 
 
 def _responses(fields: Fields) -> Iterator[_Response]:

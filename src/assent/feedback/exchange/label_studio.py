@@ -24,7 +24,7 @@ from assent.feedback.exchange.fields import (
     text_value,
     wrong,
 )
-from assent.feedback.exchange.imported_items import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem, ImportLimits
 from assent.feedback.records import Candidate, EventKind, NewItem
 
 _PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
@@ -56,7 +56,7 @@ def label_studio_reader(names: TaskNames = TaskNames()) -> Any:
     return partial(read_label_studio, names=names)
 
 
-def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> Imported:
+def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> ImportedItem:
     """The item of a task and the answers in its annotations (cancelled ones are none); DataError."""
     data = object_value(fields.get("data"), "data")
     annotations = list_value(fields.get("annotations", fields.get("completions")) or [], "annotations")
@@ -67,7 +67,7 @@ def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = T
         raise DataError(f'field "data.{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     prompt = conversation_value(data[prompt_name], f"data.{prompt_name}", limits)
     answered = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
-    return Imported(
+    return ImportedItem(
         item=NewItem(prompt=prompt, candidates=shown.candidates),
         answers=tuple(_answer(one, result, ranks) for one, result, ranks in answered if ranks is not None),
         skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in answered if ranks is None),

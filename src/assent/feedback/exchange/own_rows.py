@@ -20,7 +20,7 @@ from assent.feedback.exchange.fields import (
     truth_value,
     whole_value,
 )
-from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
+from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, ImportedItem, ImportLimits
 from assent.feedback.records import NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
@@ -28,7 +28,7 @@ _MOST_OVERLAP = 1000
 _MOST_WORD = 200
 
 
-def read_own(fields: Fields, limits: ImportLimits) -> Imported:
+def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
     stops, control_answer, serves, topic, batch, key, priority, overlap and sensitive."""
     name = next((one for one in ("prompt", "messages") if one in fields), None)
@@ -52,7 +52,7 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     messages = told if isinstance(told, list) else []
     calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))
     altered = (TOOLS_LEFT_OUT,) * _given(fields, "tools") + (CALLS_AS_TEXT,) * calls
-    return Imported(item=item, altered=altered)
+    return ImportedItem(item=item, altered=altered)
 
 
 def _word(fields: Fields, name: str, limits: ImportLimits) -> str:

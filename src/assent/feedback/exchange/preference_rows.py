@@ -10,8 +10,8 @@ from assent.feedback.exchange.fields import text_value
 from assent.feedback.exchange.imported_items import (
     CALLS_AS_TEXT,
     TOOLS_LEFT_OUT,
-    Imported,
     ImportedAnswer,
+    ImportedItem,
     ImportLimits,
     merge,
     with_key,
@@ -28,7 +28,7 @@ EncodedPreference = _Whole | Rating
 
 def imported_of(
     preferences: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
-) -> tuple[Imported, ...]:
+) -> tuple[ImportedItem, ...]:
     """Items with the answers in `preferences`; `who` is the name of those whose provenance names nobody.
 
     Ratings of one prompt by one person become one answer. Scores that are all 0 or 1 are labels; among others, one that
@@ -64,7 +64,7 @@ def strength_of(comparison: Comparison) -> int:
     return -round((comparison.probability - 0.5) * 2 * STRONGEST)
 
 
-def _imported(one: _Whole, who: str, limits: ImportLimits) -> Imported:
+def _imported(one: _Whole, who: str, limits: ImportLimits) -> ImportedItem:
     name = _who(one.provenance, who)
     if isinstance(one, Demonstration):
         return _demonstrated(one.conversation, name, limits)
@@ -84,7 +84,7 @@ def _imported(one: _Whole, who: str, limits: ImportLimits) -> Imported:
     return _with_answer(one.prompt, (one.chosen, one.rejected), answer, limits, altered)
 
 
-def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) -> Imported:
+def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) -> ImportedItem:
     """The last message is the demonstration, an answer to all before it."""
     messages = conversation.messages
     if not messages or messages[-1].role is not Role.ASSISTANT:
@@ -106,14 +106,14 @@ def _with_answer(
     answer: ImportedAnswer,
     limits: ImportLimits,
     altered: tuple[str, ...] = (),
-) -> Imported:
+) -> ImportedItem:
     """The item of a prompt and its completions. Of tools, a store keeps what stands in the text."""
     tools = (TOOLS_LEFT_OUT,) * bool(prompt.tools)
     calls = (CALLS_AS_TEXT,) * any(one.tool_calls or one.tool_call_id or one.name for one in prompt.messages)
-    return Imported(item=_item(prompt, completions, limits), answers=(answer,), altered=(*altered, *tools, *calls))
+    return ImportedItem(item=_item(prompt, completions, limits), answers=(answer,), altered=(*altered, *tools, *calls))
 
 
-def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
+def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[ImportedItem]:
     """Answers to whole items, as far as a person rated the completions of a prompt together.
 
     What a person says a second time of the same completion belongs to another answer of theirs.

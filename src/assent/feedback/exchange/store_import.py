@@ -1,4 +1,4 @@
-"""Imported items into a project, with their answers as those of people named after whoever gave them.
+"""ImportedItem items into a project, with their answers as those of people named after whoever gave them.
 
 Everything is checked before anything is kept. Items enter by key and answers by idempotency key, so that an import that
 was cut off is finished by running it again. Answers go the way of all answers: a lease, a submission, an event; they
@@ -14,7 +14,7 @@ from typing import Any
 
 from assent.errors import DataError, StoreError
 from assent.feedback.annotation_source import all_items
-from assent.feedback.exchange.imported_items import Imported, ImportedAnswer
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem
 from assent.feedback.records import (
     MOST_COMPLETIONS,
     STRONGEST,
@@ -51,7 +51,7 @@ _KIND = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
+class ImportResult:
     """What an import changed: items added and found there already, answers kept, people they came from."""
 
     added: int
@@ -60,7 +60,9 @@ class Entered:
     people: int = 0
 
 
-def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *, as_controls: bool = False) -> Entered:
+def import_items(
+    store: FeedbackStore, project_id: int, imported: Sequence[ImportedItem], *, as_controls: bool = False
+) -> ImportResult:
     """Put items and their answers into the project; with `as_controls` the first answer makes the item a control item.
 
     Raises DataError for what the project's mode cannot take, before anything is written; StoreError.
@@ -70,7 +72,7 @@ def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *
     added, known = store.add_items(project_id, [one.item for one in fitted])
     answered = {one.item.key: one for one in fitted if one.answers}
     if not answered:
-        return Entered(added=added, known=known)
+        return ImportResult(added=added, known=known)
     items = {item.new.key: item for item in all_items(store, project_id) if item.new.key in answered}
     _put_back(store, project_id, items, answered)
     by_person: dict[str, list[tuple[Item, ImportedAnswer]]] = {}
@@ -78,10 +80,12 @@ def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *
         for answer in one.answers:
             by_person.setdefault(answer.who, []).append((items[key], answer))
     kept = sum(_enter_answers(store, project_id, who, answers) for who, answers in by_person.items())
-    return Entered(added=added, known=known, answers=kept, people=len(by_person))
+    return ImportResult(added=added, known=known, answers=kept, people=len(by_person))
 
 
-def _put_back(store: FeedbackStore, project_id: int, items: dict[str, Item], answered: Mapping[str, Imported]) -> None:
+def _put_back(
+    store: FeedbackStore, project_id: int, items: dict[str, Item], answered: Mapping[str, ImportedItem]
+) -> None:
     """Items that an import which was killed left before all others get the priority of their file again."""
     left = {key: answered[key].item.priority for key, item in items.items() if item.new.priority == _FIRST}
     store.set_priorities(project_id, {items[key].id: priority for key, priority in left.items()})
@@ -89,7 +93,7 @@ def _put_back(store: FeedbackStore, project_id: int, items: dict[str, Item], ans
         items[key] = replace(items[key], new=replace(items[key].new, priority=priority))
 
 
-def mode_for(imported: Sequence[Imported]) -> TaskMode:
+def mode_for(imported: Sequence[ImportedItem]) -> TaskMode:
     """The mode of a project that can take all of it: by the answers, else by how many completions there are."""
     kinds = {answer.kind for one in imported for answer in one.answers}
     counts = {len(one.item.candidates) for one in imported}
@@ -101,7 +105,7 @@ def mode_for(imported: Sequence[Imported]) -> TaskMode:
     return TaskMode.PAIRWISE if counts == {2} else TaskMode.RANKING
 
 
-def _fitted(one: Imported, settings: ProjectSettings, *, as_controls: bool) -> Imported:
+def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) -> ImportedItem:
     """The item and its answers as the project's mode has them, checked as the store will."""
     least, most = _COMPLETIONS.get(settings.mode, (0, MOST_COMPLETIONS))
     count, where = len(one.item.candidates), f'item "{one.item.prompt.last_user_text[:40]}"'
@@ -124,7 +128,7 @@ def _fitted(one: Imported, settings: ProjectSettings, *, as_controls: bool) -> I
     except StoreError as error:
         raise DataError(f"{error.where}: {error.what}", where=where, now="Nothing was imported.") from error
     people = len({answer.who for answer in answers})
-    return Imported(item=_wide_enough(item, people, settings), answers=answers)
+    return ImportedItem(item=_wide_enough(item, people, settings), answers=answers)
 
 
 def _wide_enough(item: NewItem, people: int, settings: ProjectSettings) -> NewItem:

@@ -17,16 +17,16 @@ from assent.feedback.quality.consensus import PersonReliability, comparisons_of,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Weighed:
+class WeightedExport:
     """How many pairs were written, and how far each person can be trusted."""
 
     pairs: int
     people: tuple[PersonReliability, ...]
 
 
-def export_weighed(
+def export_weighted(
     source: AnnotationSource, project_id: int, path: Path, *, criterion: str = "", cap: float | None = None
-) -> Weighed:
+) -> WeightedExport:
     """Write the project's pairs with labels weighed by reliability; StoreError where nobody has compared anything.
 
     Control items are known answers that tell about people; they are no rows.
@@ -40,4 +40,4 @@ def export_weighed(
     label_P = soft_labels(table, weights={one.person_id: one.weight for one in people}, cap=cap)
     header = ROW_FORMATS["pairs"].header(models=False)
     count = write_rows(path, map(pair_row, comparisons_of(table, label_P)), header)
-    return Weighed(pairs=count, people=tuple(people))
+    return WeightedExport(pairs=count, people=tuple(people))

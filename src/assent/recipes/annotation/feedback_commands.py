@@ -15,9 +15,9 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.exchange.aggregation import Aggregation
 from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_rows import ROW_FORMATS
-from assent.feedback.exchange.imported_items import Imported, ImportLimits, merge
-from assent.feedback.exchange.store_import import enter, mode_for
-from assent.feedback.exchange.weighted_pairs import export_weighed
+from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, merge
+from assent.feedback.exchange.store_import import import_items, mode_for
+from assent.feedback.exchange.weighted_pairs import export_weighted
 from assent.feedback.records import Project, ProjectSettings, TaskMode
 from assent.feedback.store.engine import parse_url
 from assent.feedback.store.store import FeedbackStore
@@ -68,7 +68,7 @@ def run_feedback_import(request: Request, display: Display) -> None:
         imported = merge(labelled, ImportLimits(rows=settings.most_rows))
         store = store or opened.enter_context(open_store(request, writing=True))
         project = _project_for_import(store, request, settings, imported)
-        entered = enter(store, project.id, imported, as_controls=settings.answers == "control")
+        entered = import_items(store, project.id, imported, as_controls=settings.answers == "control")
     for path, one in read:
         _say_what_was_read(request, path, one, display)
     told = f"{entered.added} items added, {entered.known} were there already"
@@ -105,7 +105,7 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
     refuse_existing(request.files)
     out = request.files.out
     if settings.consensus == "reliability":
-        return _export_weighed(request, display, settings, format_name)
+        return _export_weighted(request, display, settings, format_name)
     consensus = settings.consensus or ("votes" if format_name in _KEPT_APART else "soft")
     with open_store(request, writing=False) as store:
         project = chosen_project(store, request)
@@ -121,13 +121,13 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
     return out
 
 
-def _export_weighed(request: Request, display: Display, settings: ExportJob, format_name: str) -> Path:
+def _export_weighted(request: Request, display: Display, settings: ExportJob, format_name: str) -> Path:
     if format_name != "pairs":
         now = "Use --format pairs."
         raise ConfigError("only pairs have labels weighed by reliability", where="consensus", now=now)
     with open_store(request, writing=False) as store:
         project = chosen_project(store, request)
-        found = export_weighed(store, project.id, request.files.out, criterion=settings.criterion, cap=settings.cap)
+        found = export_weighted(store, project.id, request.files.out, criterion=settings.criterion, cap=settings.cap)
         names = {person.id: person.name for person in store.people()}
     for one in sorted(found.people, key=lambda person: -person.accuracy):
         trusted = f"right {one.accuracy:.0%} [{one.low:.0%}, {one.high:.0%}] of {one.answers:,}"
@@ -179,7 +179,7 @@ def _known_project(store: FeedbackStore, request: Request, settings: ImportJob) 
 
 
 def _project_for_import(
-    store: FeedbackStore, request: Request, settings: ImportJob, imported: tuple[Imported, ...]
+    store: FeedbackStore, request: Request, settings: ImportJob, imported: tuple[ImportedItem, ...]
 ) -> Project:
     found = _known_project(store, request, settings)
     if found is not None:
@@ -189,9 +189,9 @@ def _project_for_import(
     return store.create_project(request.text("project") or "", made)
 
 
-def _labelled(one: Imported, settings: ImportJob) -> Imported:
+def _labelled(one: ImportedItem, settings: ImportJob) -> ImportedItem:
     """The item with the topic and purpose of the import, without its answers where they are not wanted."""
     item = one.item
     if (settings.topic and not item.topic) or (settings.serves and not item.serves):
         item = replace(item, topic=item.topic or settings.topic, serves=item.serves or settings.serves)
-    return Imported(item=item, answers=() if settings.answers == "drop" else one.answers)
+    return ImportedItem(item=item, answers=() if settings.answers == "drop" else one.answers)

@@ -31,7 +31,7 @@ from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader
-from assent.feedback.exchange.imported_items import Imported, ImportLimits, ImportRow, collect, import_notes
+from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect, import_notes
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
@@ -84,7 +84,7 @@ class ImportJob(Settings):
 class ImportFile:
     """What one file holds: items with answers, rows set aside with their reasons, and remarks for people."""
 
-    imported: tuple[Imported, ...]
+    imported: tuple[ImportedItem, ...]
     bad: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -140,12 +140,12 @@ def _unjudged(
     """Items without answers. Columns of answers or labels that would be lost are an error."""
     lost: dict[str, None] = {}
 
-    def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
+    def read(fields: Mapping[str, Any], limits: ImportLimits) -> ImportedItem:
         watched = Watched(fields)
         if found is not None and not {"prompt", "messages"} & fields.keys():
             (prompt,) = (found.read_prompts or found.read)(watched)
             told = prompt if isinstance(prompt, Conversation) else Conversation.of_user(str(prompt).strip())
-            one = Imported(item=NewItem(prompt=told))
+            one = ImportedItem(item=NewItem(prompt=told))
         else:
             one = read_own(watched, limits)
         lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
@@ -213,7 +213,7 @@ def _row(row: SourceRow) -> ImportRow:
 
 def _collected(
     rows: Sequence[SourceRow],
-    read: Callable[[Mapping[str, Any], ImportLimits], Imported],
+    read: Callable[[Mapping[str, Any], ImportLimits], ImportedItem],
     settings: ImportJob,
     *,
     skip: bool,
