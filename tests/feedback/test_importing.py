@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader, read_argilla
-from assent.feedback.exchange.imported_items import ImportLimits, ImportRow, collect
+from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader, read_label_studio
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of

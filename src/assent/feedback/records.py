@@ -18,6 +18,7 @@ CRITERIA = ("helpful", "honest", "harmless")
 STRONGEST = 3  # pairwise strength is an integer in [-STRONGEST, STRONGEST]
 HIGHEST_RATING = 7  # ratings are integers in [1, HIGHEST_RATING]
 MOST_COMPLETIONS = 9
+MOST_OVERLAP = 1000  # people who may be asked about one item
 
 
 class TaskMode(StrEnum):

@@ -18,6 +18,8 @@ from typing import Any
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import (
+    PROMPT_NAMES,
+    TIES,
     Fields,
     completion_names,
     conversation_value,
@@ -30,8 +32,6 @@ from assent.feedback.exchange.fields import (
 from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem, ImportLimits
 from assent.feedback.records import HIGHEST_RATING, Candidate, EventKind, NewItem
 
-_PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
-_TIES = ("tie", "both", "equal", "same", "neither")
 _SUBMITTED = (None, "", "submitted", "completed")
 
 
@@ -59,7 +59,7 @@ def argilla_reader(names: FieldNames = FieldNames()) -> Any:
 def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> ImportedItem:
     """The item of a record and the submitted responses about its completions; DataError."""
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
-    prompt_name = names.prompt or next((name for name in _PROMPTS if name in shown), "")
+    prompt_name = names.prompt or next((name for name in PROMPT_NAMES if name in shown), "")
     if prompt_name not in shown:
         raise DataError(f'field "{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     given = list(names.completions) or completion_names(shown)
@@ -212,7 +212,7 @@ def _choice(value: str, names: Sequence[str]) -> list[int] | None:
         return None
     if value in names:
         return [1, 2] if value == names[0] else [2, 1]
-    return [1, 1] if value.strip().lower() in _TIES else None
+    return [1, 1] if value.strip().lower() in TIES else None
 
 
 def _rated_completion(question: str, names: Sequence[str]) -> int | None:

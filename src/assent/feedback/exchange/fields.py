@@ -15,6 +15,9 @@ from assent.types import Conversation, Message, Role, StopReason
 
 Fields = Mapping[str, Any]
 
+PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "text")
+TIES = ("tie", "both", "equal", "same", "neither")  # choices of other tools that prefer nothing
+
 _ROLES = {
     "system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "human": Role.USER, "prompter": Role.USER,
     "assistant": Role.ASSISTANT, "gpt": Role.ASSISTANT, "model": Role.ASSISTANT, "bot": Role.ASSISTANT,

@@ -21,10 +21,9 @@ from assent.feedback.exchange.fields import (
     whole_value,
 )
 from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, ImportedItem, ImportLimits
-from assent.feedback.records import NewItem
+from assent.feedback.records import MOST_OVERLAP, NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
-_MOST_OVERLAP = 1000
 _MOST_WORD = 200
 
 
@@ -38,7 +37,7 @@ def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     item = NewItem(
         prompt=conversation_value(told, name, limits),
         candidates=_candidates(fields, limits),
-        overlap=whole_value(fields["overlap"], "overlap", 1, _MOST_OVERLAP) if _given(fields, "overlap") else None,
+        overlap=whole_value(fields["overlap"], "overlap", 1, MOST_OVERLAP) if _given(fields, "overlap") else None,
         priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
         control_answer=dict(object_value(_parsed(fields["control_answer"]), "control_answer"))
         if _given(fields, "control_answer")

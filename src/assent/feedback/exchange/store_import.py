@@ -17,6 +17,7 @@ from assent.feedback.annotation_source import all_items
 from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem
 from assent.feedback.records import (
     MOST_COMPLETIONS,
+    MOST_OVERLAP,
     STRONGEST,
     Answer,
     Event,
@@ -30,24 +31,11 @@ from assent.feedback.records import (
     TaskMode,
 )
 from assent.feedback.store.payloads import canonical, dense
+from assent.feedback.store.project_items import CANDIDATES_OF_MODE, KIND_OF_MODE
 from assent.feedback.store.store import FeedbackStore
 
 _FIRST = 1e15  # a priority before all others, while a person's imported answers are entered
 _AT_ONCE = 50
-_MOST_OVERLAP = 1000
-_COMPLETIONS = {
-    TaskMode.RANKING: (2, MOST_COMPLETIONS),
-    TaskMode.PAIRWISE: (2, 2),
-    TaskMode.RATING: (1, MOST_COMPLETIONS),
-    TaskMode.GOOD_BAD: (1, MOST_COMPLETIONS),
-}
-_KIND = {
-    TaskMode.RANKING: EventKind.RANKING,
-    TaskMode.PAIRWISE: EventKind.PAIRWISE,
-    TaskMode.RATING: EventKind.RATING,
-    TaskMode.GOOD_BAD: EventKind.GOOD_BAD,
-    TaskMode.DEMONSTRATION: EventKind.DEMONSTRATION,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +86,7 @@ def mode_for(imported: Sequence[ImportedItem]) -> TaskMode:
     kinds = {answer.kind for one in imported for answer in one.answers}
     counts = {len(one.item.candidates) for one in imported}
     if kinds:
-        mode = next((mode for mode, kind in _KIND.items() if kinds == {kind}), TaskMode.RANKING)
+        mode = next((mode for mode, kind in KIND_OF_MODE.items() if kinds == {kind}), TaskMode.RANKING)
         return TaskMode.RANKING if mode is TaskMode.PAIRWISE and counts != {2} else mode
     if min(counts, default=0) < 2:
         return TaskMode.DEMONSTRATION
@@ -107,7 +95,7 @@ def mode_for(imported: Sequence[ImportedItem]) -> TaskMode:
 
 def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) -> ImportedItem:
     """The item and its answers as the project's mode has them, checked as the store will."""
-    least, most = _COMPLETIONS.get(settings.mode, (0, MOST_COMPLETIONS))
+    least, most = CANDIDATES_OF_MODE.get(settings.mode, (0, MOST_COMPLETIONS))
     count, where = len(one.item.candidates), f'item "{one.item.prompt.last_user_text[:40]}"'
     if not least <= count <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
@@ -122,7 +110,7 @@ def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) 
         item, answers = replace(item, control_answer=answers[0].payload), ()
     try:
         if item.control_answer is not None:
-            canonical(_KIND.get(settings.mode, EventKind.RANKING), item.control_answer, range(count), settings)
+            canonical(KIND_OF_MODE[settings.mode], item.control_answer, range(count), settings)
         for answer in answers:
             canonical(answer.kind, answer.payload, range(count), settings)
     except StoreError as error:
@@ -190,13 +178,13 @@ def _submit_all(
         for future in pending:
             future.result()
         if not pending:  # others have filled these items: they get room for one answer more
-            if wider > _MOST_OVERLAP:
+            if wider > MOST_OVERLAP:
                 raise StoreError(
                     f"{len(waiting)} answers find no room", where=f"project {project_id}", now="Is it archived?"
                 )
             overlap = {number: (item.new.overlap or 1) + wider for number, (item, _) in waiting.items()}
             store.set_priorities(
-                project_id, {}, overlap={number: min(_MOST_OVERLAP, value) for number, value in overlap.items()}
+                project_id, {}, overlap={number: min(MOST_OVERLAP, value) for number, value in overlap.items()}
             )
             wider *= 2
 

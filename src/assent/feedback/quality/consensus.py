@@ -25,7 +25,7 @@ import numpy as np
 from assent.errors import ConfigError
 from assent.feedback.quality.crowd_bradley_terry import logistic
 from assent.feedback.quality.reliability import EMSettings, Votes, one_coin, one_coin_intervals
-from assent.feedback.quality.resampling import Floats, Integers
+from assent.feedback.quality.resampling import Floats, Integers, summed
 from assent.feedback.records import AnsweredItem
 from assent.feedback.votes import Table, kind_of_payload, votes_of
 from assent.types import Comparison, Conversation, Provenance
@@ -164,7 +164,7 @@ def soft_labels(
     if method not in ("reliability", "share", "majority"):
         raise ConfigError(f'the consensus is "reliability", "share" or "majority", got "{method}"')
     if method != "reliability":
-        balance_P = _summed(table.pair_V, x_V, pairs)
+        balance_P = summed(table.pair_V, x_V, pairs)
         if method == "majority":
             return np.asarray(0.5 + np.sign(np.round(balance_P, 9)) / 2)
         count_P = np.bincount(table.pair_V, minlength=pairs)
@@ -173,9 +173,9 @@ def soft_labels(
         weights = {one.person_id: one.weight for one in reliabilities(table)}
     weight_M = np.array([weights.get(person, 0.0) for person in table.people], np.float64)
     if cap is not None:
-        count_M = _summed(table.person_V, np.abs(x_V), len(table.people))
+        count_M = summed(table.person_V, np.abs(x_V), len(table.people))
         weight_M = weight_M * influence_caps(count_M * np.abs(weight_M), cap)
-    logit_P = _summed(table.pair_V, weight_M[table.person_V] * x_V, pairs)
+    logit_P = summed(table.pair_V, weight_M[table.person_V] * x_V, pairs)
     return logistic(logit_P)
 
 
@@ -229,7 +229,3 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
             )
         )
     return made
-
-
-def _summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
-    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from assent.errors import ConfigError, DataError
-from assent.feedback.quality.resampling import Floats, Integers
+from assent.feedback.quality.resampling import Floats, Integers, summed
 
 Kind = Literal["crowd", "habit", "plain"]
 _SMALLEST = 1e-300
@@ -104,7 +104,7 @@ def crowd_bradley_terry(
     start = 1.0 if settings.kind == "plain" else settings.prior_accuracy
     eta_M = np.full(answers.people, start) if reliability_M is None else reliability_M
     habit_M = np.full(answers.people, 0.5)
-    count_M = _summed(votes.person_V, votes.weight_V, answers.people)
+    count_M = summed(votes.person_V, votes.weight_V, answers.people)
     score_S = ascent.climb(score_S, np.ones(len(votes.weight_V)), steps=_FIRST_ASCENTS)
     objective: list[float] = []
     for _ in range(settings.iterations):
@@ -185,7 +185,7 @@ def _objective(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats,
 
 
 def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings: CrowdSettings) -> Floats:
-    right_M = _summed(votes.person_V, by_score_V * votes.weight_V, len(count_M))
+    right_M = summed(votes.person_V, by_score_V * votes.weight_V, len(count_M))
     right_M += settings.prior_answers * settings.prior_accuracy
     total_M = count_M + settings.prior_answers
     return np.where(total_M > 0, right_M / np.where(total_M > 0, total_M, 1), settings.prior_accuracy)
@@ -194,12 +194,8 @@ def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings:
 def _habits(votes: _Decided, otherwise_V: Floats, people: int) -> Floats:
     """Share of the first among the answers not given by the score, with one pseudo answer each way."""
     weight_V = otherwise_V * votes.weight_V
-    first_M = _summed(votes.person_V, weight_V * votes.first_won_V, people)
-    return (first_M + 1) / (_summed(votes.person_V, weight_V, people) + 2)
-
-
-def _summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
-    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)
+    first_M = summed(votes.person_V, weight_V * votes.first_won_V, people)
+    return (first_M + 1) / (summed(votes.person_V, weight_V, people) + 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -239,7 +235,7 @@ class _Ascent:
                 pull_V = votes.weight_V * (by_score_V - better_V)
             else:
                 pull_V = votes.weight_V * by_score_V * (1 - better_V)
-            gradient_S = _summed(votes.winner_V, pull_V, size) - _summed(votes.loser_V, pull_V, size)
+            gradient_S = summed(votes.winner_V, pull_V, size) - summed(votes.loser_V, pull_V, size)
             gradient_S -= self.settings.penalty * np.tanh(score_S / 2)
             padded_GK[self.group_S, self.place_S] = gradient_S
             step_GK = (self.inverse_GKK @ padded_GK[..., None])[..., 0]

@@ -66,6 +66,11 @@ class Estimate:
     reason: str = ""
 
 
+def summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
+    """The sum of the values at each of `size` places."""
+    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)
+
+
 def undefined(reason: str, count: int = 0) -> Estimate:
     """No figure, with the reason."""
     return Estimate(value=None, count=count, reason=reason)

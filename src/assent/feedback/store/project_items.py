@@ -121,13 +121,13 @@ def withdraw_items(transaction: Transaction, project_id: int, item_ids: Sequence
             transaction.count(project_id, asked=-1, wanted=-overlap, given=-given, finished=-(given >= overlap))
 
 
-_CANDIDATES = {
+CANDIDATES_OF_MODE = {
     TaskMode.RANKING: (2, MOST_COMPLETIONS),
     TaskMode.PAIRWISE: (2, 2),
     TaskMode.RATING: (1, MOST_COMPLETIONS),
     TaskMode.GOOD_BAD: (1, MOST_COMPLETIONS),
 }
-_CONTROL_KIND = {
+KIND_OF_MODE = {
     TaskMode.RANKING: EventKind.RANKING,
     TaskMode.PAIRWISE: EventKind.PAIRWISE,
     TaskMode.RATING: EventKind.RATING,
@@ -146,7 +146,7 @@ def check_predicted(predicted: Sequence[float], candidates: int, path: str) -> N
 
 
 def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
-    least, most = _CANDIDATES.get(settings.mode, (0, MOST_COMPLETIONS))
+    least, most = CANDIDATES_OF_MODE.get(settings.mode, (0, MOST_COMPLETIONS))
     if not least <= len(item.candidates) <= most:
         what = f"a project of mode {settings.mode} needs {least} to {most} completions, not {len(item.candidates)}"
         raise Invalid(what, where=f"{path}.candidates", now="Correct the item.")
@@ -164,4 +164,4 @@ def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
     if item.predicted is not None:
         check_predicted(item.predicted, len(item.candidates), f"{path}.predicted")
     if item.control_answer is not None:
-        canonical(_CONTROL_KIND[settings.mode], item.control_answer, range(len(item.candidates)), settings)
+        canonical(KIND_OF_MODE[settings.mode], item.control_answer, range(len(item.candidates)), settings)

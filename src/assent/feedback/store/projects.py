@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.records import (
+    MOST_OVERLAP,
     Guideline,
     Project,
     ProjectSettings,
@@ -19,7 +20,7 @@ from assent.feedback.store.schema import cursors, guidelines, items, members, pr
 from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import PROJECT_COUNTERS, Transaction
 
-_MOST_NAME, _MOST_OVERLAP, _MOST_LEASE_S = 200, 1000, 30 * 86400.0
+_MOST_NAME, _MOST_LEASE_S = 200, 30 * 86400.0
 PROJECT_COLUMNS = [projects.c[n] for n in ("id", "name", "settings", "guideline_version", "archived", "created_at")]
 _p = projects.c
 _BY_ID = Statement(sa.select(*PROJECT_COLUMNS).where(_p.id == bindparam("id")))
@@ -186,5 +187,5 @@ def _check_settings(settings: ProjectSettings) -> None:
 
 def check_overlap(value: int, path: str) -> None:
     """Invalid for what is no number of people to ask."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_OVERLAP:
-        raise Invalid(f"an overlap is a whole number from 1 to {_MOST_OVERLAP}", where=path, now="Correct it.")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_OVERLAP:
+        raise Invalid(f"an overlap is a whole number from 1 to {MOST_OVERLAP}", where=path, now="Correct it.")
