@@ -48,7 +48,7 @@ def test_a_refresh_gives_waiting_questions_new_places_and_keeps_what_they_show(s
     adaptive = ("adaptive_overlap=3",)
     worked(*collect(studio, settings=("batch=first", "questions=6", "seed=1", *adaptive)))
     refused = assent(*collect(studio, "--reward", str(reward), settings=("refresh=true",)))
-    assert refused.code == 2 and "nothing has been judged yet" in refused.err
+    assert refused.code == 2 and "there are no labels yet" in refused.err
     with StudioClient(studio) as client:
         client.sign_in("admin", PASSWORD)
         project = client.project("preferences")
