@@ -105,6 +105,14 @@ def vote(
     return table, np.where(said_PK == first_on_left_PK, 0, 1)[kept_PK]
 
 
+def plain_agreement(table: VoteTable) -> float:
+    """The chance that two different people who voted on a pair say the same; no vote is a tie here."""
+    count_P = np.bincount(table.pair_V, minlength=len(table.pairs))
+    first_P = np.bincount(table.pair_V, weights=table.vote_V, minlength=len(table.pairs))
+    alike_P = first_P * (first_P - 1) + (count_P - first_P) * (count_P - first_P - 1)
+    return float(alike_P.sum() / max(1, (count_P * (count_P - 1)).sum()))
+
+
 def named_left(table: VoteTable, slot_V: Integers) -> tuple[int, ...]:
     """Who is proven to take always what is shown first."""
     slots: dict[int, list[tuple[int, int]]] = {}

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.feedback.quality.agreement import pairwise_agreement
 from assent.seeds import derive, python_rng
 from assent.types import Completion
 from assent.world.annotators import Annotator, preference_probability
@@ -45,6 +44,7 @@ from benchmarks.crowds import (
     honest_people,
     labels,
     named_left,
+    plain_agreement,
     recovered,
     vote,
 )
@@ -130,7 +130,7 @@ def one_seed(crowd: str, *, seed: int, count: int, votes: int) -> Result:
     return Result(
         crowd=crowd,
         seed=seed,
-        agreement=pairwise_agreement(clean.rater_table()).value or 0.0,
+        agreement=plain_agreement(clean),
         honest={m: accuracy(train(learn.difference_PD, labels(clean, m)), test) for m in METHODS},
         accuracy={m: accuracy(train(learn.difference_PD, labels(spoilt, m)), test) for m in METHODS},
         named_left=named_left(spoilt, slot_V),

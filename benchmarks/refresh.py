@@ -30,7 +30,7 @@ from assent.feedback.store.store import FeedbackStore
 from assent.ports.sampling import Sampling
 from assent.recipes.annotation import questions as asking
 from assent.recipes.annotation.collect import comparisons_so_far
-from assent.recipes.annotation.questions import AskingSettings
+from assent.recipes.annotation.questions import AcquisitionSettings
 from assent.recipes.annotation.queue_refresh import refresh
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.demo.command import shipped_base
@@ -158,7 +158,7 @@ def refreshed(studio: StudioClient, project: int, reward: RewardModel, stages: S
     try:
         with timed(stages, "refresh in all"):
             judged = comparisons_so_far(studio, project)
-            refresh(studio, project, AskingSettings(), seed=derive(0, "ask"), reward=reward, comparisons=judged)
+            refresh(studio, project, AcquisitionSettings(), seed=derive(0, "ask"), reward=reward, comparisons=judged)
     finally:
         asking.features_of, asking.choose_questions = read, choose
 
@@ -181,7 +181,7 @@ def main() -> None:
         project = admin.project("queue", {"mode": "ranking"})
         admin.add_items(project, items_of(prompts, texts))
         token = admin.post("/api/invitations", {"role": "annotator", "project_ids": [project]})["token"]
-        person.join(str(token), "labeler", PASSWORD)
+        person.join(str(token), "annotator", PASSWORD)
         answer_some(person, project, given.judged)
         stages: Stages = {}
         refreshed(admin, project, reward, stages)
