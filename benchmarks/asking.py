@@ -22,9 +22,9 @@ import numpy as np
 
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.model.linear_heads import Floats, Judged, fit_reward
+from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.recipes.annotation.questions import (
-    AskingSettings,
+    AcquisitionSettings,
     Pool,
     Read,
     questions_at_random,
@@ -42,17 +42,17 @@ from assent.recipes.run.models import (
 from assent.recipes.training.prepare import prepare_reward, prepare_sft
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason
+from assent.world.annotators import ANNOTATORS, population_preference, preference_probability
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, population_preference, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from benchmarks.asking_figures import Curves, write_document
 
 BATCH, LABELS = 50, 700
 ALL_WEIGHTS_AT = (100, 300, 700)
 MACHINE = MachineOptions(device="cpu", threads=1)
-ASKING = AskingSettings(samples_per_prompt=4, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
+ASKING = AcquisitionSettings(samples_per_prompt=4, shown=2, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -158,12 +158,12 @@ class Trial:
         low, high = min(first, second), max(first, second)
         a, b = self.pool.completions[row][low], self.pool.completions[row][high]
         rng = numpy_rng(self.seed, "label", repeat, prompt.conversation.last_user_text, a.text, b.text)
-        person = PEOPLE[int(rng.integers(len(PEOPLE)))]
+        person = ANNOTATORS[int(rng.integers(len(ANNOTATORS)))]
         gold_a, gold_b = judge(self.world, prompt, a), judge(self.world, prompt, b)
         chance = preference_probability(person, gold_a, a.text, gold_b, b.text)
         return (low, high) if rng.random() < chance else (high, low)
 
-    def curve(self, asking: AskingSettings, repeat: int, *, chosen: bool) -> tuple[list[float], list[Comparison]]:
+    def curve(self, asking: AcquisitionSettings, repeat: int, *, chosen: bool) -> tuple[list[float], list[Comparison]]:
         """Accuracy after every batch of labels, and the judgements."""
         better, worse, judged = list[int](), list[int](), list[Comparison]()
         left = list(range(len(self.pool.prompts)))
@@ -195,7 +195,9 @@ class Trial:
     def head_accuracy(self, better: list[int], worse: list[int]) -> float:
         """Of the head that `assent reward --set train=head` fits to these judgements."""
         count = len(better)
-        judged = Judged(better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=np.ones(count))
+        judged = HeadExamples(
+            better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=np.ones(count)
+        )
         fitted = fit_reward(self.pool_ND[[*better, *worse]], judged)
         return self.held_out.accuracy(self.held_ND @ fitted.weight_D)
 
@@ -236,7 +238,7 @@ def _part(pool: Pool, rows: Sequence[int]) -> Pool:
     )
 
 
-def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AskingSettings) -> Curves:
+def run_seed(world: World, seed: int, given: argparse.Namespace, asking: AcquisitionSettings) -> Curves:
     """The curves of one seed."""
     start = time.monotonic()
     trial = Trial(world, seed, given.folder / f"seed-{seed}", prompts=given.prompts, held_out=given.held_out)
@@ -276,7 +278,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/asking.json and docs/asking.svg")
     given = parser.parse_args()
     changes = {key: json.loads(value) for key, _, value in (one.partition("=") for one in given.set)}
-    asking = AskingSettings.model_validate({**ASKING.model_dump(), **changes})
+    asking = AcquisitionSettings.model_validate({**ASKING.model_dump(), **changes})
     world = build_world(0)
     curves = [run_seed(world, given.first_seed + number, given, asking) for number in range(given.seeds)]
     labels = list(range(BATCH, LABELS + 1, BATCH))

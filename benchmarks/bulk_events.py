@@ -67,7 +67,7 @@ def _seed(store: FeedbackStore) -> None:
     project = store.create_project("bulk", ProjectSettings(mode=TaskMode.PAIRWISE, overlap=_OVERLAP))
     store.add_items(project.id, pairs(_SEED_ITEMS, prefix="seed"))
     store.create_person("admin", PersonRole.ADMIN, None)
-    people = [store.create_person(f"labeler {n}", PersonRole.LABELER, None) for n in range(_PEOPLE)]
+    people = [store.create_person(f"labeler {n}", PersonRole.ANNOTATOR, None) for n in range(_PEOPLE)]
     store.set_members(project.id, [person.id for person in people])
     number = 0
     while True:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assent.feedback.quality.bias import position_bias_of
-from assent.feedback.quality.consensus import Method, Pair, VoteTable, soft_labels
-from assent.feedback.quality.crowd_bradley_terry import CrowdSettings, crowd_bradley_terry
+from assent.feedback.quality.bias import position_bias
+from assent.feedback.quality.consensus import ItemPair, Method, VoteTable, soft_labels
+from assent.feedback.quality.crowd_bradley_terry import Comparisons, CrowdSettings, crowd_bradley_terry
 from assent.feedback.quality.resampling import Estimate, Resampling, estimate
 from assent.seeds import numpy_rng
-from assent.world.people import Person
+from assent.world.annotators import Annotator
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -58,11 +58,11 @@ def behaviours_of(crowd: str) -> list[str]:
     return bad + [HONEST] * (LABELERS - len(bad))
 
 
-def honest_people(seed: int, sharpness: tuple[float, float] = SHARPNESS) -> tuple[Person, ...]:
+def honest_people(seed: int, sharpness: tuple[float, float] = SHARPNESS) -> tuple[Annotator, ...]:
     """Labelers of the world: sharper and blunter ones, some with a taste for length or flattery."""
     rng = numpy_rng(seed, "people")
     return tuple(
-        Person(
+        Annotator(
             name=f"honest {place}",
             sharpness=float(rng.uniform(*sharpness)),
             length_taste=0.05 * (place % 5 == 1),
@@ -94,7 +94,7 @@ def vote(
         honest_PK,
     )
     table = VoteTable(
-        pairs=tuple(Pair(item_id=place, first=0, second=1) for place in range(count)),
+        pairs=tuple(ItemPair(item_id=place, first=0, second=1) for place in range(count)),
         people=tuple(range(people)),
         pair_V=np.nonzero(kept_PK)[0],
         person_V=person_PK[kept_PK],
@@ -105,22 +105,32 @@ def vote(
     return table, np.where(said_PK == first_on_left_PK, 0, 1)[kept_PK]
 
 
+def plain_agreement(table: VoteTable) -> float:
+    """The chance that two different people who voted on a pair say the same; no vote is a tie here."""
+    count_P = np.bincount(table.pair_V, minlength=len(table.pairs))
+    first_P = np.bincount(table.pair_V, weights=table.vote_V, minlength=len(table.pairs))
+    alike_P = first_P * (first_P - 1) + (count_P - first_P) * (count_P - first_P - 1)
+    return float(alike_P.sum() / max(1, (count_P * (count_P - 1)).sum()))
+
+
 def named_left(table: VoteTable, slot_V: Integers) -> tuple[int, ...]:
     """Who is proven to take always what is shown first."""
     slots: dict[int, list[tuple[int, int]]] = {}
     for person, slot in zip(table.person_V.tolist(), slot_V.tolist(), strict=True):
         slots.setdefault(person, []).append((slot, 2))
-    return tuple(sorted(one.person_id for one in position_bias_of(slots) if one.verdict == "always the first"))
+    return tuple(sorted(one.person_id for one in position_bias(slots) if one.verdict == "always the first"))
 
 
 def labels(table: VoteTable, method: str) -> Floats:
     """P(first is better) of each pair by a consensus; "crowd" is Bradley-Terry with reliabilities."""
     if method != "crowd":
         return soft_labels(table, method=_CONSENSUS[method])
-    answers, number = table.comparisons()
-    fit = crowd_bradley_terry(answers, CrowdSettings())
-    first_P, second_P = (np.array([number[pair.item_id, place] for pair in table.pairs], np.int64) for place in (0, 1))
-    return fit.probability(first_P, second_P)
+    first_P = 2 * np.arange(len(table.pairs))  # every pair is of an item of its own
+    answers = Comparisons(
+        first_V=first_P[table.pair_V], second_V=first_P[table.pair_V] + 1, person_V=table.person_V,
+        won_V=table.vote_V, group_S=np.repeat(first_P, 2), people=len(table.people),
+    )  # fmt: skip
+    return crowd_bradley_terry(answers, CrowdSettings()).probability(first_P, first_P + 1)
 
 
 def recovered(won: Floats, lost: Floats) -> Estimate:

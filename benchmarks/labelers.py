@@ -24,13 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.feedback.quality.agreement import pairwise_agreement
 from assent.seeds import derive, python_rng
 from assent.types import Completion
+from assent.world.annotators import Annotator, preference_probability
 from assent.world.behaviours import answer, applicable
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import Person, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from assent.world.reading import read
 from benchmarks.crowds import (
@@ -45,6 +44,7 @@ from benchmarks.crowds import (
     honest_people,
     labels,
     named_left,
+    plain_agreement,
     recovered,
     vote,
 )
@@ -81,7 +81,7 @@ def features(prompt: WorldPrompt, text: str, kinds: Mapping[str, int]) -> Floats
 
 
 def make_pairs(
-    world: World, *, split: str, count: int, seed: int, people: Sequence[Person] = (), each: int = 1
+    world: World, *, split: str, count: int, seed: int, people: Sequence[Annotator] = (), each: int = 1
 ) -> Pairs:
     """Pairs of different answers to prompts of one split; `each` to a prompt, only those that gold tells apart."""
     prompts = make_prompts(world, split=split, count=count * 3 // 2 // each, seed=seed)
@@ -130,7 +130,7 @@ def one_seed(crowd: str, *, seed: int, count: int, votes: int) -> Result:
     return Result(
         crowd=crowd,
         seed=seed,
-        agreement=pairwise_agreement(clean.rater_table()).value or 0.0,
+        agreement=plain_agreement(clean),
         honest={m: accuracy(train(learn.difference_PD, labels(clean, m)), test) for m in METHODS},
         accuracy={m: accuracy(train(learn.difference_PD, labels(spoilt, m)), test) for m in METHODS},
         named_left=named_left(spoilt, slot_V),

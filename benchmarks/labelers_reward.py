@@ -20,10 +20,9 @@ import numpy as np
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.durable import sha256_file, write_atomic
-from assent.feedback.quality.agreement import pairwise_agreement
 from assent.feedback.quality.consensus import VoteTable, comparisons_of
 from assent.feedback.votes import Table
-from assent.recipes.annotation.questions import AskingSettings, sample_pool
+from assent.recipes.annotation.questions import AcquisitionSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.models import (
     LanguageModel,
@@ -35,10 +34,10 @@ from assent.recipes.run.models import (
 from assent.recipes.training.prepare import prepare_reward, prepare_sft
 from assent.seeds import derive
 from assent.types import Completion, StopReason
+from assent.world.annotators import Annotator, preference_probability
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World
 from assent.world.judge import judge
-from assent.world.people import Person, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from benchmarks.crowds import (
     ALWAYS_LEFT,
@@ -50,6 +49,7 @@ from benchmarks.crowds import (
     honest_people,
     labels,
     named_left,
+    plain_agreement,
     vote,
 )
 
@@ -96,7 +96,7 @@ class Bench:
         if not path.is_file():
             if self._model is None:
                 self._model = load_language_model(str(self.policy), machine=MACHINE)
-            settings = AskingSettings(samples_per_prompt=samples, shown=2, max_tokens=32)
+            settings = AcquisitionSettings(samples_per_prompt=samples, shown=2, max_tokens=32)
             pool = sample_pool(self._model, [one.conversation for one in asked], settings, seed=derive(seed, split))
             rows = zip(pool.prompts, pool.completions, strict=True)
             found = {prompt.last_user_text: [[one.text, one.stop] for one in texts] for prompt, texts in rows}
@@ -129,7 +129,7 @@ class Bench:
         return float(np.mean(right))
 
 
-def chances(world: World, learn: Written, people: tuple[Person, ...]) -> Floats:
+def chances(world: World, learn: Written, people: tuple[Annotator, ...]) -> Floats:
     """P(person m prefers the first of the two) [P, M]."""
     rows = []
     for prompt, (a, b, *_) in zip(learn.prompts, learn.completions, strict=True):
@@ -168,7 +168,7 @@ def one_seed(
     return Result(
         crowd=crowd,
         seed=seed,
-        agreement=pairwise_agreement(clean.rater_table()).value or 0.0,
+        agreement=plain_agreement(clean),
         honest={"share": trained("all honest", clean, "share")},
         accuracy={method: trained(crowd, spoilt, method) for method in methods},
         named_left=named_left(spoilt, slot_V),

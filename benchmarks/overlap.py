@@ -22,17 +22,16 @@ from assent.evals.intervals import Interval, bootstrap_mean, paired_difference
 from assent.feedback.quality.consensus import soft_labels, vote_table
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore
-from assent.model.linear_heads import Judged as JudgedPairs
-from assent.model.linear_heads import fit_heads
-from assent.recipes.annotation.questions import AskingSettings, sample_pool
+from assent.model.linear_heads import HeadExamples, fit_heads
+from assent.recipes.annotation.questions import AcquisitionSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
 from assent.recipes.run.models import MachineOptions, load_language_model, new_reward_model
 from assent.seeds import numpy_rng
 from assent.types import Completion, Conversation
+from assent.world.annotators import ANNOTATORS, preference_probability
 from assent.world.facts import build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, preference_probability
 from assent.world.prompts import make_prompts
 
 MACHINE = MachineOptions(device="cpu", threads=1)
@@ -58,7 +57,7 @@ def pairs_of(count: int) -> list[Pair]:
     asked = make_prompts(world, split="train", count=(count + LEARNT) // 2 + 60, seed=11)
     about = {prompt.conversation: prompt for prompt in asked}
     model = load_language_model(str(shipped_base()), machine=MACHINE)
-    sampling = AskingSettings(samples_per_prompt=3, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
+    sampling = AcquisitionSettings(samples_per_prompt=3, temperatures=(0.7, 1.0, 1.3), max_tokens=32)
     pool = sample_pool(model, [prompt.conversation for prompt in asked], sampling, seed=3)
     found: list[Pair] = []
     for prompt, texts in zip(pool.prompts, pool.completions, strict=True):
@@ -67,7 +66,7 @@ def pairs_of(count: int) -> list[Pair]:
             golds = judge(world, about[prompt], first), judge(world, about[prompt], second)
             if abs(golds[0].overall - golds[1].overall) > 1e-9:
                 chance = tuple(
-                    preference_probability(person, golds[0], first.text, golds[1], second.text) for person in PEOPLE
+                    preference_probability(person, golds[0], first.text, golds[1], second.text) for person in ANNOTATORS
                 )
                 better = golds[0].overall > golds[1].overall
                 found.append(Pair(prompt=prompt, texts=(first, second), first_better=better, chance=chance))
@@ -79,9 +78,11 @@ def predicted(pairs: Sequence[Pair]) -> list[Pair]:
     reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=0)
     feature_ND = features_of(reward, [(pair.prompt, pair.texts[side]) for side in (0, 1) for pair in pairs])
     rng = numpy_rng(0, "votes to learn from")
-    vote_P = np.array([rng.random() < pair.chance[int(rng.integers(len(PEOPLE)))] for pair in pairs[:LEARNT]], float)
+    vote_P = np.array(
+        [rng.random() < pair.chance[int(rng.integers(len(ANNOTATORS)))] for pair in pairs[:LEARNT]], float
+    )
     first_P = np.arange(LEARNT)
-    learnt = JudgedPairs(better_P=first_P, worse_P=first_P + len(pairs), probability_P=vote_P)
+    learnt = HeadExamples(better_P=first_P, worse_P=first_P + len(pairs), probability_P=vote_P)
     score_N = fit_heads(feature_ND, learnt, heads=8, seed=0).rewards(feature_ND).mean(axis=0)
     both = zip(pairs, score_N[: len(pairs)].tolist(), score_N[len(pairs) :].tolist(), strict=True)
     return [
@@ -106,10 +107,10 @@ def judged(pairs: Sequence[Pair], least: int, most: int, model: bool, *, seed: i
                 for place, pair in enumerate(pairs)
             ],
         )  # fmt: skip
-        people = [store.create_person(f"p{n}", PersonRole.LABELER, None).id for n in range(3 * len(PEOPLE))]
+        people = [store.create_person(f"p{n}", PersonRole.ANNOTATOR, None).id for n in range(3 * len(ANNOTATORS))]
         store.set_members(project, people)
         labels = sum(iter(lambda: _turn(store, project, people, pairs, seed), 0))
-        table = vote_table(store.judged(project, limit=len(pairs)))
+        table = vote_table(store.answered_items(project, limit=len(pairs)))
         shares = [soft_labels(table, method="share"), soft_labels(table)]
         item_of = [int(store.item(pair.item_id).new.key) for pair in table.pairs]
         right = [[0.0] * len(pairs) for _ in shares]
@@ -125,7 +126,7 @@ def _turn(store: FeedbackStore, project: int, people: Sequence[int], pairs: Sequ
     for place in order.tolist():
         for shown in store.lease(project, people[place]):
             number = int(shown.item.new.key)
-            first = numpy_rng(seed, place, number).random() < pairs[number].chance[place % len(PEOPLE)]
+            first = numpy_rng(seed, place, number).random() < pairs[number].chance[place % len(ANNOTATORS)]
             strength = -2 if first == (shown.order[0] == 0) else 2
             key = f"{place}.{number}"
             answer = Answer(key=key, presentation_id=shown.id, kind=EventKind.PAIRWISE, payload={"strength": strength})

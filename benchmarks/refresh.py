@@ -29,9 +29,9 @@ from assent.feedback.records import Candidate, NewItem, PersonRole
 from assent.feedback.store.store import FeedbackStore
 from assent.ports.sampling import SamplingParams
 from assent.recipes.annotation import questions as asking
-from assent.recipes.annotation.collecting import judged_so_far
-from assent.recipes.annotation.questions import AskingSettings
-from assent.recipes.annotation.refreshing import refresh
+from assent.recipes.annotation.collect import comparisons_so_far
+from assent.recipes.annotation.questions import AcquisitionSettings
+from assent.recipes.annotation.queue_refresh import refresh
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.models import MachineOptions, RewardModel, load_language_model, new_reward_model
@@ -157,8 +157,8 @@ def refreshed(studio: StudioClient, project: int, reward: RewardModel, stages: S
     asking.choose_questions = watched(stages, "choice", choose)  # type: ignore[assignment]
     try:
         with timed(stages, "refresh in all"):
-            judged = judged_so_far(studio, project)
-            refresh(studio, project, AskingSettings(), seed=derive(0, "ask"), reward=reward, judged=judged)
+            judged = comparisons_so_far(studio, project)
+            refresh(studio, project, AcquisitionSettings(), seed=derive(0, "ask"), reward=reward, comparisons=judged)
     finally:
         asking.features_of, asking.choose_questions = read, choose
 
@@ -180,8 +180,8 @@ def main() -> None:
         admin.sign_in("admin", PASSWORD)
         project = admin.project("queue", {"mode": "ranking"})
         admin.add_items(project, items_of(prompts, texts))
-        token = admin.post("/api/invitations", {"role": "labeler", "project_ids": [project]})["token"]
-        person.join(str(token), "labeler", PASSWORD)
+        token = admin.post("/api/invitations", {"role": "annotator", "project_ids": [project]})["token"]
+        person.join(str(token), "annotator", PASSWORD)
         answer_some(person, project, given.judged)
         stages: Stages = {}
         refreshed(admin, project, reward, stages)

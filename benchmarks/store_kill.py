@@ -1,8 +1,8 @@
 """What is left of acknowledged answers when the writing process, or PostgreSQL, is killed under load.
 
-    python -m benchmarks.store_kill [--cycles 300] [--labelers 32] [--postgres [--process]]
+    python -m benchmarks.store_kill [--cycles 300] [--annotators 32] [--postgres [--process]]
 
-The process (SQLite, or PostgreSQL with --process): each cycle forks a process in which labelers lease, answer and
+The process (SQLite, or PostgreSQL with --process): each cycle forks a process in which annotators lease, answer and
 sometimes undo; it is killed with SIGKILL at a random moment. Before an answer is sent its key is written to a pipe,
 after the acknowledgement its event's number. The next process first sends again whatever was not acknowledged, as a
 browser's outbox would. The server (--postgres): one process goes on while the postmaster and all its children are
@@ -57,7 +57,7 @@ class Ledger:
             self.differing += 1
 
 
-def prepare(url: str, *, labelers: int, cycles: int) -> None:
+def prepare(url: str, *, annotators: int, cycles: int) -> None:
     """A project with more items than can be answered."""
     with FeedbackStore.open(url) as store:
         project = store.create_project("campaign", ProjectSettings(overlap=OVERLAP, lease_s=5.0))
@@ -65,12 +65,14 @@ def prepare(url: str, *, labelers: int, cycles: int) -> None:
         prompt = Conversation.of_user("question")
         count = ITEMS_PER_CYCLE * max(cycles, 10)
         store.add_items(project.id, (NewItem(prompt=prompt, candidates=candidates, key=str(n)) for n in range(count)))
-        people = [store.create_person(f"labeler {number}", PersonRole.LABELER, None) for number in range(labelers)]
+        people = [
+            store.create_person(f"annotator {number}", PersonRole.ANNOTATOR, None) for number in range(annotators)
+        ]
         store.set_members(project.id, [person.id for person in people])
 
 
 def label(store: FeedbackStore, person: int, outbox: list[tuple[str, str]], log: Log, stop: threading.Event) -> None:
-    """One labeler: first what was not acknowledged, then new items for ever."""
+    """One annotator: first what was not acknowledged, then new items for ever."""
     chance = random.Random(f"{person} {os.getpid()}")
     for key, value in outbox:
         _send(store, person, key, value, log)
@@ -105,21 +107,21 @@ def _send(store: FeedbackStore, person: int, key: str, value: str, log: Log) -> 
         return event.seq
 
 
-def label_until_killed(url: str, labelers: int, outbox: dict[tuple[int, str], str], pipe: int) -> None:
+def label_until_killed(url: str, annotators: int, outbox: dict[tuple[int, str], str], pipe: int) -> None:
     """The child: every line to the pipe is one write, so that a kill cannot tear it."""
 
     def log(what: str, person: int, key: str, value: str) -> None:
         os.write(pipe, f"{what}\t{person}\t{key}\t{value}\n".encode())
 
     store = FeedbackStore.open(url)
-    for person in range(1, labelers + 1):
+    for person in range(1, annotators + 1):
         own = [(key, value) for (who, key), value in outbox.items() if who == person]
         arguments = (store, person, own, log, threading.Event())
         threading.Thread(target=label, args=arguments, daemon=True).start()
     signal.pause()
 
 
-def kill_process_campaign(url: str, *, labelers: int, cycles: int) -> Ledger:
+def kill_process_campaign(url: str, *, annotators: int, cycles: int) -> Ledger:
     """Fork, label, kill, again."""
     ledger = Ledger()
     chance = random.Random(0)
@@ -128,7 +130,7 @@ def kill_process_campaign(url: str, *, labelers: int, cycles: int) -> Ledger:
         child = os.fork()
         if child == 0:
             os.close(reader)
-            label_until_killed(url, labelers, dict(ledger.open), writer)
+            label_until_killed(url, annotators, dict(ledger.open), writer)
             os._exit(1)
         os.close(writer)
         with os.fdopen(reader, "rb") as lines:
@@ -146,8 +148,8 @@ def kill_process_campaign(url: str, *, labelers: int, cycles: int) -> Ledger:
     return ledger
 
 
-def kill_server_campaign(*, labelers: int, cycles: int) -> tuple[Ledger, dict[str, object]]:
-    """PostgreSQL: the labelers stay, the server is killed and started again."""
+def kill_server_campaign(*, annotators: int, cycles: int) -> tuple[Ledger, dict[str, object]]:
+    """PostgreSQL: the annotators stay, the server is killed and started again."""
     ledger, lock, chance = Ledger(), threading.Lock(), random.Random(0)
 
     def log(what: str, person: int, key: str, value: str) -> None:
@@ -155,15 +157,15 @@ def kill_server_campaign(*, labelers: int, cycles: int) -> tuple[Ledger, dict[st
             ledger.note(what, person, key, value)
 
     with running_server(fsync=True) as server:
-        prepare(server.url(), labelers=labelers, cycles=cycles)
+        prepare(server.url(), annotators=annotators, cycles=cycles)
         stop = threading.Event()
         with FeedbackStore.open(server.url()) as store:
-            arguments = [(store, person, [], log, stop) for person in range(1, labelers + 1)]
+            arguments = [(store, person, [], log, stop) for person in range(1, annotators + 1)]
             threads = [threading.Thread(target=label, args=each) for each in arguments]
             for thread in threads:
                 thread.start()
             for _ in range(cycles):
-                enough, patience = len(ledger.acknowledged) + labelers, time.monotonic() + 10
+                enough, patience = len(ledger.acknowledged) + annotators, time.monotonic() + 10
                 while len(ledger.acknowledged) < enough and time.monotonic() < patience:
                     time.sleep(0.01)
                 time.sleep(chance.uniform(0.0, 0.3))
@@ -189,7 +191,7 @@ def check(url: str, ledger: Ledger) -> dict[str, object]:
             after = page[-1].seq
         chained = store.verify_chain()
         over = wrong = after = 0
-        while items := store.judged(1, after_item=after, limit=10_000):
+        while items := store.answered_items(1, after_item=after, limit=10_000):
             people = [[event.person_id for event in item.events] for item in items]
             over += sum(len(who) > OVERLAP or len(set(who)) < len(who) for who in people)
             after = items[-1].item.id
@@ -221,7 +223,7 @@ def main() -> None:
     """Run a campaign and print its figures as one JSON object."""
     parser = argparse.ArgumentParser(description="Kill the store under load and count what is lost.")
     parser.add_argument("--cycles", type=int, default=300)
-    parser.add_argument("--labelers", type=int, default=32)
+    parser.add_argument("--annotators", type=int, default=32)
     parser.add_argument("--postgres", action="store_true", help="kill the PostgreSQL server instead of the process")
     parser.add_argument("--process", action="store_true", help="with --postgres: kill the process all the same")
     chosen = parser.parse_args()
@@ -231,15 +233,17 @@ def main() -> None:
         raise SystemExit(reason)
     if chosen.postgres and not chosen.process:
         kind = "postgresql killed and restarted"
-        _, result = kill_server_campaign(labelers=chosen.labelers, cycles=chosen.cycles)
+        _, result = kill_server_campaign(annotators=chosen.annotators, cycles=chosen.cycles)
     else:
         kind = "writer killed, postgresql" if chosen.postgres else "sqlite writer killed"
         with _store_url(postgres=chosen.postgres) as url:
-            prepare(url, labelers=chosen.labelers, cycles=chosen.cycles)
-            ledger = kill_process_campaign(url, labelers=chosen.labelers, cycles=chosen.cycles)
+            prepare(url, annotators=chosen.annotators, cycles=chosen.cycles)
+            ledger = kill_process_campaign(url, annotators=chosen.annotators, cycles=chosen.cycles)
             result = check(url, ledger)
     seconds = round(time.monotonic() - started, 1)
-    print(json.dumps({"what": kind, "cycles": chosen.cycles, "labelers": chosen.labelers} | result | {"s": seconds}))
+    print(
+        json.dumps({"what": kind, "cycles": chosen.cycles, "annotators": chosen.annotators} | result | {"s": seconds})
+    )
 
 
 if __name__ == "__main__":

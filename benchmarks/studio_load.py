@@ -131,13 +131,13 @@ def free_port() -> int:
 
 
 def prepare(store_url: str, clients: int, items: int, port: int, *, ahead: int) -> list[Client]:
-    """A project with `items` pairs and signed-in labelers, each holding `ahead` items."""
+    """A project with `items` pairs and signed-in annotators, each holding `ahead` items."""
     made = []
     with FeedbackStore.open(store_url) as store:
         settings = ProjectSettings(mode=TaskMode.PAIRWISE, overlap=1, lease_s=86400.0)
         project = store.create_project(f"load {time.time_ns()}", settings)
         store.add_items(project.id, pairs(items, prefix="load"))
-        people = [store.create_person(f"l{n} {time.time_ns()}", PersonRole.LABELER, None) for n in range(clients)]
+        people = [store.create_person(f"l{n} {time.time_ns()}", PersonRole.ANNOTATOR, None) for n in range(clients)]
         store.set_members(project.id, [person.id for person in people])
         for person in people:
             sign_in = store.sign_in(person.id, lifetime_s=86400)
@@ -276,7 +276,7 @@ def measure_grown(path: Path, events: int) -> Row:
     return row
 
 
-async def _wait_times(process_id: int, admin: Connection, labelers: Sequence[Connection]) -> Row:
+async def _wait_times(process_id: int, admin: Connection, annotators: Sequence[Connection]) -> Row:
     """Waits by the clock, and what of them the server computed: on a busy machine the two differ."""
     waits: dict[str, list[float]] = {"next": [], "answer": [], "progress": [], "figures": [], "page": [], "mine": []}
     worked: dict[str, list[float]] = {name: [] for name in waits}
@@ -292,12 +292,12 @@ async def _wait_times(process_id: int, admin: Connection, labelers: Sequence[Con
         return body
 
     for number in range(200):
-        labeler = labelers[number % len(labelers)]
-        given = json.loads(await timed("next", labeler, "GET", "/api/projects/1/next?count=1"))["items"]
+        annotator = annotators[number % len(annotators)]
+        given = json.loads(await timed("next", annotator, "GET", "/api/projects/1/next?count=1"))["items"]
         content = {"key": f"wait-{run}-{number:06d}", "presentation_id": given[0]["id"], "kind": "pairwise"}
         body = json.dumps(content | {"payload": {"strength": 1}, "time_taken_ms": 900}).encode()
-        await timed("answer", labeler, "POST", "/api/answers", body)
-        await timed("mine", labeler, "GET", "/api/projects/1/mine?limit=50")
+        await timed("answer", annotator, "POST", "/api/answers", body)
+        await timed("mine", annotator, "GET", "/api/projects/1/mine?limit=50")
     for _ in range(10):
         await timed("progress", admin, "GET", "/api/projects/1/progress")
         await timed("figures", admin, "GET", "/api/operator/projects/1")

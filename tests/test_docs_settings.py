@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from assent.algorithms.methods import METHODS
-from assent.recipes.annotation.collecting import CollectJob
+from assent.recipes.annotation.collect import CollectJob
 from assent.recipes.annotation.rounds import RoundJob
 from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob

@@ -86,28 +86,28 @@ COMMANDS = {
     ),
     "feedback import": Command(
         help="bring items and answers of files and other tools into a store",
-        example="assent feedback import --store judgement.db --project helpful --data preferences.jsonl",
+        example="assent feedback import --store feedback.db --project helpful --data preferences.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_import",
         flags=("store", "project", "data", "format", "on_bad_row", "set", "settings"),
         door="files",
     ),
     "feedback export": Command(
         help="write a project's judgement to a file, for training or for other tools",
-        example="assent feedback export --store judgement.db --project helpful --format trl --out trl.jsonl",
+        example="assent feedback export --store feedback.db --project helpful --format trl --out trl.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_export",
         flags=("store", "project", "written", "written_format", "set", "settings", "replace"),
         door="files",
     ),
     "feedback stats": Command(
         help="how much was answered, how fast, and how far people agree",
-        example="assent feedback stats --store judgement.db --project helpful",
-        entry="assent.recipes.annotation.feedback_commands:run_feedback_stats",
+        example="assent feedback stats --store feedback.db --project helpful",
+        entry="assent.recipes.annotation.feedback_stats:run_feedback_stats",
         flags=("store", "project", "out_file", "overwrite"),
         door="files",
     ),
     "feedback pairs": Command(
         help="write a project's comparisons, to train reward models and policies on",
-        example="assent feedback pairs --store judgement.db --project helpful --out pairs.jsonl",
+        example="assent feedback pairs --store feedback.db --project helpful --out pairs.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_pairs",
         flags=("store", "project", "written", "set", "settings", "replace"),
         door="files",
@@ -115,7 +115,7 @@ COMMANDS = {
     "collect": Command(
         help="sample completions and ask people about those worth asking",
         example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
-        entry="assent.recipes.annotation.collecting:run_collect",
+        entry="assent.recipes.annotation.collect:run_collect",
         flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
     ),
     "round": Command(
@@ -253,7 +253,7 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 }
 
 
-GROUPS = {"feedback": "bring judgement into a store and out of it"}
+GROUPS = {"feedback": "bring annotations into a store and out of it"}
 
 
 class _Parser(argparse.ArgumentParser):

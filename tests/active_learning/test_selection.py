@@ -9,14 +9,12 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from assent.active_learning.asking import Asking, Queue, choose_questions, random_arm
+from assent.active_learning.acquisition import Acquisition, Queue, choose_questions, random_arm
 from assent.active_learning.selection import (
     bald,
     binary_entropy,
     checked_scores,
     diverse_batch,
-    double_thompson,
-    novelty,
     pair_places,
     preferences,
     set_value,
@@ -70,25 +68,17 @@ def test_sure_gap_is_large_only_where_heads_agree_on_a_large_difference() -> Non
     assert sure_gap(score)[:, 0] == pytest.approx([2.0, 0.0, 0.1])
 
 
-def test_novelty_is_one_minus_the_largest_cosine() -> None:
-    feature, known = np.random.default_rng(2).normal(size=(2, 30, 6))
-    expected = [1 - max(float(a @ b) / math.sqrt(float(a @ a) * float(b @ b)) for b in known[:9]) for a in feature]
-    assert novelty(feature, known[:9]) == pytest.approx(expected)
-    assert novelty(feature).tolist() == [1.0] * 30 and novelty(known, known) == pytest.approx(np.zeros(30), abs=1e-12)
-    with pytest.raises(DataError, match="features have"):
-        novelty(feature, known[:, :3])
-
-
 def test_a_diverse_batch_is_the_greedy_one_step_by_step() -> None:
     rng = np.random.default_rng(3)
-    value, feature, known = rng.random(25), rng.normal(size=(25, 4)), rng.normal(size=(3, 4))
+    value, feature = rng.random(25), rng.normal(size=(25, 4))
+    unit = feature / np.linalg.norm(feature, axis=1, keepdims=True)
     taken: list[int] = []
     for _ in range(8):
-        seen = np.concatenate([known, feature[taken]]) if taken else known
-        worth = 0.6 * value / value.max() + 0.4 * novelty(feature, seen)
+        novel = 1 - (unit @ unit[taken].T).max(axis=1) if taken else np.ones(25)
+        worth = 0.6 * value / value.max() + 0.4 * novel
         worth[taken] = -np.inf
         taken.append(int(worth.argmax()))
-    assert diverse_batch(value, feature, 8, weight=0.4, known_QD=known).tolist() == taken
+    assert diverse_batch(value, feature, 8, weight=0.4).tolist() == taken
     assert diverse_batch(value, feature, 25, weight=0.0).tolist() == np.argsort(-value, kind="stable").tolist()
 
 
@@ -115,7 +105,7 @@ def test_double_thompson_sampling_draws_with_its_exact_chances() -> None:
     for head, best in enumerate((0, 0, 1, 2)):  # shares of being best: 1/2, 1/4, 1/4, 0
         score[head, 0, best] = 1.0
     many = np.repeat(score, 40_000, axis=1)
-    drawn = Counter(map(tuple, double_thompson(many, np.random.default_rng(5)).tolist()))
+    drawn = Counter(map(tuple, thompson_sets(many, 2, np.random.default_rng(5)).tolist()))
     share = {0: 0.5, 1: 0.25, 2: 0.25}
     for first, second in permutations(share, 2):  # the second is drawn from the others' shares
         expected = share[first] * share[second] / (1 - share[first])
@@ -126,7 +116,7 @@ def test_double_thompson_sampling_draws_with_its_exact_chances() -> None:
 def test_where_all_heads_agree_the_second_one_is_any_other() -> None:
     score = np.zeros((3, 20_000, 4))
     score[:, :, 2] = 1.0
-    drawn = double_thompson(score, np.random.default_rng(6))
+    drawn = thompson_sets(score, 2, np.random.default_rng(6))
     assert (drawn[:, 0] == 2).all() and (drawn[:, 1] != 2).all()
     shares = Counter(drawn[:, 1].tolist())
     assert all(shares[other] / 20_000 == pytest.approx(1 / 3, abs=0.015) for other in (0, 1, 3))
@@ -162,9 +152,9 @@ def test_scores_that_are_none_are_refused() -> None:
     with pytest.raises(DataError, match="in every head"):
         checked_scores(uneven)
     with pytest.raises(DataError, match="keys"):
-        choose_questions(Queue(keys=["a"], score_HNK=np.zeros((2, 3, 2))), Asking())
+        choose_questions(Queue(keys=["a"], score_HNK=np.zeros((2, 3, 2))), Acquisition())
     with pytest.raises(ConfigError):
-        Asking(serves="nobody")
+        Acquisition(serves="nobody")
 
 
 def queue(items: int = 2000, *, seed: int = 10, candidates: int = 6) -> Queue:
@@ -187,7 +177,7 @@ def test_the_random_arm_is_permanent_and_of_its_stated_size() -> None:
 
 
 def test_every_beginning_of_the_queue_holds_the_random_share() -> None:
-    found = choose_questions(queue(), Asking())
+    found = choose_questions(queue(), Acquisition())
     marks = np.array([found.serves[item] == "random" for item in found.order_N])
     for beginning in (20, 100, 400, 1500):
         assert abs(marks[:beginning].mean() - 0.15) <= 1 / beginning + 0.001
@@ -198,7 +188,7 @@ def test_every_beginning_of_the_queue_holds_the_random_share() -> None:
 def test_the_arm_does_not_depend_on_the_scores() -> None:
     one, other = queue(), queue()
     other = Queue(keys=other.keys, score_HNK=scores(99, items=2000, candidates=6), feature_ND=other.feature_ND)
-    first, second = (choose_questions(q, Asking()) for q in (one, other))
+    first, second = (choose_questions(q, Acquisition()) for q in (one, other))
     assert first.serves == second.serves
     arms = [[item for item in found.order_N if found.serves[item] == "random"] for found in (first, second)]
     assert arms[0] == arms[1]
@@ -209,8 +199,8 @@ def test_the_arm_does_not_depend_on_the_scores() -> None:
 
 def test_what_serves_the_reward_model_is_uncertain_and_what_serves_the_policy_is_sure() -> None:
     asked = Queue(keys=queue().keys, score_HNK=queue().score_HNK)
-    model = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
-    policy = choose_questions(asked, Asking(serves="policy", random_share=0.0, best_share=0.0))
+    model = choose_questions(asked, Acquisition(choose="value", random_share=0.0, best_share=0.0))
+    policy = choose_questions(asked, Acquisition(serves="policy", random_share=0.0, best_share=0.0))
     mean = asked.score_HNK.mean(axis=0)
 
     def gap(found: object) -> float:
@@ -227,57 +217,46 @@ def test_what_serves_the_reward_model_is_uncertain_and_what_serves_the_policy_is
 
 def test_information_counts_for_the_distance_of_the_two_completions() -> None:
     asked = queue(60, candidates=3)
-    plain = choose_questions(asked, Asking(choose="value", random_share=0.0))
+    plain = choose_questions(asked, Acquisition(choose="value", random_share=0.0))
     distance = np.ones((60, 3))
     distance[:, 1] = 1e9  # places 0 and 2 are far apart in every item
     distance[7] = 0.0  # the same three times
     far = Queue(keys=asked.keys, score_HNK=asked.score_HNK, distance_NP=distance)
-    found = choose_questions(far, Asking(choose="value", random_share=0.0))
+    found = choose_questions(far, Acquisition(choose="value", random_share=0.0))
     assert not any(pair == [0, 2] for row, pair in enumerate(found.candidates_NS.tolist()) if row != 7)
     assert any(pair == [0, 2] for pair in plain.candidates_NS.tolist())
     assert found.value_N[7] == 0 and (np.delete(found.value_N, 7) > 0).all()
-    policy = [choose_questions(one, Asking(serves="policy", random_share=0.0)) for one in (asked, far)]
+    policy = [choose_questions(one, Acquisition(serves="policy", random_share=0.0)) for one in (asked, far)]
     assert (policy[0].value_N == policy[1].value_N).all()  # a policy learns from far pairs as well
 
 
 def test_the_next_question_is_any_of_the_best_share_and_the_best_come_first() -> None:
     asked = queue(400)
-    strict = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
-    found = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.25))
+    strict = choose_questions(asked, Acquisition(choose="value", random_share=0.0, best_share=0.0))
+    found = choose_questions(asked, Acquisition(choose="value", random_share=0.0, best_share=0.25))
     for tier in range(4):
         part = slice(100 * tier, 100 * (tier + 1))
         assert set(found.order_N[part].tolist()) == set(strict.order_N[part].tolist())
         assert found.order_N[part].tolist() != strict.order_N[part].tolist()
-    whole = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=1.0))
+    whole = choose_questions(asked, Acquisition(choose="value", random_share=0.0, best_share=1.0))
     places = np.argsort(np.argsort(-whole.value_N))[whole.order_N]
     assert abs(np.corrcoef(np.arange(400), places)[0, 1]) < 0.15  # by lot alone
     with pytest.raises(ConfigError):
-        Asking(best_share=1.5)
-
-
-def test_time_counts_information_by_the_second() -> None:
-    asked = queue(50)
-    plain = choose_questions(asked, Asking(choose="value", random_share=0.0, best_share=0.0))
-    slow = np.where(np.arange(50) == plain.order_N[0], 100.0, 1.0)
-    timed = Queue(keys=asked.keys, score_HNK=asked.score_HNK, seconds_N=slow)
-    assert (
-        choose_questions(timed, Asking(choose="value", random_share=0.0, best_share=0.0)).order_N[-1]
-        == plain.order_N[0]
-    )
+        Acquisition(best_share=1.5)
 
 
 def test_the_same_seed_chooses_the_same_and_all_candidates_can_be_shown() -> None:
     asked = queue(300)
-    first, again = choose_questions(asked, Asking(seed=5)), choose_questions(asked, Asking(seed=5))
+    first, again = choose_questions(asked, Acquisition(seed=5)), choose_questions(asked, Acquisition(seed=5))
     assert (first.order_N == again.order_N).all() and (first.candidates_NS == again.candidates_NS).all()
-    whole = choose_questions(asked, Asking(size=None))
+    whole = choose_questions(asked, Acquisition(size=None))
     assert (whole.candidates_NS == np.arange(6)).all()
     assert whole.value_N == pytest.approx(bald(preferences(asked.score_HNK), accuracy=0.75).mean(axis=1))
 
 
 def test_ten_thousand_items_of_nine_candidates_are_ordered() -> None:
     asked = queue(10_000, candidates=9)
-    found = choose_questions(asked, Asking(size=4))
+    found = choose_questions(asked, Acquisition(size=4))
     assert found.candidates_NS.shape == (10_000, 4) and (found.candidates_NS >= 0).all()
 
 

@@ -278,7 +278,7 @@ def test_sample_writes_a_line_per_prompt_that_reads_as_rankable_data(home: Path,
         "--set", "samples_per_prompt=3", "--set", "max_tokens=4", "--set", "limit=5",
     )  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
-    assert len(rows) == 5 and all(len(row["completions"]) == len(row["stop_sequences"]) == 3 for row in rows)
+    assert len(rows) == 5 and all(len(row["completions"]) == len(row["stop_reasons"]) == 3 for row in rows)
     again = assent(
         "sample", "--model", home / "sft", "--data", home / "world" / "prompts.jsonl", "--out", tmp_path / "s.jsonl"
     )

@@ -26,9 +26,9 @@ SCALED_DOWN = {
     "chat": ("max_tokens=4",),
     "eval": ("limit=18", *SMALL),
     "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",),
-    "collect": ("prompts=6", "questions=4", "asking.max_tokens=4", "asking.temperatures=[2.0]"),
+    "collect": ("prompts=6", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]"),
     "round": (
-        "prompts=18", "questions=4", "asking.max_tokens=4", "asking.temperatures=[2.0]", "reward.epochs=1",
+        "prompts=18", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]", "reward.epochs=1",
         "policy.iterations=1", "policy.batch_size=4", "policy.max_tokens=4", "policy.normalise_prompts=4",
         "evaluation.limit=18", "evaluation.max_tokens=4",
     ),

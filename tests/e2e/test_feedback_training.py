@@ -23,7 +23,7 @@ def run(command: str, **flags: Any) -> None:
 
 @pytest.mark.slow
 def test_judgement_of_a_store_trains_a_reward_model_and_policies(home: Path, tmp_path: Path) -> None:
-    store, world = str(tmp_path / "judgement.db"), home / "world"
+    store, world = str(tmp_path / "feedback.db"), home / "world"
     run("import", store=store, project="ranked", data=[str(world / "preferences.jsonl")])
     run("import", store=store, project="shown", data=[str(world / "demonstrations.jsonl")])
     for labels in ("probability", "margin", "binary"):
@@ -55,7 +55,7 @@ def test_judgement_of_a_store_trains_a_reward_model_and_policies(home: Path, tmp
 @pytest.mark.slow
 def test_a_reward_model_of_the_stores_pairs_is_that_of_the_file_they_came_from(home: Path, tmp_path: Path) -> None:
     """One ranking an item: through the store and out again the same pairs, so the same weights."""
-    store, data = str(tmp_path / "judgement.db"), home / "world" / "preferences.jsonl"
+    store, data = str(tmp_path / "feedback.db"), home / "world" / "preferences.jsonl"
     run("import", store=store, project="ranked", data=[str(data)])
     run("export", store=store, project="ranked", format="rankings", out=str(tmp_path / "rankings.jsonl"))
     digests = []

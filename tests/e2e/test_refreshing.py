@@ -10,7 +10,7 @@ import pytest
 from running import assent, worked
 from serving_processes import PASSWORD, served
 
-from assent.recipes.annotation.simulated_labelers import label_with_people
+from assent.recipes.annotation.simulated_annotators import label_with_simulated_annotators
 from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.models import MachineOptions, new_reward_model, save_reward_model
@@ -18,7 +18,13 @@ from assent.world.facts import build_world
 from assent.world.prompts import make_prompts
 
 pytestmark = pytest.mark.slow
-SMALL = ("prompts=16", "asking.max_tokens=12", "asking.samples_per_prompt=3", "asking.shown=2", "machine.threads=1")
+SMALL = (
+    "prompts=16",
+    "acquisition.max_tokens=12",
+    "acquisition.samples_per_prompt=3",
+    "acquisition.shown=2",
+    "machine.threads=1",
+)
 
 
 @pytest.fixture
@@ -42,13 +48,13 @@ def test_a_refresh_gives_waiting_questions_new_places_and_keeps_what_they_show(s
     adaptive = ("adaptive_overlap=3",)
     worked(*collect(studio, settings=("batch=first", "questions=6", "seed=1", *adaptive)))
     refused = assent(*collect(studio, "--reward", str(reward), settings=("refresh=true",)))
-    assert refused.code == 2 and "nothing has been judged yet" in refused.err
+    assert refused.code == 2 and "there are no labels yet" in refused.err
     with StudioClient(studio) as client:
         client.sign_in("admin", PASSWORD)
         project = client.project("preferences")
         world = build_world(0)
         known = make_prompts(world, split="train", count=16, seed=1)
-        assert label_with_people(client, project, world, known, seed=0) >= 6
+        assert label_with_simulated_annotators(client, project, world, known, seed=0) >= 6
         worked(*collect(studio, "--reward", str(reward), settings=("batch=more", "questions=8", "seed=2", *adaptive)))
         before = list(client.queue(project))
         assert all(len(item["predicted"]) == 2 for item in before if item["key"].startswith("more."))

@@ -16,9 +16,9 @@ from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioCli
 pytestmark = pytest.mark.slow
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
 SMALL = (
-    "prompts=18", "questions=9", "asking.samples_per_prompt=3", "asking.max_tokens=12", 'people="simulated"',
-    "machine.threads=1", "reward.epochs=1", "reward.batch_size=4", "reward.max_length=200", "evaluation.limit=18",
-    "evaluation.max_tokens=12",
+    "prompts=18", "questions=9", "acquisition.samples_per_prompt=3", "acquisition.max_tokens=12",
+    'annotators="simulated"', "machine.threads=1", "reward.epochs=1", "reward.batch_size=4", "reward.max_length=200",
+    "evaluation.limit=18", "evaluation.max_tokens=12",
 )  # fmt: skip
 PPO = (
     "policy.iterations=1", "policy.batch_size=8", "policy.mini_batches=2", "policy.max_tokens=12",
@@ -55,7 +55,7 @@ def test_two_rounds_with_simulated_people_over_http_leave_policies_and_evidence(
     for number in (1, 2):
         folder = out / f"round-{number}"
         assert json.loads((folder / "round.json").read_text())["done"] == list(STAGES)
-        judged = (folder / "judgements.jsonl").read_text().splitlines()
+        judged = (folder / "preferences.jsonl").read_text().splitlines()
         assert 9 * (number - 1) < len(judged) <= 9 * number
         assert (folder / "policy" / "model" / "model.safetensors").is_file()
         gold = json.loads((folder / "evaluation" / "report.json").read_text())["gold"]

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from assent.feedback.exchange.exporting import ExportOptions, export
+from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.records import AnsweredItem, Candidate, Event, EventKind, Item, NewItem, Project, ProjectSettings
 from assent.types import Conversation
 
@@ -20,7 +20,7 @@ class Endless:
     def project(self, project_id: int) -> Project:
         return Project(id=1, name="p", settings=ProjectSettings(), guideline_version=0, created_at=0.0)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
+    def answered_items(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         return [self.one(number) for number in range(after_item + 1, min(after_item + limit, self.count) + 1)]
 
     def one(self, number: int) -> AnsweredItem:

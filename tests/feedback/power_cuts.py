@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feedback.disk import RecordingDisk, after_power_cut
-from feedback.store_fixtures import answer, labelers, ranking_project
+from feedback.store_fixtures import annotators, answer, ranking_project
 
 from assent.errors import StoreError
 from assent.feedback.store.store import FeedbackStore
 
 _numbers = itertools.count(1)
-LABELERS, ITEMS = 4, 60
+ANNOTATORS, ITEMS = 4, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +36,9 @@ def cut_power(*, synchronous: str, cuts: int, seed: int) -> Outcome:
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
     try:
-        path = folder / "judgement.db"
+        path = folder / "feedback.db"
         with FeedbackStore.open(str(path)) as store:
-            labelers(store, ranking_project(store, count=ITEMS, overlap=2), LABELERS)
+            annotators(store, ranking_project(store, count=ITEMS, overlap=2), ANNOTATORS)
         before = {str(path): path.read_bytes()}
         disk = RecordingDisk(f"recording-{next(_numbers)}")
         acknowledged = _label(path, disk, synchronous)
@@ -69,7 +69,7 @@ def _label(path: Path, disk: RecordingDisk, synchronous: str) -> list[tuple[int,
             acknowledged.append((event.seq, len(disk.steps)))
 
     with FeedbackStore.open(str(path), connect=disk.connect(synchronous=synchronous)) as store:
-        threads = [threading.Thread(target=label, args=(store, person)) for person in range(1, LABELERS + 1)]
+        threads = [threading.Thread(target=label, args=(store, person)) for person in range(1, ANNOTATORS + 1)]
         for thread in threads:
             thread.start()
         for thread in threads:

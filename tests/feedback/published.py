@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from assent.feedback.quality.crowd_bradley_terry import Comparisons
-from assent.feedback.quality.reliability import Votes, votes_of_table
+from assent.feedback.quality.reliability import Votes
 
 
 def crowdkit(module: str, name: str) -> Any:
@@ -24,6 +24,16 @@ def crowdkit(module: str, name: str) -> Any:
         package.__path__ = [str(Path(root.__file__).parent / "aggregation")]
         sys.modules["crowdkit.aggregation"] = package
     return getattr(importlib.import_module(f"crowdkit.aggregation.{module}"), name)
+
+
+def votes_of_table(table: np.ndarray | list, *, classes: int = 2) -> Votes:
+    """Votes of a table of items x people holding classes from 0 on, nan where somebody did not vote."""
+    said = np.asarray(table, float)
+    item, person = np.nonzero(~np.isnan(said))
+    return Votes(
+        item_V=item, person_V=person, label_V=said[item, person].astype(np.int64),
+        items=said.shape[0], people=said.shape[1], classes=classes,
+    )  # fmt: skip
 
 
 def random_votes(seed: int) -> Votes:

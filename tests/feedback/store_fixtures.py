@@ -17,7 +17,15 @@ from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
 
 __all__ = [
-    "Clock", "answer", "clock", "items", "labelers", "postgres_server", "ranking_project", "sqlite_store", "store",
+    "Clock",
+    "annotators",
+    "answer",
+    "clock",
+    "items",
+    "postgres_server",
+    "ranking_project",
+    "sqlite_store",
+    "store",
     "store_url",
 ]  # fmt: skip
 
@@ -44,7 +52,7 @@ def clock() -> Clock:
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database of each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'judgement.db'}"
+        return f"sqlite:///{tmp_path / 'feedback.db'}"
     server: Server = request.getfixturevalue("postgres_server")
     return server.fresh_schema(f"test_{next(_numbers)}")
 
@@ -59,7 +67,7 @@ def store(store_url: str, clock: Clock) -> Iterator[FeedbackStore]:
 @pytest.fixture
 def sqlite_store(tmp_path: Path, clock: Clock) -> Iterator[FeedbackStore]:
     """An empty store in a file."""
-    with FeedbackStore.open(str(tmp_path / "judgement.db"), clock=clock) as opened:
+    with FeedbackStore.open(str(tmp_path / "feedback.db"), clock=clock) as opened:
         yield opened
 
 
@@ -84,9 +92,9 @@ def ranking_project(store: FeedbackStore, *, count: int = 0, name: str = "answer
     return project.id
 
 
-def labelers(store: FeedbackStore, project_id: int, count: int) -> list[int]:
+def annotators(store: FeedbackStore, project_id: int, count: int) -> list[int]:
     """The ids of new members of a project, without passwords."""
-    ids = [store.create_person(f"labeler {n}", PersonRole.LABELER, None).id for n in range(count)]
+    ids = [store.create_person(f"annotator {n}", PersonRole.ANNOTATOR, None).id for n in range(count)]
     store.set_members(project_id, ids)
     return ids
 

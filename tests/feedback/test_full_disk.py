@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 from feedback.disk import RecordingDisk, Step
-from feedback.store_fixtures import answer, labelers, ranking_project
+from feedback.store_fixtures import annotators, answer, ranking_project
 
 from assent.errors import StoreError
 from assent.feedback.records import Presentation
@@ -27,7 +27,7 @@ def disk() -> RecordingDisk:
 @pytest.fixture
 def store(tmp_path: Path, disk: RecordingDisk) -> Iterator[FeedbackStore]:
     with FeedbackStore.open(str(tmp_path / "a.db")) as made:
-        labelers(made, ranking_project(made, count=60), 1)
+        annotators(made, ranking_project(made, count=60), 1)
     with FeedbackStore.open(str(tmp_path / "a.db"), connect=disk.connect(checkpoint_pages=10_000)) as opened:
         yield opened
 
@@ -92,7 +92,7 @@ def test_every_write_and_sync_may_fail_once_and_nothing_is_lost_or_doubled(
 def test_a_store_on_a_full_disk_can_still_be_closed_and_opened(tmp_path: Path, disk: RecordingDisk) -> None:
     path = str(tmp_path / "a.db")
     with FeedbackStore.open(path) as made:
-        labelers(made, ranking_project(made, count=60), 1)
+        annotators(made, ranking_project(made, count=60), 1)
     with FeedbackStore.open(path, connect=disk.connect()) as store:
         shown = store.lease(1, 1, count=5)
         store.submit(1, answer(shown[0])).result()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader, read_argilla
-from assent.feedback.exchange.imported import Imported, ImportLimits, ImportRow, collect
+from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader, read_label_studio
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
@@ -29,11 +29,11 @@ def rows(*fields: dict[str, Any]) -> list[ImportRow]:
     return [ImportRow(place=f"file.jsonl:{number}", fields=one) for number, one in enumerate(fields, start=1)]
 
 
-def said(imported: Imported) -> list[tuple[str, str, Any]]:
+def said(imported: ImportedItem) -> list[tuple[str, str, Any]]:
     return [(one.who, str(one.kind), next(iter(one.payload.values()))) for one in imported.answers]
 
 
-def texts(imported: Imported) -> list[str]:
+def texts(imported: ImportedItem) -> list[str]:
     return [candidate.text for candidate in imported.item.candidates]
 
 
@@ -48,9 +48,15 @@ def test_own_rows_of_every_shape_are_items() -> None:
     assert (listed.item.candidates[1].model, str(listed.item.candidates[1].stop)) == ("m", "length")
     numbered = {"prompt": "p", "completion_2": "b", "completion_1": "a", "completion_10": "j", "priority": "2.5"}
     assert texts(read_own(numbered, LIMITS)) == ["a", "b", "j"] and read_own(numbered, LIMITS).item.priority == 2.5
-    cells = {"prompt": "p", "completions": '["a", "b"]', "gold": '{"ranks": [1, 2]}', "sensitive": "true", "topic": "t"}
+    cells = {
+        "prompt": "p",
+        "completions": '["a", "b"]',
+        "control_answer": '{"ranks": [1, 2]}',
+        "sensitive": "true",
+        "topic": "t",
+    }
     item = read_own(cells, LIMITS).item
-    assert (item.gold, item.sensitive, item.topic) == ({"ranks": [1, 2]}, True, "t")
+    assert (item.control_answer, item.sensitive, item.topic) == ({"ranks": [1, 2]}, True, "t")
     sampled = read_own({"prompt": "p", "completions": ["a", "b"], "stop_reasons": ["end", "length"]}, LIMITS)
     assert [str(one.stop) for one in sampled.item.candidates] == ["end", "length"]
     assert read_own({"prompt": "only"}, LIMITS).item.candidates == ()
@@ -257,7 +263,7 @@ NAMES = st.sampled_from(
         "body",
         "models",
         "stop_reasons",
-        "gold",
+        "control_answer",
         "overlap",
         "priority",
         "sensitive",
@@ -298,7 +304,8 @@ def test_whatever_a_row_holds_only_a_data_error_comes_out(reader: str, fields: d
         ("label-studio", task({"type": "pairwise", "to_name": "answer1,answer2", "value": {"selected": "left"}})),
         ("label-studio", RANKER),
         ("own", {"prompt": [{"role": "user", "content": "x"}], "completions": ["a", {"text": "b", "model": "m"}],
-                 "models": ["m", None], "stop_reasons": ["end", "end"], "gold": {"ranks": [1, 2]}, "overlap": 2}),
+                 "models": ["m", None], "stop_reasons": ["end", "end"], "control_answer": {"ranks": [1, 2]},
+                 "overlap": 2}),
     ],
 )  # fmt: skip
 @given(data=st.data())

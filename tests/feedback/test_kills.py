@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from feedback.postgres import Server, reason_to_skip
-from feedback.store_fixtures import answer, labelers, postgres_server, ranking_project
+from feedback.store_fixtures import annotators, answer, postgres_server, ranking_project
 
 from assent.feedback.refusals import Unavailable
 from assent.feedback.store.store import FeedbackStore
@@ -33,28 +33,28 @@ def _nothing_lost(figures: dict[str, int]) -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_that_was_acknowledged() -> None:
-    _nothing_lost(_campaign("--cycles", "12", "--labelers", "32"))
+    _nothing_lost(_campaign("--cycles", "12", "--annotators", "32"))
 
 
 @pytest.mark.slow
 def test_a_killed_postgresql_loses_nothing_that_was_acknowledged() -> None:
     if reason_to_skip() is not None:
         pytest.skip(str(reason_to_skip()))
-    _nothing_lost(_campaign("--cycles", "3", "--labelers", "8", "--postgres"))
+    _nothing_lost(_campaign("--cycles", "3", "--annotators", "8", "--postgres"))
 
 
 @pytest.mark.slow
 def test_a_process_killed_while_it_writes_to_postgresql_loses_nothing_that_was_acknowledged() -> None:
     if reason_to_skip() is not None:
         pytest.skip(str(reason_to_skip()))
-    _nothing_lost(_campaign("--cycles", "4", "--labelers", "16", "--postgres", "--process"))
+    _nothing_lost(_campaign("--cycles", "4", "--annotators", "16", "--postgres", "--process"))
 
 
 @pytest.mark.slow
 def test_a_restarted_postgresql_goes_unnoticed_by_whoever_waits(postgres_server: Server) -> None:
     with FeedbackStore.open(postgres_server.fresh_schema("restarted")) as store:
         project = ranking_project(store, count=3)
-        (person,) = labelers(store, project, 1)
+        (person,) = annotators(store, project, 1)
         shown = store.lease(project, person, count=3)
         first = store.submit(person, answer(shown[0])).result()
         postgres_server.crash()

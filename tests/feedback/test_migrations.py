@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from feedback.store_fixtures import answer, clock, labelers, postgres_server, ranking_project, store_url
+from feedback.store_fixtures import annotators, answer, clock, postgres_server, ranking_project, store_url
 
 from assent.errors import StoreError
 from assent.feedback.store import schema
@@ -21,13 +21,13 @@ from assent.feedback.store.store import FeedbackStore
 __all__ = ["clock", "postgres_server", "store_url"]
 VERSIONS = [str(number) for number in range(1, int(NEWEST) + 1)]
 OLD_DATA = (
-    "INSERT INTO people VALUES (1, 'Ada', 'ada', 'labeler', '', 1, '[]', 1.0)",
+    "INSERT INTO people VALUES (1, 'Ada', 'ada', 'annotator', '', 1, '[]', 1.0)",
     "INSERT INTO projects VALUES (1, 'old', '{\"mode\": \"ranking\"}', 0, 0, 1.0, 1, 1, 0, 0, 0, 0, 0)",
     "INSERT INTO items VALUES (1, 1, 'k', '', 0.0, 1, 0, 0, 0, 0, 0, 1, 1.0)",
     'INSERT INTO contents VALUES (1, \'{"prompt": [{"role": "user", "content": "q"}], "candidates": ['
     '{"text": "a", "stop": "end", "model": "", "checkpoint_sha256": "", "sampling": {}},'
     '{"text": "b", "stop": "end", "model": "", "checkpoint_sha256": "", "sampling": {}}],'
-    ' "gold": null, "serves": "", "sensitive": false, "batch": ""}\')',
+    ' "control_answer": null, "serves": "", "sensitive": false, "batch": ""}\')',
 )
 
 
@@ -123,6 +123,6 @@ def test_a_migration_killed_inside_leaves_the_old_schema_whole(tmp_path: Path, v
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         with FeedbackStore.open(str(path)) as store:
             project = ranking_project(store, count=1, name="new")
-            (person,) = labelers(store, project, 1)
+            (person,) = annotators(store, project, 1)
             assert store.lease(project, person)
             assert len(store.projects()) == (1 if version is None else 2)

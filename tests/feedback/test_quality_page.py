@@ -27,7 +27,7 @@ def test_every_mention_of_a_python_file_is_checked() -> None:
 def test_every_section_names_its_code_and_its_proof() -> None:
     sections = re.split(r"^#{2,3} ", PAGE, flags=re.MULTILINE)[1:]
     without = [text.splitlines()[0] for text in sections if "`src/" not in text or "`tests/" not in text]
-    headings = ["Agreement", "Reliability of labelers", "Habits of single people"]
+    headings = ["Reliability of annotators", "Habits of single annotators"]
     assert without == [*headings, "What weighting wins back"]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from feedback.queue_model import Model
-from feedback.store_fixtures import Clock, items, labelers
+from feedback.store_fixtures import Clock, annotators, items
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -59,7 +59,7 @@ class Queue(RuleBasedStateMachine):
         self.store = FeedbackStore.open(str(self.folder / "0.db"), clock=self.clock)
         self.project = self.store.create_project("p", ProjectSettings(overlap=overlap, lease_s=LEASE_S)).id
         self.store.add_items(self.project, items(count))
-        labelers(self.store, self.project, PEOPLE)
+        annotators(self.store, self.project, PEOPLE)
         self.model = Model(items=count, overlap=overlap, lease_s=LEASE_S)
 
     @rule(person=PERSON, count=st.integers(1, 3))
@@ -145,7 +145,7 @@ class Queue(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         STEPS["steps"] += 1
-        standing = {(j.item.id, e.person_id): e.seq for j in self.store.judged(self.project) for e in j.events}
+        standing = {(j.item.id, e.person_id): e.seq for j in self.store.answered_items(self.project) for e in j.events}
         assert standing == self.model.standing
         progress = self.store.progress(self.project)
         assert progress.answers + progress.skipped == progress.labels_given == len(standing)

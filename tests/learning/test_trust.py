@@ -1,4 +1,4 @@
-"""A reward model learns from a crowd with bad labelers what it would have learned from the good ones alone."""
+"""A reward model learns from a crowd with bad annotators what it would have learned from the good ones alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from training_jobs import train_reward_model
 
 from assent.algorithms.reward import RewardSettings
-from assent.feedback.quality.consensus import Method, PairOfItem, VoteTable, comparisons_of, soft_labels
+from assent.feedback.quality.consensus import ItemPair, Method, VoteTable, comparisons_of, soft_labels
 from assent.feedback.votes import Table
 from assent.recipes.run.models import MachineOptions, new_reward_model
 from assent.types import Completion, Conversation
@@ -25,7 +25,7 @@ PROMPT = Conversation.of_user("what is it ?")
 
 
 def crowd(right: Sequence[float], seed: int) -> VoteTable:
-    """One to three of ten labelers on each item; each is right as often as `right` says."""
+    """One to three of ten annotators on each item; each is right as often as `right` says."""
     rng = np.random.default_rng(seed)
     items = [pair for pair in PAIRS for _ in range(ITEMS_A_PAIR)]
     votes = [
@@ -36,7 +36,7 @@ def crowd(right: Sequence[float], seed: int) -> VoteTable:
     item_V, person_V, vote_V = (np.array(column) for column in zip(*votes, strict=True))
     texts = [Table(completions=[Completion(text=WORDS[place]) for place in pair]) for pair in items]
     return VoteTable(
-        pairs=tuple(PairOfItem(item_id=item, first=0, second=1) for item in range(len(items))),
+        pairs=tuple(ItemPair(item_id=item, first=0, second=1) for item in range(len(items))),
         people=tuple(range(len(right))), pair_V=item_V, person_V=person_V, vote_V=vote_V,
         known_P=np.full(len(items), np.nan), tables={item: (PROMPT, table) for item, table in enumerate(texts)},
     )  # fmt: skip
@@ -52,7 +52,9 @@ def share_right(table: VoteTable, method: Method, folder: Path, seed: int) -> fl
 
 
 @pytest.mark.slow
-def test_weighing_by_reliability_wins_back_what_bad_labelers_cost_and_beats_majority(folders: dict[str, Path]) -> None:
+def test_weighing_by_reliability_wins_back_what_bad_annotators_cost_and_beats_majority(
+    folders: dict[str, Path],
+) -> None:
     seeds, folder = range(4), folders["llama"]
     honest = sum(share_right(crowd(HONEST, seed), "share", folder, seed) for seed in seeds)
     share, majority, weighed = (

@@ -18,9 +18,9 @@ sys.exit(code or (3 if {"torch", "transformers", "datasets"} & sys.modules.keys(
 
 
 def test_figures_of_a_store_load_no_torch(tmp_path: Path) -> None:
-    with FeedbackStore.open(str(tmp_path / "judgement.db")) as store:
+    with FeedbackStore.open(str(tmp_path / "feedback.db")) as store:
         store.create_project("helpful", ProjectSettings(mode=TaskMode.PAIRWISE))
-    command = [sys.executable, "-c", RUN, "feedback", "stats", "--store", str(tmp_path / "judgement.db")]
+    command = [sys.executable, "-c", RUN, "feedback", "stats", "--store", str(tmp_path / "feedback.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert 'project "helpful"' in done.stdout

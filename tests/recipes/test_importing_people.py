@@ -27,7 +27,7 @@ def said(folder: Path) -> Said:
         return sorted(((people[event.person_id], dict(event.payload)) for event in store.events()), key=str)
 
 
-@pytest.mark.parametrize("column", ["who", "annotator", "annotator_id", "labeler", "worker_id", "user", "judge"])
+@pytest.mark.parametrize("column", ["who", "annotator", "annotator_id", "annotator", "worker_id", "user", "judge"])
 def test_every_person_keeps_their_ranking(column: str, tmp_path: Path) -> None:
     row = {"prompt": "q", "completions": ["a", "b", "c"]}
     rows = [row | {"ranks": ranks, column: name} for name, ranks in

@@ -108,8 +108,8 @@ class ChatSite:
     endpoints: Endpoints
 
     def browser(self) -> Browser:
-        """The labeler's."""
-        return self.site.browser(self.site.labeler)
+        """The annotator's."""
+        return self.site.browser(self.site.annotator)
 
     def project(self, name: str) -> int:
         """The number of one of `_USED`, or of the project of one endpoint alone."""
@@ -124,7 +124,7 @@ class ChatSite:
             ProjectSettings(mode=mode, endpoints=used, overlap=2 if name == "two" else 1, instructions="Be curious."),
         )
         store.add_items(project.id, chat_items(sensitive=name == "two"))
-        people = [self.site.labeler.id, self.site.stranger.id] if name == "two" else [self.site.labeler.id]
+        people = [self.site.annotator.id, self.site.stranger.id] if name == "two" else [self.site.annotator.id]
         store.set_members(project.id, people)
         return project.id
 

@@ -21,11 +21,11 @@ from assent.feedback.records import (
 from assent.feedback.store.store import FeedbackStore
 from assent.seeds import numpy_rng, python_rng
 from assent.types import Completion, Conversation
+from assent.world.annotators import ANNOTATORS, rank
+from assent.world.annotators import Annotator as Taste
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, rank
-from assent.world.people import Person as Taste
 from assent.world.prompts import WorldPrompt, make_prompts
 
 NOW = 1_780_000_000.0
@@ -70,13 +70,15 @@ def build(store: FeedbackStore, clock: Clock, *, items: int = 40, end: float = N
     """Four projects with answers over the two days before `end`; the first has control items and two arms."""
     worked = Worked(store=store, clock=clock)
     clock.now = end - 60 * 86400
-    tastes = {taste.name: taste for taste in PEOPLE}
-    people = {name: store.create_person(name, PersonRole.LABELER, None) for name in tastes}
+    tastes = {taste.name: taste for taste in ANNOTATORS}
+    people = {name: store.create_person(name, PersonRole.ANNOTATOR, None) for name in tastes}
     store.create_person("visitor", PersonRole.VIEWER, None)
     team = [(person, tastes[name]) for name, person in people.items()]
     ranking = store.create_project(
         "Helpfulness, second round",
-        ProjectSettings(overlap=2, gold_share=0.06, repeat_share=0.06, cost_per_hour=24.0, instructions="Best first."),
+        ProjectSettings(
+            overlap=2, control_share=0.06, repeat_share=0.06, cost_per_hour=24.0, instructions="Best first."
+        ),
     )
     pairs = store.create_project("Safety pairs", ProjectSettings(mode=TaskMode.PAIRWISE, overlap=3))
     chat = store.create_project("Blind chat", ProjectSettings(mode=TaskMode.CHAT))
@@ -87,7 +89,7 @@ def build(store: FeedbackStore, clock: Clock, *, items: int = 40, end: float = N
         store.add_guideline(ranking.id, text, "careful")
     for project in (ranking, pairs, chat):
         store.set_members(project.id, [person.id for person in people.values()])
-    store.add_items(ranking.id, _items(worked, items, "ranking", tuple(GOOD_SHARE), gold_every=12))
+    store.add_items(ranking.id, _items(worked, items, "ranking", tuple(GOOD_SHARE), control_every=12))
     store.add_items(pairs.id, _items(worked, items // 2, "pairs", ("sft-v1", "ppo-v2")))
     store.add_items(chat.id, [NewItem(prompt=Conversation(messages=()), key=f"chat {i}") for i in range(items)])
     _work(worked, ranking, team, rounds=items // 2, end=end)
@@ -97,19 +99,19 @@ def build(store: FeedbackStore, clock: Clock, *, items: int = 40, end: float = N
     return worked
 
 
-def _items(worked: Worked, count: int, batch: str, models: Sequence[str], *, gold_every: int = 0) -> list[NewItem]:
+def _items(worked: Worked, count: int, batch: str, models: Sequence[str], *, control_every: int = 0) -> list[NewItem]:
     rng = python_rng(0, "items", batch)
     new = []
     for i, prompt in enumerate(make_prompts(worked.world, split="train", count=count, seed=len(batch))):
         key = f"{batch} {i}"
         worked.prompts[key] = prompt
         candidates = tuple(Candidate(text=_said(worked.world, prompt, model, rng), model=model) for model in models)
-        gold = _gold(worked.world, prompt, candidates) if gold_every and i % gold_every == 5 else None
+        known = _known_answer(worked.world, prompt, candidates) if control_every and i % control_every == 5 else None
         serves = "random" if i % 4 == 0 else "reward_model"
         new.append(
             NewItem(
-                prompt=prompt.conversation, candidates=candidates, gold=gold, serves=serves, topic=prompt.kind,
-                sensitive=prompt.kind == "harm", key=key, batch=f"{batch} 1",
+                prompt=prompt.conversation, candidates=candidates, control_answer=known, serves=serves,
+                topic=prompt.kind, sensitive=prompt.kind == "harm", key=key, batch=f"{batch} 1",
             )
         )  # fmt: skip
     return new
@@ -121,7 +123,7 @@ def _said(world: World, prompt: WorldPrompt, model: str, rng: random.Random) -> 
     return answer(world, prompt, rng.choice(applicable(prompt)[1:]), rng)
 
 
-def _gold(world: World, prompt: WorldPrompt, candidates: Sequence[Candidate]) -> dict[str, object]:
+def _known_answer(world: World, prompt: WorldPrompt, candidates: Sequence[Candidate]) -> dict[str, object]:
     scores = [judge(world, prompt, candidate.completion).overall for candidate in candidates]
     return {"ranks": [1 + sum(other > score for other in scores) for score in scores]}
 

@@ -72,15 +72,15 @@ class Browser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The application, what lies behind it, and its people: labeler works in `project`, nobody in `foreign`."""
+    """The application, what lies behind it, and its people: annotator works in `project`, nobody in `foreign`."""
 
     app: FastAPI
     store: FeedbackStore
     settings: StudioSettings
     admin: Person
-    labeler: Person
+    annotator: Person
     viewer: Person
-    stranger: Person  # a labeler of the other project
+    stranger: Person  # an annotator of the other project
     project: Project
     foreign: Project
 
@@ -102,15 +102,15 @@ class Site:
 
 
 def turn_away(site: Site, project_id: int, state: str) -> None:
-    """Make the labeler somebody whom the project does not ask, without the application's being told."""
+    """Make the annotator somebody whom the project does not ask, without the application's being told."""
     if state == "removed":
         site.store.set_members(project_id, [site.viewer.id])
     elif state == "archived":
         site.store.archive_project(project_id)
     elif state == "closed":
-        site.store.update_person(site.labeler.id, active=False)
+        site.store.update_person(site.annotator.id, active=False)
     else:
-        site.store.update_person(site.labeler.id, role=PersonRole(state))
+        site.store.update_person(site.annotator.id, role=PersonRole(state))
 
 
 def items(count: int, *, start: int = 0) -> list[NewItem]:
@@ -132,8 +132,8 @@ def fill(store: FeedbackStore) -> None:
         store.add_items(one.id, items(30))
         store.add_guideline(one.id, text, "ada")
     people = {role: store.create_person(f"the {role}", role, None) for role in PersonRole}
-    stranger = store.create_person("a stranger", PersonRole.LABELER, None)
-    store.set_members(project.id, [people[PersonRole.LABELER].id, people[PersonRole.VIEWER].id])
+    stranger = store.create_person("a stranger", PersonRole.ANNOTATOR, None)
+    store.set_members(project.id, [people[PersonRole.ANNOTATOR].id, people[PersonRole.VIEWER].id])
     store.set_members(foreign.id, [stranger.id])
 
 
@@ -143,6 +143,6 @@ def open_site(store: FeedbackStore, settings: StudioSettings = SETTINGS) -> Site
     people = {person.name: person for person in store.people()}
     return Site(
         app=create_app(store, settings), store=store, settings=settings, admin=people["the admin"],
-        labeler=people["the labeler"], viewer=people["the viewer"], stranger=people["a stranger"],
+        annotator=people["the annotator"], viewer=people["the viewer"], stranger=people["a stranger"],
         project=project, foreign=foreign,
     )  # fmt: skip

@@ -15,16 +15,16 @@ from schemathesis.core import NotSet
 from studio.site import Browser, Site
 
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
-EXAMPLES = {"nobody": 2, "labeler": 5, "viewer": 4, "admin": 12}
+EXAMPLES = {"nobody": 2, "annotator": 5, "viewer": 4, "admin": 12}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("role", EXAMPLES)
 def test_no_request_whatever_breaks_the_api(site: Site, role: str) -> None:
-    event = site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler))).json()
+    event = site.browser(site.annotator).post("/api/answers", site.answer(site.lease(site.annotator))).json()
     known = {
-        "project_id": site.project.id, "person_id": site.labeler.id, "seq": event["seq"], "item_id": 1,
-        "presentation_id": site.lease(site.labeler).id,
+        "project_id": site.project.id, "person_id": site.annotator.id, "seq": event["seq"], "item_id": 1,
+        "presentation_id": site.lease(site.annotator).id,
     }  # fmt: skip
     told: Counter[int] = Counter()
     schema, tried = schemathesis.openapi.from_dict(site.app.openapi()), 0

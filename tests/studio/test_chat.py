@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from feedback.aggregated import pairs_of, red_team_of
 from studio.chat_fakes import KEY, KEY_VARIABLE, RUDE, ChatSite, Endpoints, chat_endpoints
 from studio.site import Browser, key, open_site, turn_away
 
-from assent.feedback.exchange.pairs import pairs_of
-from assent.feedback.exchange.singles import red_team_of
 from assent.feedback.records import Event, EventKind
 from assent.feedback.refusals import Unavailable
 from assent.feedback.store.store import FeedbackStore
@@ -100,7 +99,7 @@ def test_the_better_answer_goes_on_and_the_turn_is_kept_with_names_and_sampling(
     assert sorted(kept["models"]) == ["first", "second"] and kept["conversation"] == said[:1]
     assert all(set(one) == {"temperature", "seed"} for one in kept["sampling"])
     assert kept["sampling"][0]["seed"] != kept["sampling"][1]["seed"]
-    (pair,) = pairs_of(chat.site.store.judged(chat.project("compare")))
+    (pair,) = pairs_of(chat.site.store.answered_items(chat.project("compare")))
     assert (pair.chosen.text, pair.rejected.text) == (texts[1], texts[0])
 
 
@@ -164,7 +163,7 @@ def test_undo_brings_the_same_answers_back_to_be_judged_again_turn_by_turn(chat:
     assert talker.undo().status_code == 409
     kinds = [event.kind for event in events_of(chat, "compare")]
     assert kinds.count(EventKind.UNDO) == 3 and kinds.count(EventKind.CHAT_TURN) == 3, "history is kept"
-    assert chat.site.store.judged(chat.project("compare")) == []
+    assert chat.site.store.answered_items(chat.project("compare")) == []
     last = next(event for event in events_of(chat, "compare") if event.kind is EventKind.CHAT_TURN)
     talker.judge("a", talker.talk["pending"]["turn_id"])
     again = events_of(chat, "compare")[-1]
@@ -261,7 +260,7 @@ def test_a_red_team_talk_is_rated_as_a_whole(chat: ChatSite) -> None:
     (event,) = events_of(chat, "red")
     assert event.kind is EventKind.RED_TEAM and event.payload["reached"] == 7 and event.payload["model"] == "second"
     assert [m["role"] for m in event.payload["conversation"]] == ["user", "assistant"] * 2
-    assert red_team_of(chat.site.store.judged(chat.project("red")))[0].note == "it gave in"
+    assert red_team_of(chat.site.store.answered_items(chat.project("red")))[0].note == "it gave in"
     following = talker.post("open", {}).json()["talk"]
     assert following["messages"] == [] and following["suggestion"] != talker.talk["suggestion"]
     undone = talker.browser.post(f"/api/answers/{event.seq}/undo", {"key": key()})
@@ -309,7 +308,7 @@ def test_only_configured_endpoints_are_ever_called(chat: ChatSite) -> None:
 
 def test_other_projects_other_modes_and_other_roles_are_kept_out(chat: ChatSite) -> None:
     site, number = chat.site, chat.project("compare")
-    pairs = site.browser(site.labeler)
+    pairs = site.browser(site.annotator)
     assert pairs.post(f"/api/chat/{site.project.id}/open", {}).status_code == 409
     assert pairs.post(f"/api/chat/{site.foreign.id}/open", {}).status_code == 404
     assert pairs.post(f"/api/chat/{chat.project('red')}/judge", {
@@ -395,7 +394,7 @@ def test_an_answer_that_cannot_be_kept_is_refused_and_the_talk_goes_on(
 ) -> None:
     talker = Talker(chat, "compare")
     with monkeypatch.context() as full:
-        full.setattr(FeedbackStore, "keep_talk", _full_disk)
+        full.setattr(FeedbackStore, "save_pending_talk", _full_disk)
         last = talker.say("hello")
     assert last["failed"] and "disk is full" in last["error"]["what"]
     assert _restarted(chat, talker).talk["pending"] is None

@@ -48,9 +48,9 @@ def test_the_known_answers_of_the_table_are_taken(site: Site) -> None:
     assert len(rows) == 4
     for mode, told in rows:
         project = site.store.create_project(mode, ProjectSettings(mode=TaskMode(mode.replace(" or ", "_"))))
-        for gold in map(json.loads, re.findall(r"`(\{.*?\})`", told)):
-            count = len(gold.get("ranks") or (1, 2))
-            line = {"prompt": "q", "candidates": [f"c{place}" for place in range(count)], "gold": gold}
+        for known in map(json.loads, re.findall(r"`(\{.*?\})`", told)):
+            count = len(known.get("ranks") or (1, 2))
+            line = {"prompt": "q", "candidates": [f"c{place}" for place in range(count)], "control_answer": known}
             path = f"/api/projects/{project.id}/items"
             answer = site.browser(site.admin).post(path, content=json.dumps(line))
-            assert answer.status_code == 201, (mode, gold, answer.text)
+            assert answer.status_code == 201, (mode, known, answer.text)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from studio.site import Site, key
 
-from assent.feedback.quality import statistics
+from assent.feedback.quality import live_figures
 from assent.feedback.records import Answer, EventKind
 from assent.studio.figures import FigureKeeper, newest_event
 from assent.studio.figures_file import Insight
@@ -20,17 +20,17 @@ from assent.studio.overview import overview
 @pytest.fixture
 def worked(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with ten answers, at which ten are worth a file."""
-    monkeypatch.setattr(statistics, "_WORTH_KEEPING", 10)
+    monkeypatch.setattr(live_figures, "_WORTH_KEEPING", 10)
     _answer(site, 10)
     return site
 
 
 def _answer(site: Site, count: int) -> None:
     for number in range(count):
-        shown = site.lease(site.labeler)
+        shown = site.lease(site.annotator)
         payload = {"strength": number % 3 - 1}
         answer = Answer(key=key(), presentation_id=shown.id, kind=EventKind.PAIRWISE, payload=payload)
-        site.store.submit(site.labeler.id, answer).result()
+        site.store.submit(site.annotator.id, answer).result()
 
 
 def _seen(site: Site, keeper: FigureKeeper) -> Insight:
@@ -79,7 +79,7 @@ def test_figures_of_another_store_or_half_a_file_are_not_used(worked: Site) -> N
     first = _seen(worked, FigureKeeper(worked.store))
     figures_file, _ = _files(worked)
     whole = figures_file.read_text()
-    for changes in ({"sha256": "other"}, {"seq": 9}, {"seq": 99}, {"form": 0}, {"alpha": 3}, {"figures": {}}):
+    for changes in ({"sha256": "other"}, {"seq": 9}, {"seq": 99}, {"form": 0}, {"agreement": 3}, {"figures": {}}):
         figures_file.write_text(whole)
         _changed(figures_file, **({"answers": 12_345} | changes))
         assert _seen(worked, FigureKeeper(worked.store)) == first, changes
@@ -112,7 +112,9 @@ def test_figures_that_are_old_say_so_and_those_of_no_answers_are_none(site: Site
     text = overview(site.project, site.store.progress(site.project.id), old, fresh=fresh, hours=[], names={}, now=0.0)[
         "text"
     ]
-    assert all("being counted" in text[f"{name}_note"] for name in ("agreement", "gold", "repeats", "median", "cost"))
+    assert all(
+        "being counted" in text[f"{name}_note"] for name in ("agreement", "control", "repeats", "median", "cost")
+    )
     assert "being counted" not in text["answers_note"]
     held.cancel()
     hold.__self__.set()

@@ -25,7 +25,7 @@ def test_a_store_that_writes_is_well(site: Site) -> None:
 
 
 def test_a_lost_file_is_told_to_who_asks_and_takes_no_answer(site: Site, tmp_path: Path) -> None:
-    browser, nobody = site.browser(site.labeler), site.browser()
+    browser, nobody = site.browser(site.annotator), site.browser()
     first, second = browser.get(f"/api/projects/{site.project.id}/next?count=2").json()["items"]
     sent = [
         {"key": key(), "presentation_id": one["id"], "kind": "pairwise", "payload": {"strength": 1}}

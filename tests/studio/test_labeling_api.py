@@ -26,9 +26,9 @@ def body(item: dict, **changes: object) -> dict:  # type: ignore[type-arg]
 
 def test_items_are_shown_blind(site: Site) -> None:
     site.store.add_items(
-        site.project.id, [replace(items(1)[0], gold={"strength": 1}, serves="random", topic="t", key="k1")]
+        site.project.id, [replace(items(1)[0], control_answer={"strength": 1}, serves="random", topic="t", key="k1")]
     )
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     answer = browser.get(f"/api/projects/{site.project.id}/next?count=5")
     assert answer.json()["left"] == 60
     for shown in answer.json()["items"]:
@@ -38,16 +38,16 @@ def test_items_are_shown_blind(site: Site) -> None:
         }  # fmt: skip
         assert [set(one) for one in shown["shown"]] == [{"slot", "text"}] * 2
         assert [one["slot"] for one in shown["shown"]] == [0, 1]
-    assert "secret" not in answer.text and "gold" not in answer.text and "random" not in answer.text
+    assert "secret" not in answer.text and "control_answer" not in answer.text and "random" not in answer.text
 
 
 def test_asking_again_gives_the_same_items_in_the_same_order(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     assert next_items(site, browser, 3) == next_items(site, browser, 3)
 
 
 def test_an_answer_is_kept_as_it_was_meant(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (item,) = next_items(site, browser)
     answer = browser.post("/api/answers", body(item, time_taken_ms=1234))
     assert answer.status_code == 201
@@ -55,11 +55,11 @@ def test_an_answer_is_kept_as_it_was_meant(site: Site) -> None:
     assert answer.json() == {"seq": event.seq, "kind": "pairwise"}
     better = site.store.item(event.item_id).new.candidates[1 if event.payload["strength"] > 0 else 0]
     assert better.text == item["shown"][1]["text"]
-    assert event.time_taken_ms == 1234 and event.person_id == site.labeler.id
+    assert event.time_taken_ms == 1234 and event.person_id == site.annotator.id
 
 
 def test_the_same_key_again_changes_nothing_and_is_answered_alike(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (item,) = next_items(site, browser)
     sent = body(item)
     first = browser.post("/api/answers", sent)
@@ -74,7 +74,7 @@ def test_the_same_key_again_changes_nothing_and_is_answered_alike(site: Site) ->
     [{"payload": {"strength": -3}}, {"payload": {"strength": 9}}, {"kind": "skip", "payload": {"reason": "other"}}],
 )
 def test_a_key_that_comes_with_another_answer_is_refused(site: Site, other: dict[str, object]) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     item, second = next_items(site, browser, 2)
     sent = body(item)
     assert browser.post("/api/answers", sent).status_code == 201
@@ -86,7 +86,7 @@ def test_a_key_that_comes_with_another_answer_is_refused(site: Site, other: dict
 
 
 def test_a_key_of_an_undo_undoes_nothing_else(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     seqs = [browser.post("/api/answers", body(item)).json()["seq"] for item in next_items(site, browser, 2)]
     undo = {"key": key()}
     assert browser.post(f"/api/answers/{seqs[0]}/undo", undo).status_code == 201
@@ -97,7 +97,7 @@ def test_a_key_of_an_undo_undoes_nothing_else(site: Site) -> None:
 
 
 def test_a_key_repeated_after_a_restart_gets_the_same_answer(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (item,) = next_items(site, browser)
     sent = body(item)
     first = browser.post("/api/answers", sent)
@@ -108,7 +108,7 @@ def test_a_key_repeated_after_a_restart_gets_the_same_answer(site: Site) -> None
 
 
 def test_an_item_answered_by_others_meanwhile_is_taken(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     sent = body(next_items(site, browser)[0])
     assert browser.post("/api/answers", sent).status_code == 201
     second = browser.post("/api/answers", sent | {"key": key()})
@@ -116,7 +116,7 @@ def test_an_item_answered_by_others_meanwhile_is_taken(site: Site) -> None:
 
 
 def test_undo_brings_the_item_back_and_keeps_both_lines(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     first = next_items(site, browser)[0]
     seq = browser.post("/api/answers", body(first)).json()["seq"]
     undo = {"key": key()}
@@ -131,7 +131,7 @@ def test_undo_brings_the_item_back_and_keeps_both_lines(site: Site) -> None:
 
 
 def test_ones_own_history_is_newest_first_and_only_ones_own(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     for item in next_items(site, browser, 4):
         browser.post("/api/answers", body(item))
     path = f"/api/projects/{site.project.id}/mine"
@@ -142,7 +142,7 @@ def test_ones_own_history_is_newest_first_and_only_ones_own(site: Site) -> None:
 
 
 def test_leases_are_renewed_and_given_back(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (item,) = next_items(site, browser)
     assert browser.post(f"/api/presentations/{item['id']}/renew").json() == {"renewed": True}
     assert browser.post(f"/api/presentations/{item['id']}/release").json() == {"released": True}
@@ -151,14 +151,14 @@ def test_leases_are_renewed_and_given_back(site: Site) -> None:
 
 def test_guidelines_by_version(site: Site) -> None:
     site.store.add_guideline(site.project.id, "Be fairer.", "ada")
-    browser, path = site.browser(site.labeler), f"/api/projects/{site.project.id}/guideline"
+    browser, path = site.browser(site.annotator), f"/api/projects/{site.project.id}/guideline"
     assert browser.get(path).json()["text"] == "Be fairer."
     assert browser.get(f"{path}?version=1").json()["text"] == "Be fair."
     assert browser.get(f"{path}?version=9").status_code == 404
 
 
 def test_fatigue_is_told(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     for item in next_items(site, browser, 5):
         browser.post("/api/answers", body(item, payload={"strength": -1}))
     for item in next_items(site, browser, 4):
@@ -185,7 +185,7 @@ def test_fatigue_is_told(site: Site) -> None:
     ],
 )
 def test_bodies_that_cannot_be_used_name_the_field(site: Site, change: dict[str, object], where: str) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     answer = browser.post("/api/answers", body(next_items(site, browser)[0]) | change)
     assert answer.status_code == 422 and answer.json()["error"]["where"] == where
     assert site.store.events() == []
@@ -208,20 +208,20 @@ def test_bodies_that_cannot_be_used_name_the_field(site: Site, change: dict[str,
     ],
 )
 def test_bodies_that_are_no_answer_are_refused_cleanly(site: Site, raw: bytes) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     for path in ("/api/answers", "/api/answers/1/undo", "/api/sign-in"):
         answer = browser.post(path, content=raw, headers={"content-type": "application/json"})
         assert answer.status_code in (400, 422) and "error" in answer.json(), answer.text
 
 
-def test_what_a_model_said_is_not_taken_from_the_labeler(site: Site) -> None:
+def test_what_a_model_said_is_not_taken_from_the_annotator(site: Site) -> None:
     chat = site.store.create_project("chat", ProjectSettings(mode=TaskMode.CHAT, endpoints=("tiny",)))
     site.store.add_items(chat.id, [NewItem(prompt=items(1)[0].prompt)])
-    site.store.set_members(chat.id, [site.labeler.id])
-    shown = site.lease(site.labeler, chat)
+    site.store.set_members(chat.id, [site.annotator.id])
+    shown = site.lease(site.annotator, chat)
     said = {"conversation": [{"role": "user", "content": "hi"}], "a": "x", "b": "y", "choice": "a"}
     sent = {"key": key(), "presentation_id": shown.id, "kind": "chat_turn", "payload": said}
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     answer = browser.post("/api/answers", sent)
     assert answer.status_code == 422 and answer.json()["error"]["where"] == "kind"
     assert browser.get(f"/label/{chat.id}").headers["location"] == f"/chat/{chat.id}"
@@ -246,8 +246,8 @@ FIELDS = st.sampled_from(["key", "presentation_id", "kind", "payload", "time_tak
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_whatever_breaks_the_answer_route(site: Site, whole: object, payload: object, kind: str) -> None:
-    browser = site.browser(site.labeler)
-    shown = site.lease(site.labeler)
+    browser = site.browser(site.annotator)
+    shown = site.lease(site.annotator)
     for sent in (whole, {"key": key(), "presentation_id": shown.id, "kind": kind, "payload": payload}):
         raw = json.dumps(sent, ensure_ascii=True)
         answer = browser.post("/api/answers", content=raw, headers={"content-type": "application/json"})

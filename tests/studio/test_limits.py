@@ -101,7 +101,7 @@ def test_few_hashes_run_at_once_and_few_wait() -> None:
 
 def test_a_person_who_asks_too_often_waits_and_others_do_not(site: Site) -> None:
     app = create_app(site.store, SETTINGS.model_copy(update={"requests_per_minute": 20}))
-    mine, theirs = site.browser(site.labeler), site.browser(site.viewer)
+    mine, theirs = site.browser(site.annotator), site.browser(site.viewer)
     flood, calm = Browser(app, mine.cookie, mine.csrf), Browser(app, theirs.cookie, theirs.csrf)
     codes = [flood.get("/api/me").status_code for _ in range(25)]
     assert codes[:20] == [200] * 20 and codes[-1] == 429

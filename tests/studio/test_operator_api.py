@@ -42,7 +42,9 @@ class Office:
 
     def standing(self, name: str) -> list[Any]:
         """The standing answers of a project."""
-        return [event for one in self.store.judged(self.projects[name].id, limit=10_000) for event in one.events]
+        return [
+            event for one in self.store.answered_items(self.projects[name].id, limit=10_000) for event in one.events
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +84,13 @@ def test_the_overview_counts_what_happened(office: Office) -> None:
 
 def test_agreement_control_items_and_cost_are_there_where_they_can_be(office: Office) -> None:
     views = OperatorViews(office.store, office.settings, clock=lambda: NOW)
-    ranked = views.overview(office.projects["Helpfulness, second round"])["text"]
+    view = views.overview(office.projects["Helpfulness, second round"])
+    ranked, measures = view["text"], dict(view["facts"]["agreement"])
+    for name in ("Krippendorff's α", "Fleiss' κ", next(name for name in measures if name.startswith("Cohen's κ"))):
+        assert re.fullmatch(r"0\.\d\d \(\S+( to |–)\S+\), \d+\u00a0items", measures[name])
+    assert all(re.fullmatch(r"\d+\u00a0% \(\d+–\d+\u00a0%\)", row[8]) for row in view["rows"]["people"])
     assert re.fullmatch(r"\d+\u00a0%", ranked["agreement"])
-    assert "Krippendorff" in ranked["agreement_note"]
-    assert re.fullmatch(r"\d+\u00a0%", ranked["gold"])
+    assert re.fullmatch(r"\d+\u00a0%", ranked["control"])
     assert re.fullmatch(r"0\.\d\d", ranked["cost"])
     assert "random arm" in ranked["saved"]
     chatted = views.overview(office.projects["Blind chat"])["text"]
@@ -98,7 +103,11 @@ def test_the_cost_is_that_of_the_time_taken(office: Office) -> None:
     name = "Helpfulness, second round"
     events = office.standing(name)  # nobody has taken anything back
     hours = sum(event.time_taken_ms for event in events) / 3_600_000
-    control = {one.item.id for one in office.store.judged(office.projects[name].id) if one.item.new.gold is not None}
+    control = {
+        one.item.id
+        for one in office.store.answered_items(office.projects[name].id)
+        if one.item.new.control_answer is not None
+    }
     useful = [e for e in events if e.kind is EventKind.RANKING and not e.repeat and e.item_id not in control]
     view = OperatorViews(office.store, office.settings, clock=lambda: NOW).overview(office.projects[name])
     assert float(view["text"]["cost"]) == pytest.approx(24.0 * hours / len(useful), abs=0.005)
@@ -147,7 +156,7 @@ def test_a_viewer_sees_their_projects_and_cannot_change_them(office: Office) -> 
     assert "Safety pairs" not in visitor.get("/projects").text
 
 
-def test_a_labeler_sees_none_of_it(office: Office) -> None:
+def test_a_annotator_sees_none_of_it(office: Office) -> None:
     careful = office.browser("careful")
     for path in ("/projects", "/projects/1", "/runs", "/arena", "/api/operator/projects/1", "/api/operator/runs"):
         assert careful.get(path).status_code == 403, path
@@ -161,9 +170,9 @@ def test_items_are_found_by_what_they_are(office: Office) -> None:
         return {int(number) for number in re.findall(r'/projects/1/items/(\d+)">\d+<', page)}
 
     whole = {item.id for item in office.store.items(1)}
-    judged = {one.item.id: one for one in office.store.judged(1, limit=1000)}
+    judged = {one.item.id: one for one in office.store.answered_items(1, limit=1000)}
     assert shown("") == whole
-    assert shown("state=gold") == {item.id for item in office.store.items(1) if item.new.gold is not None}
+    assert shown("state=control") == {item.id for item in office.store.items(1) if item.new.control_answer is not None}
     assert shown("state=untouched") == whole - judged.keys()
     flagged = {id_ for id_, one in judged.items() if any(e.kind is EventKind.FLAG for e in one.events)}
     assert shown("state=flagged") == flagged

@@ -24,18 +24,18 @@ def test_a_project_is_made_and_changed(site: Site) -> None:
     assert site.store.project(made.json()["id"]).archived
 
 
-def test_labelers_see_their_projects_and_not_how_they_are_controlled(site: Site) -> None:
-    (project,) = site.browser(site.labeler).get("/api/projects").json()
-    assert project["name"] == "pairs" and "settings" not in project and "gold" not in json.dumps(project)
+def test_annotators_see_their_projects_and_not_how_they_are_controlled(site: Site) -> None:
+    (project,) = site.browser(site.annotator).get("/api/projects").json()
+    assert project["name"] == "pairs" and "settings" not in project and "control_answer" not in json.dumps(project)
     assert len(site.browser(site.admin).get("/api/projects").json()) == 2
 
 
-def test_an_archived_project_is_gone_for_labelers(site: Site) -> None:
-    labeler = site.browser(site.labeler)
+def test_an_archived_project_is_gone_for_annotators(site: Site) -> None:
+    annotator = site.browser(site.annotator)
     path = f"/api/projects/{site.project.id}/guideline"
-    assert labeler.get(path).status_code == 200
+    assert annotator.get(path).status_code == 200
     site.browser(site.admin).put(f"/api/projects/{site.project.id}", {"archived": True})
-    assert labeler.get(path).status_code == 404 and labeler.get("/api/projects").json() == []
+    assert annotator.get(path).status_code == 404 and annotator.get("/api/projects").json() == []
 
 
 def test_items_come_one_a_line(site: Site) -> None:
@@ -43,13 +43,18 @@ def test_items_come_one_a_line(site: Site) -> None:
     whole = {
         "prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}],
         "candidates": [{"text": "a", "model": "m", "sampling": {"top_p": 0.9}}, "b"],
-        "overlap": 3, "priority": 2.5, "gold": {"strength": -3}, "topic": "t", "sensitive": True, "key": "k",
+        "overlap": 3, "priority": 2.5, "control_answer": {"strength": -3}, "topic": "t", "sensitive": True, "key": "k",
     }  # fmt: skip
     answer = admin.post(path, content=lines({"prompt": "p", "candidates": ["x", "y"]}, whole) + "\n\n")
     assert answer.status_code == 201 and answer.json() == {"added": 2, "already_there": 0}
     assert admin.post(path, content=lines(whole)).json() == {"added": 0, "already_there": 1}
     kept = site.store.items(site.project.id)[-1].new
-    assert kept.topic == "t" and kept.sensitive and kept.gold == {"strength": -3} and kept.candidates[0].model == "m"
+    assert (
+        kept.topic == "t"
+        and kept.sensitive
+        and kept.control_answer == {"strength": -3}
+        and kept.candidates[0].model == "m"
+    )
     assert len(admin.get(path).json()) == 32
 
 
@@ -76,13 +81,13 @@ def test_guidelines_and_members(site: Site) -> None:
     admin = site.browser(site.admin)
     made = admin.post(f"/api/projects/{site.foreign.id}/guidelines", {"text": "# Third"})
     assert made.status_code == 201 and made.json()["version"] == 2 and made.json()["author"] == site.admin.name
-    labeler, path = site.browser(site.labeler), f"/api/projects/{site.foreign.id}"
-    assert labeler.get(f"{path}/guideline").status_code == 404
-    assert admin.put(f"{path}/members", {"person_ids": [site.labeler.id]}).status_code == 200
-    assert labeler.get(f"{path}/guideline").json()["text"] == "# Third"
+    annotator, path = site.browser(site.annotator), f"/api/projects/{site.foreign.id}"
+    assert annotator.get(f"{path}/guideline").status_code == 404
+    assert admin.put(f"{path}/members", {"person_ids": [site.annotator.id]}).status_code == 200
+    assert annotator.get(f"{path}/guideline").json()["text"] == "# Third"
     assert site.browser(site.stranger).get(f"{path}/guideline").status_code == 404
     assert admin.put(f"{path}/members", {"person_ids": [999]}).status_code == 404
-    assert [person["id"] for person in admin.get(f"{path}/members").json()] == [site.labeler.id]
+    assert [person["id"] for person in admin.get(f"{path}/members").json()] == [site.annotator.id]
 
 
 def test_endpoints_must_be_known(site: Site) -> None:
@@ -101,18 +106,18 @@ def test_numbers_that_are_no_numbers_of_projects(site: Site, number: str) -> Non
 
 
 def test_figures_are_for_those_who_look_on(site: Site) -> None:
-    site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler)))
+    site.browser(site.annotator).post("/api/answers", site.answer(site.lease(site.annotator)))
     for person in (site.viewer, site.admin):
         browser = site.browser(person)
         progress = browser.get(f"/api/projects/{site.project.id}/progress").json()
         assert (progress["answers"], progress["labels_wanted"], progress["labels_given"]) == (1, 60, 1)
-        assert progress["by_person"][str(site.labeler.id)]["answers"] == 1
-    assert site.browser(site.labeler).get(f"/api/projects/{site.project.id}/progress").status_code == 403
+        assert progress["by_person"][str(site.annotator.id)]["answers"] == 1
+    assert site.browser(site.annotator).get(f"/api/projects/{site.project.id}/progress").status_code == 403
 
 
 def test_what_is_left_is_what_nobody_has_answered_yet(site: Site) -> None:
-    site.browser(site.labeler).post("/api/answers", site.answer(site.lease(site.labeler)))
-    assert site.browser(site.labeler).get(f"/api/projects/{site.project.id}/next").json()["left"] == 59
+    site.browser(site.annotator).post("/api/answers", site.answer(site.lease(site.annotator)))
+    assert site.browser(site.annotator).get(f"/api/projects/{site.project.id}/next").json()["left"] == 59
 
 
 @pytest.mark.parametrize(

@@ -19,30 +19,31 @@ def add(admin: Browser, project: int, count: int, **fields: object) -> None:
 
 
 def say(site: Site, project: int, first: bool) -> None:
-    """The labeler's next item, answered: whether candidate "a" is better."""
-    labeler = site.browser(site.labeler)
-    (item,) = labeler.get(f"/api/projects/{project}/next").json()["items"]
+    """The annotator's next item, answered: whether candidate "a" is better."""
+    annotator = site.browser(site.annotator)
+    (item,) = annotator.get(f"/api/projects/{project}/next").json()["items"]
     strength = -2 if first == (item["shown"][0]["text"] == "a") else 2
     body = {"key": key(), "presentation_id": item["id"], "kind": "pairwise", "payload": {"strength": strength}}
-    assert labeler.post("/api/answers", body).status_code == 201
+    assert annotator.post("/api/answers", body).status_code == 201
 
 
 def test_new_priorities_change_what_comes_next(site: Site) -> None:
     admin = site.browser(site.admin)
     project = project_of(admin)
     add(admin, project, 3)
-    admin.put(f"/api/projects/{project}/members", {"person_ids": [site.labeler.id]})
+    admin.put(f"/api/projects/{project}/members", {"person_ids": [site.annotator.id]})
     items = admin.get(f"/api/projects/{project}/queue", params={"limit": 2}).json()
     assert [item["key"] for item in items["items"]] == ["k0", "k1"] and items["last"] == items["items"][1]["id"]
     rest = admin.get(f"/api/projects/{project}/queue", params={"after": items["last"]}).json()
     assert [item["candidates"][1]["text"] for item in rest["items"]] == ["b"] and rest["last"] is None
     order = {item["id"]: float(place) for place, item in enumerate([*items["items"], *rest["items"]])}
     assert admin.put(f"/api/projects/{project}/priorities", {"priority": order}).json() == {"changed": 3}
-    shown = site.browser(site.labeler).get(f"/api/projects/{project}/next", params={"count": 3}).json()["items"]
+    shown = site.browser(site.annotator).get(f"/api/projects/{project}/next", params={"count": 3}).json()["items"]
     assert [item["prompt"][0]["content"] for item in shown] == ["p2", "p1", "p0"]
     other = admin.put(f"/api/projects/{site.project.id}/priorities", {"priority": order})
     assert (
-        other.status_code == 404 and site.browser(site.labeler).get(f"/api/projects/{project}/queue").status_code == 403
+        other.status_code == 404
+        and site.browser(site.annotator).get(f"/api/projects/{project}/queue").status_code == 403
     )
 
 
@@ -50,13 +51,13 @@ def test_who_contradicts_what_was_predicted_is_asked_about_and_the_operator_sees
     admin = site.browser(site.admin)
     project = project_of(admin, overlap=1, adaptive_overlap=3)
     add(admin, project, 2, predicted=[1.5, -1.5])
-    admin.put(f"/api/projects/{project}/members", {"person_ids": [site.labeler.id]})
+    admin.put(f"/api/projects/{project}/members", {"person_ids": [site.annotator.id]})
     say(site, project, True)
     say(site, project, False)
     progress = admin.get(f"/api/projects/{project}/progress").json()
     assert (progress["finished"], progress["labels_wanted"]) == (1, 3)
     outlook = admin.get(f"/api/operator/projects/{project}").json()["text"]["outlook"]
-    assert "1 to 3 people an item: 1\u00a0label beyond the first 1" in outlook
+    assert "Items get 1 to 3 labels; 1\u00a0label added" in outlook
     first, second = (item["id"] for item in admin.get(f"/api/projects/{project}/queue").json()["items"])
     turned = {"predicted": {first: [-1.5, 1.5], second: [-1.5, 1.5]}}
     assert admin.put(f"/api/projects/{project}/predictions", turned).json() == {"changed": 2}

@@ -90,7 +90,7 @@ def test_only_known_doors_take_changes_from_nobody(site: Site) -> None:
 
 @pytest.mark.parametrize("role", PersonRole)
 def test_each_role_is_kept_to_its_routes(site: Site, role: PersonRole) -> None:
-    person = {PersonRole.ADMIN: site.admin, PersonRole.LABELER: site.labeler, PersonRole.VIEWER: site.viewer}[role]
+    person = {PersonRole.ADMIN: site.admin, PersonRole.ANNOTATOR: site.annotator, PersonRole.VIEWER: site.viewer}[role]
     browser, shut = site.browser(person), 0
     for method, path, route in calls(site):
         assert route.access is not None
@@ -104,7 +104,7 @@ def test_each_role_is_kept_to_its_routes(site: Site, role: PersonRole) -> None:
 
 @pytest.mark.parametrize("without", ["x-csrf-token", "origin"])
 def test_every_change_needs_the_token_and_the_origin(site: Site, without: str) -> None:
-    for person in (site.admin, site.labeler):
+    for person in (site.admin, site.annotator):
         browser, tried = site.browser(person), 0
         for method, path, route in calls(site):
             if method in SAFE_METHODS or (method, route.path) in NO_ORIGIN_NEEDED:
@@ -141,13 +141,13 @@ def test_no_change_is_taken_from_another_site(site: Site, headers: dict[str, str
 
 
 def test_somebody_elses_token_does_not_do(site: Site) -> None:
-    mine, theirs = site.browser(site.labeler), site.browser(site.stranger)
+    mine, theirs = site.browser(site.annotator), site.browser(site.stranger)
     answer = mine.put("/api/me", {"topics_declined": []}, headers={"x-csrf-token": theirs.csrf})
     assert answer.status_code == 403
     assert mine.put("/api/me", {"topics_declined": []}).status_code == 200
 
 
-@pytest.mark.parametrize("role", ["labeler", "viewer"])
+@pytest.mark.parametrize("role", ["annotator", "viewer"])
 def test_projects_of_others_do_not_exist(site: Site, role: str) -> None:
     person = getattr(site, role)
     browser, tried = site.browser(person), 0
@@ -169,7 +169,7 @@ def test_presentations_and_answers_of_others_do_not_exist(site: Site) -> None:
     theirs = site.lease(site.stranger, site.foreign)
     event = site.browser(site.stranger).post("/api/answers", site.answer(theirs)).json()
     open_one = site.lease(site.stranger, site.foreign)
-    for person in (site.labeler, site.admin):
+    for person in (site.annotator, site.admin):
         mine = site.browser(person)
         answers = [
             mine.post(f"/api/presentations/{open_one.id}/renew"),

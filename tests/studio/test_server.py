@@ -69,11 +69,11 @@ def ask(port: int, method: str, path: str, token: tuple[str, str], body: object 
 
 
 def prepared(path: Path, *, count: int = 20) -> tuple[Person, tuple[str, str]]:
-    """A store with a labeler who is signed in."""
+    """A store with an annotator who is signed in."""
     with FeedbackStore.open(str(path)) as store:
         project = store.create_project("pairs", ProjectSettings(mode=TaskMode.PAIRWISE))
         store.add_items(project.id, items(count))
-        person = store.create_person("ada", PersonRole.LABELER, None)
+        person = store.create_person("ada", PersonRole.ANNOTATOR, None)
         store.set_members(project.id, [person.id])
         sign_in = store.sign_in(person.id, lifetime_s=3600)
     return person, (sign_in.token, sign_in.csrf)

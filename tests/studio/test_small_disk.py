@@ -45,7 +45,7 @@ def _prepared(path: Path) -> tuple[str, str]:
     with FeedbackStore.open(str(path)) as store:
         project = store.create_project("write", ProjectSettings(mode=TaskMode.DEMONSTRATION))
         store.add_items(project.id, [NewItem(prompt=Conversation.of_user(f"write {n}")) for n in range(ITEMS)])
-        person = store.create_person("ada", PersonRole.LABELER, None)
+        person = store.create_person("ada", PersonRole.ANNOTATOR, None)
         store.set_members(project.id, [person.id])
         sign_in = store.sign_in(person.id, lifetime_s=3600)
     return sign_in.token, sign_in.csrf

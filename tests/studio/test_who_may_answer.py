@@ -1,4 +1,4 @@
-"""Whom a project no longer asks changes nothing by any route; and what labelers may learn of items."""
+"""Whom a project no longer asks changes nothing by any route; and what annotators may learn of items."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def undo(site: Site, browser: Browser, _: str, seq: int) -> Any:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("request_", [renew, answer, skip, undo])
 def test_who_is_asked_no_more_changes_nothing(site: Site, request_: Any, state: str, told: bool) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     first, second = browser.get(f"/api/projects/{site.project.id}/next?count=2").json()["items"]
     seq = answer(site, browser, first["id"], 0).json()["seq"]
     turn_away(site, site.project.id, state)
     if told:
         site.app.state.guard.forget()
-    events, leased = site.store.events(), site.store.presentation(second["id"], site.labeler.id)
+    events, leased = site.store.events(), site.store.presentation(second["id"], site.annotator.id)
     reply = request_(site, browser, second["id"], seq)
     assert reply.status_code in (401, 403, 404), reply.text
     assert site.store.events() == events
-    assert site.store.presentation(second["id"], site.labeler.id) == leased
+    assert site.store.presentation(second["id"], site.annotator.id) == leased
     more = browser.get(f"/api/projects/{site.project.id}/next")
     assert more.status_code != 200 or more.json()["items"] == []
 
@@ -60,7 +60,7 @@ def test_an_admin_answers_no_archived_project(site: Site) -> None:
 
 
 def test_an_answer_that_was_acknowledged_is_acknowledged_again_after_leaving(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (shown,) = browser.get(f"/api/projects/{site.project.id}/next").json()["items"]
     body = {"key": key(), "presentation_id": shown["id"], "kind": "pairwise", "payload": {"strength": 1}}
     assert browser.post("/api/answers", body).status_code == 201
@@ -69,7 +69,7 @@ def test_an_answer_that_was_acknowledged_is_acknowledged_again_after_leaving(sit
 
 
 def test_a_lease_of_who_left_can_still_be_given_back(site: Site) -> None:
-    browser = site.browser(site.labeler)
+    browser = site.browser(site.annotator)
     (shown,) = browser.get(f"/api/projects/{site.project.id}/next").json()["items"]
     turn_away(site, site.project.id, "removed")
     assert browser.post(f"/api/presentations/{shown['id']}/release").status_code == 200
@@ -82,13 +82,17 @@ def keys_in(value: Any) -> set[str]:
     return {name for part in value for name in keys_in(part)} if isinstance(value, list) else set()
 
 
-def test_nothing_that_labelers_get_names_a_model_or_links_a_repeat(site: Site) -> None:
-    settings = ProjectSettings(mode=TaskMode.PAIRWISE, endpoints=("hidden-endpoint",), repeat_share=0.5, gold_share=0.2)
+def test_nothing_that_annotators_get_names_a_model_or_links_a_repeat(site: Site) -> None:
+    settings = ProjectSettings(
+        mode=TaskMode.PAIRWISE, endpoints=("hidden-endpoint",), repeat_share=0.5, control_share=0.2
+    )
     project = site.store.create_project("blind", settings)
     given = items(40)
-    site.store.add_items(project.id, [*given[:35], *(replace(one, gold={"strength": 1}) for one in given[35:])])
-    site.store.set_members(project.id, [site.labeler.id])
-    browser, replies = site.browser(site.labeler), []
+    site.store.add_items(
+        project.id, [*given[:35], *(replace(one, control_answer={"strength": 1}) for one in given[35:])]
+    )
+    site.store.set_members(project.id, [site.annotator.id])
+    browser, replies = site.browser(site.annotator), []
     for _ in range(45):
         asked = browser.get(f"/api/projects/{project.id}/next?count=1")
         replies.append(asked)
@@ -96,7 +100,8 @@ def test_nothing_that_labelers_get_names_a_model_or_links_a_repeat(site: Site) -
             body = {"key": key(), "presentation_id": shown["id"], "kind": "pairwise", "payload": {"strength": 1}}
             replies.append(browser.post("/api/answers", body))
     assert any(event.repeat for event in site.store.events(project.id)), "there was no repeat to be told from others"
-    replies.append(browser.post(f"/api/answers/{replies[-1].json().get('seq', 1)}/undo", {"key": key()}))
+    newest = site.store.events(project.id, limit=1, newest_first=True)[0].seq
+    replies.append(browser.post(f"/api/answers/{newest}/undo", {"key": key()}))
     mine = browser.get(f"/api/projects/{project.id}/mine?limit=500")
     for path in ("/api/projects", f"/api/projects/{project.id}", f"/label/{project.id}", "/label", "/api/me"):
         replies.append(browser.get(path))
@@ -107,7 +112,15 @@ def test_nothing_that_labelers_get_names_a_model_or_links_a_repeat(site: Site) -
         for hidden in ("hidden-endpoint", "secret-a", "secret-b"):
             assert hidden not in reply.text
         if reply.headers["content-type"].startswith("application/json"):
-            assert not keys_in(reply.json()) & {"item_id", "repeat", "gold", "endpoints", "model", "models", "order"}
+            assert not keys_in(reply.json()) & {
+                "item_id",
+                "repeat",
+                "control_answer",
+                "endpoints",
+                "model",
+                "models",
+                "order",
+            }
     ids = [one["presentation_id"] for one in mine.json() if one["presentation_id"]]
     assert len(set(ids)) == len(ids), "one number for two showings tells a repeat"
     assert json.loads(mine.text)[0]["undone"]

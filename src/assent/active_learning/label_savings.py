@@ -4,7 +4,7 @@ The arm's answers are a fair sample of all questions that could be asked. They a
 one half measures; a reward head learns from n answers of the other half, another one from n chosen answers. Accuracy is
 the share of the measuring half put in the order that people said (soft labels: its expectation).
 
-Legend: P judged pairs, D features, S splits.
+Legend: P labelled pairs, D features, S splits.
 """
 
 from __future__ import annotations

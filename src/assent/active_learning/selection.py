@@ -6,13 +6,13 @@ p = mean_h p_h. All information is in nats.
     BALD       I(answer; head) = H(p) - mean_h H(p_h)                    Houlsby et al. 2011; at most log 2
                an answerer right with probability e says A with  e p + (1 - e)(1 - p)
     gap        max(0, |mean_h d_h| - std_h d_h),  d_h = s_h(A) - s_h(B)   how sure a large difference is, in logits
-    novelty    1 - max_known cos(f, f_known), in [0, 2]                   of a prompt with features f
+    novelty    1 - max_taken cos(f, f_taken), in [0, 2]                   of a prompt with features f
     k-center   take the item farthest from all taken ones                 Gonzalez 1985; within twice the best radius
     double Thompson sampling    the first completion is the best one of a random head, the second the best one of
                another random head, drawn anew while it is the same, at last uniform  Wu & Liu 2016, arXiv 2402.00396
 
 Near-ties on which the heads differ teach a reward model (BALD); sure large gaps teach a policy (gap).
-Shapes: H heads, N items, K candidates (nan: no such candidate), P pairs of candidates, D features, Q known prompts.
+Shapes: H heads, N items, K candidates (nan: no such candidate), P pairs of candidates, D features.
 """
 
 from __future__ import annotations
@@ -79,29 +79,15 @@ def unit_features(feature_ND: Floats) -> Floats:
     return np.asarray(feature_ND / np.where(length_N > 0, length_N, 1.0), np.float64)
 
 
-def novelty(feature_ND: Floats, known_QD: Floats | None = None) -> Floats:
-    """1 - the largest cosine with a known prompt, [N]; 1 where nothing is known."""
-    if known_QD is None or not len(known_QD):
-        return np.ones(len(feature_ND))
-    if feature_ND.shape[1] != known_QD.shape[1]:
-        raise DataError(f"features have {feature_ND.shape[1]} numbers, those of known prompts {known_QD.shape[1]}")
-    unit_ND, unit_QD = unit_features(feature_ND), unit_features(known_QD)
-    rows = max(1, 4_000_000 // len(unit_QD))
-    parts = [(unit_ND[start : start + rows] @ unit_QD.T).max(axis=1) for start in range(0, len(unit_ND), rows)]
-    return np.asarray(1 - np.concatenate(parts)) if parts else np.zeros(0)
-
-
-def diverse_batch(
-    value_N: Floats, feature_ND: Floats, count: int, *, weight: float = 0.3, known_QD: Floats | None = None
-) -> Integers:
+def diverse_batch(value_N: Floats, feature_ND: Floats, count: int, *, weight: float = 0.3) -> Integers:
     """`count` items one by one: the highest (1 - weight) * value / greatest value + weight * novelty.
 
-    Novelty is against the known prompts and what is already taken. With weight 1 this is k-center by cosine.
+    Novelty is 1 - the largest cosine with what is already taken. With weight 1 this is k-center by cosine.
     """
     if not 0 <= weight <= 1:
         raise DataError(f"the weight of novelty is in [0, 1], got {weight}")
     count = min(count, len(value_N))
-    unit_ND, novel_N = unit_features(feature_ND), novelty(feature_ND, known_QD)
+    unit_ND, novel_N = unit_features(feature_ND), np.ones(len(feature_ND))
     highest = float(value_N.max()) if len(value_N) else 0.0
     worth_N = (1 - weight) * value_N / (highest if highest > 0 else 1.0)
     taken = np.empty(count, np.int64)
@@ -111,11 +97,6 @@ def diverse_batch(
         free_N[best] = False
         np.minimum(novel_N, 1 - unit_ND @ unit_ND[best], out=novel_N)
     return taken
-
-
-def double_thompson(score_HNK: Floats, rng: np.random.Generator) -> Integers:
-    """Two different candidates of each item by double Thompson sampling, [N, 2]; -1 where there are fewer than two."""
-    return thompson_sets(score_HNK, 2, rng)
 
 
 def thompson_sets(score_HNK: Floats, size: int, rng: np.random.Generator) -> Integers:

@@ -1,8 +1,8 @@
-"""The vocabulary of kept judgement: projects, items, presentations, answers, events, people. Frozen, no SQL, no torch.
+"""The vocabulary of annotation: projects, items, presentations, answers, events, people. Frozen, no SQL, no torch.
 
 An item is a prompt with completions in a fixed, canonical order. A presentation shows one item to one person in a
-shuffled order under a lease. An answer speaks of the completions as they were shown; the store turns it round to the
-canonical order before it keeps it, so that everything that reads events may forget about the shuffling.
+shuffled order under a lease. An answer speaks of the completions as they were shown; the store turns it into the
+canonical order before it keeps it, so that whatever reads events need not know about the shuffling.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ CRITERIA = ("helpful", "honest", "harmless")
 STRONGEST = 3  # pairwise strength is an integer in [-STRONGEST, STRONGEST]
 HIGHEST_RATING = 7  # ratings are integers in [1, HIGHEST_RATING]
 MOST_COMPLETIONS = 9
+MOST_OVERLAP = 1000  # people who may be asked about one item
 
 
 class TaskMode(StrEnum):
-    """What a project asks of a labeler."""
+    """What a project asks of an annotator."""
 
     RANKING = "ranking"  # 2 to 9 completions into ranks, ties allowed
     PAIRWISE = "pairwise"  # two completions, strength -3..3
@@ -33,10 +34,10 @@ class TaskMode(StrEnum):
 
 
 class PersonRole(StrEnum):
-    """What somebody may do: an admin everything, a labeler answer, a viewer look."""
+    """What somebody may do: an admin everything, an annotator answer, a viewer look."""
 
     ADMIN = "admin"
-    LABELER = "labeler"
+    ANNOTATOR = "annotator"
     VIEWER = "viewer"
 
 
@@ -57,7 +58,7 @@ class EventKind(StrEnum):
 
 
 ANSWER_KINDS = frozenset(EventKind) - {EventKind.UNDO}
-"""Kinds that fill the person's slot of the item. FLAG and SKIP do too, but give no judgement."""
+"""Kinds that fill the person's slot of the item. FLAG and SKIP do too, but are no labels."""
 
 FLAGS = ("harmful", "private_data", "broken", "not_answerable", "out_of_my_depth")
 SKIP_REASONS = ("unclear", "too_long", "wrong_language", "no_opinion", "other")
@@ -66,7 +67,7 @@ CHAT_CHOICES = ("a", "b", "tie", "both_bad")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One completion of an item and where it came from; `model` and the hash stay hidden from labelers."""
+    """One completion of an item and where it came from; `model` and the hash stay hidden from annotators."""
 
     text: str
     stop: StopReason = StopReason.END
@@ -85,7 +86,7 @@ class NewItem:
     """An item to be put into a project's queue.
 
     `overlap` is how many people must answer it (None: the project's). `priority` orders the queue, highest first, then
-    oldest first. `gold` is the known answer of a control item, in the payload form of its mode, in canonical order.
+    oldest first. `control_answer` is the known answer of a control item, as a payload of its mode in canonical order.
     `serves` says what the question is for: "reward_model", "policy", "random" (the control arm) or "".
     `predicted` is what a reward model thinks the candidates are worth, in logits, where it was asked; nobody sees it,
     it says where more labels are needed (`ProjectSettings.adaptive_overlap`).
@@ -97,7 +98,7 @@ class NewItem:
     candidates: tuple[Candidate, ...] = ()
     overlap: int | None = None
     priority: float = 0.0
-    gold: Mapping[str, Any] | None = None
+    control_answer: Mapping[str, Any] | None = None
     serves: str = ""
     topic: str = ""
     sensitive: bool = False
@@ -121,7 +122,7 @@ class Item:
 class ProjectSettings:
     """How a project asks.
 
-    `criteria_share` is the share of items for which the single criteria are asked as well. `gold_share` and
+    `criteria_share` is the share of items for which the single criteria are asked as well. `control_share` and
     `repeat_share` are the shares of presentations that are control items and silent repeats of the person's own.
     """
 
@@ -130,7 +131,7 @@ class ProjectSettings:
     criteria_share: float = 0.0
     overlap: int = 1
     lease_s: float = 900.0
-    gold_share: float = 0.0
+    control_share: float = 0.0
     repeat_share: float = 0.0
     instructions: str = ""
     endpoints: tuple[str, ...] = ()  # names of model endpoints for chat and red-team modes
@@ -195,7 +196,7 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a labeler sends: `payload` speaks of slots as shown.
+    """What an annotator sends: `payload` speaks of slots as shown.
 
     Payloads by kind (lists run over slots as shown):
         ranking        {"ranks": [1, 2, 2], "criteria": {"helpful": [1, 2, 3]}}   1 is best, ties allowed
@@ -278,5 +279,5 @@ def conversation_from_json(messages: Sequence[Mapping[str, Any]]) -> Conversatio
 
 
 def provenance_of(event: Event, who: str) -> Provenance:
-    """Where a judgement in training data comes from."""
+    """Where a label in training data comes from."""
     return Provenance(source="studio", who=who, detail=f"event {event.seq}")

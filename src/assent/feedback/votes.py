@@ -8,7 +8,7 @@ A vote is (first, second, p, m): p = P(first is better) as this answer has it, m
     pairwise     strength s in -3..3, negative for the first. As a probability: p = 1/2 - s / 6. As a margin:
                  p = 1, 1/2, 0 and m = -s / 3; for s = 1, 2, 3 the small margins of Llama 2 (arXiv 2307.09288, table 27)
     correction   edited > what was edited, and > all that does not stand above it: by the ranks in the same answer, else
-                 by the person's own judgement of the item, else it was chosen: edited > chosen > all others
+                 by the person's own answer to the item, else it was chosen: edited > chosen > all others
 
 Completions with equal texts (but for space around them) are one completion, and blank ones none: nobody can learn from
 such pairs, and training refuses them.
@@ -29,7 +29,7 @@ Strengths = Literal["probability", "margin"]
 _WHOLE = (EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD)
 
 Worth = dict[int, float]
-"""A number for each judged position, larger is better."""
+"""A number for each position that was compared, larger is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +77,10 @@ def is_prompt(conversation: Conversation) -> bool:
     )
 
 
-def table_of(judged: AnsweredItem) -> tuple[Table, dict[int, int]]:
+def table_of(answered: AnsweredItem) -> tuple[Table, dict[int, int]]:
     """The item's completions, and where each canonical position stands among them."""
     table, places = Table(), {}
-    for position, candidate in enumerate(judged.item.new.candidates):
+    for position, candidate in enumerate(answered.item.new.candidates):
         place = table.place(candidate.completion)
         if place is not None:
             places[position] = place
@@ -88,21 +88,21 @@ def table_of(judged: AnsweredItem) -> tuple[Table, dict[int, int]]:
 
 
 def votes_of(
-    judged: AnsweredItem, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
+    answered: AnsweredItem, events: Sequence[Event], *, strengths: Strengths = "probability", criterion: str = ""
 ) -> tuple[Table, list[Vote]]:
-    """All votes of `events` on the item's completions. `criterion` "" is the judgement overall.
+    """All votes of `events` on the item's completions. `criterion` "" is the overall one.
 
     Raises StoreError for an event whose payload is none of its kind.
     """
-    table, places = table_of(judged)
-    count = len(judged.item.new.candidates)
+    table, places = table_of(answered)
+    count = len(answered.item.new.candidates)
     worths = {event.seq: worth_of(event, count, criterion=criterion) for event in events}
     own = {(event.person_id, event.repeat): worths[event.seq] for event in events if event.kind in _WHOLE}
     votes: list[Vote] = []
     for event in events:
         if event.kind is EventKind.CORRECTION:
-            judgement = own.get((event.person_id, event.repeat))
-            votes += _votes_of_correction(event, judgement, table, places, worths[event.seq])
+            whole = own.get((event.person_id, event.repeat))
+            votes += _votes_of_correction(event, whole, table, places, worths[event.seq])
         else:
             votes += _votes_of_event(event, worths[event.seq], places, strengths)
     return table, votes
@@ -125,6 +125,12 @@ def worth_of_payload(kind: EventKind, payload: Mapping[str, Any], count: int, *,
         return _worth(kind, payload, count, criterion)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
+
+
+def kind_of_payload(payload: Mapping[str, Any]) -> EventKind | None:
+    """The comparing kind that a payload has the form of."""
+    fields = {"ranks": EventKind.RANKING, "strength": EventKind.PAIRWISE, "ratings": EventKind.RATING}
+    return next((kind for name, kind in (fields | {"good": EventKind.GOOD_BAD}).items() if name in payload), None)
 
 
 def unreadable(event: Event) -> StoreError:
@@ -182,7 +188,7 @@ def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], stren
 def _votes_of_correction(
     event: Event, own: Worth | None, table: Table, places: Mapping[int, int], worth: Worth
 ) -> Iterator[Vote]:
-    """What was edited stands where the ranks, else the person's own judgement put it, else beside nothing."""
+    """What was edited stands where the ranks put it, else the person's own answer, else nowhere."""
     slot, ranked = event.payload["slot"], bool(event.payload.get("ranks"))
     if not ranked and own is not None and slot in own:
         worth = own

@@ -25,7 +25,7 @@ from assent.studio.security import Admin, Guard, MaybeActor, SignedIn, address_o
 from assent.studio.threads import in_thread
 from assent.web.refused import Refused
 
-_WRONG, _WRONG_PRESENT = "the name or the password is wrong", "the present password is wrong"
+_WRONG, _WRONG_PRESENT = "the name or the password is wrong", "the current password is wrong"
 _WIDER = 4  # an account from anywhere, and an address for any account, may fail so many times as often as one pair
 
 

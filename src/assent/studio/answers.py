@@ -1,4 +1,4 @@
-"""The route that all labelers use all the time, `POST /api/answers`, kept lean: it is described like every other and
+"""The route that all annotators use all the time, `POST /api/answers`, kept lean: it is described like every other and
 declares its people like every other, but reads its request and writes its reply itself.
 """
 
@@ -17,7 +17,7 @@ from assent.feedback.records import Event
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
 from assent.studio.schemas import AnswerIn
-from assent.studio.security import LABELER, Labeler
+from assent.studio.security import ANNOTATOR, Annotator
 
 _JSON = (b"content-type", b"application/json")
 
@@ -74,7 +74,7 @@ def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEv
                 await super().handle(scope, receive, send)
                 return
             request = Request(scope, receive)
-            actor = await LABELER(request)
+            actor = await ANNOTATOR(request)
             assert actor is not None
             try:
                 given = AnswerIn.model_validate_json(await _body(receive))
@@ -86,7 +86,7 @@ def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEv
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-    async def send_answer(given: AnswerIn, actor: Labeler) -> None:
+    async def send_answer(given: AnswerIn, actor: Annotator) -> None:
         """Keep an answer. The reply comes after it is on the disk; the same key again gets the same reply."""
         raise AssertionError("the route serves itself")
 

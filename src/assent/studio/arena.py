@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from assent.feedback.annotation_source import AnnotationSource, all_answered
 from assent.feedback.quality.arena_ratings import Battle, Island, Matchup, Outcome, Rating, Standings, standings
 from assent.feedback.records import AnsweredItem, Event, EventKind
-from assent.feedback.source import JudgementSource, all_judged
 from assent.feedback.votes import worth_of
 from assent.studio import wording
 
@@ -27,15 +27,15 @@ MANY = 20_000
 _COMPARING = (EventKind.RANKING, EventKind.PAIRWISE)
 
 
-def battles_of(judged: AnsweredItem) -> Iterator[Battle]:
+def battles_of(answered: AnsweredItem) -> Iterator[Battle]:
     """Every comparison of two different models in the standing answers to one item; the item is their group."""
-    for event in judged.events:
+    for event in answered.events:
         if event.kind is EventKind.CHAT_TURN:
             battle = _chat_battle(event)
             if battle is not None:
                 yield battle
         elif event.kind in _COMPARING:
-            yield from _answer_battles(judged, event)
+            yield from _answer_battles(answered, event)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class _Kept:
 class Arena:
     """Standings of projects, computed again only when answers have come; safe in threads."""
 
-    def __init__(self, source: JudgementSource) -> None:
+    def __init__(self, source: AnnotationSource) -> None:
         self._source = source
         self._kept: dict[tuple[int, ...], _Kept] = {}
         self._lock = threading.Lock()
@@ -68,8 +68,8 @@ class Arena:
         battles = [
             battle
             for project_id in project_ids
-            for judged in all_judged(self._source, project_id)
-            for battle in battles_of(judged)
+            for answered in all_answered(self._source, project_id)
+            for battle in battles_of(answered)
         ][-MOST_BATTLES:]
         return standings(battles, resamples=RESAMPLES_OF_MANY if len(battles) > MANY else RESAMPLES)
 
@@ -153,8 +153,8 @@ def _chat_battle(event: Event) -> Battle | None:
     return Battle(first=str(models[0]), second=str(models[1]), won=won, group=group)
 
 
-def _answer_battles(judged: AnsweredItem, event: Event) -> Iterator[Battle]:
-    candidates = judged.item.new.candidates
+def _answer_battles(answered: AnsweredItem, event: Event) -> Iterator[Battle]:
+    candidates = answered.item.new.candidates
     worth = worth_of(event, len(candidates))
     slots = {position: slot for slot, position in enumerate(event.order)}
     for one, other in combinations(sorted(worth, key=lambda position: slots.get(position, position)), 2):

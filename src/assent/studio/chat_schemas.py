@@ -19,7 +19,7 @@ class OpenIn(Incoming):
 
 
 class SayIn(Incoming):
-    """The labeler's next message."""
+    """The annotator's next message."""
 
     presentation_id: Token
     text: Said

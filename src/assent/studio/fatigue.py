@@ -37,11 +37,11 @@ def fatigue_of(newest_first: Sequence[Event], now: float) -> Fatigue:
     outlier = _is_speed_outlier(newest_first)
     hint = None
     if minutes >= _LONG_MINUTES:
-        hint = f"You have judged for {minutes} minutes without a break. A few minutes away keep the next answers good."
+        hint = f"You have worked for {minutes} minutes without a break. A short pause keeps the next answers good."
     elif run >= _LONG_RUN:
-        hint = f"The first one shown won {run} times in a row. That can be chance; have a second look at the others."
+        hint = f"The first answer shown has won {run} times in a row. That can be chance, but look again at the others."
     elif outlier:
-        hint = "The last answers came much faster than your usual ones. Take the time you need, or take a break."
+        hint = "Your last answers were much faster than usual. Take the time you need, or take a break."
     return Fatigue(
         answers_last_hour=sum(event.created_at > now - _HOUR_S for event in newest_first),
         minutes_without_break=minutes,

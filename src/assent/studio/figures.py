@@ -1,7 +1,7 @@
 """What the answers of a project say about their quality, counted in a thread of its own: a page never waits for it.
 
-Most of it is `feedback.statistics`, kept up to date event by event. Alpha and the habits of single people need whole
-answers: they are read from at most MOST_ANSWERS of them, evenly spread where there are more.
+Most of it is `feedback.quality.statistics`, kept up to date event by event. Agreement and the habits of single people
+need whole answers: those of `answered_sample`.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from assent.feedback.quality.bias import position_bias_of, slot_of_best, speed_of
-from assent.feedback.quality.pair_agreement import opinions_of, pair_alpha
-from assent.feedback.quality.resampling import Estimate, Resampling
-from assent.feedback.quality.statistics import LiveFigures, worth_keeping
+from assent.feedback.annotation_source import PAGE
+from assent.feedback.quality.bias import position_bias, slot_of_best, speed
+from assent.feedback.quality.live_figures import LiveFigures, worth_keeping
+from assent.feedback.quality.project_agreement import ItemOpinions, ProjectAgreement, item_opinions, project_agreement
+from assent.feedback.quality.resampling import Resampling
 from assent.feedback.records import AnsweredItem, Event, EventKind, Project, TaskMode
-from assent.feedback.source import PAGE, all_judged
+from assent.feedback.store.answered_sample import answered_sample
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.figures_file import Counted, Insight, load_counted, save_counted
 
 _FILE = "figures-{}.json"
-MOST_ANSWERS = 20_000
-WINDOWS = 20  # parts of a larger project that are read instead of the whole
 HOURS = 48
 _MOST_RECENT = 10_000  # events looked at for the pace when the studio starts
 _PATIENCE_S = 0.6  # that a first look at a page waits for its figures
 _REST = 4.0  # times as long as the counting took pass before it is done again
 _RESAMPLING = Resampling(resamples=600)
-_NOT_JUDGED = frozenset({EventKind.SKIP, EventKind.FLAG})
+_REFUSALS = frozenset({EventKind.SKIP, EventKind.FLAG})
 COMPARING = frozenset({TaskMode.RANKING, TaskMode.PAIRWISE, TaskMode.RATING, TaskMode.GOOD_BAD})
 
 
@@ -81,10 +80,9 @@ class FigureKeeper:
         seq, sha256 = self._live.head(project.id)
         read: Iterable[AnsweredItem] = ()
         if project.settings.mode in COMPARING:
-            whole = figures.answers <= MOST_ANSWERS
-            read = all_judged(self._store, project.id) if whole else _windows(self._store, project.id)
-        alpha, habits = _of_answers(read)
-        found = Insight(figures=figures, alpha=alpha, habits=habits)
+            read = answered_sample(self._store, project.id, answers=figures.answers)
+        agreement, habits = _of_answers(read)
+        found = Insight(figures=figures, agreement=agreement, habits=habits)
         rate = project.settings.cost_per_hour
         counted = Counted(seq=seq, sha256=sha256, cost_per_hour=rate, insight=found)
         ended = self._clock()
@@ -104,7 +102,7 @@ def _known(kept: Counted, newest: int) -> tuple[Insight | None, bool]:
 
 
 class Pace:
-    """Judgements that stand by the hour in which they were given: counted back once, then kept up to date."""
+    """Standing answers by the hour in which they were given: counted back once, then kept up to date."""
 
     def __init__(self, store: FeedbackStore) -> None:
         self._store = store
@@ -136,7 +134,7 @@ class Pace:
             sign = 1
             if event.undone_seq is not None:
                 sign, (event,) = -1, self._store.events(event.project_id, after=event.undone_seq - 1, limit=1)
-            if event.kind not in _NOT_JUDGED:
+            if event.kind not in _REFUSALS:
                 counts[int(event.created_at // 3600)] += sign
 
 
@@ -146,39 +144,25 @@ def newest_event(store: FeedbackStore, project_id: int) -> int:
     return latest[0].seq if latest else 0
 
 
-def _windows(store: FeedbackStore, project_id: int) -> Iterator[AnsweredItem]:
-    """Items from evenly spread places of a large project, each once."""
-    first = store.judged(project_id, limit=1)[0].item.id
-    last = max(
-        (event.item_id or first for event in store.events(project_id, limit=200, newest_first=True)), default=first
-    )
-    step = max(PAGE, (last - first) // WINDOWS)
-    seen = 0
-    for start in range(first - 1, last, step):
-        for judged in store.judged(project_id, after_item=max(start, seen), limit=PAGE):
-            seen = judged.item.id
-            yield judged
-
-
-def _of_answers(read: Iterable[AnsweredItem]) -> tuple[Estimate, dict[int, str]]:
-    """Alpha, and habits by person."""
-    opinions = []
+def _of_answers(read: Iterable[AnsweredItem]) -> tuple[ProjectAgreement, dict[int, str]]:
+    """Agreement, and habits by person."""
+    opinions: list[ItemOpinions] = []
     slots: dict[int, list[tuple[int, int]]] = {}
     paces: list[tuple[int, int, float]] = []
-    for judged in read:
-        if judged.item.new.gold is None:
-            opinions.append(opinions_of(judged))
-        for event in judged.events:
-            if event.kind in _NOT_JUDGED:
+    for answered in read:
+        if answered.item.new.control_answer is None:
+            opinions.append(item_opinions(answered))
+        for event in answered.events:
+            if event.kind in _REFUSALS:
                 continue
             if event.time_taken_ms:
-                paces.append((event.person_id, judged.item.id, event.time_taken_ms))
+                paces.append((event.person_id, answered.item.id, event.time_taken_ms))
             slot = slot_of_best(event)
             if slot is not None:
                 slots.setdefault(event.person_id, []).append((slot, len(event.order)))
     habits: dict[int, list[str]] = {}
-    verdicts = [(one.person_id, one.verdict) for one in position_bias_of(slots)]
-    for person, verdict in [*verdicts, *((one.person_id, one.verdict) for one in speed_of(paces))]:
+    verdicts = [(one.person_id, one.verdict) for one in position_bias(slots)]
+    for person, verdict in [*verdicts, *((one.person_id, one.verdict) for one in speed(paces))]:
         if verdict:
             habits.setdefault(person, []).append(verdict)
-    return pair_alpha(opinions, _RESAMPLING), {person: ", ".join(words) for person, words in habits.items()}
+    return project_agreement(opinions, _RESAMPLING), {person: ", ".join(words) for person, words in habits.items()}

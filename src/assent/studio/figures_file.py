@@ -9,25 +9,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from assent.durable import write_atomic
 from assent.errors import RunError
-from assent.feedback.quality.resampling import Estimate
+from assent.feedback.quality.project_agreement import ProjectAgreement
 from assent.feedback.quality.statistics import Figures
 from assent.feedback.store.store import FeedbackStore
 
-_FORM = 2  # raised when the figures change
+_FORM = 3  # raised when the figures change
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insight:
-    """A project's figures, Krippendorff's alpha over pairs, and what is unusual about whom."""
+    """A project's figures, how far its annotators agree, and what is unusual about whom."""
 
     figures: Figures
-    alpha: Estimate
+    agreement: ProjectAgreement
     habits: Mapping[int, str]  # by person: a liking for the first place, great haste
 
 
@@ -46,7 +46,7 @@ def save_counted(counted: Counted, path: Path) -> None:
     insight = counted.insight
     told = {
         "form": _FORM, "seq": counted.seq, "sha256": counted.sha256, "cost_per_hour": counted.cost_per_hour,
-        "figures": insight.figures.to_json(), "alpha": asdict(insight.alpha),
+        "figures": insight.figures.to_json(), "agreement": insight.agreement.to_json(),
         "habits": {str(person): words for person, words in insight.habits.items()},
     }  # fmt: skip
     try:
@@ -62,7 +62,8 @@ def load_counted(store: FeedbackStore, project_id: int, path: Path) -> Counted |
         if told["form"] != _FORM:
             return None
         insight = Insight(
-            figures=Figures.from_json(told["figures"]), alpha=Estimate(**told["alpha"]),
+            figures=Figures.from_json(told["figures"]),
+            agreement=ProjectAgreement.from_json(told["agreement"]),
             habits={int(person): str(words) for person, words in told["habits"].items()},
         )  # fmt: skip
         counted = Counted(

@@ -22,7 +22,7 @@ STATES = (
     ("flagged", "flagged"),
     ("skipped", "skipped"),
     ("disagreed", "people disagree"),
-    ("gold", "control items"),
+    ("control", "control items"),
     ("withdrawn", "withdrawn"),
 )
 PURPOSES = (("", "anything"), ("reward_model", "the reward model"), ("policy", "the policy"), ("random", "random arm"))
@@ -60,14 +60,14 @@ def search(store: FeedbackStore, project: Project, wanted: Filter, *, after: int
     seen = 0
     while seen < MOST_READ:
         page = store.items(project.id, after=after, limit=_PAGE)
-        events = {judged.item.id: judged.events for judged in _judged(store, project.id, page)}
+        events = {answered.item.id: answered.events for answered in _answered(store, project.id, page)}
         for item in page:
             seen, after = seen + 1, item.id
             given = events.get(item.id, ())
             if _fits(item, given, wanted, project):
                 rows.append(_row(item, given, project))
-                if len(rows) == MOST_SHOWN:
-                    return Found(rows=tuple(rows), next=after, seen=seen)
+            if len(rows) == MOST_SHOWN:
+                return Found(rows=tuple(rows), next=after, seen=seen)
         if len(page) < _PAGE:
             return Found(rows=tuple(rows), next=0, seen=seen)
     return Found(rows=tuple(rows), next=after, seen=seen)
@@ -75,7 +75,7 @@ def search(store: FeedbackStore, project: Project, wanted: Filter, *, after: int
 
 def answers_to(store: FeedbackStore, item: Item) -> tuple[Event, ...]:
     """The standing answers to one item."""
-    page = store.judged(item.project_id, after_item=item.id - 1, limit=1)
+    page = store.answered_items(item.project_id, after_item=item.id - 1, limit=1)
     return page[0].events if page and page[0].item.id == item.id else ()
 
 
@@ -96,7 +96,7 @@ def marks_of(item: Item, events: tuple[Event, ...], project: Project) -> list[tu
     marks = []
     if item.withdrawn:
         marks.append(("withdrawn", "warn"))
-    elif item.new.gold is None and _people(events) >= _wanted(item, project):
+    elif item.new.control_answer is None and _people(events) >= _wanted(item, project):
         marks.append(("finished", ""))
     if kinds[EventKind.FLAG]:
         marks.append(("flagged", "bad"))
@@ -104,7 +104,7 @@ def marks_of(item: Item, events: tuple[Event, ...], project: Project) -> list[tu
         marks.append((wording.counted(kinds[EventKind.SKIP], "skip"), ""))
     if _disagreed(events):
         marks.append(("disagreement", "warn"))
-    if item.new.gold is not None:
+    if item.new.control_answer is not None:
         marks.append(("control", ""))
     if item.new.sensitive:
         marks.append(("sensitive", ""))
@@ -151,13 +151,13 @@ def _listed(values: object) -> str:
     )
 
 
-def _judged(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[AnsweredItem]:
-    """The answers to a page of items: judged items are some of them, in the same order."""
+def _answered(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[AnsweredItem]:
+    """The answers to a page of items: answered items are some of them, in the same order."""
     if page:
         last = page[-1].id
-        for judged in store.judged(project_id, after_item=page[0].id - 1, limit=len(page)):
-            if judged.item.id <= last:
-                yield judged
+        for answered in store.answered_items(project_id, after_item=page[0].id - 1, limit=len(page)):
+            if answered.item.id <= last:
+                yield answered
 
 
 def _fits(item: Item, events: tuple[Event, ...], wanted: Filter, project: Project) -> bool:
@@ -179,7 +179,7 @@ def _in_state(item: Item, events: tuple[Event, ...], state: str, project: Projec
         "flagged": EventKind.FLAG in kinds,
         "skipped": EventKind.SKIP in kinds,
         "disagreed": _disagreed(events),
-        "gold": item.new.gold is not None,
+        "control": item.new.control_answer is not None,
         "withdrawn": item.withdrawn,
     }.get(state, True)
 
@@ -215,7 +215,7 @@ def _row(item: Item, events: tuple[Event, ...], project: Project) -> dict[str, A
         "prompt": wording.excerpt(item.new.prompt.last_user_text) or "(no prompt)",
         "covered": bool(why_covered(item, events, project)),
         "answers": wording.count(_people(events))
-        if item.new.gold is not None
+        if item.new.control_answer is not None
         else f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}",
         "marks": marks_of(item, events, project),
         "topic": item.new.topic,

@@ -1,4 +1,4 @@
-"""What the labeler's page asks for: the next items, leases, undo, one's own history, guidelines, rest."""
+"""What the annotator's page asks for: the next items, leases, undo, one's own history, guidelines, rest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from assent.studio.schemas import (
     own_event_out,
     presentation_out,
 )
-from assent.studio.security import Labeler, SignedIn, guard_of
+from assent.studio.security import Annotator, SignedIn, guard_of
 from assent.studio.threads import in_thread
 
 _FATIGUE_EVENTS = 300
@@ -46,7 +46,7 @@ def labeling_router(
 
 def _add_undoing(router: APIRouter, store: FeedbackStore, durable: DurableEvents) -> None:
     @router.post("/api/answers/{seq}/undo", status_code=201)
-    async def undo(seq: Id, given: UndoIn, actor: Labeler) -> Response:
+    async def undo(seq: Id, given: UndoIn, actor: Annotator) -> Response:
         """Take back one's own answer; the item comes back first, and the history keeps both."""
         event, status = await durable.settled(store.undo(actor.person.id, seq, given.key))
         return JSONResponse({"seq": event.seq, "undone_seq": event.undone_seq}, status)
@@ -54,7 +54,7 @@ def _add_undoing(router: APIRouter, store: FeedbackStore, durable: DurableEvents
 
 def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/api/projects/{project_id}/next")
-    async def next_items(request: Request, project_id: Id, actor: Labeler, count: Count = 1) -> Response:
+    async def next_items(request: Request, project_id: Id, actor: Annotator, count: Count = 1) -> Response:
         """The next items for this person, under a lease. Asking again gives the same ones until they are answered."""
         project = await guard_of(request).project(actor, project_id)
 
@@ -65,14 +65,14 @@ def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
         return _json({"items": [presentation_out(one, project) for one in given], "left": left})
 
     @router.post("/api/presentations/{presentation_id}/renew")
-    def renew(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:
+    def renew(presentation_id: TokenInPath, actor: Annotator) -> dict[str, Any]:
         """Keep an item for oneself a while longer."""
         if store.presentation(presentation_id, actor.person.id) is None:
             raise not_found("there is no such presentation")
         return {"renewed": store.renew(presentation_id, actor.person.id)}
 
     @router.post("/api/presentations/{presentation_id}/release")
-    def release(presentation_id: TokenInPath, actor: Labeler) -> dict[str, Any]:
+    def release(presentation_id: TokenInPath, actor: Annotator) -> dict[str, Any]:
         """Give an item back unanswered."""
         if store.presentation(presentation_id, actor.person.id) is None:
             raise not_found("there is no such presentation")
@@ -82,7 +82,7 @@ def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
 
 def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], float]) -> None:
     @router.get("/api/projects/{project_id}/mine")
-    async def mine(request: Request, project_id: Id, actor: Labeler, limit: OwnLimit = 50) -> Response:
+    async def mine(request: Request, project_id: Id, actor: Annotator, limit: OwnLimit = 50) -> Response:
         """One's own latest answers, newest first, and whether they were taken back."""
         await guard_of(request).project(actor, project_id)
         events = await in_thread(_newest, store, project_id, actor.person.id, limit)
@@ -99,7 +99,7 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
         return _json(guideline_out(found) if found else {"version": 0, "text": ""})
 
     @router.get("/api/projects/{project_id}/fatigue")
-    async def fatigue(request: Request, project_id: Id, actor: Labeler) -> Response:
+    async def fatigue(request: Request, project_id: Id, actor: Annotator) -> Response:
         """Whether a break would do good."""
         await guard_of(request).project(actor, project_id)
         events = await in_thread(_newest, store, project_id, actor.person.id, _FATIGUE_EVENTS)

@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from assent.errors import StoreError
-from assent.feedback.exchange.exporting import ExportOptions, export
+from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.operator_pages import operator_pages_router
 from assent.studio.operator_views import OperatorViews
@@ -115,7 +115,7 @@ def _exports(store: FeedbackStore) -> APIRouter:
         file: Literal["jsonl", "csv", "parquet"] = "jsonl",
         models: bool = False,
     ) -> Response:
-        """The project's judgement as a file, made whole before it is sent."""
+        """The project's annotations as a file, made whole before it is sent."""
         store.project(project_id)
         folder = tempfile.TemporaryDirectory(prefix="assent-export-")
         path = Path(folder.name) / f"project-{project_id}-{format}.{file}"

@@ -15,6 +15,7 @@ from assent.feedback.records import Guideline, Item, PersonRole, Project, Projec
 from assent.feedback.store.store import FeedbackStore
 from assent.studio import wording
 from assent.studio.error_page import not_found
+from assent.studio.figures import COMPARING
 from assent.studio.item_search import PURPOSES, STATES, Filter, answers_to, letter, marks_of, search, told, why_covered
 from assent.studio.operator_views import OperatorViews
 from assent.studio.overview import FIGURES, PEOPLE_HEAD
@@ -37,7 +38,7 @@ _FORMAT_WORDS = {
     "label-studio": "tasks with annotations",
     "events": "the record itself",
 }
-_NEW = ProjectSettings(overlap=2, gold_share=0.05, repeat_share=0.05)
+_NEW = ProjectSettings(overlap=2, control_share=0.05, repeat_share=0.05)
 _LONGEST_DOCUMENT = 60_000
 
 
@@ -53,6 +54,7 @@ def operator_pages_router(views: OperatorViews) -> APIRouter:
     _add_projects(router, views)
     _add_items(router, views)
     _add_set_up(router, views)
+    _add_people(router, views.store)
     _add_runs(router, views)
     return router
 
@@ -82,6 +84,7 @@ def _add_projects(router: APIRouter, views: OperatorViews) -> None:
             view=views.overview(found),
             figures=FIGURES,
             people_head=PEOPLE_HEAD,
+            compares=found.settings.mode in COMPARING,
             formats=[(name, _FORMAT_WORDS.get(name, "")) for name in ROW_FORMATS],
         )
 
@@ -163,6 +166,8 @@ def _add_set_up(router: APIRouter, views: OperatorViews) -> None:
             answers=store.progress(project_id).answers,
         )
 
+
+def _add_people(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/people")
     def people(actor: Admin) -> Response:
         """Everybody with an account, and invitations."""
@@ -263,7 +268,10 @@ def _facts(item: Item) -> list[tuple[str, str]]:
         ("Topic", new.topic),
         ("Asked for", new.serves.replace("_", " ")),
         ("Priority", f"{new.priority:g}"),
-        ("Known answer", json.dumps(dict(new.gold), ensure_ascii=False) if new.gold is not None else ""),
+        (
+            "Known answer",
+            json.dumps(dict(new.control_answer), ensure_ascii=False) if new.control_answer is not None else "",
+        ),
     ]
     return [(name, value) for name, value in facts if value]
 

@@ -16,24 +16,16 @@ from assent.studio.wording import NOTHING
 
 FIGURES = (
     ("agreement", "Agreement"),
-    ("gold", "Right on control items"),
-    ("repeats", "Agreement with oneself"),
+    ("control", "Control items"),
+    ("repeats", "Self-agreement"),
     ("answers", "Answers"),
-    ("median", "Time for an answer"),
+    ("median", "Time per answer"),
     ("cost", "Cost per useful label"),
 )
 PEOPLE_HEAD = (
-    ("Name", False),
-    ("Answers", True),
-    ("Median time", True),
-    ("An hour", True),
-    ("Skips", True),
-    ("Flags", True),
-    ("Control items", True),
-    ("Same again", True),
-    ("Last answer", True),
-    ("Habits", True),
-)
+    "Name", "Answers", "Median time", "An hour", "Skips", "Flags", "Control items", "Repeats", "Reliability",
+    "Last answer", "Habits",
+)  # fmt: skip
 PURPOSES = {
     "reward_model": "for the reward model",
     "policy": "for the policy",
@@ -41,6 +33,7 @@ PURPOSES = {
     "": "not chosen",
 }
 _COUNTING = "being counted"
+_MOST_COHEN = 6
 
 
 def overview(
@@ -73,7 +66,11 @@ def overview(
         },
         "value": {"done": done(progress.finished, progress.items)},
         "rows": {"people": _people(progress, insight, names, now)},
-        "facts": {"refusals": _refusals(progress, figures), "arms": _arms(figures)},
+        "facts": {
+            "agreement": _agreement_facts(insight, names),
+            "refusals": _refusals(progress, figures),
+            "arms": _arms(figures),
+        },
         "hours": [list(hour) for hour in hours],
     }
 
@@ -122,7 +119,7 @@ def _outlook(progress: Progress, hours: list[tuple[int, int]], now: float) -> st
     if not progress.items:
         return "There are no items yet. Import some."
     if not left:
-        return "Every label that was wanted has been given."
+        return "All labels have been given."
     day = sum(answers for start, answers in hours if start >= now - 86400)
     wanted = f"{wording.counted(left, 'label')} still wanted"
     if not day:
@@ -137,18 +134,18 @@ def _adaptive(project: Project, progress: Progress) -> str:
     if most <= least or not progress.items:
         return ""
     more = wording.counted(max(0, progress.labels_wanted - least * progress.items), "label")
-    return f" {least} to {most} people an item: {more} beyond the first {least}, where people or the model disagree."
+    return f" Items get {least} to {most} labels; {more} added because annotators or the model disagree."
 
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:
     agreement, note = _agreement(project, insight)
-    gold, gold_note = _rate(insight.figures.gold if insight else None, "control item")
+    control, control_note = _rate(insight.figures.control if insight else None, "control item")
     repeats, repeats_note = _rate(insight.figures.self_agreement if insight else None, "silent repeat")
     return {
         "agreement": agreement,
         "agreement_note": note,
-        "gold": gold,
-        "gold_note": gold_note,
+        "control": control,
+        "control_note": control_note,
         "repeats": repeats,
         "repeats_note": repeats_note,
     }
@@ -159,14 +156,29 @@ def _agreement(project: Project, insight: Insight | None) -> tuple[str, str]:
         return NOTHING, f"not defined for {wording.MODE_NAMES[TaskMode(project.settings.mode)].lower()}"
     if insight is None:
         return NOTHING, _COUNTING
-    share, alpha = insight.figures.agreement, insight.alpha
+    share = insight.figures.agreement
     if share.value is None:
         return NOTHING, share.reason
-    note = f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
-    if alpha.value is not None:
-        ends = wording.span(alpha.low, alpha.high)
-        note += f"; Krippendorff's α\u00a0{wording.figure(alpha.value)}{f' ({ends})' if ends else ''}"
-    return wording.share(share.value), note
+    return wording.share(share.value), f"{_between(share)} of pairs, on {wording.counted(share.count, 'item')}"
+
+
+def _agreement_facts(insight: Insight | None, names: Mapping[int, str]) -> list[list[str]]:
+    """Each measure with its value, interval and number of items."""
+    if insight is None:
+        return [[_COUNTING, ""]]
+    found = insight.agreement
+    rows = [("Krippendorff's α", found.alpha), ("Fleiss' κ", found.fleiss)]
+    for pair in found.cohen[:_MOST_COHEN]:
+        who = " and ".join(names.get(person, f"person {person}") for person in (pair.first, pair.second))
+        rows.append((f"Cohen's κ, {who}", pair.kappa))
+    return [[name, _measure(one)] for name, one in rows]
+
+
+def _measure(one: Estimate) -> str:
+    if one.value is None:
+        return one.reason
+    ends = wording.span(one.low, one.high)
+    return f"{wording.figure(one.value)}{f' ({ends})' if ends else ''}, {wording.counted(one.count, 'item')}"
 
 
 def _between(estimate: Estimate) -> str:
@@ -189,7 +201,7 @@ def _effort(project: Project, progress: Progress, figures: Figures | None) -> di
         spent = wording.seconds(3600 * figures.hours)
         note = f"{wording.counted(figures.useful, 'useful label')} in {spent} of answering"
     pace = [one.per_hour for one in progress.by_person.values() if one.per_hour]
-    each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour and person" if pace else "no time known yet"
+    each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour per annotator" if pace else "no time known yet"
     return {
         "median": wording.seconds(figures.median_ms / 1000 if figures.median_ms else None),
         "median_note": each,
@@ -204,20 +216,34 @@ def _people(progress: Progress, insight: Insight | None, names: Mapping[int, str
     for person, one in ordered:
         found = insight.figures.people.get(person) if insight else None
         habits = insight.habits.get(person, "") if insight else ""
-        rows.append([names.get(person, f"person {person}"), *_person(one, found, now), habits])
+        reliability = _reliability(insight.agreement.reliability.get(person)) if insight else NOTHING
+        rows.append(
+            [
+                names.get(person, f"person {person}"),
+                *_person(one, found),
+                reliability,
+                wording.ago(one.last_at, now),
+                habits,
+            ]
+        )
     return rows
 
 
-def _person(one: PersonProgress, found: PersonFigures | None, now: float) -> list[str]:
+def _reliability(one: Estimate | None) -> str:
+    if one is None or one.value is None:
+        return NOTHING
+    return f"{wording.share(one.value)} ({wording.span(one.low, one.high, digits=0, per_cent=True)})"
+
+
+def _person(one: PersonProgress, found: PersonFigures | None) -> list[str]:
     return [
         wording.count(one.answers),
         wording.seconds(one.median_ms / 1000) if one.median_ms else NOTHING,
         wording.figure(one.per_hour, 0) if one.per_hour else NOTHING,
         wording.count(one.skipped),
         wording.count(one.flagged),
-        _brief(found.gold, found.gold_answers) if found else NOTHING,
+        _brief(found.control, found.control_answers) if found else NOTHING,
         _brief(found.self_agreement, found.repeats) if found else NOTHING,
-        wording.ago(one.last_at, now),
     ]
 
 
@@ -229,8 +255,9 @@ def _people_note(project: Project, figures: Figures | None) -> str:
     if figures is None or project.settings.mode not in COMPARING:
         return ""
     return (
-        "Control items and repeats: agreement on pairs, and on how many items. "
-        "A habit is named only where chance does not explain it."
+        "Control items and repeats: the share of pairs labelled alike, and the number of items. "
+        "A habit is named only if chance does not explain it. "
+        "Reliability: how often an annotator's label is right, estimated from all labels together; 50 % is chance."
     )
 
 
@@ -255,8 +282,8 @@ def _arms(figures: Figures | None) -> list[list[str]]:
 
 def _saved(figures: Figures | None) -> str:
     if figures is None or "random" not in figures.serves or len(figures.serves) < 2:
-        return "Labels saved by active choice are known only where some items are asked at random, as a control arm."
-    return 'The random arm is the control: "assent round" measures both arms; its run "asking" shows what was saved.'
+        return "How many labels active learning saves is known only if some items are asked at random."
+    return 'The random arm is the control. The run "label-savings" of "assent round" shows what choosing saved.'
 
 
 def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from assent.feedback.records import PersonRole, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import not_found
 from assent.studio.schemas import Id, TokenInPath
-from assent.studio.security import ANYONE, BROWSERS, Labeler, MaybeActor, SignedIn, guard_of
+from assent.studio.security import ANYONE, BROWSERS, Annotator, MaybeActor, SignedIn, guard_of
 from assent.studio.templates import page
 from assent.web.limits import RequestRate, raise_body_limit
 
@@ -43,7 +43,7 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
         """Wherever one's work is."""
         if actor is None:
             return RedirectResponse("/sign-in", 303)
-        if actor.person.role is not PersonRole.LABELER:
+        if actor.person.role is not PersonRole.ANNOTATOR:
             return RedirectResponse("/projects", 303)
         mine = [project for project in store.projects(person_id=actor.person.id) if not project.archived]
         return RedirectResponse(f"/label/{mine[0].id}" if len(mine) == 1 else "/label", 303)
@@ -69,14 +69,14 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
 
 def _add_labeling(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/label")
-    def pick_project(actor: Labeler) -> Response:
+    def pick_project(actor: Annotator) -> Response:
         """One's projects."""
         person_id = None if actor.is_admin else actor.person.id
         mine = [project for project in store.projects(person_id=person_id) if not project.archived]
         return page("pick_project.html", actor=actor, projects=mine)
 
     @router.get("/label/{project_id}")
-    def label(request: Request, project_id: Id, actor: Labeler) -> Response:
+    def label(request: Request, project_id: Id, actor: Annotator) -> Response:
         """One screen, one decision."""
         project = guard_of(request).project_now(actor, project_id)
         if project.settings.mode in (TaskMode.CHAT, TaskMode.RED_TEAM):

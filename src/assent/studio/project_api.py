@@ -33,7 +33,7 @@ _MOST_ITEMS = 100_000
 _UPLOAD = {
     "requestBody": {
         "required": True,
-        "description": "one item a line: prompt, candidates, overlap, priority, gold, serves, topic, sensitive, key",
+        "description": "one item a line: prompt, candidates, overlap, priority, control_answer, serves, topic, key",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
     }
 }

@@ -39,7 +39,7 @@ def queue_router(store: FeedbackStore) -> APIRouter:
         """Items by number, without control items and withdrawn ones; `last` is where the next page begins, or null."""
         store.project(project_id)
         page = store.items(project_id, after=after, limit=limit)
-        asked = [item for item in page if item.new.gold is None and not item.withdrawn]
+        asked = [item for item in page if item.new.control_answer is None and not item.withdrawn]
         return {"items": [_item_out(item) for item in asked], "last": page[-1].id if len(page) == limit else None}
 
     @router.put("/api/projects/{project_id}/priorities")
@@ -50,7 +50,7 @@ def queue_router(store: FeedbackStore) -> APIRouter:
 
     @router.put("/api/projects/{project_id}/predictions")
     def set_predictions(project_id: Id, given: PredictionsIn, _: Admin) -> dict[str, Any]:
-        """Say what a reward model thinks; with adaptive overlap, items judged against it are asked again."""
+        """Say what a reward model thinks; with adaptive overlap, items whose labels contradict it are asked again."""
         store.set_predictions(project_id, given.predicted)
         return {"changed": len(given.predicted)}
 

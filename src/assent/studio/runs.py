@@ -7,6 +7,7 @@ a run can lead outside, block on a pipe, or fill the memory.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -145,13 +146,10 @@ class RunFolders:
         while waiting and runs < MOST_RUNS and entries < MOST_ENTRIES:
             parts = waiting.pop(0)
             with suppress(NotFound), self._folder("/".join(parts), root_too=True) as folder:
-                inside = []
                 with os.scandir(folder) as listing:
-                    for entry in listing:
-                        entries += 1
-                        if entries >= MOST_ENTRIES:
-                            break
-                        inside.append((entry.name, entry.is_dir(follow_symlinks=False)))
+                    some = itertools.islice(listing, MOST_ENTRIES - entries)
+                    inside = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in some]
+                entries += len(inside)
                 if parts and {"config.json", "status.json"} <= {name for name, is_folder in inside if not is_folder}:
                     runs += 1
                     yield "/".join(parts)

@@ -31,10 +31,8 @@ from assent.types import Conversation, Message, Role, StopReason
 
 HIGHEST_ID = 2**31 - 1
 _LONGEST_TEXT = 200_000
-_SENT_KINDS = ANSWER_KINDS - {
-    EventKind.CHAT_TURN,
-    EventKind.RED_TEAM,
-}  # these the server writes: it knows who said what
+# the server writes the other kinds: it knows who said what
+_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM}
 
 
 def _storable(text: str) -> str:
@@ -168,7 +166,7 @@ class ProjectSettingsIn(Incoming):
     criteria_share: Share = 0.0
     overlap: Annotated[int, Field(ge=1, le=100)] = 1
     lease_s: Annotated[float, Field(ge=10, le=86400)] = 900.0
-    gold_share: Share = 0.0
+    control_share: Share = 0.0
     repeat_share: Share = 0.0
     instructions: Text = ""
     endpoints: Annotated[list[Word], Field(max_length=20)] = []
@@ -220,7 +218,7 @@ class ItemIn(Incoming):
     candidates: Annotated[list[CandidateIn | Text], Field(max_length=MOST_COMPLETIONS)] = []
     overlap: Annotated[int, Field(ge=1, le=100)] | None = None
     priority: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
-    gold: dict[str, Any] | None = None
+    control_answer: dict[str, Any] | None = None
     serves: Word = ""
     topic: Word = ""
     sensitive: bool = False
@@ -254,7 +252,7 @@ def person_out(person: Person) -> dict[str, Any]:
 
 
 def project_out(project: Project, *, whole: bool) -> dict[str, Any]:
-    """A project; its settings in `whole` only for those who run it: labelers learn neither models nor shares."""
+    """A project; its settings in `whole` only for those who run it: annotators learn neither models nor shares."""
     shown: dict[str, Any] = {
         "id": project.id, "name": project.name, "mode": str(project.settings.mode),
         "guideline_version": project.guideline_version, "instructions": project.settings.instructions,
@@ -268,7 +266,7 @@ def project_out(project: Project, *, whole: bool) -> dict[str, Any]:
 
 
 def presentation_out(presentation: Presentation, project: Project) -> dict[str, Any]:
-    """An item as its labeler may see it: no model, no gold, no mark of a repeat, no number that tells one."""
+    """An item as its annotator may see it: no model, no known answer, no mark of a repeat, no number that tells one."""
     new = presentation.item.new
     return {
         "id": presentation.id, "project_id": presentation.item.project_id,

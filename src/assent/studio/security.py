@@ -1,6 +1,6 @@
 """Who asks, and whether they may. Every route says who may use it; a route that says nothing stops the start.
 
-A route declares its people with `Depends(ADMIN)`, `Depends(LABELER)`, `Depends(VIEWER)`, `Depends(SIGNED_IN)` or
+A route declares its people with `Depends(ADMIN)`, `Depends(ANNOTATOR)`, `Depends(VIEWER)`, `Depends(SIGNED_IN)` or
 `Depends(ANYONE)` - as a parameter where it wants the actor, among `dependencies` where it does not. The same
 dependency holds unsafe methods to the site's own origin and to the sign-in's CSRF token.
 """
@@ -190,14 +190,14 @@ class Access:
 ANYONE = Access()
 BROWSERS = Access(from_anywhere=True)
 SIGNED_IN = Access(*PersonRole)
-LABELER = Access(PersonRole.LABELER, PersonRole.ADMIN)
+ANNOTATOR = Access(PersonRole.ANNOTATOR, PersonRole.ADMIN)
 VIEWER = Access(PersonRole.VIEWER, PersonRole.ADMIN)
 ADMIN = Access(PersonRole.ADMIN)
 actor = SIGNED_IN
 
 MaybeActor = Annotated[Actor | None, Depends(ANYONE)]
 SignedIn = Annotated[Actor, Depends(SIGNED_IN)]
-Labeler = Annotated[Actor, Depends(LABELER)]
+Annotator = Annotated[Actor, Depends(ANNOTATOR)]
 Viewer = Annotated[Actor, Depends(VIEWER)]
 Admin = Annotated[Actor, Depends(ADMIN)]
 

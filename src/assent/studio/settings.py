@@ -43,7 +43,7 @@ class EndpointSettings(Settings):
 
 
 class StudioSettings(Settings):
-    """Settings of `assent studio`; limits have defaults that a team of a few dozen labelers does not notice."""
+    """Settings of `assent studio`; limits have defaults that a team of a few dozen annotators does not notice."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8642

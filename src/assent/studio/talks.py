@@ -93,7 +93,7 @@ class Talk:
         return sum(message.role is Role.ASSISTANT for message in prompt)
 
     def asking(self, text: str) -> Conversation:
-        """The conversation with one more message from the labeler."""
+        """The conversation with one more message from the annotator."""
         return Conversation(messages=(*self.messages, Message(role=Role.USER, content=text)))
 
 

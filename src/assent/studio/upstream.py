@@ -27,7 +27,7 @@ _TELL = "Try again; if it happens again, tell who runs the studio: its log has t
 
 
 class UpstreamError(Exception):
-    """A model gave no answer: `what` and `now` are for labelers and do not say which model it is."""
+    """A model gave no answer: `what` and `now` are for annotators and do not say which model it is."""
 
     def __init__(self, what: str, *, now: str = _TELL) -> None:
         super().__init__(what)
@@ -54,10 +54,6 @@ class Upstream:
     ) -> None:
         self._endpoints, self._environment, self._transport = dict(endpoints), environment, transport
 
-    def model_of(self, name: str) -> str:
-        """What the endpoint calls its model. KeyError for a name that is not configured."""
-        return self._endpoints[name].model
-
     def __contains__(self, name: str) -> bool:
         return name in self._endpoints
 
@@ -68,13 +64,16 @@ class Upstream:
         endpoint = self._endpoints[name]
         body = {"model": endpoint.model, "messages": conversation_to_json(conversation), "stream": True, **sampling}
         try:
-            async with asyncio.timeout(_WHOLE_ANSWER_S), self._client() as client:
-                address, headers = f"{endpoint.url}/chat/completions", self._headers(name, endpoint)
-                async with client.stream("POST", address, json=body, headers=headers) as response:
-                    if response.status_code != 200:
-                        raise await _refusal(name, response)
-                    async for written in _reading(response):
-                        yield written
+            address, headers = f"{endpoint.url}/chat/completions", self._headers(name, endpoint)
+            async with (
+                asyncio.timeout(_WHOLE_ANSWER_S),
+                self._client() as client,
+                client.stream("POST", address, json=body, headers=headers) as response,
+            ):
+                if response.status_code != 200:
+                    raise await _refusal(name, response)
+                async for written in _reading(response):
+                    yield written
         except UpstreamError as error:
             _LOG.warning("endpoint %s: %s", name, error.what)
             raise
@@ -162,12 +161,10 @@ async def _events(response: httpx.Response) -> AsyncIterator[bytes]:
         *lines, held = (held + part).split(b"\n")
         if seen > _MOST_BYTES or len(held) > _LONGEST_EVENT_BYTES:
             raise UpstreamError("the model's answer is too large")
-        for line in lines:
-            if line.startswith(b"data:"):
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    return
-                yield data
+        for data in (line[5:].strip() for line in lines if line.startswith(b"data:")):
+            if data == b"[DONE]":
+                return
+            yield data
 
 
 def _of_event(data: bytes) -> tuple[str, StopReason | None]:

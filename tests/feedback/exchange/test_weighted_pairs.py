@@ -9,8 +9,8 @@ import pytest
 
 from assent.data.load import load_comparisons
 from assent.errors import StoreError
-from assent.feedback.exchange.exporting import ExportOptions, export
-from assent.feedback.exchange.weighted_pairs import export_weighed
+from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.weighted_pairs import export_weighted
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
@@ -20,9 +20,9 @@ RIGHT = {"ann": 0.9, "ben": 0.85, "cas": 0.5, "dan": 0.1}  # how often each says
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> tuple[FeedbackStore, int]:
+def answered(tmp_path: Path) -> tuple[FeedbackStore, int]:
     """Four people on sixty pairs, of which the first completion is the better one."""
-    store = FeedbackStore.open(str(tmp_path / "judged.db"))
+    store = FeedbackStore.open(str(tmp_path / "answered.db"))
     project = store.create_project("pairs", ProjectSettings(mode=TaskMode.PAIRWISE, overlap=len(RIGHT)))
     items = [
         NewItem(
@@ -34,7 +34,7 @@ def judged(tmp_path: Path) -> tuple[FeedbackStore, int]:
     store.add_items(project.id, items)
     rng = np.random.default_rng(5)
     for name, right in RIGHT.items():
-        person = store.create_person(name, PersonRole.LABELER, None)
+        person = store.create_person(name, PersonRole.ANNOTATOR, None)
         store.set_members(project.id, [*(one.id for one in store.members(project.id)), person.id])
         while shown := store.lease(project.id, person.id, count=5):
             for one in shown:
@@ -55,10 +55,10 @@ def _share_right(path: Path) -> float:
 
 
 def test_weighed_labels_are_nearer_to_the_truth_than_shares_and_people_are_told_apart(
-    judged: tuple[FeedbackStore, int], tmp_path: Path
+    answered: tuple[FeedbackStore, int], tmp_path: Path
 ):
-    store, project = judged
-    found = export_weighed(store, project, tmp_path / "weighed.jsonl")
+    store, project = answered
+    found = export_weighted(store, project, tmp_path / "weighed.jsonl")
     export(store, project, tmp_path / "shares.jsonl", ExportOptions(format="pairs"))
     assert found.pairs == ITEMS
     assert _share_right(tmp_path / "weighed.jsonl") > _share_right(tmp_path / "shares.jsonl") + 0.03
@@ -73,5 +73,5 @@ def test_nothing_compared_is_said(tmp_path: Path):
     with FeedbackStore.open(str(tmp_path / "empty.db")) as store:
         project = store.create_project("empty", ProjectSettings())
         with pytest.raises(StoreError, match="nobody has compared"):
-            export_weighed(store, project.id, tmp_path / "none.jsonl")
+            export_weighted(store, project.id, tmp_path / "none.jsonl")
     assert not (tmp_path / "none.jsonl").exists()

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import minimize
 
 from assent.feedback.quality.arena_ratings import MEAN_RATING, PER_NAT, Battle, standings
-from assent.feedback.quality.bradley_terry import fit, tie_and_win
+from assent.feedback.quality.bradley_terry import fit
 from assent.seeds import numpy_rng
 
 
@@ -35,6 +35,11 @@ def simulated(strengths: dict[str, float], nu: float, count: int, rng: np.random
         won = "first" if draw < win else "tie" if draw < win + tie else "second"
         battles.append(Battle(first=first, second=second, won=won, group=i))
     return battles
+
+
+def tie_and_win(difference: float, nu: float) -> tuple[float, float]:
+    up, down = math.exp(difference / 2), math.exp(-difference / 2)
+    return up / (up + down + nu), nu / (up + down + nu)
 
 
 def by_name(table) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Habits of labelers: position, self-agreement, control items, speed; exact shares against scipy."""
+"""Habits of annotators: position, self-agreement, control items, speed; exact shares against scipy."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from feedback.judgement import Kept
+from feedback.memory_source import MemorySource
 from scipy import stats
 
 from assent.errors import DataError
 from assent.feedback.quality.bias import (
     first_p_value,
-    gold_accuracy,
-    mean_share,
-    pairs_told_alike,
     position_bias,
-    position_bias_of,
-    self_agreement,
     slot_of_best,
     speed,
-    speed_of,
 )
 from assent.feedback.quality.binomial import beta_quantile, binomial_p_value, exact_share, holm, incomplete_beta
 
@@ -64,7 +58,6 @@ def test_shares_of_nothing_and_impossible_ones() -> None:
         exact_share(3, 2)
     with pytest.raises(DataError):
         binomial_p_value(1, 2, chance=0.0)
-    assert mean_share([]).value is None
 
 
 def test_holm_is_the_step_down_of_its_definition() -> None:
@@ -90,7 +83,7 @@ def test_the_one_who_always_takes_the_first_is_named_and_nobody_else() -> None:
     slots = {person: [(int(rng.random() < 0.5), 2) for _ in range(60)] for person in range(20)}
     slots[7] = [(int(rng.random() < 0.03), 2) for _ in range(60)]
     slots[9] = [(int(rng.random() < 0.2), 2) for _ in range(120)]
-    found = position_bias_of(slots)
+    found = position_bias(slots)
     assert {one.person_id: one.verdict for one in found if one.verdict} == {
         7: "always the first",
         9: "leans to the first",
@@ -105,12 +98,12 @@ def test_false_alarms_stay_below_the_stated_rate() -> None:
     alarms = 0
     for _ in range(120):
         slots = {person: [(int(s), 2) for s in rng.integers(0, 2, 40)] for person in range(15)}
-        alarms += any(one.verdict for one in position_bias_of(slots))
+        alarms += any(one.verdict for one in position_bias(slots))
     assert alarms <= 0.05 * 120
 
 
 def test_position_is_read_from_the_order_of_presentation() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for turn in range(24):
         item = kept.add("a", "b", "c")
         order = [(0, 1, 2), (2, 0, 1), (1, 2, 0)][turn % 3]
@@ -119,64 +112,23 @@ def test_position_is_read_from_the_order_of_presentation() -> None:
         kept.say(item, 1, "ranking", {"ranks": ranks}, order=order)
         kept.say(item, 2, "ranking", {"ranks": [1, 2, 3]}, order=order)
         kept.say(item, 3, "ranking", {"ranks": [1, 1, 2]}, order=order)  # a tie for the best says nothing
-    found = {one.person_id: one for one in position_bias(kept.judged(1))}
+    slots: dict[int, list[tuple[int, int]]] = {}
+    for event in (event for one in kept.answered_items(1) for event in one.events):
+        if (slot := slot_of_best(event)) is not None:
+            slots.setdefault(event.person_id, []).append((slot, 3))
+    found = {one.person_id: one for one in position_bias(slots)}
     assert found[1].verdict == "always the first" and found[1].expected == pytest.approx(1 / 3)
     assert found[2].verdict == "" and found[2].first.value == pytest.approx(1 / 3) and 3 not in found
 
 
 def test_the_slot_of_the_best_one_is_where_it_was_shown() -> None:
-    kept = Kept()
+    kept = MemorySource()
     item = kept.add("a", "b")
     kept.say(item, 1, "pairwise", {"strength": -2}, order=(1, 0))  # canonical: the first completion is better
     kept.say(item, 2, "pairwise", {"strength": 0}, order=(1, 0))
     kept.say(item, 3, "skip", {"reason": "unclear"}, order=(1, 0))
     kept.say(item, 4, "good_bad", {"good": [False, True], "reasons": []}, order=(1, 0))
     assert [slot_of_best(event) for event in kept.one(item).events] == [1, None, None, 0]
-
-
-def test_self_agreement_compares_silent_repeats_with_the_first_answer() -> None:
-    kept = Kept()
-    for turn in range(10):
-        item = kept.add("a", "b")
-        kept.say(item, 1, "pairwise", {"strength": 2})
-        kept.say(item, 1, "pairwise", {"strength": 1 if turn < 8 else -3}, repeat=True)
-        kept.say(item, 2, "pairwise", {"strength": 1})
-    found = self_agreement(kept.judged(1))
-    assert set(found) == {1} and found[1].value == 0.8 and found[1].count == 10
-    expected = stats.binomtest(8, 10).proportion_ci(0.95, method="exact")
-    assert (found[1].low, found[1].high) == pytest.approx((expected.low, expected.high))
-
-
-def test_self_agreement_on_rankings_is_the_share_of_pairs_kept() -> None:
-    kept = Kept()
-    for ranks in ([1, 2, 3], [2, 1, 3], [3, 2, 1], [1, 2, 2]):
-        item = kept.add("a", "b", "c")
-        kept.say(item, 1, "ranking", {"ranks": [1, 2, 3]})
-        kept.say(item, 1, "ranking", {"ranks": ranks}, repeat=True)
-    found = self_agreement(kept.judged(1))[1]
-    assert found.value == pytest.approx((1 + 2 / 3 + 0 + 2 / 3) / 4) and found.low < found.value < found.high
-
-
-def test_control_items_give_each_persons_accuracy() -> None:
-    kept = Kept()
-    for turn in range(12):
-        item = kept.add("a", "b", gold={"strength": -3})
-        kept.say(item, 1, "pairwise", {"strength": -1})
-        kept.say(item, 2, "pairwise", {"strength": -1 if turn % 2 else 2})
-    kept.say(kept.add("a", "b"), 1, "pairwise", {"strength": 2})  # no control item
-    found = gold_accuracy(kept.judged(1))
-    assert found[1].value == 1.0 and found[1].count == 12 and found[2].value == 0.5
-    assert found[1].low == pytest.approx(0.025 ** (1 / 12))  # closed form when all are right
-    ranked = Kept()
-    item = ranked.add("a", "b", "c", gold={"ranks": [1, 2, 2]})  # the pair b, c is left open
-    ranked.say(item, 1, "ranking", {"ranks": [1, 3, 2]})
-    assert gold_accuracy(ranked.judged(1))[1].value == 1.0
-
-
-def test_pairs_told_alike_counts_ties_unless_only_decided_pairs_matter() -> None:
-    assert pairs_told_alike({0: 1.0, 1: 1.0, 2: 0.0}, {0: 2.0, 1: 1.0, 2: 0.0}) == pytest.approx(2 / 3)
-    assert pairs_told_alike({0: 1.0, 1: 1.0, 2: 0.0}, {0: 2.0, 1: 1.0, 2: 0.0}, decided=True) == 1.0
-    assert pairs_told_alike({0: 1.0}, {0: 1.0}) is None
 
 
 def test_who_is_far_faster_than_others_on_the_same_items_is_named() -> None:
@@ -187,18 +139,14 @@ def test_who_is_far_faster_than_others_on_the_same_items_is_named() -> None:
         for person in rng.choice(8, 4, replace=False):
             pace = 0.12 if person == 3 else 1.0 + 0.1 * person / 8
             times.append((int(person), item, 20_000 * length * pace * rng.lognormal(0, 0.25)))
-    found = speed_of(times)
+    found = speed(times)
     assert [one.person_id for one in found if one.verdict] == [3] and found[0].verdict == "fast"
     assert 0.07 < found[0].factor < 0.2 and found[0].z < -3.5
 
 
-def test_speed_names_nobody_among_few_people_or_answers_and_needs_a_time() -> None:
-    assert speed_of([]) == []
+def test_speed_names_nobody_among_few_people_or_answers_and_of_one_there_is_a_median() -> None:
+    assert speed([]) == []
     few = [(person, item, 100.0 if person == 0 else 20_000.0) for person in range(3) for item in range(20)]
-    assert all(one.verdict == "" for one in speed_of(few))
-    kept = Kept()
-    item = kept.add("a", "b")
-    kept.say(item, 1, "pairwise", {"strength": 1}, time_taken_ms=0)
-    kept.say(item, 2, "pairwise", {"strength": 1}, time_taken_ms=4000)
-    (only,) = speed(kept.judged(1))
+    assert all(one.verdict == "" for one in speed(few))
+    (only,) = speed([(2, 1, 4000.0)])
     assert only.person_id == 2 and only.median_ms == pytest.approx(4000)

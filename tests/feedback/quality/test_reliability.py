@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from feedback.published import crowdkit, random_comparisons, random_votes
+from feedback.published import crowdkit, random_comparisons, random_votes, votes_of_table
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
@@ -18,8 +18,9 @@ from assent.errors import ConfigError, DataError
 from assent.feedback.quality.crowd_bradley_terry import (
     Comparisons,
     CrowdSettings,
+    _decided,
+    _log_likelihood,
     crowd_bradley_terry,
-    crowd_log_likelihood,
 )
 from assent.feedback.quality.reliability import (
     EMSettings,
@@ -28,7 +29,6 @@ from assent.feedback.quality.reliability import (
     one_coin,
     one_coin_intervals,
     posterior_of,
-    votes_of_table,
 )
 
 TABLES = 1000
@@ -110,14 +110,14 @@ def test_whole_fits_equal_the_published_ones(model: Any, name: str) -> None:
         assert np.abs(ours.posterior_NC - expected.to_numpy()).max() < 1e-6, seed
 
 
-def test_gold_items_enter_as_in_the_published_model() -> None:
+def test_control_items_enter_as_in_the_published_model() -> None:
     published = crowdkit("classification.dawid_skene", "DawidSkene")
     for seed in range(8):
         votes = random_votes(seed)
         known = np.full(votes.items, -1)
         known[:3] = [0, 1, 0]
-        gold = pd.Series(known[:3], index=pd.Index([0, 1, 2], name="task"))
-        theirs = published(n_iter=6, tol=-np.inf).fit(frame(votes), true_labels=gold).probas_
+        known_labels = pd.Series(known[:3], index=pd.Index([0, 1, 2], name="task"))
+        theirs = published(n_iter=6, tol=-np.inf).fit(frame(votes), true_labels=known_labels).probas_
         ours = dawid_skene(replace(votes, known_N=known), replace(PUBLISHED, iterations=6)).posterior_NC
         expected = theirs.reindex(index=range(votes.items), columns=range(votes.classes), fill_value=0.0)
         assert np.abs(ours - expected.to_numpy()).max() < 1e-6, seed
@@ -198,7 +198,7 @@ def test_with_the_truth_known_reliability_is_the_plain_share_of_right_answers() 
         assert fitted.accuracy_M[person] == pytest.approx(right[votes.person_V == person].mean(), abs=1e-9)
 
 
-def test_a_labeler_with_few_answers_stays_near_the_prior() -> None:
+def test_a_annotator_with_few_answers_stays_near_the_prior() -> None:
     table = np.full((200, 4), np.nan)
     table[:, :3] = np.random.default_rng(0).integers(0, 2, 200)[:, None]
     table[0, 3] = 1 - table[0, 0]  # one answer, against everybody
@@ -214,7 +214,7 @@ def test_somebody_who_never_voted_has_the_prior_and_an_item_without_votes_is_eve
     assert dawid_skene(votes).posterior_NC[1].tolist() == [0.5, 0.5]
 
 
-def test_adversaries_are_found_and_gold_turns_a_crowd_that_is_mostly_wrong() -> None:
+def test_adversaries_are_found_and_control_items_turn_a_crowd_that_is_mostly_wrong() -> None:
     eta = np.array([0.85, 0.85, 0.8, 0.8, 0.2, 0.15])
     fitted = one_coin(crowd(5, eta, items=400, overlap=5))
     assert np.abs(fitted.accuracy_M - eta).max() < 0.08
@@ -265,7 +265,7 @@ def test_likelihood_of_habits_equals_the_published_one_on_a_thousand_tables() ->
         answers, rng = random_comparisons(seed), np.random.default_rng([1, seed])
         score = rng.normal(size=len(answers.group_S)) * 2
         eta, habit = rng.uniform(0.01, 0.99, (2, answers.people))
-        ours = crowd_log_likelihood(answers, score, eta, habit, "habit")
+        ours = _log_likelihood(_decided(answers), score, eta, habit, "habit")
         assert ours == pytest.approx(published_likelihood(answers, score, eta, habit), abs=1e-9)
 
 
@@ -275,7 +275,7 @@ def test_likelihood_of_the_crowd_model_is_the_published_one_at_even_habits_on_a_
         answers, rng = random_comparisons(seed), np.random.default_rng([2, seed])
         score, eta = rng.normal(size=len(answers.group_S)), rng.uniform(0.51, 0.99, answers.people)
         half = np.full(answers.people, 0.5)
-        ours = crowd_log_likelihood(answers, score, eta, half, "crowd")
+        ours = _log_likelihood(_decided(answers), score, eta, half, "crowd")
         assert ours == pytest.approx(published_likelihood(answers, score, 2 * eta - 1, half), abs=1e-9)
 
 
@@ -333,12 +333,12 @@ def test_the_published_fit_of_habits_reaches_no_higher_likelihood() -> None:
         score = np.clip(logit(theirs.scores_.reindex(range(len(answers.group_S))).to_numpy()), -30, 30)
         eta, habit = (np.clip(s.reindex(people).to_numpy(), 1e-9, 1 - 1e-9) for s in (theirs.skills_, theirs.biases_))
         ours = crowd_bradley_terry(answers, CrowdSettings(kind="habit", penalty=1e-3, prior_answers=0, iterations=2000))
-        reached = crowd_log_likelihood(answers, ours.score_S, ours.reliability_M, ours.first_habit_M, "habit")
-        assert reached > crowd_log_likelihood(answers, score, eta, habit, "habit")
+        reached = _log_likelihood(_decided(answers), ours.score_S, ours.reliability_M, ours.first_habit_M, "habit")
+        assert reached > _log_likelihood(_decided(answers), score, eta, habit, "habit")
 
 
 @pytest.mark.slow
-def test_without_labelers_it_is_the_published_bradley_terry_on_a_thousand_tables() -> None:
+def test_without_annotators_it_is_the_published_bradley_terry_on_a_thousand_tables() -> None:
     model = crowdkit("pairwise.bradley_terry", "BradleyTerry")
     for seed in range(TABLES):
         answers = random_comparisons(seed)
@@ -359,7 +359,7 @@ def test_no_step_of_bradley_terry_lowers_the_objective(kind: str) -> None:
         assert np.diff(fit.objective).min() > -1e-9
 
 
-def test_groups_of_different_sizes_are_fitted_as_if_alone_when_labelers_are_given_up() -> None:
+def test_groups_of_different_sizes_are_fitted_as_if_alone_when_annotators_are_given_up() -> None:
     parts = [random_comparisons(seed) for seed in (1, 2, 5)]
     offsets = np.cumsum([0] + [len(part.group_S) for part in parts])
     joined = Comparisons(
@@ -386,7 +386,7 @@ def test_a_tie_is_half_an_answer_each_way() -> None:
     assert np.abs(only_ties.score_S).max() < 1e-9
 
 
-def test_crowd_bradley_terry_finds_scores_and_labelers_in_simulation() -> None:
+def test_crowd_bradley_terry_finds_scores_and_annotators_in_simulation() -> None:
     rng = np.random.default_rng(8)
     eta, groups, size, votes = np.array([0.95, 0.9, 0.8, 0.5, 0.1]), 120, 5, 6000
     score = rng.normal(size=groups * size) * 2

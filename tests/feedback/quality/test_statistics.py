@@ -10,14 +10,15 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from feedback.judgement import Kept, new_item
+from feedback.memory_source import MemorySource, new_item
 from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assent.feedback.exchange.entering import enter
 from assent.feedback.exchange.preference_rows import imported_of
-from assent.feedback.quality.statistics import LiveFigures, figures
+from assent.feedback.exchange.store_import import import_items
+from assent.feedback.quality.live_figures import LiveFigures
+from assent.feedback.quality.statistics import figures
 from assent.feedback.quality.tally import Tally
 from assent.feedback.quality.tally_files import load_tally, save_tally
 from assent.feedback.records import Event, EventKind, Item, ProjectSettings, TaskMode
@@ -25,7 +26,7 @@ from assent.feedback.store.store import FeedbackStore
 from assent.types import Completion, Conversation, Provenance, Ranking
 
 
-def of(kept: Kept):
+def of(kept: MemorySource):
     return LiveFigures(kept).of(1)
 
 
@@ -49,14 +50,14 @@ ANSWER = st.tuples(
 @given(st.lists(ANSWER, max_size=40), st.integers(0, 40))
 @settings(max_examples=150, deadline=None)
 def test_the_figures_are_those_of_a_plain_loop_and_reading_in_two_goes_changes_nothing(said: list, cut: int) -> None:
-    kept = Kept(settings=ProjectSettings(cost_per_hour=30.0))
+    kept = MemorySource(settings=ProjectSettings(cost_per_hour=30.0))
     for place in range(5):
         kept.add(
             "a",
             "b",
             "c",
             serves=("policy", "reward_model")[place % 2],
-            gold={"ranks": [1, 2, 3]} if place == 4 else None,
+            control_answer={"ranks": [1, 2, 3]} if place == 4 else None,
         )
     tally = Tally(kept, 1)
     for number, (item, person, ranks, kind, order) in enumerate(said):
@@ -66,12 +67,12 @@ def test_the_figures_are_those_of_a_plain_loop_and_reading_in_two_goes_changes_n
     tally.refresh()
     found = figures(tally, kept.project(1))
     standing = [event for item in range(1, 6) for event in kept.standing(item)]
-    judged = [event for event in standing if event.kind is EventKind.RANKING]
-    assert found.answers == len(judged)
+    answered = [event for event in standing if event.kind is EventKind.RANKING]
+    assert found.answers == len(answered)
     assert found.by_kind == {
         kind: count for kind in ("ranking", "flag", "skip") if (count := sum(event.kind == kind for event in standing))
     }
-    useful = [event for event in judged if not event.repeat and event.item_id != 5]
+    useful = [event for event in answered if not event.repeat and event.item_id != 5]
     assert found.useful == len(useful)
     hours = sum(event.time_taken_ms for event in kept.record) / 3_600_000
     assert found.hours == pytest.approx(hours)
@@ -90,12 +91,12 @@ def test_the_figures_are_those_of_a_plain_loop_and_reading_in_two_goes_changes_n
         own = [event for event in standing if event.person_id == person]
         assert told.answers == sum(event.kind is EventKind.RANKING for event in own)
         assert told.median_ms == (statistics.median(event.time_taken_ms for event in own) if own else 0.0)
-        gold = [
+        control = [
             statistics.fmean(alike(word(event.payload["ranks"], *pair), 1) for pair in combinations(range(3), 2))
             for event in own
             if event.kind is EventKind.RANKING and event.item_id == 5 and not event.repeat
         ]
-        assert told.gold == (pytest.approx(statistics.fmean(gold)) if gold else None)
+        assert told.control == (pytest.approx(statistics.fmean(control)) if control else None)
         firsts = [
             event.order.index(event.payload["ranks"].index(min(event.payload["ranks"]))) == 0
             for event in own
@@ -104,7 +105,9 @@ def test_the_figures_are_those_of_a_plain_loop_and_reading_in_two_goes_changes_n
         assert told.position.first == (pytest.approx(statistics.fmean(firsts)) if firsts else None)
 
 
-def tell(kept: Kept, item: int, person: int, ranks: list[int], kind: str, order: tuple[int, ...], number: int) -> None:
+def tell(
+    kept: MemorySource, item: int, person: int, ranks: list[int], kind: str, order: tuple[int, ...], number: int
+) -> None:
     """One step, if the store would allow it: one answer of a person to an item, repeats only after it."""
     own = [event for event in kept.standing(item) if event.person_id == person]
     judged = [event for event in own if event.kind is EventKind.RANKING]
@@ -124,8 +127,16 @@ def tell(kept: Kept, item: int, person: int, ranks: list[int], kind: str, order:
         kept.say(item, person, kind, payload[kind], **more)
 
 
+def test_nobody_agrees_by_equal_completions() -> None:
+    kept = MemorySource()
+    item = kept.add("same", "other", " same")
+    kept.say(item, 1, "ranking", {"ranks": [1, 2, 1]})
+    kept.say(item, 2, "ranking", {"ranks": [2, 1, 2]})
+    assert of(kept).agreement.value == 0.0
+
+
 def test_skips_and_flags_are_counted_by_their_reasons() -> None:
-    kept = Kept()
+    kept = MemorySource()
     kept.add("a", "b")
     for person, reason in ((1, "unclear"), (2, "unclear"), (3, "too_long")):
         kept.say(1, person, "skip", {"reason": reason, "note": ""})
@@ -137,7 +148,7 @@ def test_skips_and_flags_are_counted_by_their_reasons() -> None:
 
 
 def test_a_silent_repeat_is_held_against_the_first_answer_of_the_same_person() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for _ in range(3):
         kept.add("a", "b", "c")
     for item, again in ((1, [1, 2, 3]), (2, [3, 2, 1]), (3, [1, 1, 3])):
@@ -150,7 +161,7 @@ def test_a_silent_repeat_is_held_against_the_first_answer_of_the_same_person() -
 
 
 def test_somebody_who_always_takes_the_first_shown_is_seen() -> None:
-    kept = Kept()
+    kept = MemorySource()
     for place in range(40):
         item = kept.add("a", "b")
         order = (1, 0) if place % 2 else (0, 1)
@@ -163,7 +174,7 @@ def test_somebody_who_always_takes_the_first_shown_is_seen() -> None:
 
 
 def test_chat_turns_and_ratings_have_their_place() -> None:
-    kept = Kept()
+    kept = MemorySource()
     kept.add(prompt="chat")
     turn = {"conversation": [{"role": "user", "content": "x"}], "a": "p", "b": "q", "choice": "b"}
     kept.say(1, 1, "chat_turn", turn, order=(1, 0))
@@ -176,7 +187,7 @@ def test_chat_turns_and_ratings_have_their_place() -> None:
 
 
 def test_the_figures_can_be_written_as_json() -> None:
-    kept = Kept()
+    kept = MemorySource()
     kept.add("a", "b")
     kept.say(1, 1, "pairwise", {"strength": 1})
     assert json.loads(json.dumps(of(kept).to_json()))["people"]["1"]["answers"] == 1
@@ -192,7 +203,7 @@ def test_figures_agree_with_the_progress_that_the_store_keeps(sqlite_store: Feed
         for who in ("ann", "bob")
     ]  # fmt: skip
     number = sqlite_store.create_project("p", ProjectSettings(mode=TaskMode.RANKING)).id
-    enter(sqlite_store, number, imported_of(rankings, who="file"))
+    import_items(sqlite_store, number, imported_of(rankings, who="file"))
     event = sqlite_store.events(number)[0]
     live = LiveFigures(sqlite_store)
     for _ in range(2):
@@ -208,9 +219,15 @@ def test_figures_agree_with_the_progress_that_the_store_keeps(sqlite_store: Feed
 
 
 def test_a_tally_on_disk_saves_reading_again_and_is_only_used_where_it_fits(tmp_path: Path) -> None:
-    kept = Kept()
+    kept = MemorySource()
     for place in range(6):
-        kept.add("a", "b", "c", serves="policy" if place % 2 else "", gold={"ranks": [1, 2, 3]} if place == 5 else None)
+        kept.add(
+            "a",
+            "b",
+            "c",
+            serves="policy" if place % 2 else "",
+            control_answer={"ranks": [1, 2, 3]} if place == 5 else None,
+        )
         for person in (1, 2):
             ranks = [1 + (place + person) % 3, 2, 1]
             kept.say(place + 1, person, "ranking", {"ranks": ranks}, sha256=f"{place}{person}")
@@ -223,7 +240,7 @@ def test_a_tally_on_disk_saves_reading_again_and_is_only_used_where_it_fits(tmp_
     kept.say(1, 3, "ranking", {"ranks": [1, 2, 3]})
     kept.undo(1)
     assert loaded.refresh() == 2 and figures(loaded, kept.project(1)) == of(kept)
-    other = Kept(all_items=kept.all_items, record=[replace(event, sha256="other") for event in kept.record])
+    other = MemorySource(all_items=kept.all_items, record=[replace(event, sha256="other") for event in kept.record])
     assert load_tally(other, 1, tmp_path / "tally.npz") is None
     assert load_tally(kept, 2, tmp_path / "tally.npz") is None
     whole = (tmp_path / "tally.npz").read_bytes()
@@ -232,7 +249,7 @@ def test_a_tally_on_disk_saves_reading_again_and_is_only_used_where_it_fits(tmp_
         load_tally(kept, 1, tmp_path / "tally.npz")
 
 
-class Many(Kept):
+class Many(MemorySource):
     """200,000 answers made page by page: 3 people to an item of 3 completions, 1 in 20 a repeat."""
 
     def events(self, project_id=None, *, after=0, limit=1000, person_id=None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from feedback.store_fixtures import Clock, clock, labelers, postgres_server, ranking_project, store, store_url
+from feedback.store_fixtures import Clock, annotators, clock, postgres_server, ranking_project, store, store_url
 
 from assent.feedback.refusals import NotFound
 from assent.feedback.store.pending_talks import KEPT_S
@@ -14,18 +14,18 @@ __all__ = ["clock", "postgres_server", "store", "store_url"]
 
 def test_the_latest_state_is_kept_with_whatever_characters_a_model_writes(store: FeedbackStore, clock: Clock) -> None:
     project = ranking_project(store, count=2)
-    ann, bob = labelers(store, project, 2)
+    ann, bob = annotators(store, project, 2)
     shown, other = store.lease(project, ann)[0], store.lease(project, bob)[0]
-    assert store.kept_talk(shown.id, ann) is None
+    assert store.pending_talk(shown.id, ann) is None
     for text in ("first", "nul \0, half a pair \ud800, \u202e, 'quotes' ü"):
         state = {"judged": [1, 2], "pending": {"sides": [{"text": text, "sampling": {"seed": 2**31, "t": 0.8}}]}}
-        store.keep_talk(shown.id, ann, state)
-        assert store.kept_talk(shown.id, ann) == state
-    assert store.kept_talk(shown.id, bob) is None and store.kept_talk(other.id, bob) is None
+        store.save_pending_talk(shown.id, ann, state)
+        assert store.pending_talk(shown.id, ann) == state
+    assert store.pending_talk(shown.id, bob) is None and store.pending_talk(other.id, bob) is None
     for stranger, presentation in ((bob, shown.id), (ann, "no such presentation")):
         with pytest.raises(NotFound):
-            store.keep_talk(presentation, stranger, {})
-    assert store.kept_talk(shown.id, ann) == state
+            store.save_pending_talk(presentation, stranger, {})
+    assert store.pending_talk(shown.id, ann) == state
     clock.now += KEPT_S + 1
-    store.keep_talk(other.id, bob, {"judged": []})
-    assert store.kept_talk(shown.id, ann) is None and store.kept_talk(other.id, bob) == {"judged": []}
+    store.save_pending_talk(other.id, bob, {"judged": []})
+    assert store.pending_talk(shown.id, ann) is None and store.pending_talk(other.id, bob) == {"judged": []}

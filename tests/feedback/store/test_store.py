@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from feedback.store_fixtures import (
+    annotators,
     answer,
     clock,
     items,
-    labelers,
     postgres_server,
     ranking_project,
     sqlite_store,
@@ -42,7 +42,7 @@ def test_a_project_is_found_by_id_and_by_name(store: FeedbackStore) -> None:
 
 def test_people_see_the_projects_they_are_members_of(store: FeedbackStore) -> None:
     first, second = ranking_project(store, name="first"), ranking_project(store, name="second")
-    (person,) = labelers(store, second, 1)
+    (person,) = annotators(store, second, 1)
     assert [project.id for project in store.projects()] == [first, second]
     assert [project.id for project in store.projects(person_id=person)] == [second]
     assert [member.id for member in store.members(second)] == [person]
@@ -56,8 +56,8 @@ def test_people_see_the_projects_they_are_members_of(store: FeedbackStore) -> No
         (ProjectSettings(overlap=0), "settings.overlap"),
         (ProjectSettings(lease_s=0.0), "settings.lease_s"),
         (ProjectSettings(lease_s=float("nan")), "settings.lease_s"),
-        (ProjectSettings(gold_share=1.5), "settings.gold_share"),
-        (ProjectSettings(gold_share=0.6, repeat_share=0.6), "settings.gold_share"),
+        (ProjectSettings(control_share=1.5), "settings.control_share"),
+        (ProjectSettings(control_share=0.6, repeat_share=0.6), "settings.control_share"),
         (ProjectSettings(criteria_share=-0.1), "settings.criteria_share"),
         (ProjectSettings(cost_per_hour=float("inf")), "settings.cost_per_hour"),
         (ProjectSettings(instructions="a\0b"), "settings.instructions"),
@@ -102,7 +102,7 @@ def test_bad_items_are_refused_whole(store: FeedbackStore) -> None:
         (NewItem(prompt=good.prompt, candidates=good.candidates, priority=float("nan")), "items.1.priority"),
         (NewItem(prompt=Conversation.of_user("a\0"), candidates=good.candidates), "items.1.prompt.0"),
         (NewItem(prompt=Conversation.of_user("\ud800"), candidates=good.candidates), "items.1.prompt.0"),
-        (NewItem(prompt=good.prompt, candidates=good.candidates, gold={"ranks": [1, 2]}), "payload.ranks"),
+        (NewItem(prompt=good.prompt, candidates=good.candidates, control_answer={"ranks": [1, 2]}), "payload.ranks"),
     ]
     for item, where in bad:
         with pytest.raises(Invalid) as caught:
@@ -113,7 +113,7 @@ def test_bad_items_are_refused_whole(store: FeedbackStore) -> None:
 
 def test_guidelines_have_versions_and_answers_say_which(store: FeedbackStore) -> None:
     project = ranking_project(store, count=2)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     assert store.guideline(project) is None
     store.submit(person, answer(store.lease(project, person)[0])).result()
     store.add_guideline(project, "Be kind.", "Ada")
@@ -127,14 +127,14 @@ def test_guidelines_have_versions_and_answers_say_which(store: FeedbackStore) ->
 
 def test_the_queue_goes_by_priority_and_then_by_age(store: FeedbackStore) -> None:
     project = ranking_project(store, count=6)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     store.set_priorities(project, {4: 2.0, 2: 1.0, 6: 2.0})
     assert [shown.item.id for shown in store.lease(project, person, count=6)] == [4, 6, 2, 1, 3, 5]
 
 
 def test_overlap_can_grow_for_one_item_and_for_the_project(store: FeedbackStore) -> None:
     project = ranking_project(store, count=2)
-    people = labelers(store, project, 3)
+    people = annotators(store, project, 3)
     for _ in range(2):
         store.submit(people[0], answer(store.lease(project, people[0])[0])).result()
     assert store.progress(project).finished == 2
@@ -159,7 +159,7 @@ def test_priorities_of_other_projects_items_are_refused(store: FeedbackStore) ->
 
 def test_withdrawn_items_are_not_asked_but_an_open_one_may_be_answered(store: FeedbackStore) -> None:
     project = ranking_project(store, count=3)
-    people = labelers(store, project, 2)
+    people = annotators(store, project, 2)
     shown = store.lease(project, people[0])[0]
     store.withdraw_items(project, [1, 2])
     assert [p.item.id for p in store.lease(project, people[1], count=9)] == [3]
@@ -172,7 +172,7 @@ def test_withdrawn_items_are_not_asked_but_an_open_one_may_be_answered(store: Fe
 
 def test_an_archived_project_asks_nobody(store: FeedbackStore) -> None:
     project = ranking_project(store, count=1)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     assert store.archive_project(project).archived
     assert store.lease(project, person) == []
     store.archive_project(project, False)
@@ -181,23 +181,23 @@ def test_an_archived_project_asks_nobody(store: FeedbackStore) -> None:
 
 def test_judged_pages_hold_every_standing_answer_once(store: FeedbackStore) -> None:
     project = ranking_project(store, count=7, overlap=2)
-    for person in labelers(store, project, 2):
+    for person in annotators(store, project, 2):
         for shown in store.lease(project, person, count=7):
             store.submit(person, answer(shown)).result()
     store.undo(2, 9, "undo").result()
     pages, after = [], 0
-    while page := store.judged(project, after_item=after, limit=3):
-        pages.append([judged.item.id for judged in page])
+    while page := store.answered_items(project, after_item=after, limit=3):
+        pages.append([answered.item.id for answered in page])
         after = page[-1].item.id
     assert pages == [[1, 2, 3], [4, 5, 6], [7]]
-    everything = store.judged(project)
-    assert [len(judged.events) for judged in everything] == [2, 1, 2, 2, 2, 2, 2]
-    assert all(event.item_id == judged.item.id for judged in everything for event in judged.events)
+    everything = store.answered_items(project)
+    assert [len(answered.events) for answered in everything] == [2, 1, 2, 2, 2, 2, 2]
+    assert all(event.item_id == answered.item.id for answered in everything for event in answered.events)
 
 
 def test_events_page_by_project_and_person_in_both_directions(store: FeedbackStore) -> None:
     first, second = (ranking_project(store, count=3, name=name) for name in ("first", "second"))
-    people = labelers(store, first, 2)
+    people = annotators(store, first, 2)
     store.set_members(second, people)
     for person, project in ((people[0], first), (people[1], first), (people[0], second)):
         store.submit(person, answer(store.lease(project, person)[0])).result()
@@ -210,7 +210,7 @@ def test_events_page_by_project_and_person_in_both_directions(store: FeedbackSto
 
 def test_progress_counts_what_stands(store: FeedbackStore) -> None:
     project = ranking_project(store, count=4, overlap=2)
-    people = labelers(store, project, 2)
+    people = annotators(store, project, 2)
     shown = store.lease(project, people[0], count=4)
     store.submit(people[0], answer(shown[0], time_taken_ms=1000)).result()
     store.submit(people[0], answer(shown[1], time_taken_ms=3000)).result()
@@ -229,7 +229,7 @@ def test_progress_counts_what_stands(store: FeedbackStore) -> None:
 
 def test_a_copy_made_while_others_write_is_whole(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
     project = ranking_project(sqlite_store, count=300)
-    (person,) = labelers(sqlite_store, project, 1)
+    (person,) = annotators(sqlite_store, project, 1)
     waiting = []
     for round_number in range(6):
         waiting += [sqlite_store.submit(person, answer(p)) for p in sqlite_store.lease(project, person, count=50)]
@@ -244,7 +244,7 @@ def test_a_copy_made_while_others_write_is_whole(sqlite_store: FeedbackStore, tm
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
     project = ranking_project(sqlite_store, count=1)
-    path = str(tmp_path / "judgement.db")
+    path = str(tmp_path / "feedback.db")
     with pytest.raises(StoreError, match=r"another process .* only one may"):
         FeedbackStore.open(path)
     with FeedbackStore.open(path, read_only=True) as reader:
@@ -269,7 +269,7 @@ def test_urls_that_are_no_store_are_refused_without_their_password(tmp_path: Pat
 def test_a_closed_store_refuses_and_what_waited_was_written(tmp_path: Path) -> None:
     store = FeedbackStore.open(str(tmp_path / "a.db"))
     project = ranking_project(store, count=50)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     futures = [store.submit(person, answer(shown)) for shown in store.lease(project, person, count=50)]
     store.close()
     assert sorted(future.result().seq for future in futures) == list(range(1, 51))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from feedback.store_fixtures import Clock, answer, clock, labelers, ranking_project, sqlite_store
+from feedback.store_fixtures import Clock, annotators, answer, clock, ranking_project, sqlite_store
 
 from assent.errors import StoreError
 from assent.feedback.records import Presentation
@@ -25,7 +25,7 @@ UNTIL = "2027-01-15 08:00:00 UTC"  # the clock of the fixture
 def shown(sqlite_store: FeedbackStore) -> list[Presentation]:
     """Six leases; the first two are answered."""
     project = ranking_project(sqlite_store, count=20)
-    labelers(sqlite_store, project, 1)
+    annotators(sqlite_store, project, 1)
     given = sqlite_store.lease(project, 1, count=6)
     for one in given[:2]:
         sqlite_store.submit(1, answer(one)).result()
@@ -34,7 +34,7 @@ def shown(sqlite_store: FeedbackStore) -> list[Presentation]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "judgement.db"
+    return tmp_path / "feedback.db"
 
 
 def refused(store: FeedbackStore, presentation: Presentation) -> Unavailable:
@@ -167,7 +167,7 @@ def test_without_its_log_nothing_is_taken_and_an_ordered_end_keeps_what_was(
     path = tmp_path / "log.db"
     with FeedbackStore.open(str(path), clock=clock) as store:
         project = ranking_project(store, count=5)
-        labelers(store, project, 1)
+        annotators(store, project, 1)
         given = store.lease(project, 1, count=3)
         store.submit(1, answer(given[0])).result()
         Path(f"{path}{ending}").unlink()

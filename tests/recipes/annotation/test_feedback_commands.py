@@ -20,7 +20,7 @@ from assent.data.load import load_comparisons, load_rankings
 from assent.errors import AssentError, ConfigError, DataError, StoreError
 from assent.feedback.records import TaskMode
 from assent.feedback.store.store import FeedbackStore
-from assent.recipes.annotation import feedback_commands
+from assent.recipes.annotation import feedback_commands, feedback_stats
 from assent.recipes.annotation.feedback_reading import ImportJob, read_import, tool_of
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -35,7 +35,7 @@ def run(command: str, **flags: Any) -> str:
     """Run one command and return all it said."""
     said, out = io.StringIO(), io.StringIO()
     with redirect_stdout(out):
-        function = getattr(feedback_commands, f"run_feedback_{command}")
+        function = getattr(feedback_stats if command == "stats" else feedback_commands, f"run_feedback_{command}")
         function(Request.of(flags), Display(Console(file=said, width=200)))
     return out.getvalue() + said.getvalue()
 
@@ -44,7 +44,7 @@ def run(command: str, **flags: Any) -> str:
 def store(tmp_path: Path) -> str:
     """A store with twelve ranked items of two people."""
     data = write_rows(tmp_path / "ranked.jsonl", RANKED)
-    url = str(tmp_path / "judgement.db")
+    url = str(tmp_path / "feedback.db")
     run("import", store=url, project="helpful", data=[str(data)])
     other = [row | {"ranks": [2, 1, 3]} for row in RANKED[:6]]
     run("import", store=url, project="helpful", data=[str(write_rows(tmp_path / "second.jsonl", other))])
@@ -82,12 +82,12 @@ def test_pairs_can_weigh_people_by_their_reliability_and_tell_it(store: str, tmp
 def test_bad_rows_are_set_aside_into_a_file_beside_the_store(
     tmp_path: Path, good: dict[str, Any], bad: dict[str, Any]
 ) -> None:
-    folder, url = tmp_path / "in", str(tmp_path / "judgement.db")
+    folder, url = tmp_path / "in", str(tmp_path / "feedback.db")
     folder.mkdir()
     data = write_rows(folder / "rows.jsonl", [good, bad, good | {"prompt": "q"}])
     with pytest.raises(DataError, match=r"rows\.jsonl:2"):
         run("import", store=url, project="one", data=[str(data)])
-    aside = tmp_path / "judgement.db.bad-rows-rows.jsonl.jsonl"
+    aside = tmp_path / "feedback.db.bad-rows-rows.jsonl.jsonl"
     assert not aside.exists() and not Path(url).exists()
     told = run("import", store=url, project="one", data=[str(data)], on_bad_row="skip")
     (kept,) = [json.loads(line) for line in aside.read_text().splitlines()]
@@ -95,7 +95,7 @@ def test_bad_rows_are_set_aside_into_a_file_beside_the_store(
     assert str(aside) in told and "2 items added" in told
     namesake = write_rows(tmp_path / "rows.jsonl", [good, bad])
     run("import", store=url, project="one", data=[str(data), str(namesake)], on_bad_row="skip")
-    both = {f"judgement.db.bad-rows-rows.jsonl-{number}.jsonl" for number in (1, 2)}
+    both = {f"feedback.db.bad-rows-rows.jsonl-{number}.jsonl" for number in (1, 2)}
     assert both <= {path.name for path in tmp_path.iterdir()}
 
 
@@ -106,9 +106,14 @@ def test_importing_the_same_file_twice_adds_nothing(store: str, tmp_path: Path) 
 
 def test_the_figures_are_shown_and_written(store: str, tmp_path: Path) -> None:
     told = run("stats", store=store, project="helpful", out=str(tmp_path / "figures.json"))
-    assert "imported ranked.jsonl" in told and "agreement" in told and "18" in told
+    assert "imported ranked.jsonl" in told and "agreement" in told and "18" in told and "none altered" in told
+    for name in ("Krippendorff's alpha", "Fleiss' kappa", "Cohen's kappa, imported ranked.jsonl and imported second"):
+        (line,) = (line for line in told.splitlines() if line.startswith(name) and " of 6 items" in line)
+        assert "[" in line
     found = json.loads((tmp_path / "figures.json").read_text())
     assert found["answers"] == 18 and found["agreement"]["count"] == 6
+    assert found["annotator_agreement"]["alpha"]["count"] == 6 and len(found["completion_scores"]) == 12
+    assert all(scores[0] > scores[2] for scores in found["completion_scores"].values())
     with pytest.raises(ConfigError, match="the file exists"):
         run("stats", store=store, project="helpful", out=str(tmp_path / "figures.json"))
 
@@ -122,7 +127,7 @@ def test_weights_are_given_by_name_or_number(store: str, tmp_path: Path) -> None
 
 
 def test_items_without_answers_and_samples_are_queued(tmp_path: Path) -> None:
-    url = str(tmp_path / "judgement.db")
+    url = str(tmp_path / "feedback.db")
     rows = [{"prompt": "p", "completions": ["a", "b"], "stop_reasons": ["end", "length"]}]
     told = run("import", store=url, project="new", data=[str(write_rows(tmp_path / "samples.jsonl", rows))])
     assert "(pairwise): 1 items added" in told
@@ -139,14 +144,14 @@ def test_items_without_answers_and_samples_are_queued(tmp_path: Path) -> None:
 
 
 def test_answers_can_be_dropped_or_become_control_items(tmp_path: Path) -> None:
-    url, data = str(tmp_path / "judgement.db"), str(write_rows(tmp_path / "ranked.jsonl", RANKED))
+    url, data = str(tmp_path / "feedback.db"), str(write_rows(tmp_path / "ranked.jsonl", RANKED))
     run("import", store=url, project="anew", data=[data], set=["answers=drop"])
-    run("import", store=url, project="gold", data=[data], set=["answers=gold"])
+    run("import", store=url, project="controls", data=[data], set=["answers=control"])
     with FeedbackStore.open(url, read_only=True) as opened:
         projects = {project.name: project.id for project in opened.projects()}
         assert opened.events() == []
-        assert [item.new.gold is None for item in opened.items(projects["anew"])] == [True] * 12
-        assert all(item.new.gold for item in opened.items(projects["gold"]))
+        assert [item.new.control_answer is None for item in opened.items(projects["anew"])] == [True] * 12
+        assert all(item.new.control_answer for item in opened.items(projects["controls"]))
         assert opened.project(projects["anew"]).settings.mode is TaskMode.RANKING
 
 
@@ -210,16 +215,16 @@ def test_a_broken_file_adds_nothing(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "broken.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError):
-        run("import", store=str(tmp_path / "judgement.db"), project="new", data=[str(path)])
-    assert not (tmp_path / "judgement.db").exists()
+        run("import", store=str(tmp_path / "feedback.db"), project="new", data=[str(path)])
+    assert not (tmp_path / "feedback.db").exists()
 
 
 def test_one_bad_row_in_the_second_file_keeps_the_first_out_too(tmp_path: Path) -> None:
     good = write_rows(tmp_path / "good.jsonl", RANKED)
     bad = write_rows(tmp_path / "bad.jsonl", [*RANKED, {"prompt": "p", "completions": ["a", None], "ranks": [1, 2]}])
     with pytest.raises(DataError, match=r'bad.jsonl:13.*field "completions\[1\]"'):
-        run("import", store=str(tmp_path / "judgement.db"), project="new", data=[str(good), str(bad)])
-    assert not (tmp_path / "judgement.db").exists()
+        run("import", store=str(tmp_path / "feedback.db"), project="new", data=[str(good), str(bad)])
+    assert not (tmp_path / "feedback.db").exists()
 
 
 def _seeds() -> list[bytes]:

@@ -43,7 +43,9 @@ def measurements(trunk: RewardModel, folder: Path, *, arm: int, known: int = 90)
     keep_asked(second, dict.fromkeys(keys[arm:], "reward_model"))
     said = io.StringIO()
     display = Display(Console(file=said, width=300))
-    measure_saving(trunk, JUDGED, [first, second, folder / "absent.json"], folder / "runs" / "asking", display, seed=0)
+    measure_saving(
+        trunk, JUDGED, [first, second, folder / "absent.json"], folder / "runs" / "label-savings", display, seed=0
+    )
     return said.getvalue()
 
 
@@ -51,8 +53,8 @@ def test_the_studio_reads_both_curves_with_their_intervals(trunk: RewardModel, t
     said = measurements(trunk, tmp_path, arm=50)
     runs = RunFolders(tmp_path / "runs")
     (run,) = runs.runs()
-    assert (run.kind, run.state, run.step, run.total) == ("asking", "finished", 25, 25)
-    rows = runs.metrics("asking").rows
+    assert (run.kind, run.state, run.step, run.total) == ("label_savings", "finished", 25, 25)
+    rows = runs.metrics("label-savings").rows
     assert [int(row["step"]) for row in rows] == sorted({int(row["step"]) for row in rows}) and rows[0][
         "step"
     ] == FEWEST
@@ -64,9 +66,9 @@ def test_the_studio_reads_both_curves_with_their_intervals(trunk: RewardModel, t
 
 def test_measuring_again_replaces_the_curve(trunk: RewardModel, tmp_path: Path) -> None:
     measurements(trunk, tmp_path, arm=50)
-    before = (tmp_path / "runs" / "asking" / "metrics.jsonl").read_text()
+    before = (tmp_path / "runs" / "label-savings" / "metrics.jsonl").read_text()
     measurements(trunk, tmp_path, arm=50)
-    assert (tmp_path / "runs" / "asking" / "metrics.jsonl").read_text() == before
+    assert (tmp_path / "runs" / "label-savings" / "metrics.jsonl").read_text() == before
 
 
 def test_too_small_an_arm_is_said_and_nothing_is_written(trunk: RewardModel, tmp_path: Path) -> None:

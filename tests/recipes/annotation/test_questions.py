@@ -13,7 +13,7 @@ from training_jobs import train_reward_model
 from assent.algorithms.reward import RewardSettings
 from assent.errors import ConfigError
 from assent.recipes.annotation.questions import (
-    AskingSettings,
+    AcquisitionSettings,
     Pool,
     Read,
     new_items,
@@ -50,7 +50,7 @@ JUDGED = [
     )
     for colour in COLOURS
 ]  # fmt: skip
-SETTINGS = AskingSettings(heads=4, random_share=0.25)
+SETTINGS = AcquisitionSettings(heads=4, random_share=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,16 @@ def test_without_a_reward_model_every_question_is_of_the_random_arm() -> None:
 
 
 def test_every_question_shows_two_completions_that_its_prompt_has(reward: RewardModel) -> None:
-    for found in (questions(POOL, SETTINGS, seed=1), questions(POOL, SETTINGS, seed=1, reward=reward, judged=JUDGED)):
+    for found in (
+        questions(POOL, SETTINGS, seed=1),
+        questions(POOL, SETTINGS, seed=1, reward=reward, comparisons=JUDGED),
+    ):
         for row, (first, second) in enumerate(found.candidates_NS.tolist()):
             assert first != second and {first, second} <= set(range(len(POOL.completions[row])))
 
 
 def test_questions_ask_what_their_own_features_say(reward: RewardModel) -> None:
-    found = questions(POOL, SETTINGS, seed=5, reward=reward, judged=JUDGED)
+    found = questions(POOL, SETTINGS, seed=5, reward=reward, comparisons=JUDGED)
     pairs = [(prompt, one) for prompt, texts in zip(POOL.prompts, POOL.completions, strict=True) for one in texts]
     read = Read(
         pool_ND=features_of(reward, pairs),
@@ -99,8 +102,8 @@ def test_a_pair_that_no_head_can_tell_apart_is_worth_nothing() -> None:
     assert found.value_N[1] == 0 < found.value_N[0] and found.order_N.tolist() == [0, 1]
 
 
-def replace_settings(**changes: object) -> AskingSettings:
-    return AskingSettings.model_validate({**SETTINGS.model_dump(), **changes})
+def replace_settings(**changes: object) -> AcquisitionSettings:
+    return AcquisitionSettings.model_validate({**SETTINGS.model_dump(), **changes})
 
 
 def test_a_head_alone_learns_the_judgements_and_leaves_the_trunk_as_it_was(tmp_path: Path) -> None:

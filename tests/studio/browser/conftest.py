@@ -37,7 +37,7 @@ def browser() -> Iterator[Any]:
 
 @dataclass
 class Seat:
-    """Somebody at the labeler's page."""
+    """Somebody at the annotator's page."""
 
     page: Any
     studio: Studio

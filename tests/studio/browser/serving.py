@@ -40,7 +40,7 @@ class Studio:
         self.endpoints: dict[str, str] = {}  # addresses of models by name; before it is started
         with FeedbackStore.open(str(self.path)) as store:
             for name in names or ("Ana",):
-                person = store.create_person(name, PersonRole.LABELER, "a long password")
+                person = store.create_person(name, PersonRole.ANNOTATOR, "a long password")
                 self.people[name] = person.id
                 self.tokens[name] = store.sign_in(person.id, lifetime_s=86_400).token
 
@@ -108,7 +108,7 @@ class Studio:
 
 
 def as_shown(event: Event, field: str) -> list[object]:
-    """A list of the payload in the order in which the labeler saw the answers."""
+    """A list of the payload in the order in which the annotator saw the answers."""
     return [event.payload[field][position] for position in event.order]
 
 

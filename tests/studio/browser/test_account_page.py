@@ -30,7 +30,7 @@ def _fill(page: Any, old: str, new: str, again: str) -> None:
     page.keyboard.press("Enter")
 
 
-def test_a_labeler_changes_the_own_password_and_other_browsers_are_signed_out(studio: Studio, seat: Any) -> None:
+def test_a_annotator_changes_the_own_password_and_other_browsers_are_signed_out(studio: Studio, seat: Any) -> None:
     ana, elsewhere = seat(studio), seat(studio)
     elsewhere.open("pairs")
     ana.open("pairs")
@@ -40,7 +40,7 @@ def test_a_labeler_changes_the_own_password_and_other_browsers_are_signed_out(st
     _fill(ana.page, OLD, NEW, "something else here")
     ana.page.locator("#words", has_text="differ").wait_for()
     _fill(ana.page, "not my password", NEW, NEW)
-    ana.page.locator("#words", has_text="present password is wrong").wait_for()
+    ana.page.locator("#words", has_text="current password is wrong").wait_for()
     _fill(ana.page, OLD, NEW, NEW)
     ana.page.locator("#words", has_text="is changed").wait_for()
     assert ana.page.locator("#old").input_value() == ""

@@ -88,7 +88,7 @@ def table(browser: Any, chat: ChatSite, request: pytest.FixtureRequest) -> Itera
     options = getattr(request, "param", {})
     with listening(chat.site.app) as url:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        token = chat.site.store.sign_in(chat.site.labeler.id, lifetime_s=3600).token
+        token = chat.site.store.sign_in(chat.site.annotator.id, lifetime_s=3600).token
         context.add_cookies([{"name": "assent", "value": token, "url": url}])
         taken = Table(page=context.new_page(), chat=chat, url=url)
         taken.page.set_default_timeout(60_000)

@@ -1,4 +1,4 @@
-"""A server that dies in the middle of a talk: the labeler's page goes on with what was said."""
+"""A server that dies in the middle of a talk: the annotator's page goes on with what was said."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_hostile_texts_stay_text(studio, seat):
     assert ana.complaints == []
 
 
-def test_what_a_labeler_types_stays_text_too(studio, seat):
+def test_what_a_annotator_types_stays_text_too(studio, seat):
     ana = seat(studio)
     ana.open("odd")
     ana.press("e")

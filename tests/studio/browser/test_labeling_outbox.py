@@ -1,4 +1,4 @@
-"""Nothing is lost or doubled: killed servers, lost replies, closed and crashed browsers, two labelers at once."""
+"""Nothing is lost or doubled: killed servers, lost replies, closed and crashed browsers, two annotators at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def studio(tmp_path):
 def answers_of(studio: Studio) -> dict[int, int]:
     """How many standing answers each item has."""
     with studio.reading() as store:
-        judged = store.judged(studio.projects["pairs"].id)
+        judged = store.answered_items(studio.projects["pairs"].id)
     return {one.item.id: len(one.events) for one in judged}
 
 
@@ -151,7 +151,7 @@ def test_signing_in_again_sends_what_a_lost_sign_in_left_behind(studio, seat):
     assert len(studio.events("pairs")) == 1
 
 
-def test_two_labelers_at_once_never_get_the_same_item(studio, seat):
+def test_two_annotators_at_once_never_get_the_same_item(studio, seat):
     people = [seat(studio, "Ana"), seat(studio, "Ben")]
     for person in people:
         person.open("pairs")

@@ -145,11 +145,11 @@ def test_a_project_is_made_filled_and_archived(office, browser):
     page.get_by_role("button", name="Import", exact=True).click()
     page.locator("[data-text=finished_of]", has_text="of 2\u00a0items finished").wait_for()
     page.get_by_role("link", name="Settings").click()
-    page.get_by_label("People per item").fill("3")
+    page.get_by_label("Annotators per item").fill("3")
     page.get_by_role("button", name="Save", exact=True).click()
     page.locator("#project-saved", has_text="Saved.").wait_for()
     page.reload()
-    assert page.get_by_label("People per item").input_value() == "3"
+    assert page.get_by_label("Annotators per item").input_value() == "3"
     page.get_by_role("button", name="Archive the project").click()
     page.get_by_role("button", name="Open the project again").wait_for()
     page.goto(f"{office.url}/projects")

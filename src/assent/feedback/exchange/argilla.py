@@ -18,6 +18,8 @@ from typing import Any
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import (
+    PROMPT_NAMES,
+    TIES,
     Fields,
     completion_names,
     conversation_value,
@@ -27,11 +29,9 @@ from assent.feedback.exchange.fields import (
     whole_value,
     wrong,
 )
-from assent.feedback.exchange.imported import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem, ImportLimits
 from assent.feedback.records import HIGHEST_RATING, Candidate, EventKind, NewItem
 
-_PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
-_TIES = ("tie", "both", "equal", "same", "neither")
 _SUBMITTED = (None, "", "submitted", "completed")
 
 
@@ -56,10 +56,10 @@ def argilla_reader(names: FieldNames = FieldNames()) -> Any:
     return partial(read_argilla, names=names)
 
 
-def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> Imported:
-    """The item of a record and the submitted responses that judge its completions; DataError."""
+def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> ImportedItem:
+    """The item of a record and the submitted responses about its completions; DataError."""
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
-    prompt_name = names.prompt or next((name for name in _PROMPTS if name in shown), "")
+    prompt_name = names.prompt or next((name for name in PROMPT_NAMES if name in shown), "")
     if prompt_name not in shown:
         raise DataError(f'field "{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     given = list(names.completions) or completion_names(shown)
@@ -69,10 +69,10 @@ def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = Field
         raise DataError(f'field "{missing[0]}" is missing')
     candidates = tuple(Candidate(text=text_value(shown[name], name, limits)) for name in wanted)
     if len(candidates) > limits.completions:
-        raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be judged at once")
+        raise DataError(f"{len(candidates)} completions, at most {limits.completions} can be labelled at once")
     item = NewItem(prompt=conversation_value(shown[prompt_name], prompt_name, limits), candidates=candidates)
     answers, skipped = _answers(list(_responses(fields)), wanted, names, limits)
-    return Imported(item=item, answers=tuple(answers), skipped=tuple(skipped))
+    return ImportedItem(item=item, answers=tuple(answers), skipped=tuple(skipped))
 
 
 def _responses(fields: Fields) -> Iterator[_Response]:
@@ -212,7 +212,7 @@ def _choice(value: str, names: Sequence[str]) -> list[int] | None:
         return None
     if value in names:
         return [1, 2] if value == names[0] else [2, 1]
-    return [1, 1] if value.strip().lower() in _TIES else None
+    return [1, 1] if value.strip().lower() in TIES else None
 
 
 def _rated_completion(question: str, names: Sequence[str]) -> int | None:

@@ -1,4 +1,4 @@
-"""What the rows of each export format hold: one function per format, from a judged item to plain rows."""
+"""What the rows of each export format hold: one function per format, from an answered item to plain rows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from assent.feedback.exchange.aggregation import Aggregation
 from assent.feedback.exchange.pairs import item_pairs, item_rankings
-from assent.feedback.exchange.singles import item_corrections, item_demonstrations, item_ratings, item_red_team
-from assent.feedback.exchange.training_data import Making
+from assent.feedback.exchange.single_completions import (
+    item_corrections,
+    item_demonstrations,
+    item_ratings,
+    item_red_team,
+)
 from assent.feedback.records import AnsweredItem, Event, conversation_to_json, learned_to_json
 from assent.feedback.votes import is_prompt, votes_of
 from assent.types import Comparison, Completion, Conversation, Provenance, Role
@@ -25,7 +30,7 @@ class RowOptions:
     `as_text` writes a conversation of several messages where a format has room for one text only.
     """
 
-    making: Making = field(default_factory=Making)
+    aggregation: Aggregation = field(default_factory=Aggregation)
     models: bool = False
     as_text: Callable[[Conversation], str]
 
@@ -34,7 +39,7 @@ class RowOptions:
 class RowFormat:
     """A format: its columns, those added with model names, and the rows of one item.
 
-    `from_events` formats run over the whole record, event by event, in place of judged items.
+    `from_events` formats run over the whole record, event by event, in place of answered items.
     """
 
     name: str
@@ -55,18 +60,18 @@ def _lineage(provenance: Provenance) -> Row:
     return {"source": provenance.source, "who": provenance.who or "", "detail": provenance.detail or ""}
 
 
-def _models(judged: AnsweredItem) -> dict[str, str]:
+def _models(answered: AnsweredItem) -> dict[str, str]:
     """The model of each text; what people wrote has none."""
-    return {one.text.strip(): one.model for one in reversed(judged.item.new.candidates)}
+    return {one.text.strip(): one.model for one in reversed(answered.item.new.candidates)}
 
 
 def _said(completion: Completion) -> list[dict[str, str]]:
     return [{"role": str(Role.ASSISTANT), "content": completion.text}]
 
 
-def _pairs(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    models = _models(judged)
-    for pair in item_pairs(judged, options.making):
+def _pairs(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    models = _models(answered)
+    for pair in item_pairs(answered, options.aggregation):
         yield pair_row(pair) | _pair_models(pair, models, options)
 
 
@@ -90,9 +95,9 @@ def _pair_models(pair: Comparison, models: Mapping[str, str], options: RowOption
     return {name: models.get(side.text.strip(), "") for name, side in sides.items()}
 
 
-def _trl(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+def _trl(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     """Ties have no place here."""
-    for pair in item_pairs(judged, options.making):
+    for pair in item_pairs(answered, options.aggregation):
         if pair.probability != 0.5:
             texts = {
                 "prompt": options.as_text(pair.prompt),
@@ -100,11 +105,11 @@ def _trl(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
                 "rejected": pair.rejected.text,
                 "margin": pair.margin,
             }
-            yield texts | _pair_models(pair, _models(judged), options)
+            yield texts | _pair_models(pair, _models(answered), options)
 
 
-def _trl_conversational(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    for pair in item_pairs(judged, options.making):
+def _trl_conversational(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    for pair in item_pairs(answered, options.aggregation):
         if pair.probability != 0.5:
             messages: Row = {
                 "prompt": conversation_to_json(pair.prompt),
@@ -112,12 +117,12 @@ def _trl_conversational(judged: AnsweredItem, options: RowOptions) -> Iterator[R
                 "rejected": _said(pair.rejected),
                 "margin": pair.margin,
             }
-            yield messages | _pair_models(pair, _models(judged), options)
+            yield messages | _pair_models(pair, _models(answered), options)
 
 
-def _rankings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    models = _models(judged)
-    for ranking in item_rankings(judged, options.making):
+def _rankings(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    models = _models(answered)
+    for ranking in item_rankings(answered, options.aggregation):
         row = {
             "prompt": conversation_to_json(ranking.prompt),
             "completions": [completion.text for completion in ranking.completions],
@@ -130,9 +135,9 @@ def _rankings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _ratings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    models = _models(judged)
-    for rating in item_ratings(judged, options.making):
+def _ratings(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    models = _models(answered)
+    for rating in item_ratings(answered, options.aggregation):
         row = {
             "prompt": conversation_to_json(rating.prompt),
             "completion": rating.completion.text,
@@ -145,14 +150,14 @@ def _ratings(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _demonstrations(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    for shown in item_demonstrations(judged, options.making):
+def _demonstrations(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    for shown in item_demonstrations(answered, options.aggregation):
         yield {"messages": learned_to_json(shown.conversation), **_lineage(shown.provenance)}
 
 
-def _corrections(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    models = _models(judged)
-    for one in item_corrections(judged, options.making):
+def _corrections(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    models = _models(answered)
+    for one in item_corrections(answered, options.aggregation):
         row = {
             "prompt": conversation_to_json(one.prompt),
             "original": one.original.text,
@@ -164,8 +169,8 @@ def _corrections(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
         yield row
 
 
-def _red_team(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
-    for talk in item_red_team(judged, options.making):
+def _red_team(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+    for talk in item_red_team(answered, options.aggregation):
         yield {
             "conversation": conversation_to_json(talk.conversation),
             "reached": talk.reached,
@@ -175,24 +180,24 @@ def _red_team(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
         }
 
 
-def _label_studio(judged: AnsweredItem, options: RowOptions) -> Iterator[Row]:
+def _label_studio(answered: AnsweredItem, options: RowOptions) -> Iterator[Row]:
     """A task for each pair of completions, with an annotation for each person who preferred one; it knows no ties."""
-    prompt = judged.item.new.prompt
+    prompt = answered.item.new.prompt
     if not is_prompt(prompt):
         return
-    table, votes = votes_of(judged, options.making.heard(judged), strengths="margin")
-    models = _models(judged)
+    table, votes = votes_of(answered, options.aggregation.included_events(answered), strengths="margin")
+    models = _models(answered)
     for first, second in dict.fromkeys((vote.first, vote.second) for vote in votes):
         left, right = table.completions[first], table.completions[second]
         data = {"prompt": options.as_text(prompt), "answer1": left.text, "answer2": right.text}
         if options.models:
             data |= {"model1": models.get(left.text.strip(), ""), "model2": models.get(right.text.strip(), "")}
         annotations = [
-            _annotation(vote.event, "left" if vote.probability > 0.5 else "right", judged.item.id, (first, second))
+            _annotation(vote.event, "left" if vote.probability > 0.5 else "right", answered.item.id, (first, second))
             for vote in votes
             if (vote.first, vote.second) == (first, second) and vote.probability != 0.5
         ]
-        yield {"data": {**data, "item": judged.item.id}, "annotations": annotations}
+        yield {"data": {**data, "item": answered.item.id}, "annotations": annotations}
 
 
 def _annotation(event: Event, side: str, item_id: int, pair: tuple[int, int]) -> Row:

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assent.errors import DataError
-from assent.feedback.exchange.imported import ImportLimits
+from assent.feedback.exchange.imported_items import ImportLimits
 from assent.feedback.records import Candidate
 from assent.feedback.votes import is_prompt, is_text
 from assent.types import Conversation, Message, Role, StopReason
 
 Fields = Mapping[str, Any]
+
+PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "text")
+TIES = ("tie", "both", "equal", "same", "neither")  # choices of other tools that prefer nothing
 
 _ROLES = {
     "system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "human": Role.USER, "prompter": Role.USER,
@@ -149,7 +152,7 @@ def candidates_value(value: object, name: str, limits: ImportLimits) -> tuple[Ca
     listed = list_value(value, name)
     if len(listed) > limits.completions:
         raise DataError(
-            f'field "{name}": {len(listed)} completions, at most {limits.completions} can be judged at once'
+            f'field "{name}": {len(listed)} completions, at most {limits.completions} can be labelled at once'
         )
     return tuple(candidate_value(one, f"{name}[{place}]", limits) for place, one in enumerate(listed))
 

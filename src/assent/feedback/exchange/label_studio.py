@@ -16,6 +16,8 @@ from typing import Any
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import (
+    PROMPT_NAMES,
+    TIES,
     Fields,
     completion_names,
     conversation_value,
@@ -24,13 +26,11 @@ from assent.feedback.exchange.fields import (
     text_value,
     wrong,
 )
-from assent.feedback.exchange.imported import Imported, ImportedAnswer, ImportLimits
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem, ImportLimits
 from assent.feedback.records import Candidate, EventKind, NewItem
 
-_PROMPTS = ("prompt", "instruction", "question", "query", "input", "context", "text")
 _BODIES = ("body", "text", "title", "html")
 _SIDES = {"left": 0, "right": 1, "a": 0, "b": 1, "first": 0, "second": 1}
-_TIES = ("tie", "both", "equal", "same", "neither")
 _LONGEST_ANSWER_S = 86_400.0
 
 
@@ -56,21 +56,21 @@ def label_studio_reader(names: TaskNames = TaskNames()) -> Any:
     return partial(read_label_studio, names=names)
 
 
-def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> Imported:
-    """The item of a task and the judgements of its annotations (cancelled ones are none); DataError."""
+def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> ImportedItem:
+    """The item of a task and the answers in its annotations (cancelled ones are none); DataError."""
     data = object_value(fields.get("data"), "data")
     annotations = list_value(fields.get("annotations", fields.get("completions")) or [], "annotations")
     told = [_results(one, f"annotations[{place}]") for place, one in enumerate(annotations)]
     shown = _shown(data, [result for _, results in told for result in results], names, limits)
-    prompt_name = names.prompt or next((name for name in _PROMPTS if name in data and name not in shown.names), "")
+    prompt_name = names.prompt or next((name for name in PROMPT_NAMES if name in data and name not in shown.names), "")
     if prompt_name not in data:
         raise DataError(f'field "data.{prompt_name or "prompt"}" is missing; name it with --set reading.prompt')
     prompt = conversation_value(data[prompt_name], f"data.{prompt_name}", limits)
-    judged = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
-    return Imported(
+    answered = [(one, result, _ranks(result, shown, names)) for one, results in told for result in results]
+    return ImportedItem(
         item=NewItem(prompt=prompt, candidates=shown.candidates),
-        answers=tuple(_answer(one, result, ranks) for one, result, ranks in judged if ranks is not None),
-        skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in judged if ranks is None),
+        answers=tuple(_answer(one, result, ranks) for one, result, ranks in answered if ranks is not None),
+        skipped=tuple(f"of type {str(result.get('type'))[:40]}" for _, result, ranks in answered if ranks is None),
     )
 
 
@@ -146,7 +146,7 @@ def _ranks(result: Fields, shown: _Shown, names: TaskNames) -> list[int] | None:
     if kind == "choices":
         choices = list_value(value.get("choices") or [], "choices")
         side = _side(choices[0], shown) if len(choices) == 1 else None
-        return [1, 1] if len(choices) == 1 and str(choices[0]).lower() in _TIES and len(shown.names) == 2 else side
+        return [1, 1] if len(choices) == 1 and str(choices[0]).lower() in TIES and len(shown.names) == 2 else side
     side = _side(value.get("selected"), shown)
     if side is None:
         raise wrong("pairwise.selected", "left or right", value.get("selected"))

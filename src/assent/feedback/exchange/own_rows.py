@@ -1,4 +1,4 @@
-"""Our own rows: a prompt with completions to be judged; what `assent sample` writes is such a file."""
+"""Our own rows: a prompt with completions to be labelled; what `assent sample` writes is such a file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ from assent.feedback.exchange.fields import (
     truth_value,
     whole_value,
 )
-from assent.feedback.exchange.imported import CALLS_AS_TEXT, TOOLS_LEFT_OUT, Imported, ImportLimits
-from assent.feedback.records import NewItem
+from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, ImportedItem, ImportLimits
+from assent.feedback.records import MOST_OVERLAP, NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
-_MOST_OVERLAP = 1000
 _MOST_WORD = 200
 
 
-def read_own(fields: Fields, limits: ImportLimits) -> Imported:
+def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
-    stop_reasons, gold, serves, topic, batch, key, priority, overlap and sensitive."""
+    stop_reasons, control_answer, serves, topic, batch, key, priority, overlap and sensitive."""
     name = next((one for one in ("prompt", "messages") if one in fields), None)
     if name is None:
         raise DataError('field "prompt" is missing')
@@ -38,9 +37,11 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     item = NewItem(
         prompt=conversation_value(told, name, limits),
         candidates=_candidates(fields, limits),
-        overlap=whole_value(fields["overlap"], "overlap", 1, _MOST_OVERLAP) if _given(fields, "overlap") else None,
+        overlap=whole_value(fields["overlap"], "overlap", 1, MOST_OVERLAP) if _given(fields, "overlap") else None,
         priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
-        gold=dict(object_value(_parsed(fields["gold"]), "gold")) if _given(fields, "gold") else None,
+        control_answer=dict(object_value(_parsed(fields["control_answer"]), "control_answer"))
+        if _given(fields, "control_answer")
+        else None,
         sensitive=truth_value(fields["sensitive"], "sensitive") if _given(fields, "sensitive") else False,
         serves=_word(fields, "serves", limits),
         topic=_word(fields, "topic", limits),
@@ -50,7 +51,7 @@ def read_own(fields: Fields, limits: ImportLimits) -> Imported:
     messages = told if isinstance(told, list) else []
     calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))
     altered = (TOOLS_LEFT_OUT,) * _given(fields, "tools") + (CALLS_AS_TEXT,) * calls
-    return Imported(item=item, altered=altered)
+    return ImportedItem(item=item, altered=altered)
 
 
 def _word(fields: Fields, name: str, limits: ImportLimits) -> str:

@@ -13,95 +13,48 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from assent.feedback.exchange.singles import corrections_of, demonstrations_of, ratings_of, red_team_of
-from assent.feedback.exchange.training_data import Consensus, Labels, Making, mean_of, provenance_of_all
+from assent.feedback.exchange.aggregation import Aggregation, mean_of, provenance_of_all
 from assent.feedback.records import CHAT_CHOICES, AnsweredItem, Event, EventKind, conversation_from_json
 from assent.feedback.votes import Table, Vote, is_prompt, table_of, unreadable, votes_of, worth_of
 from assent.types import Comparison, Completion, Ranking
 
-__all__ = [
-    "corrections_of",
-    "demonstrations_of",
-    "item_pairs",
-    "item_rankings",
-    "pairs_of",
-    "rankings_of",
-    "ratings_of",
-    "red_team_of",
-]
-
 _ROUNDING = 1e-12  # votes that balance but for the last bit are a tie
 
 
-def pairs_of(
-    judged: Iterable[AnsweredItem],
-    *,
-    consensus: Consensus = "soft",
-    weights: Mapping[int, float] | None = None,
-    labels: Labels = "probability",
-    criterion: str = "",
-    gold: bool = False,
-    repeats: bool = False,
-) -> list[Comparison]:
-    """Comparisons of everything that compares; the pairs of one item share a `group`. See `Making` for the choices."""
-    making = Making(
-        consensus=consensus, weights=weights, labels=labels, criterion=criterion, gold=gold, repeats=repeats
-    )
-    return [pair for one in judged for pair in item_pairs(one, making)]
-
-
-def item_pairs(judged: AnsweredItem, making: Making) -> list[Comparison]:
+def item_pairs(answered: AnsweredItem, aggregation: Aggregation) -> list[Comparison]:
     """The comparisons of one item: of its completions and what people made of them, and of the turns of chats."""
-    events = making.heard(judged)
+    events = aggregation.included_events(answered)
     made: list[Comparison] = []
-    if is_prompt(judged.item.new.prompt):
-        table, votes = votes_of(judged, events, strengths=making.strengths, criterion=making.criterion)
-        made += [_comparison(judged, table, vote) for vote in _agreed(votes, making)]
-    if not making.criterion:
+    if is_prompt(answered.item.new.prompt):
+        table, votes = votes_of(answered, events, strengths=aggregation.strengths, criterion=aggregation.criterion)
+        made += [_comparison(answered, table, vote) for vote in _agreed(votes, aggregation)]
+    if not aggregation.criterion:
         made += [pair for event in events if (pair := _chat_pair(event)) is not None]
-    if making.labels == "binary":
+    if aggregation.labels == "binary":
         return [replace(pair, probability=1.0, margin=0.0) for pair in made if pair.probability != 0.5]
     return made
 
 
-def rankings_of(
-    judged: Iterable[AnsweredItem],
-    *,
-    consensus: Literal["votes", "mean"] = "votes",
-    weights: Mapping[int, float] | None = None,
-    criterion: str = "",
-    gold: bool = False,
-    repeats: bool = False,
-) -> list[Ranking]:
-    """Rankings of rankings, strengths, ratings and ranked corrections: each person's own, or one by mean rank."""
-    making = Making(
-        consensus="votes" if consensus == "votes" else "soft",
-        weights=weights, criterion=criterion, gold=gold, repeats=repeats,
-    )  # fmt: skip
-    return [ranking for one in judged for ranking in item_rankings(one, making)]
-
-
-def item_rankings(judged: AnsweredItem, making: Making) -> list[Ranking]:
-    """The rankings of one item; `making.consensus` "votes": one an answer, else one by the weighted mean rank."""
-    if not is_prompt(judged.item.new.prompt):
+def item_rankings(answered: AnsweredItem, aggregation: Aggregation) -> list[Ranking]:
+    """The rankings of one item; `aggregation.consensus` "votes": one an answer, else one by the weighted mean rank."""
+    if not is_prompt(answered.item.new.prompt):
         return []
-    table, places = table_of(judged)
+    table, places = table_of(answered)
     told: list[tuple[Event, dict[int, float]]] = []
-    for event in making.heard(judged):
+    for event in aggregation.included_events(answered):
         if event.kind is EventKind.GOOD_BAD or (event.kind is EventKind.CORRECTION and not event.payload.get("ranks")):
             continue
-        worth = worth_of(event, len(judged.item.new.candidates), criterion=making.criterion)
+        worth = worth_of(event, len(answered.item.new.candidates), criterion=aggregation.criterion)
         worth_of_place = {places[position]: value for position, value in worth.items() if position in places}
         if len(worth_of_place) >= 2:
             told.append((event, worth_of_place))
-    if making.consensus == "votes":
-        return [_ranking(judged, table, worth, [event]) for event, worth in told]
-    mean = _mean_ranks(told, making)
-    return [_ranking(judged, table, mean, [event for event, _ in told])] if len(mean) >= 2 else []
+    if aggregation.consensus == "votes":
+        return [_ranking(answered, table, worth, [event]) for event, worth in told]
+    mean = _mean_ranks(told, aggregation)
+    return [_ranking(answered, table, mean, [event for event, _ in told])] if len(mean) >= 2 else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,37 +66,37 @@ class _Agreed:
     events: tuple[Event, ...]
 
 
-def _agreed(votes: Sequence[Vote], making: Making) -> Iterator[_Agreed]:
+def _agreed(votes: Sequence[Vote], aggregation: Aggregation) -> Iterator[_Agreed]:
     """The votes by consensus; in a mean, a person's votes on one pair count as one."""
     gathered: dict[tuple[int, ...], list[Vote]] = {}
     for vote in votes:
-        answer = (vote.event.seq,) if making.consensus == "votes" else ()
+        answer = (vote.event.seq,) if aggregation.consensus == "votes" else ()
         gathered.setdefault((*answer, vote.first, vote.second), []).append(vote)
     for told in gathered.values():
         events = tuple({vote.event.seq: vote.event for vote in told}.values())
         of_person = Counter(vote.event.person_id for vote in told)
-        weights = [making.weight(vote.event.person_id) / of_person[vote.event.person_id] for vote in told]
+        weights = [aggregation.weight(vote.event.person_id) / of_person[vote.event.person_id] for vote in told]
         probability = mean_of([(vote.probability, weight) for vote, weight in zip(told, weights, strict=True)])
         margin = mean_of([(vote.margin, weight) for vote, weight in zip(told, weights, strict=True)])
         if math.isclose(probability, 0.5, abs_tol=_ROUNDING):
             probability = 0.5
-        if making.consensus == "majority":
+        if aggregation.consensus == "majority":
             probability = 0.5 if probability == 0.5 else float(probability > 0.5)
         yield _Agreed(first=told[0].first, second=told[0].second, probability=probability, margin=margin, events=events)
 
 
-def _comparison(judged: AnsweredItem, table: Table, agreed: _Agreed) -> Comparison:
+def _comparison(answered: AnsweredItem, table: Table, agreed: _Agreed) -> Comparison:
     """Turned so that `chosen` is better with probability at least one half."""
     first, second = table.completions[agreed.first], table.completions[agreed.second]
     turned = agreed.probability < 0.5
     margin = -agreed.margin if turned else agreed.margin
     return Comparison(
-        prompt=judged.item.new.prompt,
+        prompt=answered.item.new.prompt,
         chosen=second if turned else first,
         rejected=first if turned else second,
         probability=1.0 - agreed.probability if turned else agreed.probability,
         margin=max(0.0, margin) if agreed.probability != 0.5 else 0.0,
-        group=f"item {judged.item.id}",
+        group=f"item {answered.item.id}",
         provenance=provenance_of_all(agreed.events),
     )
 
@@ -168,7 +121,7 @@ def _chat_pair(event: Event) -> Comparison | None:
     )  # fmt: skip
 
 
-def _mean_ranks(told: Sequence[tuple[Event, Mapping[int, float]]], making: Making) -> dict[int, float]:
+def _mean_ranks(told: Sequence[tuple[Event, Mapping[int, float]]], aggregation: Aggregation) -> dict[int, float]:
     """Minus the weighted mean rank of each place that everybody ranked; ranks of ties are their middle."""
     shared = set.intersection(*(set(worth) for _, worth in told)) if told else set()
     ranks: dict[int, list[tuple[float, float]]] = {place: [] for place in sorted(shared)}
@@ -176,16 +129,16 @@ def _mean_ranks(told: Sequence[tuple[Event, Mapping[int, float]]], making: Makin
         for place in ranks:
             above = sum(worth[other] > worth[place] for other in shared)
             level = sum(worth[other] == worth[place] for other in shared)
-            ranks[place].append((above + (level + 1) / 2, making.weight(event.person_id)))
+            ranks[place].append((above + (level + 1) / 2, aggregation.weight(event.person_id)))
     return {place: -mean_of(given) for place, given in ranks.items()}
 
 
-def _ranking(judged: AnsweredItem, table: Table, worth: Mapping[int, float], events: Sequence[Event]) -> Ranking:
+def _ranking(answered: AnsweredItem, table: Table, worth: Mapping[int, float], events: Sequence[Event]) -> Ranking:
     places = sorted(worth)
     return Ranking(
-        prompt=judged.item.new.prompt,
+        prompt=answered.item.new.prompt,
         completions=tuple(table.completions[place] for place in places),
         ranks=tuple(1 + sum(worth[other] > worth[place] for other in places) for place in places),
-        group=f"item {judged.item.id}",
+        group=f"item {answered.item.id}",
         provenance=provenance_of_all(events),
     )

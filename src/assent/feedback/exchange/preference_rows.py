@@ -1,4 +1,4 @@
-"""Judgement that is in the vocabulary already (a preference file, read elsewhere) as items with answers or as gold."""
+"""Preferences in our own vocabulary (a preference file, read elsewhere) as items with answers or known answers."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import text_value
-from assent.feedback.exchange.imported import (
+from assent.feedback.exchange.imported_items import (
     CALLS_AS_TEXT,
     TOOLS_LEFT_OUT,
-    Imported,
     ImportedAnswer,
+    ImportedItem,
     ImportLimits,
     merge,
     with_key,
@@ -27,26 +27,26 @@ EncodedPreference = _Whole | Rating
 
 
 def imported_of(
-    judgements: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
-) -> tuple[Imported, ...]:
-    """Items with the answers in `judgements`; `who` is the name of those whose provenance names nobody.
+    preferences: Sequence[EncodedPreference], *, who: str, limits: ImportLimits = ImportLimits()
+) -> tuple[ImportedItem, ...]:
+    """Items with the answers in `preferences`; `who` is the name of those whose provenance names nobody.
 
     Ratings of one prompt by one person become one answer. Scores that are all 0 or 1 are labels; among others, one that
     is no whole number from 1 to 7 is a DataError: a rating is not rounded unasked.
     """
-    others = [one for one in judgements if not isinstance(one, Rating)]
+    others = [one for one in preferences if not isinstance(one, Rating)]
     found = [_imported(one, who, limits) for one in _in_one_order(others)]
-    found += _rated([one for one in judgements if isinstance(one, Rating)], who, limits)
+    found += _rated([one for one in preferences if isinstance(one, Rating)], who, limits)
     if not found:
         raise DataError("there is nothing to import", now="Give a file with at least one row.")
     return merge([with_key(one) for one in found], limits)
 
 
-def _in_one_order(judgements: Sequence[_Whole]) -> list[_Whole]:
-    """The judgements; the same completions always in the order of the first one, so that they are one item."""
+def _in_one_order(preferences: Sequence[_Whole]) -> list[_Whole]:
+    """The preferences, with the same completions always in the order of the first one, so that they are one item."""
     first: dict[tuple[Conversation, frozenset[Completion]], tuple[Completion, ...]] = {}
     found: list[_Whole] = []
-    for one in judgements:
+    for one in preferences:
         if isinstance(one, Comparison):
             pair = (one.chosen, one.rejected)
             if first.setdefault((one.prompt, frozenset(pair)), pair) != pair:
@@ -64,7 +64,7 @@ def strength_of(comparison: Comparison) -> int:
     return -round((comparison.probability - 0.5) * 2 * STRONGEST)
 
 
-def _imported(one: _Whole, who: str, limits: ImportLimits) -> Imported:
+def _imported(one: _Whole, who: str, limits: ImportLimits) -> ImportedItem:
     name = _who(one.provenance, who)
     if isinstance(one, Demonstration):
         return _demonstrated(one.conversation, name, limits)
@@ -84,7 +84,7 @@ def _imported(one: _Whole, who: str, limits: ImportLimits) -> Imported:
     return _with_answer(one.prompt, (one.chosen, one.rejected), answer, limits, altered)
 
 
-def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) -> Imported:
+def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) -> ImportedItem:
     """The last message is the demonstration, an answer to all before it."""
     messages = conversation.messages
     if not messages or messages[-1].role is not Role.ASSISTANT:
@@ -106,14 +106,14 @@ def _with_answer(
     answer: ImportedAnswer,
     limits: ImportLimits,
     altered: tuple[str, ...] = (),
-) -> Imported:
+) -> ImportedItem:
     """The item of a prompt and its completions. Of tools, a store keeps what stands in the text."""
     tools = (TOOLS_LEFT_OUT,) * bool(prompt.tools)
     calls = (CALLS_AS_TEXT,) * any(one.tool_calls or one.tool_call_id or one.name for one in prompt.messages)
-    return Imported(item=_item(prompt, completions, limits), answers=(answer,), altered=(*altered, *tools, *calls))
+    return ImportedItem(item=_item(prompt, completions, limits), answers=(answer,), altered=(*altered, *tools, *calls))
 
 
-def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Imported]:
+def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[ImportedItem]:
     """Answers to whole items, as far as a person rated the completions of a prompt together.
 
     What a person says a second time of the same completion belongs to another answer of theirs.
@@ -169,7 +169,7 @@ def _item(prompt: Conversation, completions: Sequence[Completion], limits: Impor
         raise DataError("a prompt is empty or ends with the assistant")
     if len(completions) > limits.completions:
         raise DataError(
-            f"an item has {len(completions)} completions, at most {limits.completions} can be judged at once"
+            f"an item has {len(completions)} completions, at most {limits.completions} can be labelled at once"
         )
     for message in prompt.messages:
         text_value(message.content, "prompt", limits, blank=True)

@@ -1,175 +1,126 @@
-"""How far people agree: Krippendorff's alpha, Cohen's and Fleiss' kappa; with intervals, missing values allowed.
+"""How far annotators agree: Krippendorff's alpha, Cohen's and Fleiss' kappa; with intervals, missing values allowed.
 
-A table holds N items x M raters, nan where somebody did not judge. For item u with m_u >= 2 values, n_uv of value v,
-n_v = sum_u n_uv and n = sum_v n_v:
+For unit u with m_u >= 2 labels, n_uv of value v, n_v = sum_u n_uv and n = sum_v n_v:
 
     alpha  = 1 - (n - 1) D_o / D_e,   D_o = sum_u sum_{c,k} n_uc (n_uk - [c = k]) d(c, k) / (m_u - 1),
              D_e = sum_{c,k} n_c n_k d(c, k)                         Krippendorff 2004, Content Analysis, chapter 11
-             nominal d = [c != k], interval d = (c - k)^2, ordinal d = (r_c - r_k)^2, r_c = n_c / 2 + sum_{g < c} n_g
-    kappa  = 1 - sum_ij w_ij p_ij / sum_ij w_ij p_i. p_.j            Cohen 1960, 1968; w = [i != j], |i - j|, (i - j)^2
-             with i and j the places of the values in their order
+             nominal d = [c != k], interval d = (c - k)^2
+    kappa  = 1 - sum_{i != j} p_ij / sum_{i != j} p_i. p_.j          Cohen 1960, two annotators
     fleiss = (P - P_e) / (1 - P_e),   P = mean_u sum_v n_uv (n_uv - 1) / (m_u (m_u - 1)),  P_e = sum_v (n_v / n)^2
-                                                                     Fleiss 1971; items may have different numbers m_u
+                                                                     Fleiss 1971; units may have different numbers m_u
 
-All three are undefined where chance alone leaves nothing to disagree about (everybody always says the same).
-Shapes: N items, M raters, V different values, R resamples (see `resampling`).
+All three are undefined where chance alone leaves nothing to disagree about (everybody always says the same). Units of
+one group, such as the pairs of one item, are resampled together.
+Shapes: N units, M annotators, V different values, L labels, R resamples, C columns that are summed (see `resampling`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from assent.errors import DataError
-from assent.feedback.quality.resampling import Estimate, Floats, Integers, Resampling, Statistic, estimate, undefined
-
-Level = Literal["nominal", "ordinal", "interval"]
-Weights = Literal["plain", "linear", "quadratic"]
+from assent.feedback.quality.resampling import Estimate, Floats, Integers, Resampling, estimate_from_sums, undefined
 
 _ONE_VALUE = "only one value was ever given: nothing to disagree about"
-_NO_OVERLAP = "no item was judged by two people"
-_TINY = 1e-12
+_NO_OVERLAP = "no item has labels of two annotators"
 
 
-def krippendorff_alpha(table: ArrayLike, *, level: Level = "nominal", resampling: Resampling | None = None) -> Estimate:
-    """Krippendorff's alpha of a table of N items x M raters (nan: not judged); 1 is full agreement, 0 chance."""
-    counts_NV, values_V = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    counts_NV, judged_N = counts_NV[judged_N >= 2], judged_N[judged_N >= 2]
-    if not len(judged_N):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ValueCounts:
+    """How often each unit got each value; `group_N` says which units are resampled together (None: each by itself)."""
+
+    counts_NV: Floats
+    values_V: Floats
+    group_N: Integers | None = None
+
+    @staticmethod
+    def of_labels(unit_L: Integers, label_L: Floats, *, group_N: Integers) -> ValueCounts:
+        """From one row a label; there are as many units as `group_N` has entries."""
+        values_V, place_L = np.unique(label_L, return_inverse=True)
+        shape = (len(group_N), len(values_V))
+        flat = np.bincount(unit_L * shape[1] + place_L, minlength=shape[0] * shape[1])
+        return ValueCounts(counts_NV=flat.reshape(shape).astype(np.float64), values_V=values_V, group_N=group_N)
+
+    def overlapping(self) -> ValueCounts:
+        """The units with at least two labels."""
+        kept_N = self.counts_NV.sum(axis=1) >= 2
+        group_N = None if self.group_N is None else self.group_N[kept_N]
+        return replace(self, counts_NV=self.counts_NV[kept_N], group_N=group_N)
+
+
+def krippendorff_alpha(
+    counts: ValueCounts, *, level: Literal["nominal", "interval"] = "nominal", resampling: Resampling | None = None
+) -> Estimate:
+    """Krippendorff's alpha; 1 is full agreement, 0 chance."""
+    counts = counts.overlapping()
+    counts_NV, given_N = counts.counts_NV, counts.counts_NV.sum(axis=1)
+    if not len(counts_NV):
         return undefined(_NO_OVERLAP)
-    statistic = alpha_statistic(counts_NV, judged_N, values_V, level)
-    return estimate(statistic, len(judged_N), resampling, why_undefined=_ONE_VALUE)
-
-
-def alpha_statistic(counts_NV: Floats, judged_N: Floats, values_V: Floats, level: Level) -> Statistic:
-    """Alpha as a function of item weights; every item must have at least two judgements."""
     if level == "nominal":
-        apart_N = (judged_N**2 - (counts_NV**2).sum(axis=1)) / (judged_N - 1)
+        apart_N = (given_N**2 - (counts_NV**2).sum(axis=1)) / (given_N - 1)
+        sums_NC = np.column_stack([apart_N, counts_NV])
 
-        def nominal(weight_RN: Floats) -> Floats:
-            total_RV = weight_RN @ counts_NV
-            total_R = total_RV.sum(axis=1)
-            return _one_minus_ratio((total_R - 1) * (weight_RN @ apart_N), total_R**2 - (total_RV**2).sum(axis=1))
+        def alpha(sums_RC: Floats) -> Floats:
+            given_R = sums_RC[:, 1:].sum(axis=1)
+            return _one_minus_ratio((given_R - 1) * sums_RC[:, 0], given_R**2 - (sums_RC[:, 1:] ** 2).sum(axis=1))
+    else:
+        centred_V = counts.values_V - (counts_NV @ counts.values_V).sum() / given_N.sum()
+        first_N, second_N = counts_NV @ centred_V, counts_NV @ centred_V**2
+        sums_NC = np.column_stack([(given_N * second_N - first_N**2) / (given_N - 1), given_N, first_N, second_N])
 
-        return nominal
+        def alpha(sums_RC: Floats) -> Floats:
+            apart_R, given_R, first_R, second_R = sums_RC.T
+            return _one_minus_ratio((given_R - 1) * apart_R, given_R * second_R - first_R**2)
 
-    def squared(weight_RN: Floats) -> Floats:
-        total_RV = weight_RN @ counts_NV
-        total_R = total_RV.sum(axis=1)
-        if level == "ordinal":  # a value's place among all that were given; scaled to keep sums exact
-            place_RV = (np.cumsum(total_RV, axis=1) - total_RV / 2) / total_R[:, None]
-        else:
-            place_RV = np.broadcast_to(values_V, total_RV.shape)
-        centre_R = (total_RV * place_RV).sum(axis=1) / total_R
-        place_RV = place_RV - centre_R[:, None]
-        sum_RN, square_RN = place_RV @ counts_NV.T, (place_RV**2) @ counts_NV.T
-        apart_R = (weight_RN * (2 * (judged_N * square_RN - sum_RN**2) / (judged_N - 1))).sum(axis=1)
-        chance_R = 2 * (total_R * (total_RV * place_RV**2).sum(axis=1) - (total_RV * place_RV).sum(axis=1) ** 2)
-        return _one_minus_ratio((total_R - 1) * apart_R, chance_R)
+    return estimate_from_sums(sums_NC, alpha, resampling, why_undefined=_ONE_VALUE, group_N=counts.group_N)
 
-    return squared
+
+def fleiss_kappa(counts: ValueCounts, *, resampling: Resampling | None = None) -> Estimate:
+    """Fleiss' kappa; units with one label are left out."""
+    counts = counts.overlapping()
+    counts_NV, given_N = counts.counts_NV, counts.counts_NV.sum(axis=1)
+    if not len(counts_NV):
+        return undefined(_NO_OVERLAP)
+    alike_N = ((counts_NV**2).sum(axis=1) - given_N) / (given_N * (given_N - 1))
+
+    def kappa(sums_RC: Floats) -> Floats:
+        share_RV = sums_RC[:, 2:] / sums_RC[:, 2:].sum(axis=1, keepdims=True)
+        return _one_minus_ratio(1 - sums_RC[:, 0] / sums_RC[:, 1], 1 - (share_RV**2).sum(axis=1))
+
+    sums_NC = np.column_stack([alike_N, np.ones(len(alike_N)), counts_NV])
+    return estimate_from_sums(sums_NC, kappa, resampling, why_undefined=_ONE_VALUE, group_N=counts.group_N)
 
 
 def cohen_kappa(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    weights: Weights = "plain",
-    values: ArrayLike | None = None,
-    resampling: Resampling | None = None,
+    first: ArrayLike, second: ArrayLike, *, group_N: Integers | None = None, resampling: Resampling | None = None
 ) -> Estimate:
-    """Cohen's kappa of two raters over the items both judged (nan: not judged).
-
-    `values` are all values there are, in their order; by default those that either rater gave. Weighted kappa measures
-    distances between places in that order. Raises DataError for a value that is not in `values`.
-    """
-    first_N, second_N = judged_by_both(first, second)
-    if not len(first_N):
-        return undefined(_NO_OVERLAP)
-    values_V = np.unique(np.concatenate([first_N, second_N])) if values is None else np.asarray(values, np.float64)
-    a_N, b_N = _places(first_N, values_V), _places(second_N, values_V)
-    apart_VV = np.abs(np.subtract.outer(np.arange(len(values_V)), np.arange(len(values_V)))).astype(np.float64)
-    if weights == "plain":
-        apart_VV = (apart_VV > 0).astype(np.float64)
-    elif weights == "quadratic":
-        apart_VV = apart_VV**2
-    first_NV, second_NV = np.eye(len(values_V))[a_N], np.eye(len(values_V))[b_N]
-    apart_N = apart_VV[a_N, b_N]
-
-    def statistic(weight_RN: Floats) -> Floats:
-        chance_R = ((weight_RN @ first_NV @ apart_VV) * (weight_RN @ second_NV)).sum(axis=1)
-        return _one_minus_ratio(weight_RN.sum(axis=1) * (weight_RN @ apart_N), chance_R)
-
-    return estimate(statistic, len(a_N), resampling, why_undefined=_ONE_VALUE)
-
-
-def fleiss_kappa(table: ArrayLike, *, resampling: Resampling | None = None) -> Estimate:
-    """Fleiss' kappa of a table of N items x M raters (nan: not judged); items with one judgement are left out."""
-    counts_NV, _ = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    counts_NV, judged_N = counts_NV[judged_N >= 2], judged_N[judged_N >= 2]
-    if not len(judged_N):
-        return undefined(_NO_OVERLAP)
-    alike_N = ((counts_NV**2).sum(axis=1) - judged_N) / (judged_N * (judged_N - 1))
-
-    def statistic(weight_RN: Floats) -> Floats:
-        share_RV = weight_RN @ counts_NV
-        share_RV = share_RV / share_RV.sum(axis=1, keepdims=True)
-        return _one_minus_ratio(1 - weight_RN @ alike_N / weight_RN.sum(axis=1), 1 - (share_RV**2).sum(axis=1))
-
-    return estimate(statistic, len(judged_N), resampling, why_undefined=_ONE_VALUE)
-
-
-def pairwise_agreement(table: ArrayLike, *, resampling: Resampling | None = None) -> Estimate:
-    """The chance that two different raters of one item agree, each pair of judgements counted alike; in [0, 1]."""
-    counts_NV, _ = value_counts(table)
-    judged_N = counts_NV.sum(axis=1)
-    pairs_N = judged_N * (judged_N - 1)
-    alike_N = (counts_NV * (counts_NV - 1)).sum(axis=1)
-    alike_N, pairs_N = alike_N[pairs_N > 0], pairs_N[pairs_N > 0]
-
-    def statistic(weight_RN: Floats) -> Floats:
-        return np.asarray((weight_RN @ alike_N) / (weight_RN @ pairs_N))
-
-    return estimate(statistic, len(pairs_N), resampling, why_undefined=_NO_OVERLAP)
-
-
-def value_counts(table: ArrayLike) -> tuple[Floats, Floats]:
-    """How often each item got each value [N, V], and the values in ascending order [V]."""
-    table_NM = np.asarray(table, dtype=np.float64)
-    if table_NM.ndim != 2:
-        raise DataError(f"a table of judgements has items x raters, got {table_NM.ndim} dimensions")
-    if np.isinf(table_NM).any():
-        raise DataError("a table of judgements holds an infinite value", now="Use nan for what was not judged.")
-    item_J, rater_J = np.nonzero(~np.isnan(table_NM))
-    values_V, place_J = np.unique(table_NM[item_J, rater_J], return_inverse=True)
-    shape = (len(table_NM), len(values_V))
-    flat = np.bincount(item_J * shape[1] + place_J, minlength=shape[0] * shape[1]) if shape[1] else np.zeros(0)
-    return flat.reshape(shape).astype(np.float64), values_V
-
-
-def judged_by_both(first: ArrayLike, second: ArrayLike) -> tuple[Floats, Floats]:
+    """Cohen's kappa of two annotators over the units that both labelled (nan: no label)."""
     first_N, second_N = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if first_N.ndim != 1 or first_N.shape != second_N.shape:
-        raise DataError(f"two raters judge the same items, got shapes {first_N.shape} and {second_N.shape}")
+        raise DataError(f"two annotators label the same units, got shapes {first_N.shape} and {second_N.shape}")
     both_N = ~(np.isnan(first_N) | np.isnan(second_N))
-    return first_N[both_N], second_N[both_N]
+    if not both_N.any():
+        return undefined(_NO_OVERLAP)
+    values_V, place_N = np.unique(np.concatenate([first_N[both_N], second_N[both_N]]), return_inverse=True)
+    size = len(values_V)
+    a_N, b_N = np.split(place_N, 2)
 
+    def kappa(sums_RC: Floats) -> Floats:
+        table_RVV = sums_RC.reshape(-1, size, size)
+        total_R, alike_R = table_RVV.sum(axis=(1, 2)), np.trace(table_RVV, axis1=1, axis2=2)
+        chance_R = total_R**2 - (table_RVV.sum(axis=1) * table_RVV.sum(axis=2)).sum(axis=1)
+        return _one_minus_ratio(total_R * (total_R - alike_R), chance_R)
 
-def _places(given_N: Floats, values_V: Floats) -> Integers:
-    order_V = np.argsort(values_V)
-    found_N = np.minimum(np.searchsorted(values_V, given_N, sorter=order_V), len(values_V) - 1)
-    place_N = order_V[found_N]
-    strange_N = values_V[place_N] != given_N
-    if strange_N.any():
-        raise DataError(f"the value {given_N[strange_N][0]:g} is not among the values {values_V.tolist()}")
-    return np.asarray(place_N, np.int64)
+    groups_N = None if group_N is None else group_N[both_N]
+    sums_NC = np.eye(size * size)[a_N * size + b_N]
+    return estimate_from_sums(sums_NC, kappa, resampling, why_undefined=_ONE_VALUE, group_N=groups_N)
 
 
 def _one_minus_ratio(above_R: Floats, below_R: Floats) -> Floats:
     """1 - above / below; nan where `below` is zero up to rounding."""
-    fine_R = below_R > _TINY * np.maximum(1.0, np.abs(above_R))
+    fine_R = below_R > 1e-12 * np.maximum(1.0, np.abs(above_R))
     return np.where(fine_R, 1 - above_R / np.where(fine_R, below_R, 1.0), np.nan)

@@ -1,4 +1,4 @@
-"""Habits of single labelers: position bias, self-agreement on silent repeats, speed, accuracy on control items.
+"""Habits of single annotators: position bias and speed.
 
 The order of presentation is drawn at random for every presentation, so under no position bias the slot of what somebody
 likes best is uniform over the K slots shown, whatever the quality of the completions:
@@ -9,25 +9,20 @@ likes best is uniform over the K slots shown, whatever the quality of the comple
 
     speed         r = log time - median log time of the item (of everything where one person judged the item);
                   z = (median r of the person - median over people) / (1.4826 * median absolute deviation over people)
-
-Agreement with oneself and with control items is the share of decided pairs of an item told alike, items weighted alike;
-exact interval where each is 0 or 1, bootstrap over items otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from assent.feedback.quality.binomial import Proportion, binomial_p_value, exact_share, holm
-from assent.feedback.quality.consensus import gold_event
-from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate
-from assent.feedback.records import AnsweredItem, Event
-from assent.feedback.votes import Worth, worth_of
+from assent.feedback.quality.resampling import Floats
+from assent.feedback.records import Event
+from assent.feedback.votes import worth_of
 
 ALWAYS = 0.9  # share of first choices from which a proven bias is called "always"
 SIGNIFICANT = 0.05
@@ -67,17 +62,6 @@ class Speed:
     verdict: str
 
 
-def position_bias(judged: Iterable[AnsweredItem], *, level: float = 0.95) -> list[PositionBias]:
-    """Every person's position bias, the surest first; silent repeats count too, ties for the best do not."""
-    slots: dict[int, list[tuple[int, int]]] = {}
-    for one in judged:
-        for event in one.events:
-            slot = slot_of_best(event)
-            if slot is not None:
-                slots.setdefault(event.person_id, []).append((slot, len(event.order)))
-    return position_bias_of(slots, level=level)
-
-
 def slot_of_best(event: Event) -> int | None:
     """In which slot the single best completion was shown; None for a tie, one completion, or no judgement."""
     if len(event.order) < 2:
@@ -90,8 +74,8 @@ def slot_of_best(event: Event) -> int | None:
     return event.order.index(best[0]) if len(best) == 1 else None
 
 
-def position_bias_of(slots: Mapping[int, Sequence[tuple[int, int]]], *, level: float = 0.95) -> list[PositionBias]:
-    """As `position_bias`, from (slot of the best, number of slots) by person."""
+def position_bias(slots: Mapping[int, Sequence[tuple[int, int]]], *, level: float = 0.95) -> list[PositionBias]:
+    """Everybody's position bias, the surest first, from (slot of the best, number of slots) by person."""
     told = []
     for person, choices in slots.items():
         shown = [count for _, count in choices]
@@ -133,78 +117,8 @@ def _verdict(share: Proportion, expected: float) -> str:
     return "never the first" if rate <= expected * (1 - ALWAYS) * 2 else "leans away from the first"
 
 
-def self_agreement(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
-    """Each person's agreement with themselves on silent repeats: the share of pairs told alike, ties included."""
-    alike: dict[int, list[float]] = {}
-    for one in judged:
-        first: dict[int, Worth] = {}
-        for event in sorted(one.events, key=lambda event: (event.repeat, event.seq)):
-            worth = worth_of(event, len(one.item.new.candidates))
-            if event.repeat and event.person_id in first:
-                share = pairs_told_alike(first[event.person_id], worth)
-                if share is not None:
-                    alike.setdefault(event.person_id, []).append(share)
-            elif not event.repeat and worth:
-                first[event.person_id] = worth
-    return {person: mean_share(shares, resampling) for person, shares in sorted(alike.items())}
-
-
-def gold_accuracy(judged: Iterable[AnsweredItem], resampling: Resampling | None = None) -> dict[int, Estimate]:
-    """Each person's share of the decided pairs of control items told like the known answer."""
-    right: dict[int, list[float]] = {}
-    for one in judged:
-        known = gold_event(one)
-        if known is None:
-            continue
-        truth = worth_of(known, len(one.item.new.candidates))
-        for event in one.events:
-            if event.repeat:
-                continue
-            share = pairs_told_alike(truth, worth_of(event, len(one.item.new.candidates)), decided=True)
-            if share is not None:
-                right.setdefault(event.person_id, []).append(share)
-    return {person: mean_share(shares, resampling) for person, shares in sorted(right.items())}
-
-
-def pairs_told_alike(one: Worth, other: Worth, *, decided: bool = False) -> float | None:
-    """The share of pairs both put in the same order; `decided`: only pairs that `one` decides. None: no such pair."""
-    both = sorted(place for place in one.keys() & other.keys() if place >= 0)
-    alike = []
-    for a, b in combinations(both, 2):
-        here, there = _sign(one[a] - one[b]), _sign(other[a] - other[b])
-        if here or not decided:
-            alike.append(here == there)
-    return sum(alike) / len(alike) if alike else None
-
-
-def mean_share(shares: Sequence[float], resampling: Resampling | None = None, *, level: float = 0.95) -> Estimate:
-    """The mean of shares in [0, 1]: exact interval where all are 0 or 1, else by bootstrap."""
-    if all(share in (0.0, 1.0) for share in shares):
-        share = exact_share(int(sum(shares)), len(shares), level=resampling.level if resampling else level)
-        reason = "" if shares else "nothing to compare"
-        return Estimate(value=share.value, low=share.low, high=share.high, count=share.count, reason=reason)
-    share_N = np.array(shares, np.float64)
-
-    def statistic(weight_RN: Floats) -> Floats:
-        return np.asarray(weight_RN @ share_N / weight_RN.sum(axis=1))
-
-    return estimate(statistic, len(share_N), resampling or Resampling(level=level), why_undefined="nothing to compare")
-
-
-def speed(judged: Iterable[AnsweredItem]) -> list[Speed]:
-    """Every person's pace beside the others' on the same items, the fastest first; answers without a time stay out."""
-    return speed_of(
-        [
-            (event.person_id, one.item.id, event.time_taken_ms)
-            for one in judged
-            for event in one.events
-            if event.time_taken_ms > 0
-        ]
-    )
-
-
-def speed_of(times: Sequence[tuple[int, int, float]]) -> list[Speed]:
-    """As `speed`, from (person id, item id, milliseconds above 0)."""
+def speed(times: Sequence[tuple[int, int, float]]) -> list[Speed]:
+    """Everybody's pace beside the others' on the same items, the fastest first; from (person, item, milliseconds)."""
     if not times:
         return []
     overall = _median([math.log(ms) for *_, ms in times])
@@ -242,7 +156,3 @@ def _gathered(
 
 def _median(values: Sequence[float]) -> float:
     return float(np.median(np.array(values, np.float64)))
-
-
-def _sign(number: float) -> int:
-    return (number > 0) - (number < 0)

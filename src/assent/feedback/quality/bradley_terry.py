@@ -11,8 +11,6 @@ Legend: R tables (resamples), M models, P parameters (M strengths and log nu).
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,12 +18,6 @@ Floats = NDArray[np.float64]
 
 _STEPS = 60
 _LARGEST_STEP = 2.0
-
-
-def tie_and_win(difference: float, nu: float) -> tuple[float, float]:
-    """P(win) and P(tie) of a model that is `difference` nats stronger."""
-    up, down = math.exp(difference / 2), math.exp(-difference / 2)
-    return up / (up + down + nu), nu / (up + down + nu)
 
 
 def fit(wins_RMM: Floats, ties_RMM: Floats, *, ridge: float = 0.0) -> tuple[Floats, Floats]:

@@ -3,13 +3,13 @@
 A vote of person k on pair p is x = +1 (the first is better), -1 or 0 (a tie). With reliability eta_k (see
 `reliability`) and weight w_k = log(eta_k / (1 - eta_k)), the posterior of the one-coin model is
 
-    reliability  P(first better) = sg( logit prior_p + sum_k c_k w_k x )         sg the logistic function
+    reliability  P(first better) = sg( sum_k c_k w_k x )                         sg the logistic function
     share        P = mean of the votes as 1, 1/2, 0
     majority     P = 1, 1/2 or 0 by the sign of sum_k x
 
-Somebody who is right by chance alone has w = 0; somebody who is mostly wrong has w < 0: the vote is turned round
-("flip") or left out ("zero"). c_k <= 1 caps one person's influence: the largest c with
-c_k n_k |w_k| <= cap * sum_j c_j n_j |w_j|, n_k the number of votes. `prior_p` may come from a reward model.
+Somebody who is right by chance alone has w = 0. Somebody who is mostly wrong has w < 0: the vote is turned round.
+c_k <= 1 caps one person's influence: the largest c with c_k n_k |w_k| <= cap * sum_j c_j n_j |w_j|, n_k the number of
+votes.
 
 Shapes: V votes, P pairs, M people.
 """
@@ -22,27 +22,20 @@ from typing import Literal
 
 import numpy as np
 
-from assent.errors import ConfigError, DataError
-from assent.feedback.quality.crowd_bradley_terry import Comparisons, logistic
+from assent.errors import ConfigError
+from assent.feedback.quality.crowd_bradley_terry import logistic
 from assent.feedback.quality.reliability import EMSettings, Votes, one_coin, one_coin_intervals
-from assent.feedback.quality.resampling import Floats, Integers
-from assent.feedback.records import AnsweredItem, Event, EventKind
-from assent.feedback.votes import Table, votes_of
+from assent.feedback.quality.resampling import Floats, Integers, summed
+from assent.feedback.records import AnsweredItem
+from assent.feedback.votes import Table, kind_of_payload, votes_of
 from assent.types import Comparison, Conversation, Provenance
 
 Method = Literal["reliability", "share", "majority"]
-Adversaries = Literal["flip", "zero"]
-_GOLD_KINDS = {
-    "ranks": EventKind.RANKING,
-    "strength": EventKind.PAIRWISE,
-    "ratings": EventKind.RATING,
-    "good": EventKind.GOOD_BAD,
-}
 MOST_RELIABLE = 0.99  # one vote moves the log-odds by at most log 99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairOfItem:
+class ItemPair:
     """Two completions of an item; `first` and `second` are places in the item's table of completions."""
 
     item_id: int
@@ -58,7 +51,7 @@ class VoteTable:
     `known_P` is the answer of control items as 1 or 0, nan elsewhere.
     """
 
-    pairs: tuple[PairOfItem, ...]
+    pairs: tuple[ItemPair, ...]
     people: tuple[int, ...]
     pair_V: Integers
     person_V: Integers
@@ -75,35 +68,12 @@ class VoteTable:
             known_N=np.where(np.isnan(self.known_P), -1, np.nan_to_num(self.known_P)).astype(np.int64),
         )  # fmt: skip
 
-    def comparisons(self) -> tuple[Comparisons, dict[tuple[int, int], int]]:
-        """The votes for `crowd_bradley_terry`, and the number of each (item id, place of the completion)."""
-        number: dict[tuple[int, int], int] = {}
-        ends = [
-            (
-                number.setdefault((p.item_id, p.first), len(number)),
-                number.setdefault((p.item_id, p.second), len(number)),
-            )
-            for p in self.pairs
-        ]
-        first_P, second_P = np.array(ends, np.int64).reshape(-1, 2).T
-        answers = Comparisons(
-            first_V=first_P[self.pair_V], second_V=second_P[self.pair_V], person_V=self.person_V, won_V=self.vote_V,
-            group_S=np.array([item for item, _ in number], np.int64), people=len(self.people),
-        )  # fmt: skip
-        return answers, number
-
-    def rater_table(self) -> Floats:
-        """Pairs x people with 1, 1/2, 0 and nan where somebody did not judge, for the measures of `agreement`."""
-        table_PM = np.full((len(self.pairs), len(self.people)), np.nan)
-        table_PM[self.pair_V, self.person_V] = self.vote_V
-        return table_PM
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonReliability:
     """How far one person can be trusted: P(agrees with the truth) with its interval, from `answers` decided pairs.
 
-    `weight` is what one vote adds to the log-odds, after "flip" or "zero", and before the cap.
+    `weight` is what one vote adds to the log-odds, before the cap.
     """
 
     person_id: int
@@ -114,24 +84,24 @@ class PersonReliability:
     weight: float
 
 
-def vote_table(judged: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTable:
+def vote_table(answered: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTable:
     """The votes of standing answers on the pairs of their items; silent repeats stay out, control items are known."""
-    number: dict[PairOfItem, int] = {}
+    number: dict[ItemPair, int] = {}
     known: dict[int, float] = {}
     tables: dict[int, tuple[Conversation, Table]] = {}
     told: dict[tuple[int, int], float] = {}
-    for one in judged:
+    for one in answered:
         table, votes = votes_of(
             one, [event for event in one.events if not event.repeat], strengths="margin", criterion=criterion
         )
         tables[one.item.id] = one.item.new.prompt, table
-        gold = _gold_of(one, criterion) if votes else {}
+        answers = _known_pairs(one, criterion) if votes else {}
         for vote in votes:
-            pair = PairOfItem(item_id=one.item.id, first=vote.first, second=vote.second)
+            pair = ItemPair(item_id=one.item.id, first=vote.first, second=vote.second)
             place = number.setdefault(pair, len(number))
             told[place, vote.event.person_id] = vote.probability  # the latest standing answer of a person holds
-            if (vote.first, vote.second) in gold:
-                known[place] = gold[vote.first, vote.second]
+            if (vote.first, vote.second) in answers:
+                known[place] = answers[vote.first, vote.second]
     people = tuple(sorted({person for _, person in told}))
     at = {person: place for place, person in enumerate(people)}
     known_P = np.full(len(number), np.nan)
@@ -144,30 +114,25 @@ def vote_table(judged: Iterable[AnsweredItem], *, criterion: str = "") -> VoteTa
     )  # fmt: skip
 
 
-def gold_event(judged: AnsweredItem) -> Event | None:
-    """The known answer of a control item as if somebody had given it; None for other items and unknown forms."""
-    gold = judged.item.new.gold
-    kind = next((kind for name, kind in _GOLD_KINDS.items() if gold is not None and name in gold), None)
-    if gold is None or kind is None or not judged.events:
-        return None
-    return replace(judged.events[0], kind=kind, payload=gold)
-
-
-def _gold_of(judged: AnsweredItem, criterion: str) -> dict[tuple[int, int], float]:
-    """The decided pairs of a control item."""
-    event = gold_event(judged)
-    votes = votes_of(judged, [event], strengths="margin", criterion=criterion)[1] if event else []
+def _known_pairs(answered: AnsweredItem, criterion: str) -> dict[tuple[int, int], float]:
+    """The decided pairs of a control item, as if somebody had given its known answer; none of other items."""
+    known = answered.item.new.control_answer
+    kind = kind_of_payload(known or {})
+    if known is None or kind is None or not answered.events:
+        return {}
+    event = replace(answered.events[0], kind=kind, payload=known)
+    votes = votes_of(answered, [event], strengths="margin", criterion=criterion)[1]
     return {(vote.first, vote.second): vote.probability for vote in votes if vote.probability != 0.5}
 
 
 def reliabilities(
-    table: VoteTable, settings: EMSettings | None = None, *, adversaries: Adversaries = "flip", level: float = 0.95
+    table: VoteTable, settings: EMSettings | None = None, *, level: float = 0.95
 ) -> list[PersonReliability]:
     """Each person's reliability by the one-coin model with its interval; people in the order of the table."""
     votes = table.decided()
     fitted = one_coin(votes, settings)
     ends_M2 = one_coin_intervals(votes, fitted, settings, level=level)
-    weight_M = log_odds_weights(fitted.accuracy_M, adversaries=adversaries)
+    weight_M = log_odds_weights(fitted.accuracy_M)
     return [
         PersonReliability(
             person_id=person, accuracy=float(fitted.accuracy_M[place]), answers=int(fitted.answers_M[place]),
@@ -177,11 +142,10 @@ def reliabilities(
     ]  # fmt: skip
 
 
-def log_odds_weights(accuracy_M: Floats, *, adversaries: Adversaries = "flip") -> Floats:
-    """log(eta / (1 - eta)), at most log 99 either way; "zero" lets nobody count below nothing."""
+def log_odds_weights(accuracy_M: Floats) -> Floats:
+    """log(eta / (1 - eta)), at most log 99 either way."""
     sure_M = np.clip(accuracy_M, 1 - MOST_RELIABLE, MOST_RELIABLE)
-    weight_M = np.log(sure_M / (1 - sure_M))
-    return np.maximum(weight_M, 0.0) if adversaries == "zero" else weight_M
+    return np.asarray(np.log(sure_M / (1 - sure_M)))
 
 
 def soft_labels(
@@ -190,18 +154,17 @@ def soft_labels(
     method: Method = "reliability",
     weights: Mapping[int, float] | None = None,
     cap: float | None = None,
-    prior_P: Floats | None = None,
 ) -> Floats:
-    """P(first is better) of each pair, [P]; pairs without a decided vote keep the prior (1/2).
+    """P(first is better) of each pair, [P]; 1/2 without a decided vote.
 
     `weights` are log-odds per person id (by default from `reliabilities`); `cap` in (0, 1] limits one person's share
-    of all weight; `prior_P` are probabilities to start from, such as a reward model's.
+    of all weight.
     """
     pairs, x_V = len(table.pairs), 2 * table.vote_V - 1
     if method not in ("reliability", "share", "majority"):
         raise ConfigError(f'the consensus is "reliability", "share" or "majority", got "{method}"')
     if method != "reliability":
-        balance_P = _summed(table.pair_V, x_V, pairs)
+        balance_P = summed(table.pair_V, x_V, pairs)
         if method == "majority":
             return np.asarray(0.5 + np.sign(np.round(balance_P, 9)) / 2)
         count_P = np.bincount(table.pair_V, minlength=pairs)
@@ -210,14 +173,9 @@ def soft_labels(
         weights = {one.person_id: one.weight for one in reliabilities(table)}
     weight_M = np.array([weights.get(person, 0.0) for person in table.people], np.float64)
     if cap is not None:
-        count_M = _summed(table.person_V, np.abs(x_V), len(table.people))
+        count_M = summed(table.person_V, np.abs(x_V), len(table.people))
         weight_M = weight_M * influence_caps(count_M * np.abs(weight_M), cap)
-    logit_P = _summed(table.pair_V, weight_M[table.person_V] * x_V, pairs)
-    if prior_P is not None:
-        if len(prior_P) != pairs:
-            raise DataError(f"{len(prior_P)} prior probabilities came for {pairs} pairs")
-        sure_P = np.clip(prior_P, 1e-6, 1 - 1e-6)
-        logit_P = logit_P + np.log(sure_P / (1 - sure_P))
+    logit_P = summed(table.pair_V, weight_M[table.person_V] * x_V, pairs)
     return logistic(logit_P)
 
 
@@ -271,13 +229,3 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
             )
         )
     return made
-
-
-def without_person(judged: Iterable[AnsweredItem], person_id: int) -> list[AnsweredItem]:
-    """What was judged as if the person had never answered; items that only they judged are gone."""
-    kept = (replace(one, events=tuple(event for event in one.events if event.person_id != person_id)) for one in judged)
-    return [one for one in kept if one.events]
-
-
-def _summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
-    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)

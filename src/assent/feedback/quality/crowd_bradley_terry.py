@@ -1,6 +1,6 @@
-"""Scores of completions and reliability of labelers from comparisons alone: Bradley-Terry for crowds.
+"""Scores of completions and reliability of annotators from comparisons alone: Bradley-Terry for crowds.
 
-Candidate i has a score s_i; labeler k compares i (shown first) with j; d = s_i - s_j, sg the logistic function:
+Candidate i has a score s_i; annotator k compares i (shown first) with j; d = s_i - s_j, sg the logistic function:
 
     crowd    P(k says i) = eta_k sg(d) + (1 - eta_k) sg(-d)              Chen et al. 2013, "Pairwise ranking aggregation
              eta < 1/2: says the opposite                                 in a crowdsourced setting", WSDM
@@ -14,7 +14,7 @@ among the rest, and the scores by ascent under a quadratic bound of the logistic
 s <- s + (L / 4 + lambda I / 2)^-1 gradient, L the Laplacian of the graph of comparisons. No step lowers the objective.
 Candidates are compared within groups (the completions of one prompt), so L is inverted group by group, all at once.
 
-Shapes: V votes, S candidates, M labelers, G groups of at most K candidates.
+Shapes: V votes, S candidates, M annotators, G groups of at most K candidates.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 
 from assent.errors import ConfigError, DataError
-from assent.feedback.quality.resampling import Floats, Integers
+from assent.feedback.quality.resampling import Floats, Integers, summed
 
 Kind = Literal["crowd", "habit", "plain"]
 _SMALLEST = 1e-300
@@ -36,7 +36,7 @@ _FIRST_ASCENTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrowdSettings:
-    """`penalty` is lambda; `prior_answers` pseudo answers with the share `prior_accuracy` right steady each labeler."""
+    """`penalty` is lambda; `prior_answers` pseudo answers, `prior_accuracy` of them right, steady each annotator."""
 
     kind: Kind = "crowd"
     penalty: float = 0.5
@@ -94,19 +94,22 @@ class CrowdFit:
         return logistic(self.score_S[first_P] - self.score_S[second_P])
 
 
-def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = None) -> CrowdFit:
-    """Fit scores and labelers together; see the module for the models."""
+def crowd_bradley_terry(
+    answers: Comparisons, settings: CrowdSettings | None = None, *, reliability_M: Floats | None = None
+) -> CrowdFit:
+    """Fit scores and annotators together; see the module for the models. A given `reliability_M` stays as it is."""
     settings = settings or CrowdSettings()
     votes, score_S = _decided(answers), np.zeros(len(answers.group_S))
     ascent = _Ascent.over(votes, answers.group_S, settings)
     start = 1.0 if settings.kind == "plain" else settings.prior_accuracy
-    eta_M, habit_M = np.full(answers.people, start), np.full(answers.people, 0.5)
-    count_M = _summed(votes.person_V, votes.weight_V, answers.people)
+    eta_M = np.full(answers.people, start) if reliability_M is None else reliability_M
+    habit_M = np.full(answers.people, 0.5)
+    count_M = summed(votes.person_V, votes.weight_V, answers.people)
     score_S = ascent.climb(score_S, np.ones(len(votes.weight_V)), steps=_FIRST_ASCENTS)
     objective: list[float] = []
     for _ in range(settings.iterations):
         by_score_V = _by_score(votes, score_S, eta_M, habit_M, settings.kind)
-        if settings.kind != "plain":
+        if settings.kind != "plain" and reliability_M is None:
             eta_M = _reliability(votes, by_score_V, count_M, settings)
         if settings.kind == "habit":
             habit_M = _habits(votes, 1 - by_score_V, answers.people)
@@ -118,11 +121,6 @@ def crowd_bradley_terry(answers: Comparisons, settings: CrowdSettings | None = N
     return CrowdFit(
         score_S=score_S, reliability_M=eta_M, first_habit_M=habit_M, answers_M=count_M, objective=tuple(objective)
     )
-
-
-def crowd_log_likelihood(answers: Comparisons, score_S: Floats, eta_M: Floats, habit_M: Floats, kind: Kind) -> float:
-    """Sum over answers of log P(answer), without penalty or prior; a tie counts as half an answer each way."""
-    return _log_likelihood(_decided(answers), score_S, eta_M, habit_M, kind)
 
 
 def logistic(logit: Floats) -> Floats:
@@ -187,7 +185,7 @@ def _objective(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats,
 
 
 def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings: CrowdSettings) -> Floats:
-    right_M = _summed(votes.person_V, by_score_V * votes.weight_V, len(count_M))
+    right_M = summed(votes.person_V, by_score_V * votes.weight_V, len(count_M))
     right_M += settings.prior_answers * settings.prior_accuracy
     total_M = count_M + settings.prior_answers
     return np.where(total_M > 0, right_M / np.where(total_M > 0, total_M, 1), settings.prior_accuracy)
@@ -196,12 +194,8 @@ def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings:
 def _habits(votes: _Decided, otherwise_V: Floats, people: int) -> Floats:
     """Share of the first among the answers not given by the score, with one pseudo answer each way."""
     weight_V = otherwise_V * votes.weight_V
-    first_M = _summed(votes.person_V, weight_V * votes.first_won_V, people)
-    return (first_M + 1) / (_summed(votes.person_V, weight_V, people) + 2)
-
-
-def _summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
-    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)
+    first_M = summed(votes.person_V, weight_V * votes.first_won_V, people)
+    return (first_M + 1) / (summed(votes.person_V, weight_V, people) + 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -241,7 +235,7 @@ class _Ascent:
                 pull_V = votes.weight_V * (by_score_V - better_V)
             else:
                 pull_V = votes.weight_V * by_score_V * (1 - better_V)
-            gradient_S = _summed(votes.winner_V, pull_V, size) - _summed(votes.loser_V, pull_V, size)
+            gradient_S = summed(votes.winner_V, pull_V, size) - summed(votes.loser_V, pull_V, size)
             gradient_S -= self.settings.penalty * np.tanh(score_S / 2)
             padded_GK[self.group_S, self.place_S] = gradient_S
             step_GK = (self.inverse_GKK @ padded_GK[..., None])[..., 0]

@@ -1,17 +1,17 @@
-"""How far each labeler can be trusted, without knowing the truth: Dawid-Skene and the one-coin model, by EM.
+"""How far each annotator can be trusted, without knowing the truth: Dawid-Skene and the one-coin model, by EM.
 
-Item i has a true class z_i with P(z_i = c) = prior_c; labeler k says l with probability e_k[z_i, l].
+Item i has a true class z_i with P(z_i = c) = prior_c; annotator k says l with probability e_k[z_i, l].
 
     Dawid & Skene 1979   e_k a table of its own;       M: e_k[c, l] ~ sum_{votes of k for l} q_i(c) + pseudo answers
     one coin             e_k[c, c] = eta_k, the rest (1 - eta_k) / (C - 1);   M: eta_k = mean of q_i(said) (with pseudo)
     E, both              q_i(c) ~ prior_c * prod_{votes of i} e_k[c, said]
 
 Pseudo answers are a Dirichlet (Beta) prior: `prior_answers` answers of which `prior_accuracy` were right, so that a
-labeler with few answers stays near what is usual. q starts as the share of votes. Classes of gold items are known.
-Intervals of eta: see `one_coin_intervals`. Only gold items can tell a crowd that is mostly wrong from one that is
+annotator with few answers stays near what is usual. q starts as the share of votes. Classes of control items are known.
+Intervals of eta: see `one_coin_intervals`. Only control items can tell a crowd that is mostly wrong from one that is
 mostly right: without any, the majority is taken to be better than chance.
 
-Shapes: V votes, N items, M labelers ("people"), C classes.
+Shapes: V votes, N items, M annotators ("people"), C classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from assent.errors import ConfigError, DataError
 from assent.feedback.quality.binomial import beta_quantile
@@ -38,8 +37,8 @@ class EMSettings:
     """`tolerance` is the gain of log-likelihood per vote at which EM stops; -inf runs all iterations.
 
     `class_prior` fixes the shares of the classes ("even") or estimates them ("estimated"): for pairs in an arbitrary
-    order even is right. `start` "best" also starts from what gold items say of each labeler and keeps the likelier end,
-    so that gold can turn a crowd that is mostly wrong; "votes" starts from the shares of votes alone.
+    order even is right. `start` "best" also starts from what control items say of each annotator and keeps the likelier
+    end, so that they can turn a crowd that is mostly wrong; "votes" starts from the shares of votes alone.
     """
 
     iterations: int = 200
@@ -58,7 +57,7 @@ class EMSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Votes:
-    """V votes: `person_V` said `label_V` in 0..C-1 of `item_V`. `known_N` holds the class of gold items, else -1.
+    """V votes: `person_V` said `label_V` in 0..C-1 of `item_V`. `known_N` holds the class of control items, else -1.
 
     `weight_V` >= 0 counts a vote as so many votes (None: each as one).
     """
@@ -86,18 +85,6 @@ class Votes:
         return np.ones(len(self.item_V)) if self.weight_V is None else self.weight_V
 
 
-def votes_of_table(table: ArrayLike, *, classes: int | None = None) -> Votes:
-    """Votes of a table of N items x M people holding classes 0..C-1, nan where somebody did not vote."""
-    table_NM = np.asarray(table, np.float64)
-    item_V, person_V = np.nonzero(~np.isnan(table_NM))
-    label_V = table_NM[item_V, person_V].astype(np.int64)
-    size = classes if classes is not None else int(label_V.max(initial=1)) + 1
-    return Votes(
-        item_V=item_V, person_V=person_V, label_V=label_V,
-        items=table_NM.shape[0], people=table_NM.shape[1], classes=size,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fitted:
     """What EM found. `posterior_NC` is P(class of item | votes); an item without votes keeps the prior.
@@ -115,7 +102,7 @@ class Fitted:
 
 
 def dawid_skene(votes: Votes, settings: EMSettings | None = None) -> Fitted:
-    """The Dawid-Skene model: each labeler has a full table of how each class is called."""
+    """The Dawid-Skene model: each annotator has a full table of how each class is called."""
     settings = settings or EMSettings()
     size = votes.classes
     pseudo_CC = _pseudo_answers(size, settings)
@@ -141,7 +128,7 @@ def dawid_skene(votes: Votes, settings: EMSettings | None = None) -> Fitted:
 
 
 def one_coin(votes: Votes, settings: EMSettings | None = None) -> Fitted:
-    """The one-coin model: each labeler is right with one probability, and wrong alike in all ways."""
+    """The one-coin model: each annotator is right with one probability, and wrong alike in all ways."""
     settings = settings or EMSettings()
     size, weight_V = votes.classes, votes.weights
     right = settings.prior_answers * settings.prior_accuracy
@@ -176,8 +163,8 @@ def posterior_of(votes: Votes, confusion_MCC: Floats, prior_NC: Floats) -> tuple
         logit_NC[:, c] = np.bincount(votes.item_V, weights=said_VC[:, c], minlength=votes.items)
     logit_NC += np.log(np.maximum(prior_NC, _EPS))
     if votes.known_N is not None:
-        gold_N = votes.known_N >= 0
-        logit_NC[gold_N] = np.where(np.arange(size) == votes.known_N[gold_N, None], logit_NC[gold_N], -np.inf)
+        known_N = votes.known_N >= 0
+        logit_NC[known_N] = np.where(np.arange(size) == votes.known_N[known_N, None], logit_NC[known_N], -np.inf)
     top_N = logit_NC.max(axis=1, keepdims=True)
     likelihood_NC = np.exp(logit_NC - top_N)
     total_N = likelihood_NC.sum(axis=1, keepdims=True)
@@ -190,13 +177,13 @@ def _expectation_maximisation(
     from_votes = _ascended(votes, settings, _shares(votes), confusions, log_prior)
     if settings.start == "votes" or votes.known_N is None or not (votes.known_N >= 0).any():
         return from_votes
-    gold_V = (votes.known_N >= 0)[votes.item_V]
-    of_gold = replace(votes, weight_V=votes.weights * gold_V)
+    known_V = (votes.known_N >= 0)[votes.item_V]
+    known_votes = replace(votes, weight_V=votes.weights * known_V)
     start = replace(settings, iterations=1, prior_answers=max(1.0, settings.prior_answers), start="votes")
-    told = dawid_skene(of_gold, start)
+    told = dawid_skene(known_votes, start)
     posterior_NC, _ = posterior_of(votes, told.confusion_MCC, told.prior_C[None])
-    from_gold = _ascended(votes, settings, posterior_NC, confusions, log_prior)
-    return from_gold if from_gold.objective[-1] > from_votes.objective[-1] else from_votes
+    from_controls = _ascended(votes, settings, posterior_NC, confusions, log_prior)
+    return from_controls if from_controls.objective[-1] > from_votes.objective[-1] else from_votes
 
 
 def _ascended(
@@ -232,14 +219,14 @@ def _ascended(
 def one_coin_intervals(
     votes: Votes, fitted: Fitted, settings: EMSettings | None = None, *, level: float = 0.95
 ) -> Floats:
-    """Intervals [M, 2] for each labeler's probability to be right, in the one-coin model of two classes.
+    """Intervals [M, 2] for each annotator's probability to be right, in the one-coin model of two classes.
 
     The observed information of all etas together (Louis 1982) is the information of the votes if the truth were known,
     less what the truth's uncertainty takes away:
 
         H = diag(right_k / eta^2 + wrong_k / (1 - eta)^2) - D' diag(q (1 - q)) D,   D[i, k] = said / (eta (1 - eta))
 
-    with said in {-1, 0, 1}. [H^-1]_kk = eta (1 - eta) / n_k defines how many answers with known truth the labeler's
+    with said in {-1, 0, 1}. [H^-1]_kk = eta (1 - eta) / n_k defines how many answers with known truth the annotator's
     answers are worth; the interval is the Beta interval (Jeffreys) of that many. It stays sensible near 0 and 1.
     """
     if votes.classes != 2:
@@ -270,7 +257,7 @@ def one_coin_intervals(
 
 
 def _worth(information_MM: Floats, spread_M: Floats, total_M: Floats) -> Floats:
-    """Answers with known truth that each labeler's answers are worth; at least half a one, at most all."""
+    """Answers with known truth that each annotator's answers are worth; at least half a one, at most all."""
     values, vectors = np.linalg.eigh(information_MM)
     floor = 1e-9 * max(float(values.max(initial=0.0)), 1e-300)
     variance_M = (vectors**2 / np.maximum(values, floor)).sum(axis=1)
@@ -278,19 +265,19 @@ def _worth(information_MM: Floats, spread_M: Floats, total_M: Floats) -> Floats:
 
 
 def _shares(votes: Votes) -> Floats:
-    """The share of votes for each class of each item: where EM starts; even where nobody voted; gold is known."""
+    """The share of votes for each class of each item, where EM starts; even without votes, known for control items."""
     size = votes.classes
     share_NC = _summed(votes.item_V * size + votes.label_V, votes.weights, (votes.items, size))
     total_N = share_NC.sum(axis=1, keepdims=True)
     share_NC = np.where(total_N > 0, share_NC / np.where(total_N > 0, total_N, 1), 1 / size)
     if votes.known_N is not None:
-        gold_N = votes.known_N >= 0
-        share_NC[gold_N] = np.eye(size)[votes.known_N[gold_N]]
+        known_N = votes.known_N >= 0
+        share_NC[known_N] = np.eye(size)[votes.known_N[known_N]]
     return share_NC
 
 
 def _pseudo_answers(size: int, settings: EMSettings) -> Floats:
-    """Pseudo answers [C, C], the same for every labeler: each true class has its share of `prior_answers`."""
+    """Pseudo answers [C, C], the same for every annotator: each true class has its share of `prior_answers`."""
     right, each = settings.prior_accuracy, settings.prior_answers / size
     return np.where(np.eye(size, dtype=bool), right, (1 - right) / (size - 1)) * each
 

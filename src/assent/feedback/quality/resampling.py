@@ -66,6 +66,11 @@ class Estimate:
     reason: str = ""
 
 
+def summed(place_V: Integers, value_V: Floats, size: int) -> Floats:
+    """The sum of the values at each of `size` places."""
+    return np.bincount(place_V, weights=value_V, minlength=size).astype(np.float64)
+
+
 def undefined(reason: str, count: int = 0) -> Estimate:
     """No figure, with the reason."""
     return Estimate(value=None, count=count, reason=reason)
@@ -88,6 +93,25 @@ def estimate(statistic: Statistic, count: int, resampling: Resampling | None, *,
     jackknife_G = jackknife(statistic, count) if resampling.method == "bca" else None
     low, high = interval(value, defined_R, count=count, level=resampling.level, jackknife_G=jackknife_G)
     return Estimate(value=value, low=low, high=high, count=count)
+
+
+def estimate_from_sums(
+    sums_NC: Floats,
+    measure: Statistic,
+    resampling: Resampling | None,
+    *,
+    why_undefined: str,
+    group_N: Integers | None = None,
+) -> Estimate:
+    """`measure` of the summed columns, [R, C] -> [R]; rows of one group are resampled together, and counted as one."""
+    if group_N is not None:
+        names, group_N = np.unique(group_N, return_inverse=True)
+        sums_GC = np.zeros((len(names), sums_NC.shape[1]))
+        np.add.at(sums_GC, group_N, sums_NC)
+        sums_NC = sums_GC
+    return estimate(
+        lambda weight_RN: measure(weight_RN @ sums_NC), len(sums_NC), resampling, why_undefined=why_undefined
+    )
 
 
 def resampled(statistic: Statistic, count: int, resampling: Resampling) -> Floats:

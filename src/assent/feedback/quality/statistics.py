@@ -2,36 +2,28 @@
 
     agreement       over pairs of completions that two people judged: 1 for the same word, 1/2 for a tie against a
                     preference, 0 for opposite ones; all pairs of people, control items and repeats left out
-    gold, self      the same measure of an answer against the known one, and of a silent repeat against the first answer
+    control, self   the same measure of an answer against the known one, and of a silent repeat against the first
     position bias   how often the single best completion stood first, against 1 / K as it would without bias
     useful labels   standing judgements that training may learn from: no skips, flags, repeats or control items
     hours           the time people took over their answers, undone ones too; the cost is hours x cost per hour
 
-Intervals are of 95 %, bootstrap over items (over answers for gold and self).
+Intervals are of 95 %, bootstrap over items (over answers for control and self).
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assent.errors import RunError
 from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate, undefined
 from assent.feedback.quality.tally import KINDS, NO_WORD, REASONS, Tally
-from assent.feedback.quality.tally_files import load_tally, save_tally
 from assent.feedback.records import FLAGS, SKIP_REASONS, EventKind, Project
-from assent.feedback.source import JudgementSource
 
 Integers = NDArray[np.int64]
-_log = logging.getLogger(__name__)
-_WORTH_KEEPING = 2000  # new events after which the tally is written to disk again
 _MOST_BLOCKS = 1000  # more items are resampled in so many blocks of items: as good, and it takes no time
 _RESAMPLING = Resampling(seed=0, resamples=1000, method="percentile")
 _MS_PER_HOUR = 3_600_000
@@ -39,7 +31,7 @@ _CODE = {kind: place for place, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PositionBias:
+class FirstShown:
     """How often the single best of `answers` stood first, and how often it would by chance."""
 
     first: float | None
@@ -49,7 +41,7 @@ class PositionBias:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonFigures:
-    """One person's part. `gold` and `self_agreement` are None without such answers, of which there were so many."""
+    """One person's part. `control` and `self_agreement` are None without such answers, of which there were so many."""
 
     answers: int
     skipped: int
@@ -57,11 +49,11 @@ class PersonFigures:
     undone: int
     median_ms: float
     per_hour: float
-    gold: float | None
-    gold_answers: int
+    control: float | None
+    control_answers: int
     self_agreement: float | None
     repeats: int
-    position: PositionBias
+    position: FirstShown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +76,9 @@ class Figures:
     cost_per_useful_label: float | None
     median_ms: float
     agreement: Estimate
-    gold: Estimate
+    control: Estimate
     self_agreement: Estimate
-    position: PositionBias
+    position: FirstShown
     people: Mapping[int, PersonFigures] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -99,67 +91,14 @@ class Figures:
     def from_json(told: Mapping[str, Any]) -> Figures:
         """The reverse of `to_json`; TypeError or KeyError for what is no such thing."""
         values = dict(told)
-        for name in ("agreement", "gold", "self_agreement"):
+        for name in ("agreement", "control", "self_agreement"):
             values[name] = Estimate(**values[name])
-        values["position"] = PositionBias(**values["position"])
+        values["position"] = FirstShown(**values["position"])
         values["people"] = {
-            int(person): PersonFigures(**{**one, "position": PositionBias(**one["position"])})
+            int(person): PersonFigures(**{**one, "position": FirstShown(**one["position"])})
             for person, one in values["people"].items()
         }
         return Figures(**values)
-
-
-class LiveFigures:
-    """Figures of projects that are kept up to date: the first look reads all events, later ones what is new.
-
-    `file_of` says where what was read of a project is kept, if anywhere: after a restart a first look then reads only
-    what came since.
-    """
-
-    def __init__(self, source: JudgementSource, *, file_of: Callable[[int], Path | None] = lambda _: None) -> None:
-        """Nothing is read yet."""
-        self._source, self._file_of = source, file_of
-        self._tallies: dict[int, Tally] = {}
-        self._written: dict[int, int] = {}  # how many events the file holds
-        self._lock = threading.Lock()
-
-    def of(self, project_id: int) -> Figures:
-        """The project's figures now; StoreError for an unknown project."""
-        project = self._source.project(project_id)
-        tally = self._tally(project_id)
-        tally.refresh()
-        self._write(tally)
-        return figures(tally, project)
-
-    def head(self, project_id: int) -> tuple[int, str]:
-        """The number and the hash of the newest event that was read; (0, "") before the first."""
-        tally = self._tally(project_id)
-        with tally.lock:
-            return tally.last_seq, tally.last_sha256
-
-    def _tally(self, project_id: int) -> Tally:
-        with self._lock:
-            if project_id not in self._tallies:
-                path = self._file_of(project_id)
-                kept = load_tally(self._source, project_id, path) if path is not None and path.is_file() else None
-                self._tallies[project_id] = kept or Tally(self._source, project_id)
-                self._written[project_id] = len(kept.columns.seq) if kept else 0
-            return self._tallies[project_id]
-
-    def _write(self, tally: Tally) -> None:
-        path, count = self._file_of(tally.project_id), len(tally.columns.seq)
-        if path is None or not worth_keeping(count, self._written[tally.project_id]):
-            return
-        self._written[tally.project_id] = count
-        try:
-            save_tally(tally, path)
-        except (RunError, OSError) as error:  # figures do without: they are read again after a restart
-            _log.warning("figures could not be kept for the next start: %s", error)
-
-
-def worth_keeping(events: int, kept: int) -> bool:
-    """Whether so many events, of which `kept` are in a file, are worth a new file: twenty files while it doubles."""
-    return events - kept >= max(_WORTH_KEEPING, kept // 20)
 
 
 def figures(tally: Tally, project: Project) -> Figures:
@@ -172,7 +111,7 @@ def figures(tally: Tally, project: Project) -> Figures:
         cost = hours * rate if rate else None
         return Figures(
             events=len(view.kind),
-            answers=int(view.judged.sum()),
+            answers=int(view.labelled.sum()),
             skipped=int(view.of_kind(EventKind.SKIP).sum()),
             flagged=int(view.of_kind(EventKind.FLAG).sum()),
             undone=int((view.kind == _CODE[EventKind.UNDO]).sum()),
@@ -187,7 +126,7 @@ def figures(tally: Tally, project: Project) -> Figures:
             cost_per_useful_label=cost / useful if cost is not None and useful else None,
             median_ms=float(np.median(view.time_ms[view.standing])) if view.standing.any() else 0.0,
             agreement=_agreement(tally),
-            gold=_rate(view.gold[view.has_gold], "no control item was answered"),
+            control=_rate(view.control[view.has_control], "no control item was answered"),
             self_agreement=_rate(view.own_agreement, "no silent repeat was answered"),
             position=view.position(np.arange(len(view.kind))),
             people=view.people(),
@@ -208,14 +147,14 @@ class _View:
         self.time_ms = _array(columns.time_ms)
         self.shown = _array(columns.shown)
         self.best_slot = _array(columns.best_slot)
-        self.gold = np.array(columns.gold, dtype=np.float64)
+        self.control = np.array(columns.control, dtype=np.float64)
         quiet = np.isin(self.kind, [_CODE[kind] for kind in (EventKind.SKIP, EventKind.FLAG, EventKind.UNDO)])
-        self.judged = self.standing & ~quiet
-        self.has_gold = self.judged & ~self.repeat & np.isfinite(self.gold)
+        self.labelled = self.standing & ~quiet
+        self.has_control = self.labelled & ~self.repeat & np.isfinite(self.control)
         self.known = self.item >= 0
-        on_gold = np.zeros(len(self.kind), dtype=bool)
-        on_gold[self.known] = _array(items.is_gold)[self.item[self.known]] == 1
-        self.useful = self.judged & ~self.repeat & ~on_gold
+        on_control = np.zeros(len(self.kind), dtype=bool)
+        on_control[self.known] = _array(items.is_control)[self.item[self.known]] == 1
+        self.useful = self.labelled & ~self.repeat & ~on_control
         self.served = _array(items.serves)
         self.own_person, self.own_agreement = _self_agreement(tally, self)
 
@@ -242,14 +181,14 @@ class _View:
         counts = np.bincount(self.served[self.item[rows]], minlength=len(words))
         return {word: float(count / counts.sum()) for word, count in zip(words, counts, strict=True) if count}
 
-    def position(self, rows_M: Integers) -> PositionBias:
+    def position(self, rows_M: Integers) -> FirstShown:
         """Position bias of the judgements among `rows_M`."""
         best_M, shown_M = self.best_slot[rows_M], self.shown[rows_M]
-        told_M = self.judged[rows_M] & (best_M >= 0) & (shown_M >= 2)
+        told_M = self.labelled[rows_M] & (best_M >= 0) & (shown_M >= 2)
         if not told_M.any():
-            return PositionBias(first=None, expected=None, answers=0)
+            return FirstShown(first=None, expected=None, answers=0)
         first, expected = float((best_M[told_M] == 0).mean()), float((1.0 / shown_M[told_M]).mean())
-        return PositionBias(first=first, expected=expected, answers=int(told_M.sum()))
+        return FirstShown(first=first, expected=expected, answers=int(told_M.sum()))
 
     def people(self) -> dict[int, PersonFigures]:
         """Everybody's part: rows sorted by person once, then one slice each."""
@@ -263,17 +202,17 @@ class _View:
     def _person(self, person: int, rows_M: Integers) -> PersonFigures:
         standing_M, kind_M, time_M = self.standing[rows_M], self.kind[rows_M], self.time_ms[rows_M]
         taken = float(time_M[standing_M].sum())
-        gold_M = self.gold[rows_M][self.has_gold[rows_M]]
+        control_M = self.control[rows_M][self.has_control[rows_M]]
         own_M = self.own_agreement[self.own_person == person]
         return PersonFigures(
-            answers=int(self.judged[rows_M].sum()),
+            answers=int(self.labelled[rows_M].sum()),
             skipped=int((standing_M & (kind_M == _CODE[EventKind.SKIP])).sum()),
             flagged=int((standing_M & (kind_M == _CODE[EventKind.FLAG])).sum()),
             undone=int((kind_M == _CODE[EventKind.UNDO]).sum()),
             median_ms=float(np.median(time_M[standing_M])) if standing_M.any() else 0.0,
             per_hour=float(standing_M.sum() * _MS_PER_HOUR / taken) if taken else 0.0,
-            gold=float(gold_M.mean()) if len(gold_M) else None,
-            gold_answers=len(gold_M),
+            control=float(control_M.mean()) if len(control_M) else None,
+            control_answers=len(control_M),
             self_agreement=float(own_M.mean()) if len(own_M) else None,
             repeats=len(own_M),
             position=self.position(rows_M),
@@ -319,7 +258,7 @@ def _ratio(above_N: NDArray[Any], below_N: NDArray[Any], why_undefined: str) -> 
 def _self_agreement(tally: Tally, view: _View) -> tuple[Integers, Floats]:
     """For each silent repeat the person and the mean agreement with that person's first answer to the item."""
     count_at = _array(tally.columns.sign_count)
-    comparable = view.judged & view.known & (count_at > 0)
+    comparable = view.labelled & view.known & (count_at > 0)
     first, again = np.flatnonzero(comparable & ~view.repeat), np.flatnonzero(comparable & view.repeat)
     nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float64))
     if not len(first) or not len(again):

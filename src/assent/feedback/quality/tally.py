@@ -15,17 +15,14 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from assent.feedback.annotation_source import AnnotationSource, all_items
 from assent.feedback.records import FLAGS, SKIP_REASONS, Event, EventKind, Item
-from assent.feedback.source import JudgementSource, all_items
-from assent.feedback.votes import worth_of_payload
+from assent.feedback.votes import kind_of_payload, worth_of_payload
 
 NO_WORD = 2
 KINDS = tuple(EventKind)
 REASONS = (*SKIP_REASONS, *FLAGS)
 _JUDGING = {EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD}
-_GOLD_FIELDS = {
-    "ranks": EventKind.RANKING, "strength": EventKind.PAIRWISE, "ratings": EventKind.RATING, "good": EventKind.GOOD_BAD,
-}  # fmt: skip
 _PAGE = 5000
 
 
@@ -43,7 +40,7 @@ class Columns:
     time_ms: array[int] = field(default_factory=lambda: array("q"))
     shown: array[int] = field(default_factory=lambda: array("b"))  # how many completions were shown
     best_slot: array[int] = field(default_factory=lambda: array("b"))  # where the single best one stood, -1: none
-    gold: array[float] = field(default_factory=lambda: array("d"))  # agreement with the known answer, nan: not known
+    control: array[float] = field(default_factory=lambda: array("d"))  # agreement with the known answer, nan: not known
     sign_at: array[int] = field(default_factory=lambda: array("q"))  # where the signs of its pairs begin
     sign_count: array[int] = field(default_factory=lambda: array("b"))
 
@@ -54,7 +51,7 @@ class Items:
 
     id: array[int] = field(default_factory=lambda: array("q"))
     serves: array[int] = field(default_factory=lambda: array("b"))  # place among the words of `serves`
-    is_gold: array[int] = field(default_factory=lambda: array("b"))
+    is_control: array[int] = field(default_factory=lambda: array("b"))
     count: array[int] = field(default_factory=lambda: array("b"))  # completions
     cell_at: array[int] = field(default_factory=lambda: array("q"))  # where the counts of its pairs begin
 
@@ -62,7 +59,7 @@ class Items:
 class Tally:
     """A project's events in columns. `refresh` reads what is new; safe to use from several threads."""
 
-    def __init__(self, source: JudgementSource, project_id: int) -> None:
+    def __init__(self, source: AnnotationSource, project_id: int) -> None:
         """Nothing is read until `refresh`."""
         self.project_id = project_id
         self.columns, self.items = Columns(), Items()
@@ -70,7 +67,8 @@ class Tally:
         self.cells = {sign: array("i") for sign in (1, -1, 0)}
         self.serves: list[str] = []
         self.lock = threading.RLock()
-        self.gold: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
+        self.control: dict[int, Sequence[int]] = {}  # signs of known answers by the item's place
+        self.repeated: dict[int, Sequence[int]] = {}  # completions with the text of an earlier one, by the item's place
         self.last_sha256 = ""
         self._source = source
 
@@ -102,13 +100,16 @@ class Tally:
         count = len(item.new.candidates)
         self.items.id.append(item.id)
         self.items.serves.append(self.serves.index(item.new.serves))
-        self.items.is_gold.append(item.new.gold is not None)
+        self.items.is_control.append(item.new.control_answer is not None)
         self.items.count.append(count)
         self.items.cell_at.append(len(self.cells[0]))
         for column in self.cells.values():
             column.extend([0] * (count * (count - 1) // 2))
-        if item.new.gold is not None:
-            self.gold[len(self.items.id) - 1] = gold_signs(item.new.gold, count)
+        texts = [candidate.text.strip() for candidate in item.new.candidates]
+        if len(set(texts)) < count:  # nobody can disagree about equal completions
+            self.repeated[len(self.items.id) - 1] = [i for i, text in enumerate(texts) if text in texts[:i]]
+        if item.new.control_answer is not None:
+            self.control[len(self.items.id) - 1] = control_signs(item.new.control_answer, count)
 
     def _add(self, event: Event) -> None:
         if event.kind is EventKind.UNDO:
@@ -126,7 +127,7 @@ class Tally:
         columns.time_ms.append(event.time_taken_ms)
         columns.shown.append(len(event.order))
         columns.best_slot.append(best)
-        columns.gold.append(_agreement(signs, self.gold.get(place, ())))
+        columns.control.append(_agreement(signs, self.control.get(place, ())))
         columns.sign_at.append(len(self.signs))
         columns.sign_count.append(len(signs))
         self.signs.extend(signs)
@@ -150,6 +151,8 @@ class Tally:
         top = max(worth.values(), default=0.0)
         best = [position for position, value in worth.items() if value == top]
         slot = event.order.index(best[0]) if len(best) == 1 and best[0] in event.order else -1
+        for position in self.repeated.get(place, ()):
+            worth.pop(position, None)
         return signs_of(worth, count), slot
 
     def _take_back(self, undone_seq: int | None) -> None:
@@ -161,7 +164,7 @@ class Tally:
     def _count(self, row: int, change: int) -> None:
         """Count the answer's signs in the cells of its item: not those of repeats and of control items."""
         place = self.columns.item[row]
-        if place < 0 or self.columns.repeat[row] or self.items.is_gold[place]:
+        if place < 0 or self.columns.repeat[row] or self.items.is_control[place]:
             return
         start, at = self.items.cell_at[place], self.columns.sign_at[row]
         for offset in range(self.columns.sign_count[row]):
@@ -181,15 +184,15 @@ def signs_of(worth: Mapping[int, float], count: int) -> list[int]:
     return signs
 
 
-def gold_signs(gold: Mapping[str, Any], count: int) -> list[int]:
+def control_signs(control: Mapping[str, Any], count: int) -> list[int]:
     """The signs of a known answer; none for what compares nothing or cannot be read."""
-    kind = next((kind for name, kind in _GOLD_FIELDS.items() if name in gold), None)
-    return [] if kind is None else signs_of(worth_of_payload(kind, gold, count) or {}, count)
+    kind = kind_of_payload(control)
+    return [] if kind is None else signs_of(worth_of_payload(kind, control, count) or {}, count)
 
 
-def _agreement(signs: Sequence[int], gold: Sequence[int]) -> float:
+def _agreement(signs: Sequence[int], control: Sequence[int]) -> float:
     """Mean agreement of the pairs on which both have a word; a tie against a preference is half."""
-    both = [(one, other) for one, other in zip(signs, gold, strict=False) if NO_WORD not in (one, other)]
+    both = [(one, other) for one, other in zip(signs, control, strict=False) if NO_WORD not in (one, other)]
     if not both:
         return float("nan")
     return sum(1.0 if one == other else 0.5 if 0 in (one, other) else 0.0 for one, other in both) / len(both)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from array import array
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from assent.durable import whole_file
+from assent.feedback.annotation_source import AnnotationSource
 from assent.feedback.quality.tally import KINDS, REASONS, Columns, Items, Tally
-from assent.feedback.source import JudgementSource
 
-_FORM = 2  # raised when the columns change
+_FORM = 3  # raised when the columns change
 _SIGNS = {"better": 1, "worse": -1, "level": 0}
 
 
@@ -28,17 +29,15 @@ def save_tally(tally: Tally, path: Path) -> None:
     with tally.lock:
         about = {**_about(tally.project_id), "seq": tally.last_seq, "sha256": tally.last_sha256, "serves": tally.serves}
         held: dict[str, Any] = {"about": np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)}
-        for name, part in (("event", tally.columns), ("item", tally.items)):
-            held |= {f"{name}.{one.name}": np.array(getattr(part, one.name)) for one in fields(part)}
-        held |= {name: np.array(tally.cells[sign]) for name, sign in _SIGNS.items()}
-        held["signs"] = np.array(tally.signs)
-        held["gold"] = np.frombuffer(json.dumps({str(k): list(v) for k, v in tally.gold.items()}).encode(), np.uint8)
+        held |= {name: np.array(column) for name, column in _columns(tally)}
+        for name, lists in (("control", tally.control), ("repeated", tally.repeated)):
+            held[name] = np.frombuffer(json.dumps({str(k): list(v) for k, v in lists.items()}).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         np.savez(file, **held)
 
 
-def load_tally(source: JudgementSource, project_id: int, path: Path) -> Tally | None:
+def load_tally(source: AnnotationSource, project_id: int, path: Path) -> Tally | None:
     """The tally of the file if it fits the store, else None; `refresh` then reads what came since."""
     tally = Tally(source, project_id)
     try:
@@ -46,13 +45,10 @@ def load_tally(source: JudgementSource, project_id: int, path: Path) -> Tally | 
             about = json.loads(bytes(held["about"]))
             if {name: about[name] for name in _about(project_id)} != _about(project_id):
                 return None
-            for name, part in (("event", tally.columns), ("item", tally.items)):
-                for one in fields(part):
-                    _fill(getattr(part, one.name), held[f"{name}.{one.name}"])
-            for name, sign in _SIGNS.items():
-                _fill(tally.cells[sign], held[name])
-            _fill(tally.signs, held["signs"])
-            tally.gold.update({int(place): signs for place, signs in json.loads(bytes(held["gold"])).items()})
+            for name, column in _columns(tally):
+                column.frombytes(np.ascontiguousarray(held[name], dtype=column.typecode).tobytes())
+            for name, lists in (("control", tally.control), ("repeated", tally.repeated)):
+                lists.update({int(place): listed for place, listed in json.loads(bytes(held[name])).items()})
             tally.serves = [str(word) for word in about["serves"]]
             tally.last_sha256 = str(about["sha256"])
             last = int(about["seq"])
@@ -69,5 +65,9 @@ def _about(project_id: int) -> dict[str, Any]:
     return {"form": _FORM, "project": project_id, "kinds": list(KINDS), "reasons": list(REASONS), "columns": columns}
 
 
-def _fill(column: array[Any], values: Any) -> None:
-    column.frombytes(np.ascontiguousarray(values, dtype=column.typecode).tobytes())
+def _columns(tally: Tally) -> Iterator[tuple[str, array[Any]]]:
+    """Every column by its name in the file."""
+    for name, part in (("event", tally.columns), ("item", tally.items)):
+        yield from ((f"{name}.{one.name}", getattr(part, one.name)) for one in fields(part))
+    yield from ((name, tally.cells[sign]) for name, sign in _SIGNS.items())
+    yield "signs", tally.signs

@@ -1,26 +1,22 @@
-"""People, their passwords, sign-ins and invitations. Of tokens and passwords only hashes are stored."""
+"""People, their passwords and the projects they work in. Of passwords only hashes are stored."""
 
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import argon2
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.errors import StoreError
 from assent.feedback.records import Person, PersonRole, Project
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
-from assent.feedback.store.engine import Row, Session, Statement, insert
 from assent.feedback.store.names import check_name, check_readable, folded, skeletons
 from assent.feedback.store.rows import person_of, to_json
-from assent.feedback.store.schema import cursors, invitations, members, people, projects, sign_ins
+from assent.feedback.store.schema import cursors, members, people, projects, sign_ins
+from assent.feedback.store.session import Row, Session, Statement, insert
 from assent.feedback.store.writer import Transaction
 
 _MOST_PASSWORD, _MOST_TOPICS = 1000, 200
@@ -63,63 +59,14 @@ _WORKS = Statement(
         _p.id == bindparam("person"),
         _p.active == sa.literal_column("1"),
         sa.or_(
-            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.LABELER), _m.person_id.is_not(None))
+            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.ANNOTATOR), _m.person_id.is_not(None))
         ),
     )
 )
 _DROP_MEMBERS = Statement(members.delete().where(_m.project_id == bindparam("project")))
 _ADD_MEMBER = insert(members)
+_SIGN_OUT_EVERYWHERE = Statement(sign_ins.delete().where(sign_ins.c.person_id == bindparam("person")))
 _PROJECT = Statement(sa.select(projects.c.id).where(projects.c.id == bindparam("project")))
-
-_s = sign_ins.c
-_ADD_SIGN_IN = insert(sign_ins)
-_SIGN_IN = Statement(
-    sa.select(_s.person_id, _s.expires_at)
-    .join(people, _p.id == _s.person_id)
-    .where(_s.token_sha256 == bindparam("hashed"), _p.active == sa.literal_column("1"))
-)
-_SIGN_OUT = Statement(sign_ins.delete().where(_s.token_sha256 == bindparam("hashed")))
-_SIGN_OUT_EVERYWHERE = Statement(sign_ins.delete().where(_s.person_id == bindparam("person")))
-_DROP_EXPIRED = Statement(sign_ins.delete().where(_s.expires_at <= bindparam("now")))
-
-_v = invitations.c
-_ADD_INVITATION = insert(invitations)
-_INVITATION = Statement(
-    sa.select(_v.role, _v.project_ids, _v.expires_at).where(
-        _v.token_sha256 == bindparam("hashed"), _v.used == sa.literal_column("0")
-    )
-)
-_USE_INVITATION = Statement(
-    invitations.update().where(_v.token_sha256 == bindparam("hashed")).values(used=sa.literal_column("1"))
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignIn:
-    """Somebody is signed in: the token is their cookie, `csrf` goes with every request that changes something."""
-
-    token: str
-    csrf: str
-    person_id: int
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
-    """Whoever holds its token may make one account."""
-
-    role: PersonRole
-    project_ids: tuple[int, ...]
-    expires_at: float
-
-
-def token_hash(token: str) -> str:
-    """What is stored of a token."""
-    return hashlib.sha256(b"token:" + token.encode(errors="replace")).hexdigest()
-
-
-def _csrf(token: str) -> str:
-    return hashlib.sha256(b"csrf:" + token.encode(errors="replace")).hexdigest()
 
 
 def hash_password(password: str) -> str:
@@ -243,9 +190,14 @@ def members_of(session: Session, project_id: int) -> list[Person]:
     return [person_of(row) for row in session.rows(_MEMBERS, project=project_id)]
 
 
+def add_members(transaction: Transaction, person_id: int, project_ids: Sequence[int]) -> None:
+    """Let somebody work in these projects too."""
+    transaction.run_many(_ADD_MEMBER, [{"project_id": project, "person_id": person_id} for project in project_ids])
+
+
 def set_members(transaction: Transaction, project_id: int, person_ids: Sequence[int]) -> None:
     """These people and nobody else."""
-    _need_project(transaction, project_id)
+    need_project(transaction, project_id)
     for person_id in person_ids:
         find(transaction, person_id)
     transaction.run(_DROP_MEMBERS, project=project_id)
@@ -253,7 +205,7 @@ def set_members(transaction: Transaction, project_id: int, person_ids: Sequence[
 
 
 def works_in(session: Session, project: Project, person_id: int) -> bool:
-    """Whether the project asks this person: not archived, and they are active, an admin or one of its labelers."""
+    """Whether the project asks this person: not archived, and they are active, an admin or one of its annotators."""
     return not project.archived and session.first(_WORKS, project=project.id, person=person_id) is not None
 
 
@@ -263,65 +215,7 @@ def check_works_in(session: Session, project: Project, person_id: int) -> None:
         raise NotFound("this project takes no answers from you now", now="Ask an admin whether you are still in it.")
 
 
-def _need_project(session: Session, project_id: int) -> None:
+def need_project(session: Session, project_id: int) -> None:
+    """NotFound for a project that is not there."""
     if session.first(_PROJECT, project=project_id) is None:
         raise NotFound(f"there is no project {project_id}", now="See the list of projects.")
-
-
-def sign_in(transaction: Transaction, person_id: int, token: str, lifetime_s: float) -> SignIn:
-    """Keep the token's hash for `lifetime_s` seconds; NotFound for somebody inactive."""
-    if not find(transaction, person_id).active:
-        raise NotFound("the account is not active", now="Ask whoever runs the studio.")
-    expires_at = transaction.now + lifetime_s
-    transaction.run(_DROP_EXPIRED, now=transaction.now)
-    values = {"token_sha256": token_hash(token), "person_id": person_id, "created_at": transaction.now}
-    transaction.run(_ADD_SIGN_IN, **values, expires_at=expires_at)
-    return SignIn(token=token, csrf=_csrf(token), person_id=person_id, expires_at=expires_at)
-
-
-def sign_in_of(session: Session, token: str, now: float) -> SignIn | None:
-    """Who holds this token, unless it is unknown or has expired, or the person is inactive."""
-    row = session.first(_SIGN_IN, hashed=token_hash(token))
-    if row is None or row[1] <= now:
-        return None
-    return SignIn(token=token, csrf=_csrf(token), person_id=row[0], expires_at=row[1])
-
-
-def sign_out(transaction: Transaction, token: str) -> None:
-    """Forget the token."""
-    transaction.run(_SIGN_OUT, hashed=token_hash(token))
-
-
-def invite(
-    transaction: Transaction, token: str, role: PersonRole, project_ids: Sequence[int], lifetime_s: float
-) -> None:
-    """Keep the hash of an invitation's token."""
-    for project_id in project_ids:
-        _need_project(transaction, project_id)
-    values = {"token_sha256": token_hash(token), "role": str(role), "project_ids": to_json(sorted(set(project_ids)))}
-    transaction.run(_ADD_INVITATION, **values, expires_at=transaction.now + lifetime_s, used=0)
-
-
-def invitation(session: Session, token: str, now: float) -> Invitation | None:
-    """The invitation, unless it is unknown, used or expired."""
-    row = session.first(_INVITATION, hashed=token_hash(token))
-    if row is None or row[2] <= now:
-        return None
-    return Invitation(role=PersonRole(row[0]), project_ids=tuple(json.loads(row[1])), expires_at=row[2])
-
-
-def accept(transaction: Transaction, token: str, name: str, password_hash: str) -> Person:
-    """Make the account and use the invitation up, both or neither."""
-    found = invitation(transaction, token, transaction.now)
-    if found is None:
-        raise no_invitation()
-    person = create(transaction, name, found.role, password_hash)
-    rows = [{"project_id": project_id, "person_id": person.id} for project_id in found.project_ids]
-    transaction.run_many(_ADD_MEMBER, rows)
-    transaction.run(_USE_INVITATION, hashed=token_hash(token))
-    return person
-
-
-def no_invitation() -> StoreError:
-    """The refusal of a token that is unknown, used or expired."""
-    return NotFound("the invitation is unknown, was used, or has expired", now="Ask for a new one.")

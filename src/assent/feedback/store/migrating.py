@@ -11,7 +11,7 @@ from alembic.config import Config
 from assent.errors import StoreError
 from assent.feedback.store.engine import Database
 
-NEWEST = "4"
+NEWEST = "2"
 _FOLDER = Path(__file__).parent / "migrations"
 
 

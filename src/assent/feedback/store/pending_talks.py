@@ -1,4 +1,4 @@
-"""What of a talk is not an event yet: answers that wait for a judgement, and a red-team talk until it is rated.
+"""What of a talk is no event yet: answers that wait for a choice, and a red-team talk until it is rated.
 
 One row a presentation, replaced by every turn, so that a server that starts again goes on where it stopped. Rows of
 talks that nobody has touched for KEPT_S are forgotten.
@@ -15,8 +15,8 @@ from sqlalchemy import bindparam
 
 from assent.feedback.refusals import NotFound
 from assent.feedback.store import accounts, projects, queue
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.schema import talks
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import Transaction
 
 KEPT_S = 90 * 86400.0

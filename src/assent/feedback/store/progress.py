@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.refusals import NotFound
-from assent.feedback.store.engine import Session, Statement
 from assent.feedback.store.schema import presentations, projects, standing, tallies
+from assent.feedback.store.session import Session, Statement
 
 LATEST = 200  # answers of a person that the median time is taken over
 
@@ -60,10 +60,10 @@ class PersonProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a project is. Gold items and withdrawn ones are no part of `items`, `finished` or the labels.
+    """How far a project is. Control items and withdrawn ones are not part of `items`, `finished` or the labels.
 
-    `answers` counts standing judgements with gold and repeats; `labels_given` the people who have answered, summed
-    over items, against `labels_wanted`, the sum of the overlaps; `leased` is what people have open now.
+    `answers` counts standing answers, also to control items and repeats. `labels_given` counts the people who have
+    answered, summed over items; `labels_wanted` is the sum of the overlaps; `leased` is what people have open now.
     """
 
     items: int

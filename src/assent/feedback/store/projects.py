@@ -1,31 +1,26 @@
-"""Projects, their guidelines and their items, as operations on a transaction."""
+"""Projects and their guidelines, as operations on a transaction."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.records import (
-    MOST_COMPLETIONS,
-    EventKind,
+    MOST_OVERLAP,
     Guideline,
-    NewItem,
     Project,
     ProjectSettings,
-    TaskMode,
 )
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
-from assent.feedback.store.engine import Session, Statement, insert
-from assent.feedback.store.payloads import canonical
-from assent.feedback.store.rows import item_to_json, project_of, settings_to_json
-from assent.feedback.store.schema import contents, cursors, guidelines, items, members, projects
+from assent.feedback.store.rows import project_of, settings_to_json
+from assent.feedback.store.schema import cursors, guidelines, items, members, projects
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import PROJECT_COUNTERS, Transaction
 
-_MOST_NAME, _MOST_OVERLAP, _MOST_LEASE_S = 200, 1000, 30 * 86400.0
+_MOST_NAME, _MOST_LEASE_S = 200, 30 * 86400.0
 PROJECT_COLUMNS = [projects.c[n] for n in ("id", "name", "settings", "guideline_version", "archived", "created_at")]
 _p = projects.c
 _BY_ID = Statement(sa.select(*PROJECT_COLUMNS).where(_p.id == bindparam("id")))
@@ -42,48 +37,26 @@ _INSERT = insert(projects)
 _SET_SETTINGS = Statement(projects.update().where(_p.id == bindparam("which")).values(settings=bindparam("text")))
 _ARCHIVE = Statement(projects.update().where(_p.id == bindparam("which")).values(archived=bindparam("value")))
 
-_i = items.c
-_INSERT_ITEM, _INSERT_CONTENT = insert(items), insert(contents)
-_LAST_ITEM = Statement(sa.select(sa.func.coalesce(sa.func.max(_i.id), 0)))
-_ITEM_BY_KEY = Statement(
-    sa.select(_i.id).where(_i.project_id == bindparam("project"), _i.key == bindparam("key"), sa.text("key <> ''"))
-)
-_ITEM_STATE = Statement(
-    sa.select(_i.overlap, _i.gold, _i.withdrawn, _i.given).where(
-        _i.id == bindparam("id"), _i.project_id == bindparam("project")
-    )
-)
-_SET_PRIORITY = Statement(items.update().where(_i.id == bindparam("which")).values(priority=bindparam("value")))
 
-
-def _open_with(overlap: Any) -> sa.Case[int]:
-    wanted = sa.and_(_i.withdrawn == 0, _i.gold == 0, _i.taken < overlap)
+def open_with(overlap: Any) -> sa.Case[int]:
+    """1 for an item that may be given to one more person, with so many to ask."""
+    wanted = sa.and_(items.c.withdrawn == 0, items.c.control == 0, items.c.taken < overlap)
     return sa.case((wanted, sa.literal_column("1")), else_=sa.literal_column("0"))
 
 
-_SET_OVERLAP = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(overlap=bindparam("value"), own_overlap=sa.literal_column("1"), open=_open_with(bindparam("value")))
-)
 _FOLLOW_OVERLAP = Statement(
     items.update()
-    .where(_i.project_id == bindparam("project"), _i.own_overlap == sa.literal_column("0"))
-    .values(overlap=bindparam("value"), open=_open_with(bindparam("value")))
-)
-_WITHDRAW = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(withdrawn=sa.literal_column("1"), open=sa.literal_column("0"))
+    .where(items.c.project_id == bindparam("project"), items.c.own_overlap == sa.literal_column("0"))
+    .values(overlap=bindparam("value"), open=open_with(bindparam("value")))
 )
 _RECOUNT = Statement(
     sa.select(
-        sa.func.coalesce(sa.func.sum(_i.overlap), 0),
-        sa.func.coalesce(sa.func.sum(sa.case((_i.given >= _i.overlap, 1), else_=0)), 0),
+        sa.func.coalesce(sa.func.sum(items.c.overlap), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((items.c.given >= items.c.overlap, 1), else_=0)), 0),
     ).where(
-        _i.project_id == bindparam("project"),
-        _i.gold == sa.literal_column("0"),
-        _i.withdrawn == sa.literal_column("0"),
+        items.c.project_id == bindparam("project"),
+        items.c.control == sa.literal_column("0"),
+        items.c.withdrawn == sa.literal_column("0"),
     )
 )
 _SET_COUNTS = Statement(
@@ -91,7 +64,7 @@ _SET_COUNTS = Statement(
     .where(_p.id == bindparam("which"))
     .values(wanted=bindparam("wanted_now"), finished=bindparam("finished_now"))
 )
-_FORGET_CURSORS = Statement(cursors.delete().where(cursors.c.project_id == bindparam("project")))
+FORGET_CURSORS = Statement(cursors.delete().where(cursors.c.project_id == bindparam("project")))
 
 _g = guidelines.c
 _GUIDELINE = Statement(
@@ -160,7 +133,7 @@ def update(transaction: Transaction, project_id: int, settings: ProjectSettings)
         counts = transaction.first(_RECOUNT, project=project_id)
         assert counts is not None
         transaction.run(_SET_COUNTS, which=project_id, wanted_now=int(counts[0]), finished_now=int(counts[1]))
-        transaction.run(_FORGET_CURSORS, project=project_id)
+        transaction.run(FORGET_CURSORS, project=project_id)
     return find(transaction, project_id)
 
 
@@ -170,82 +143,6 @@ def archive(transaction: Transaction, project_id: int, archived: bool) -> Projec
     transaction.projects.pop(project_id, None)
     transaction.run(_ARCHIVE, which=project_id, value=int(archived))
     return find(transaction, project_id)
-
-
-def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem]) -> tuple[int, int]:
-    """How many items were added, and how many were there already by their key."""
-    settings = find(transaction, project_id).settings
-    for place, item in enumerate(new):
-        _check_item(item, settings, f"items.{place}")
-    last = transaction.first(_LAST_ITEM)
-    assert last is not None
-    hot: list[dict[str, Any]] = []
-    cold: list[dict[str, Any]] = []
-    keys: set[str] = set()
-    for item in new:
-        if item.key and (item.key in keys or transaction.first(_ITEM_BY_KEY, project=project_id, key=item.key)):
-            continue
-        keys.add(item.key)
-        item_id = last[0] + len(hot) + 1
-        hot.append(_hot(item, item_id, project_id, settings.overlap, transaction.now))
-        cold.append({"item_id": item_id, "content": item_to_json(item)})
-    transaction.run_many(_INSERT_ITEM, hot)
-    transaction.run_many(_INSERT_CONTENT, cold)
-    asked = [row["overlap"] for row in hot if not row["gold"]]
-    transaction.count(project_id, asked=len(asked), wanted=sum(asked))
-    if hot:
-        transaction.run(_FORGET_CURSORS, project=project_id)
-    return len(hot), len(new) - len(hot)
-
-
-def _hot(item: NewItem, item_id: int, project_id: int, overlap: int, now: float) -> dict[str, Any]:
-    gold = int(item.gold is not None)
-    values: dict[str, Any] = {"id": item_id, "project_id": project_id, "key": item.key, "topic": item.topic}
-    values |= {"priority": float(item.priority), "overlap": item.overlap or overlap, "created_at": now}
-    values |= {"own_overlap": int(item.overlap is not None), "gold": gold, "open": 1 - gold}
-    return values | {"withdrawn": 0, "taken": 0, "given": 0}
-
-
-def set_priorities(
-    transaction: Transaction, project_id: int, priority: Mapping[int, float], overlap: Mapping[int, int]
-) -> None:
-    """Change priorities and overlaps of items of one project; NotFound for any other item."""
-    find(transaction, project_id)
-    for item_id, value in priority.items():
-        if not math.isfinite(value):
-            raise Invalid("a priority is a finite number", where=f"priority.{item_id}", now="Correct it.")
-    for item_id, value in overlap.items():
-        _check_overlap(value, f"overlap.{item_id}")
-    known = {
-        item_id: transaction.first(_ITEM_STATE, id=item_id, project=project_id) for item_id in {*priority, *overlap}
-    }
-    for item_id, state in known.items():
-        if state is None:
-            raise NotFound(f"the project has no item {item_id}", now="See its items.")
-    transaction.run_many(_SET_PRIORITY, [{"which": i, "value": float(v)} for i, v in priority.items()])
-    transaction.run_many(_SET_OVERLAP, [{"which": i, "value": v} for i, v in overlap.items()])
-    for item_id, value in overlap.items():
-        state = known[item_id]
-        assert state is not None
-        old, gold, withdrawn, given = state
-        if not gold and not withdrawn:
-            transaction.count(project_id, wanted=value - old, finished=(given >= value) - (given >= old))
-    transaction.run(_FORGET_CURSORS, project=project_id)
-
-
-def withdraw_items(transaction: Transaction, project_id: int, item_ids: Sequence[int]) -> None:
-    """Ask nobody else about these items; who has one open may still answer it."""
-    states = {item_id: transaction.first(_ITEM_STATE, id=item_id, project=project_id) for item_id in item_ids}
-    for item_id, state in states.items():
-        if state is None:
-            raise NotFound(f"the project has no item {item_id}", now="See its items.")
-    for item_id, state in states.items():
-        assert state is not None
-        overlap, gold, withdrawn, given = state
-        if not withdrawn:
-            transaction.run(_WITHDRAW, which=item_id)
-        if not withdrawn and not gold:
-            transaction.count(project_id, asked=-1, wanted=-overlap, given=-given, finished=-(given >= overlap))
 
 
 def guideline(session: Session, project_id: int, version: int | None) -> Guideline | None:
@@ -270,16 +167,16 @@ def add_guideline(transaction: Transaction, project_id: int, text: str, author: 
 
 
 def _check_settings(settings: ProjectSettings) -> None:
-    _check_overlap(settings.overlap, "settings.overlap")
+    check_overlap(settings.overlap, "settings.overlap")
     if not 1.0 <= settings.lease_s <= _MOST_LEASE_S:
         what = f"a lease lasts from 1 to {_MOST_LEASE_S:.0f} seconds"
         raise Invalid(what, where="settings.lease_s", now="Correct it.")
-    shares = {name: getattr(settings, name) for name in ("criteria_share", "gold_share", "repeat_share")}
+    shares = {name: getattr(settings, name) for name in ("criteria_share", "control_share", "repeat_share")}
     for name, share in shares.items():
         if not 0.0 <= share <= 1.0:
             raise Invalid("a share is from 0 to 1", where=f"settings.{name}", now="Correct it.")
-    if settings.gold_share + settings.repeat_share > 1.0:
-        raise Invalid("gold and repeats are more than all", where="settings.gold_share", now="Lower one of them.")
+    if settings.control_share + settings.repeat_share > 1.0:
+        raise Invalid("control and repeats are more than all", where="settings.control_share", now="Lower one of them.")
     if not math.isfinite(settings.cost_per_hour) or settings.cost_per_hour < 0:
         raise Invalid("a cost is a number from 0", where="settings.cost_per_hour", now="Correct it.")
     text_of(settings.instructions, "settings.instructions")
@@ -288,52 +185,7 @@ def _check_settings(settings: ProjectSettings) -> None:
             text_of(value, f"settings.{name}.{place}", least=1, most=_MOST_NAME)
 
 
-def _check_overlap(value: int, path: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_OVERLAP:
-        raise Invalid(f"an overlap is a whole number from 1 to {_MOST_OVERLAP}", where=path, now="Correct it.")
-
-
-_CANDIDATES = {
-    TaskMode.RANKING: (2, MOST_COMPLETIONS),
-    TaskMode.PAIRWISE: (2, 2),
-    TaskMode.RATING: (1, MOST_COMPLETIONS),
-    TaskMode.GOOD_BAD: (1, MOST_COMPLETIONS),
-}
-_GOLD_KIND = {
-    TaskMode.RANKING: EventKind.RANKING,
-    TaskMode.PAIRWISE: EventKind.PAIRWISE,
-    TaskMode.RATING: EventKind.RATING,
-    TaskMode.GOOD_BAD: EventKind.GOOD_BAD,
-    TaskMode.DEMONSTRATION: EventKind.DEMONSTRATION,
-    TaskMode.CHAT: EventKind.CHAT_TURN,
-    TaskMode.RED_TEAM: EventKind.RED_TEAM,
-}
-
-
-def check_predicted(predicted: Sequence[float], candidates: int, path: str) -> None:
-    """Raises Invalid unless there is one finite number for each candidate."""
-    if len(predicted) != candidates or not all(math.isfinite(value) for value in predicted):
-        what = f"expected one finite number for each of {candidates} candidates"
-        raise Invalid(what, where=path, now="Send what the reward model says of each.")
-
-
-def _check_item(item: NewItem, settings: ProjectSettings, path: str) -> None:
-    least, most = _CANDIDATES.get(settings.mode, (0, MOST_COMPLETIONS))
-    if not least <= len(item.candidates) <= most:
-        what = f"a project of mode {settings.mode} needs {least} to {most} completions, not {len(item.candidates)}"
-        raise Invalid(what, where=f"{path}.candidates", now="Correct the item.")
-    if item.overlap is not None:
-        _check_overlap(item.overlap, f"{path}.overlap")
-    if not math.isfinite(item.priority):
-        raise Invalid("a priority is a finite number", where=f"{path}.priority", now="Correct it.")
-    for name in ("serves", "topic", "key", "batch"):
-        text_of(getattr(item, name), f"{path}.{name}", most=1000)
-    for place, message in enumerate(item.prompt.messages):
-        text_of(message.content, f"{path}.prompt.{place}", most=2_000_000)
-    for place, candidate in enumerate(item.candidates):
-        text_of(candidate.text, f"{path}.candidates.{place}.text", most=2_000_000)
-        text_of(candidate.model, f"{path}.candidates.{place}.model", most=1000)
-    if item.predicted is not None:
-        check_predicted(item.predicted, len(item.candidates), f"{path}.predicted")
-    if item.gold is not None:
-        canonical(_GOLD_KIND[settings.mode], item.gold, range(len(item.candidates)), settings)
+def check_overlap(value: int, path: str) -> None:
+    """Invalid for what is no number of people to ask."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_OVERLAP:
+        raise Invalid(f"an overlap is a whole number from 1 to {MOST_OVERLAP}", where=path, now="Correct it.")

@@ -10,10 +10,10 @@ from sqlalchemy import bindparam
 
 from assent.errors import StoreError
 from assent.feedback.records import AnsweredItem, Event, Item
-from assent.feedback.store.engine import Row, Session, Statement
 from assent.feedback.store.queue import ITEM
 from assent.feedback.store.rows import event_of, item_of
 from assent.feedback.store.schema import chain, events, items, standing
+from assent.feedback.store.session import Row, Session, Statement
 
 MOST_ROWS = 100_000
 _i, _e, _s = items.c, events.c, standing.c
@@ -40,21 +40,21 @@ _SHOWN_AS = Statement(
     .order_by(_s.seq.desc())
     .limit(_LIMIT)
 )
-_JUDGED_IDS = Statement(
+_ANSWERED_IDS = Statement(
     sa.select(_s.item_id)
     .where(_s.project_id == bindparam("project"), _s.item_id > bindparam("after"))
     .group_by(_s.item_id)
     .order_by(_s.item_id)
     .limit(_LIMIT)
 )
-_JUDGED = Statement(
+_ANSWERED = Statement(
     ITEM.add_columns(*events.columns)
     .join(standing, _s.item_id == _i.id)
     .join(events, _e.seq == _s.seq)
     .where(_s.project_id == bindparam("project"), _s.item_id.between(bindparam("first_id"), bindparam("last_id")))
     .order_by(_s.item_id, _s.seq)
 )
-_JUDGED_ITEM = Statement(
+_ANSWERED_ITEM = Statement(
     ITEM.add_columns(*events.columns)
     .join(standing, _s.item_id == _i.id)
     .join(events, _e.seq == _s.seq)
@@ -85,24 +85,25 @@ def shown_as(session: Session, project_id: int, person_id: int, *, limit: int) -
     return dict(session.rows(_SHOWN_AS, project=project_id, person=person_id, most=_bounded(limit)))
 
 
-def judged_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[AnsweredItem]:
+def answered_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[AnsweredItem]:
     """Items with standing answers, by id."""
     ids = [
-        item_id for (item_id,) in session.rows(_JUDGED_IDS, project=project_id, after=after_item, most=_bounded(limit))
+        item_id
+        for (item_id,) in session.rows(_ANSWERED_IDS, project=project_id, after=after_item, most=_bounded(limit))
     ]
     if not ids:
         return []
-    rows = session.rows(_JUDGED, project=project_id, first_id=ids[0], last_id=ids[-1])
-    return [_judged(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
+    rows = session.rows(_ANSWERED, project=project_id, first_id=ids[0], last_id=ids[-1])
+    return [_answered(list(group)) for _, group in itertools.groupby(rows, key=lambda row: row[0])]
 
 
-def judged_item(session: Session, project_id: int, item_id: int) -> AnsweredItem | None:
+def answered_item(session: Session, project_id: int, item_id: int) -> AnsweredItem | None:
     """One item with its standing answers; None if it has none."""
-    rows = session.rows(_JUDGED_ITEM, project=project_id, item=item_id)
-    return _judged(rows) if rows else None
+    rows = session.rows(_ANSWERED_ITEM, project=project_id, item=item_id)
+    return _answered(rows) if rows else None
 
 
-def _judged(rows: list[Row]) -> AnsweredItem:
+def _answered(rows: list[Row]) -> AnsweredItem:
     found = tuple(event_of(row[_ITEM_COLUMNS:]) for row in rows)
     return AnsweredItem(item=item_of(rows[0][:_ITEM_COLUMNS]), events=found)
 

@@ -23,7 +23,7 @@ from assent.feedback.records import (
     conversation_from_json,
     learned_to_json,
 )
-from assent.feedback.store.engine import Row
+from assent.feedback.store.session import Row
 from assent.types import StopReason
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -65,7 +65,7 @@ def item_to_json(new: NewItem) -> str:
         {
             "prompt": learned_to_json(new.prompt),
             "candidates": candidates,
-            "gold": None if new.gold is None else dict(new.gold),
+            "control_answer": None if new.control_answer is None else dict(new.control_answer),
             "serves": new.serves,
             "sensitive": new.sensitive,
             "batch": new.batch,
@@ -83,7 +83,7 @@ def item_of(row: Row) -> Item:
         candidates=tuple(Candidate(**{**c, "stop": StopReason(c["stop"])}) for c in values["candidates"]),
         overlap=overlap,
         priority=priority,
-        gold=values["gold"],
+        control_answer=values["control_answer"],
         serves=values["serves"],
         topic=topic,
         sensitive=values["sensitive"],

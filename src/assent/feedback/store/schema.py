@@ -33,11 +33,11 @@ projects = sa.Table(
     _integer("guideline_version"),
     _integer("archived"),
     _number("created_at"),
-    _integer("asked"),  # counters: not withdrawn, not gold
+    _integer("asked"),  # counters: not withdrawn, not control
     _integer("wanted"),  # labels wanted in all
     _integer("given"),  # people who have answered, over all items
     _integer("finished"),  # items with as many answers as wanted
-    _integer("answers"),  # standing judgements, with repeats and gold
+    _integer("answers"),  # standing answers, with repeats and control items
     _integer("skipped"),
     _integer("flagged"),
 )
@@ -52,7 +52,7 @@ items = sa.Table(
     _number("priority"),
     _integer("overlap"),
     _integer("own_overlap"),  # 0: follows the project's
-    _integer("gold"),
+    _integer("control"),
     _integer("withdrawn"),
     _integer("taken"),  # occupied slots
     _integer("given"),  # slots with a standing answer

@@ -1,6 +1,6 @@
 """Slots: who occupies an item, by a live lease, by standing answers, or both. An item is open while slots are left.
 
-Gold items are never open: they are given to everybody once, by share. A silent repeat occupies no slot.
+Control items are never open: they are given to everybody once, by share. A silent repeat occupies no slot.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.schema import cursors, items, slots
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.writer import Transaction
 
 _s, _i, _c = slots.c, items.c, cursors.c
@@ -25,9 +25,9 @@ _UPDATE = Statement(
 )
 _DELETE = Statement(slots.delete().where(*_HERE))
 _ITEM = Statement(
-    sa.select(_i.project_id, _i.overlap, _i.gold, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap).where(
-        _i.id == bindparam("id")
-    )
+    sa.select(
+        _i.project_id, _i.overlap, _i.control, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap
+    ).where(_i.id == bindparam("id"))
 )
 _SET_ITEM = Statement(
     items.update()
@@ -71,7 +71,7 @@ class ItemState:
 
     project_id: int
     overlap: int
-    gold: bool
+    control: bool
     withdrawn: bool
     taken: int
     given: int
@@ -81,7 +81,7 @@ class ItemState:
     @property
     def has_room(self) -> bool:
         """Whether one more person may be asked."""
-        return not self.withdrawn and (self.gold or self.taken < self.overlap)
+        return not self.withdrawn and (self.control or self.taken < self.overlap)
 
 
 def item_state(session: Session, item_id: int) -> ItemState:
@@ -91,7 +91,7 @@ def item_state(session: Session, item_id: int) -> ItemState:
     return ItemState(
         project_id=row[0],
         overlap=row[1],
-        gold=bool(row[2]),
+        control=bool(row[2]),
         withdrawn=bool(row[3]),
         taken=row[4],
         given=row[5],
@@ -129,21 +129,21 @@ def put(transaction: Transaction, item_id: int, person_id: int, *, before: Slot,
 
 def set_wanted(transaction: Transaction, item_id: int, state: ItemState, overlap: int) -> None:
     """Ask so many people; the item goes on following its project's overlap. Leases and answers stay."""
-    is_open = not state.gold and not state.withdrawn and state.taken < overlap
+    is_open = not state.control and not state.withdrawn and state.taken < overlap
     transaction.run(_SET_WANTED, which=item_id, value=overlap, new_open=int(is_open))
     if is_open:
         transaction.run(_RETREAT, project=state.project_id, value=state.priority, item=item_id)
-    if not state.gold and not state.withdrawn:
+    if not state.control and not state.withdrawn:
         finished = (state.given >= overlap) - (state.given >= state.overlap)
         transaction.count(state.project_id, wanted=overlap - state.overlap, finished=finished)
 
 
 def _count(transaction: Transaction, item_id: int, state: ItemState, *, taken: int, given: int) -> None:
     now_taken, now_given = state.taken + taken, state.given + given
-    is_open = not state.gold and not state.withdrawn and now_taken < state.overlap
+    is_open = not state.control and not state.withdrawn and now_taken < state.overlap
     transaction.run(_SET_ITEM, which=item_id, new_taken=now_taken, new_given=now_given, new_open=int(is_open))
     if is_open and taken < 0:
         transaction.run(_RETREAT, project=state.project_id, value=state.priority, item=item_id)
-    if given and not state.gold and not state.withdrawn:
+    if given and not state.control and not state.withdrawn:
         finished = (now_given >= state.overlap) - (state.given >= state.overlap)
         transaction.count(state.project_id, given=given, finished=finished)

@@ -1,4 +1,4 @@
-"""The one interface of kept judgement. Safe to use from many threads; nothing acknowledged is lost.
+"""The one interface of the store of annotations. Safe to use from many threads; nothing acknowledged is lost.
 
 Every method waits for its result, except `submit` and `undo`, whose futures resolve when the event is on the disk.
 Refusals are StoreErrors of `assent.feedback.refusals`: NotFound, Taken, Invalid (where: the field) and Unavailable.
@@ -7,7 +7,6 @@ Refusals are StoreErrors of `assent.feedback.refusals`: NotFound, Taken, Invalid
 from __future__ import annotations
 
 import itertools
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from assent.errors import StoreError
 from assent.feedback.records import (
     Answer,
     AnsweredItem,
@@ -24,31 +22,31 @@ from assent.feedback.records import (
     Guideline,
     Item,
     NewItem,
-    Person,
-    PersonRole,
     Presentation,
     Project,
     ProjectSettings,
 )
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store import accounts, adapting, answering, migrating, projects, queue, reading
-from assent.feedback.store import pending_talks as kept_talks
-from assent.feedback.store.accounts import Invitation, SignIn
+from assent.feedback.store import (
+    adaptive_overlap,
+    answers,
+    migrating,
+    pending_talks,
+    project_items,
+    projects,
+    queue,
+    reading,
+)
+from assent.feedback.store.account_store import AccountStore
 from assent.feedback.store.chain import verify
 from assent.feedback.store.engine import Connect, Database, parse_url
 from assent.feedback.store.progress import Progress, labels_left, progress
-from assent.feedback.store.writer import Writer
 
 _ITEMS_AT_ONCE = 2000
 
 
-class FeedbackStore:
+class FeedbackStore(AccountStore):
     """Projects, items, people, leases and events in one database."""
-
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
-        """For `open`."""
-        self._database, self._clock = database, clock
-        self._writer = None if database.read_only else Writer(database, clock, queue.expire)
 
     @staticmethod
     def open(
@@ -92,13 +90,6 @@ class FeedbackStore:
         path = self._database.path
         return None if path is None else path.with_name(f"{path.name}.{name}")
 
-    @property
-    def _write(self) -> Writer:
-        if self._writer is None:
-            now = "Open it without read_only."
-            raise StoreError("the store is open for reading only", where=self._database.place, now=now)
-        return self._writer
-
     # projects
 
     def create_project(self, name: str, settings: ProjectSettings) -> Project:
@@ -107,7 +98,7 @@ class FeedbackStore:
 
     def update_project(self, project_id: int, settings: ProjectSettings) -> Project:
         """New settings. Another overlap also holds for the items that came without their own; the mode stays."""
-        return self._write.do(lambda t: adapting.update_project(t, project_id, settings))
+        return self._write.do(lambda t: adaptive_overlap.update_project(t, project_id, settings))
 
     def archive_project(self, project_id: int, archived: bool = True) -> Project:
         """An archived project asks nobody."""
@@ -115,18 +106,15 @@ class FeedbackStore:
 
     def projects(self, *, person_id: int | None = None) -> list[Project]:
         """All projects, or those a person is a member of."""
-        with self._database.read() as session:
-            return projects.listed(session, person_id)
+        return self._read(projects.listed, person_id)
 
     def project(self, project_id: int) -> Project:
         """The project; NotFound."""
-        with self._database.read() as session:
-            return projects.find(session, project_id)
+        return self._read(projects.find, project_id)
 
     def project_named(self, name: str) -> Project | None:
         """The project of this very name."""
-        with self._database.read() as session:
-            return projects.named(session, name)
+        return self._read(projects.named, name)
 
     # items
 
@@ -136,7 +124,7 @@ class FeedbackStore:
         stream = iter(items)
         while group := list(itertools.islice(stream, _ITEMS_AT_ONCE)):
             with_keys = all(item.key for item in group)
-            more = self._write.do(partial(projects.add_items, project_id=project_id, new=group), again=with_keys)
+            more = self._write.do(partial(project_items.add_items, project_id=project_id, new=group), again=with_keys)
             added, known = added + more[0], known + more[1]
         return added, known
 
@@ -144,28 +132,26 @@ class FeedbackStore:
         self, project_id: int, priority: Mapping[int, float], *, overlap: Mapping[int, int] | None = None
     ) -> None:
         """Reorder the queue, and change how many people are asked, all or nothing."""
-        self._write.do(lambda t: projects.set_priorities(t, project_id, dict(priority), dict(overlap or {})))
+        self._write.do(lambda t: project_items.set_priorities(t, project_id, dict(priority), dict(overlap or {})))
 
     def set_predictions(self, project_id: int, predicted: Mapping[int, Sequence[float]]) -> None:
         """What a reward model says of items: a score for each candidate, in logits, all or nothing.
 
-        With `adaptive_overlap` an item that people judged against it is asked again, and a settled one no more.
+        With `adaptive_overlap` an item whose labels contradict it is asked again, and a settled one no more.
         """
-        self._write.do(lambda t: adapting.set_predictions(t, project_id, dict(predicted)))
+        self._write.do(lambda t: adaptive_overlap.set_predictions(t, project_id, dict(predicted)))
 
     def withdraw_items(self, project_id: int, item_ids: Sequence[int]) -> None:
         """Ask nobody else about these; what was answered stays, who has one open may answer it."""
-        self._write.do(lambda t: projects.withdraw_items(t, project_id, list(item_ids)))
+        self._write.do(lambda t: project_items.withdraw_items(t, project_id, list(item_ids)))
 
     def item(self, item_id: int) -> Item:
         """The item; NotFound. Its `new.overlap` and `new.priority` are the present ones."""
-        with self._database.read() as session:
-            return queue.item(session, item_id)
+        return self._read(queue.item, item_id)
 
     def items(self, project_id: int, *, after: int = 0, limit: int = 1000) -> list[Item]:
         """Items by id, those with a greater id than `after`."""
-        with self._database.read() as session:
-            return reading.items_page(session, project_id, after=after, limit=limit)
+        return self._read(reading.items_page, project_id, after=after, limit=limit)
 
     # guidelines
 
@@ -175,108 +161,12 @@ class FeedbackStore:
 
     def guideline(self, project_id: int, version: int | None = None) -> Guideline | None:
         """One version, by default the newest."""
-        with self._database.read() as session:
-            return projects.guideline(session, project_id, version)
-
-    # people
-
-    def create_person(self, name: str, role: PersonRole, password: str | None) -> Person:
-        """A new account; without a password nobody can sign in to it. Taken if the name is, whatever its case."""
-        hashed = "" if password is None else accounts.hash_password(password)
-        return self._write.do(lambda t: accounts.create(t, name, role, hashed), again=False)
-
-    def person(self, person_id: int) -> Person:
-        """The person; NotFound."""
-        with self._database.read() as session:
-            return accounts.find(session, person_id)
-
-    def person_named(self, name: str) -> Person | None:
-        """The person of this name, whatever its case."""
-        with self._database.read() as session:
-            return accounts.named(session, name)
-
-    def people(self) -> list[Person]:
-        """Everybody, by id."""
-        with self._database.read() as session:
-            return accounts.listed(session)
-
-    def update_person(
-        self,
-        person_id: int,
-        *,
-        role: PersonRole | None = None,
-        active: bool | None = None,
-        topics_declined: Sequence[str] | None = None,
-    ) -> Person:
-        """Change what is given. Who becomes inactive is signed out everywhere; Taken where it is the last admin."""
-        change = {"role": role, "active": active, "topics_declined": topics_declined}
-        return self._write.do(lambda t: accounts.update(t, person_id, **change))  # type: ignore[arg-type]
-
-    def can_be_run(self) -> bool:
-        """Whether there is an admin who can sign in."""
-        with self._database.read() as session:
-            return accounts.can_be_run(session)
-
-    def set_password(self, person_id: int, password: str) -> None:
-        """A new password; signs the person out everywhere."""
-        hashed = accounts.hash_password(password)
-        self._write.do(lambda t: accounts.set_password_hash(t, person_id, hashed))
-
-    def check_password(self, name: str, password: str) -> Person | None:
-        """The active person with this name and password. Takes as long for unknown names; two at most at a time."""
-        with self._database.read() as session:
-            hashed, person = accounts.with_hash(session, name)
-        fits = accounts.password_fits(hashed, password)
-        return person if fits and person is not None and person.active else None
-
-    def set_members(self, project_id: int, person_ids: Sequence[int]) -> None:
-        """Exactly these people work in the project."""
-        self._write.do(lambda t: accounts.set_members(t, project_id, list(person_ids)))
-
-    def members(self, project_id: int) -> list[Person]:
-        """Who works in the project."""
-        with self._database.read() as session:
-            return accounts.members_of(session, project_id)
-
-    # sign-ins and invitations
-
-    def sign_in(self, person_id: int, *, lifetime_s: float) -> SignIn:
-        """A new sign-in. Whoever calls has checked the password."""
-        token = secrets.token_urlsafe(32)
-        return self._write.do(lambda t: accounts.sign_in(t, person_id, token, lifetime_s), again=False)
-
-    def sign_in_of(self, token: str) -> SignIn | None:
-        """Whose token this is; None if unknown, expired, or the person is inactive."""
-        with self._database.read() as session:
-            return accounts.sign_in_of(session, token, self._clock())
-
-    def sign_out(self, token: str) -> None:
-        """End the sign-in."""
-        self._write.do(lambda t: accounts.sign_out(t, token))
-
-    def invite(self, role: PersonRole, project_ids: Sequence[int], *, lifetime_s: float = 7 * 86400) -> str:
-        """A token that makes one account of this role, member of these projects."""
-        token = secrets.token_urlsafe(32)
-        ids = list(project_ids)
-        self._write.do(lambda t: accounts.invite(t, token, role, ids, lifetime_s), again=False)
-        return token
-
-    def invitation(self, token: str) -> Invitation | None:
-        """The invitation; None if unknown, used or expired."""
-        with self._database.read() as session:
-            return accounts.invitation(session, token, self._clock())
-
-    def accept_invitation(self, token: str, name: str, password: str) -> Person:
-        """Make the account; of several at once with one token, one succeeds."""
-        if self.invitation(token) is None:
-            raise accounts.no_invitation()
-        hashed = accounts.hash_password(password)
-        return self._write.do(lambda t: accounts.accept(t, token, name, hashed), again=False)
+        return self._read(projects.guideline, project_id, version)
 
     # asking
 
     def lease(self, project_id: int, person_id: int, *, count: int = 1) -> list[Presentation]:
-        """What the person judges next: what they have open, in the order they got it, then new items.
+        """What the person answers next: what they have open, in the order they got it, then new items.
 
         At most `count` in all, fewer when the queue has no more for them. An undone item comes first.
         """
@@ -284,8 +174,7 @@ class FeedbackStore:
 
     def presentation(self, presentation_id: str, person_id: int) -> Presentation | None:
         """The presentation if it is this person's, also when its lease has ended."""
-        with self._database.read() as session:
-            return queue.presentation(session, presentation_id, person_id)
+        return self._read(queue.presentation, presentation_id, person_id)
 
     def renew(self, presentation_id: str, person_id: int) -> bool:
         """Start the lease again; False if it has ended."""
@@ -305,22 +194,21 @@ class FeedbackStore:
         field) or Taken: the lease had ended and others have filled the item, the person has answered it already, or
         the key stands for something else.
         """
-        return self._write.submit(lambda t: answering.submit(t, person_id, answer))
+        return self._write.submit(lambda t: answers.submit(t, person_id, answer))
 
     def undo(self, person_id: int, event_seq: int, key: str) -> Future[Event]:
         """Take back an own standing answer, of any age; the item comes back to this person first."""
-        return self._write.submit(lambda t: answering.undo(t, person_id, event_seq, key))
+        return self._write.submit(lambda t: answers.undo(t, person_id, event_seq, key))
 
     # talking
 
-    def keep_talk(self, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
+    def save_pending_talk(self, presentation_id: str, person_id: int, state: Mapping[str, Any]) -> None:
         """Hold what of the person's talk is no event yet, in place of what was held before; NotFound if not theirs."""
-        self._write.do(lambda t: kept_talks.keep(t, presentation_id, person_id, state))
+        self._write.do(lambda t: pending_talks.keep(t, presentation_id, person_id, state))
 
-    def kept_talk(self, presentation_id: str, person_id: int) -> dict[str, Any] | None:
-        """What `keep_talk` holds; None where there is nothing."""
-        with self._database.read() as session:
-            return kept_talks.kept(session, presentation_id, person_id)
+    def pending_talk(self, presentation_id: str, person_id: int) -> dict[str, Any] | None:
+        """What `save_pending_talk` holds; None where there is nothing."""
+        return self._read(pending_talks.kept, presentation_id, person_id)
 
     # reading
 
@@ -334,35 +222,30 @@ class FeedbackStore:
         newest_first: bool = False,
     ) -> list[Event]:
         """Events with a greater number than `after`, upwards; with `newest_first` the latest ones, downwards."""
-        with self._database.read() as session:
-            return reading.events_page(
-                session,
-                project_id=project_id,
-                person_id=person_id,
-                after=after,
-                limit=limit,
-                newest_first=newest_first,
-            )
+        return self._read(
+            reading.events_page,
+            project_id=project_id,
+            person_id=person_id,
+            after=after,
+            limit=limit,
+            newest_first=newest_first,
+        )
 
     def shown_as(self, project_id: int, person_id: int, *, limit: int = 1000) -> dict[int, str]:
         """The presentations that a person's latest standing answers were given to, by the answer's number."""
-        with self._database.read() as session:
-            return reading.shown_as(session, project_id, person_id, limit=limit)
+        return self._read(reading.shown_as, project_id, person_id, limit=limit)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
+    def answered_items(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         """Items with standing answers (silent repeats, flags and skips are among them), by item id."""
-        with self._database.read() as session:
-            return reading.judged_page(session, project_id, after_item=after_item, limit=limit)
+        return self._read(reading.answered_page, project_id, after_item=after_item, limit=limit)
 
     def progress(self, project_id: int) -> Progress:
         """How far the project is, from counters."""
-        with self._database.read() as session:
-            return progress(session, project_id, self._clock())
+        return self._read(progress, project_id, self._clock())
 
     def labels_left(self, project_id: int) -> int:
         """How many labels the project still wants, from anybody; NotFound."""
-        with self._database.read() as session:
-            return labels_left(session, project_id)
+        return self._read(labels_left, project_id)
 
     def verify_chain(self) -> int:
         """The number of events, all as they were written; StoreError names the first broken one."""

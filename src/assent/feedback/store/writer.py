@@ -23,8 +23,9 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from assent.feedback.records import Project
 from assent.feedback.refusals import Unavailable
-from assent.feedback.store.engine import Database, Session, Statement
+from assent.feedback.store.engine import Database
 from assent.feedback.store.schema import chain, projects, tallies
+from assent.feedback.store.session import Session, Statement
 
 Result = TypeVar("Result")
 
@@ -112,7 +113,7 @@ class Transaction(Session):
             if not self.run(_COUNT_PERSON, **values):
                 self.run(_FIRST_COUNT, **values)
         if self._moved:
-            self.run(_SET_HEAD, **_head_values(self.head))
+            self.run(_SET_HEAD, seq=self.head[0], sha256=self.head[1])
         self._project_counts.clear()
         self._person_counts.clear()
         self._moved = False
@@ -134,8 +135,8 @@ class _Job:
         self.result = self.error = None
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> bool:
-        self.error = error
-        return isinstance(error, Exception)  # a bug in one operation must not end the thread that writes for all
+        self.error = error  # a bug in one operation must not end the thread that writes for all
+        return isinstance(error, Exception)
 
     def answer(self) -> None:
         """Tell whoever waits."""
@@ -143,10 +144,6 @@ class _Job:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
-
-
-def _head_values(head: tuple[int, str]) -> dict[str, Any]:
-    return {"seq": head[0], "sha256": head[1]}
 
 
 class Writer:
@@ -177,7 +174,7 @@ class Writer:
 
     def check(self, patience_s: float) -> None:
         """Raises Unavailable unless something can be written within that time."""
-        trial = self.submit(lambda transaction: transaction.run(_SET_HEAD, **_head_values(transaction.head)))
+        trial = self.submit(lambda t: t.run(_SET_HEAD, seq=t.head[0], sha256=t.head[1]))
         try:
             trial.result(timeout=patience_s)
         except TimeoutError:

@@ -31,7 +31,7 @@ from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader
-from assent.feedback.exchange.imported import Imported, ImportLimits, ImportRow, collect, import_notes
+from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect, import_notes
 from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
@@ -39,7 +39,6 @@ from assent.feedback.records import NewItem
 from assent.recipes.run.reading_settings import Reading
 from assent.types import Conversation
 
-TOOLS = ("items", "argilla", "label-studio")
 _LOAD: dict[Kind, Callable[[Path, ReadOptions], Dataset[Any]]] = {
     Kind.COMPARISONS: load_comparisons,
     Kind.RANKINGS: load_rankings,
@@ -55,7 +54,7 @@ _CHUNK = 1 << 20
 class ImportJob(Settings):
     """`assent feedback import`. `mode` and what follows it are for a project that is not there yet.
 
-    `answers` says what becomes of judgement in the file: kept as answers of people named after whoever gave them, made
+    `answers` says what becomes of answers in the file: kept as answers of people named after whoever gave them, made
     the known answers of control items, or dropped, so that the items are asked anew. `reading` names columns;
     `prompt` is short for `reading.prompt`. `completions` (several fields) and `buckets` (best first) name what holds
     the completions where their names do not say it.
@@ -64,7 +63,7 @@ class ImportJob(Settings):
     mode: Literal["ranking", "pairwise", "rating", "good_bad", "demonstration", "chat", "red_team"] | None = None
     overlap: int = Field(default=1, ge=1, le=1000)
     criteria: tuple[str, ...] = ("helpful", "honest", "harmless")
-    answers: Literal["keep", "gold", "drop"] = "keep"
+    answers: Literal["keep", "control", "drop"] = "keep"
     prompt: str = ""
     completions: tuple[str, ...] = ()
     buckets: tuple[str, ...] = ()
@@ -85,7 +84,7 @@ class ImportJob(Settings):
 class ImportFile:
     """What one file holds: items with answers, rows set aside with their reasons, and remarks for people."""
 
-    imported: tuple[Imported, ...]
+    imported: tuple[ImportedItem, ...]
     bad: tuple[BadRow, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -138,15 +137,15 @@ def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: s
 def _unjudged(
     rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
 ) -> ImportFile:
-    """Items without answers. Columns of answers or judgement that would be lost are an error."""
+    """Items without answers. Columns of answers or labels that would be lost are an error."""
     lost: dict[str, None] = {}
 
-    def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
+    def read(fields: Mapping[str, Any], limits: ImportLimits) -> ImportedItem:
         watched = Watched(fields)
         if found is not None and not {"prompt", "messages"} & fields.keys():
             (prompt,) = (found.read_prompts or found.read)(watched)
             told = prompt if isinstance(prompt, Conversation) else Conversation.of_user(str(prompt).strip())
-            one = Imported(item=NewItem(prompt=told))
+            one = ImportedItem(item=NewItem(prompt=told))
         else:
             one = read_own(watched, limits)
         lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
@@ -161,7 +160,7 @@ def _unjudged(
 
 def _would_be_lost(names: Sequence[str], place: str, *, otherwise: str = "") -> DataError:
     return DataError(
-        f"the file has fields of judgement or of answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
+        f"the file has fields with labels or answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
         where=place,
         now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md); "
         f"{otherwise}or --set answers=drop to ask anew.",
@@ -182,7 +181,7 @@ def _tool_of_rows(rows: Sequence[SourceRow]) -> str | None:
 
 
 def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Which tool wrote rows like these; None: a file of judgement or of prompts (see the pages on data files)."""
+    """Which tool wrote rows like these; None: a file of preferences or of prompts (see the pages on data files)."""
     for fields in rows:
         if "annotations" in fields and "data" in fields:
             return "label-studio"
@@ -214,7 +213,7 @@ def _row(row: SourceRow) -> ImportRow:
 
 def _collected(
     rows: Sequence[SourceRow],
-    read: Callable[[Mapping[str, Any], ImportLimits], Imported],
+    read: Callable[[Mapping[str, Any], ImportLimits], ImportedItem],
     settings: ImportJob,
     *,
     skip: bool,
@@ -254,12 +253,12 @@ def _judged(
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    unread = (f"not used, though it sounds like judgement: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
+    unread = (f"not used, although it sounds like labels: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
     return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
 
 
 def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
-    """Judgement inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
+    """Labels inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
     if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
         return ()
     found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))
@@ -270,20 +269,24 @@ def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
 
 def refuse_large(path: Path, most_bytes: int) -> None:
     """DataError for a file that is larger than allowed, packed or unpacked; looked at in pieces."""
-    refusal = DataError(
-        f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB",
-        where=str(path),
-        now="Import it in parts, or raise the limit with --set most_megabytes=N.",
-    )
     try:
-        if path.is_file() and path.stat().st_size > most_bytes:
-            raise refusal
-        if path.is_file() and path.open("rb").read(2) == b"\x1f\x8b":
-            seen = 0
-            with gzip.open(path) as unpacked:
-                while piece := unpacked.read(_CHUNK):
-                    seen += len(piece)
-                    if seen > most_bytes:
-                        raise refusal
+        large = path.is_file() and (path.stat().st_size > most_bytes or _unpacks_to_more(path, most_bytes))
     except (OSError, EOFError, zlib.error, ValueError):
         return  # the reading of the file says what is wrong with it
+    if large:
+        raise DataError(
+            f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB",
+            where=str(path),
+            now="Import it in parts, or raise the limit with --set most_megabytes=N.",
+        )
+
+
+def _unpacks_to_more(path: Path, most_bytes: int) -> bool:
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return False
+    seen = 0
+    with gzip.open(path) as unpacked:
+        while seen <= most_bytes and (piece := unpacked.read(_CHUNK)):
+            seen += len(piece)
+    return seen > most_bytes

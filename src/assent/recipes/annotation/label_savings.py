@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.active_learning.asking import RANDOM
+from assent.active_learning.acquisition import RANDOM
 from assent.active_learning.label_savings import AccuracyEstimate, SavingPoint, saving_curve
 from assent.durable import write_atomic
 from assent.metrics import Metrics
@@ -19,7 +19,7 @@ from assent.recipes.run.progress import Display
 from assent.runs.folder import RunDir
 from assent.types import Comparison
 
-KIND = "asking"
+KIND = "label_savings"
 
 
 def keep_asked(file: Path, asked: Mapping[str, str]) -> None:
@@ -28,7 +28,13 @@ def keep_asked(file: Path, asked: Mapping[str, str]) -> None:
 
 
 def measure_saving(
-    trunk: RewardModel, judged: Sequence[Comparison], asked: Sequence[Path], out: Path, display: Display, *, seed: int
+    trunk: RewardModel,
+    comparisons: Sequence[Comparison],
+    asked: Sequence[Path],
+    out: Path,
+    display: Display,
+    *,
+    seed: int,
 ) -> None:
     """Write the run folder `out`; pairs whose question is in none of the files `asked` are left out.
 
@@ -37,7 +43,7 @@ def measure_saving(
     serves: dict[str, str] = {}
     for file in asked:
         serves |= json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    known = [one for one in judged if prompt_key(one.prompt) in serves and one.probability != 0.5]
+    known = [one for one in comparisons if prompt_key(one.prompt) in serves and one.probability != 0.5]
     if not known:
         return
     sides = [(one.prompt, one.chosen) for one in known] + [(one.prompt, one.rejected) for one in known]
@@ -66,7 +72,7 @@ def row_of(point: SavingPoint) -> Metrics:
 
 
 def write_curve(out: Path, rows: Sequence[Metrics], *, labels: Sequence[int]) -> None:
-    """A finished run folder of kind "asking", one row a number of labels; it replaces the one before."""
+    """A finished run folder of kind "label_savings", one row a number of labels; it replaces the one before."""
     run = RunDir.create(
         out, kind=KIND, settings={}, lineage={}, total=labels[-1], overwrite=(out / "config.json").is_file()
     )

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from assent.active_learning.asking import Asking, Questions, Queue, choose_questions
+from assent.active_learning.acquisition import Acquisition, Questions, Queue, choose_questions
 from assent.active_learning.selection import pair_places
 from assent.config import Settings
 from assent.feedback.quality.resampling import Integers
@@ -25,7 +25,7 @@ from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, Conversation
 
 
-class AskingSettings(Settings):
+class AcquisitionSettings(Settings):
     """How questions are made: samples per prompt, how many of them a question shows, and who chooses.
 
     `serves` "reward_model" asks what is informative for it, "policy" what differs surely; `random_share` of the
@@ -58,7 +58,7 @@ class Pool:
 def sample_pool(
     model: LanguageModel,
     prompts: Sequence[Conversation],
-    settings: AskingSettings,
+    settings: AcquisitionSettings,
     *,
     seed: int,
     progress: Progress = silent,
@@ -82,7 +82,7 @@ def sample_pool(
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Read:
-    """Features of a pool's completions, prompt after prompt, and of judged pairs with P(better wins)."""
+    """Features of a pool's completions, prompt after prompt, and of labelled pairs with P(better wins)."""
 
     pool_ND: Floats
     better_PD: Floats
@@ -92,41 +92,41 @@ class Read:
 
 def questions(
     pool: Pool,
-    settings: AskingSettings,
+    settings: AcquisitionSettings,
     *,
     seed: int,
     reward: RewardModel | None = None,
-    judged: Sequence[Comparison] = (),
+    comparisons: Sequence[Comparison] = (),
 ) -> Questions:
     """The order of the pool's prompts and which completions to show; all at random without a reward model."""
-    if reward is None or not judged:
+    if reward is None or not comparisons:
         return questions_at_random(pool, settings, seed=seed)
     pairs = [(prompt, one) for prompt, texts in zip(pool.prompts, pool.completions, strict=True) for one in texts]
-    sides = [(one.prompt, one.chosen) for one in judged] + [(one.prompt, one.rejected) for one in judged]
+    sides = [(one.prompt, one.chosen) for one in comparisons] + [(one.prompt, one.rejected) for one in comparisons]
     feature_ND = features_of(reward, [*pairs, *sides])
     read = Read(
         pool_ND=feature_ND[: len(pairs)],
-        better_PD=feature_ND[len(pairs) : len(pairs) + len(judged)],
-        worse_PD=feature_ND[len(pairs) + len(judged) :],
-        probability_P=np.array([one.probability for one in judged]),
+        better_PD=feature_ND[len(pairs) : len(pairs) + len(comparisons)],
+        worse_PD=feature_ND[len(pairs) + len(comparisons) :],
+        probability_P=np.array([one.probability for one in comparisons]),
     )
     return questions_by_reading(pool, settings, read, seed=seed)
 
 
-def questions_at_random(pool: Pool, settings: AskingSettings, *, seed: int) -> Questions:
+def questions_at_random(pool: Pool, settings: AcquisitionSettings, *, seed: int) -> Questions:
     """Every prompt in the random arm."""
     place_NK = _places(pool)
     score_HNK = np.where(place_NK < 0, np.nan, np.zeros((2, 1, 1)))
-    everyone = Asking(size=min(settings.shown, place_NK.shape[1]), random_share=1.0, seed=seed)
+    everyone = Acquisition(size=min(settings.shown, place_NK.shape[1]), random_share=1.0, seed=seed)
     return choose_questions(Queue(keys=[prompt_key(prompt) for prompt in pool.prompts], score_HNK=score_HNK), everyone)
 
 
-def questions_by_reading(pool: Pool, settings: AskingSettings, read: Read, *, seed: int) -> Questions:
+def questions_by_reading(pool: Pool, settings: AcquisitionSettings, read: Read, *, seed: int) -> Questions:
     """The order by what heads on these features would learn from an answer."""
     place_NK = _places(pool)
     heads = _heads(read, settings, seed)
     score_HNK = np.where(place_NK < 0, np.nan, heads.rewards(read.pool_ND)[:, place_NK])
-    asking = Asking(
+    acquisition = Acquisition(
         serves=settings.serves, size=min(settings.shown, place_NK.shape[1]), choose=settings.choose,
         accuracy=settings.accuracy, best_share=settings.best_share, novelty=settings.novelty,
         random_share=settings.random_share, seed=seed,
@@ -136,7 +136,7 @@ def questions_by_reading(pool: Pool, settings: AskingSettings, read: Read, *, se
         keys=[prompt_key(prompt) for prompt in pool.prompts], score_HNK=score_HNK,
         feature_ND=standard_ND[place_NK[:, 0]], distance_NP=_distances(standard_ND, place_NK),
     )  # fmt: skip
-    return choose_questions(queue, asking)
+    return choose_questions(queue, acquisition)
 
 
 def _distances(feature_ND: Floats, place_NK: Integers) -> Floats:
@@ -157,7 +157,7 @@ def _places(pool: Pool) -> Integers:
     return np.where(column_K < sizes_N[:, None], first_N[:, None] + column_K, -1)
 
 
-def _heads(read: Read, settings: AskingSettings, seed: int) -> Heads:
+def _heads(read: Read, settings: AcquisitionSettings, seed: int) -> Heads:
     count = len(read.probability_P)
     places = HeadExamples(
         better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=read.probability_P

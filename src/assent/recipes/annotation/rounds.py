@@ -21,11 +21,11 @@ from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import write_atomic
 from assent.errors import ConfigError, Interrupted, RunError
 from assent.interrupts import StopRequest
-from assent.recipes.annotation.collecting import Collector, open_project
+from assent.recipes.annotation.collect import Collector, open_project
 from assent.recipes.annotation.label_savings import measure_saving
-from assent.recipes.annotation.questions import AskingSettings, shuffled
-from assent.recipes.annotation.refreshing import predict
-from assent.recipes.annotation.simulated_labelers import label_with_people
+from assent.recipes.annotation.questions import AcquisitionSettings, shuffled
+from assent.recipes.annotation.queue_refresh import predict
+from assent.recipes.annotation.simulated_annotators import label_with_simulated_annotators
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.evaluation import run_eval
 from assent.recipes.run.inputs import Files, model_folder, read_all, require_data
@@ -56,9 +56,9 @@ class RoundJob(JobSettings):
     questions: int = Field(default=300, ge=1)
     overlap: int = Field(default=1, ge=1)
     adaptive_overlap: int = Field(default=0, ge=0)
-    people: Literal["people", "simulated"] = "people"
+    annotators: Literal["human", "simulated"] = "human"
     algorithm: str = POLICY_METHOD
-    asking: AskingSettings = AskingSettings()
+    acquisition: AcquisitionSettings = AcquisitionSettings()
     reward: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -110,8 +110,10 @@ def run_round(request: Request, display: Display) -> Path:
     """Run the stages of one round that are not done yet; returns the round's folder."""
     files, settings = request.files, request.settings(RoundJob)
     require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
-    if settings.people == "simulated" and files.data != (WORLD,):
-        raise ConfigError("simulated people know the embedded world only", where="people", now=f"Use --data {WORLD}.")
+    if settings.annotators == "simulated" and files.data != (WORLD,):
+        raise ConfigError(
+            "simulated annotators know the embedded world only", where="annotators", now=f"Use --data {WORLD}."
+        )
     first = model_folder(files.model)
     _same_settings(files.out, settings, first)
     current = find_round(files.out, first)
@@ -168,23 +170,27 @@ class _Work:
     def ask(self) -> None:
         """Sample from the round's policy, choose, and put the questions into the project's queue."""
         settings, number = self.settings, self.round.number
-        reward, judged = None, list[Comparison]()
+        reward, comparisons = None, list[Comparison]()
         if number > 1:
             reward = load_reward_model(str(self._before() / "reward" / "model"), machine=settings.machine)
-            judged = list(load_comparisons(str(self._before() / "judgements.jsonl"), ReadOptions()).examples)
-        project = open_project(self.studio, settings.project, settings.asking, settings)
+            comparisons = list(load_comparisons(str(self._before() / "preferences.jsonl"), ReadOptions()).examples)
+        project = open_project(self.studio, settings.project, settings.acquisition, settings)
         model = load_language_model(self.round.start, machine=settings.machine)
         seed = derive(settings.seed, "round", number)
-        Collector(model=model, settings=settings.asking, seed=seed, display=self.display).fill(
-            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}", reward=reward,
-            judged=judged, remember=self.folder / ASKED,
+        collector = Collector(
+            model=model, settings=settings.acquisition, seed=seed, display=self.display, reward=reward,
+            comparisons=comparisons,
+        )  # fmt: skip
+        collector.fill(
+            self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}",
+            remember=self.folder / ASKED,
         )  # fmt: skip
 
     def wait(self) -> None:
-        """Wait until every label that is wanted is given (simulated people give them now); write judgements.jsonl."""
+        """Wait for every label that is wanted (simulated annotators give them now), then write preferences.jsonl."""
         project = self.studio.project(self.settings.project)
         turn = 0
-        while self.settings.people == "simulated" and self._left(project) and self._simulate(project, turn):
+        while self.settings.annotators == "simulated" and self._left(project) and self._simulate(project, turn):
             turn += 1  # an answer may have asked for one more after everybody had gone
         left = self._left(project)
         with StopRequest() as stop, self.display.stage("labels", left, unit="labels") as stage:
@@ -198,20 +204,20 @@ class _Work:
                     )
                 time.sleep(_POLL_S)
             stage.advance(left)
-        self.studio.export(project, self.folder / "judgements.jsonl", "pairs")
+        self.studio.export(project, self.folder / "preferences.jsonl", "pairs")
 
     def _simulate(self, project: int, turn: int) -> int:
         assert self.world is not None
-        with self.display.stage("simulated people", self._left(project), unit="labels") as stage:
-            return label_with_people(
+        with self.display.stage("simulated annotators", self._left(project), unit="labels") as stage:
+            return label_with_simulated_annotators(
                 self.studio, project, self.world, self._all_world_prompts(),
                 seed=derive(self.settings.seed, "people", *([turn] if turn else [])), on_answer=stage.advance,
             )  # fmt: skip
 
     def reward(self) -> None:
-        """Learn a reward model from all judgement so far, from the model the rounds began with."""
+        """Learn a reward model from all preferences so far, from the model the rounds began with."""
         given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
-        self._run(REWARD_METHOD, "reward", given, model=self.first, data=self._judgements)
+        self._run(REWARD_METHOD, "reward", given, model=self.first, data=self._preferences)
         if self.settings.adaptive_overlap > self.settings.overlap:
             reward = load_reward_model(str(self.folder / "reward" / "model"), machine=self.settings.machine)
             predict(self.studio, self.studio.project(self.settings.project), reward)
@@ -219,16 +225,16 @@ class _Work:
 
     def _measure_saving(self) -> None:
         """What choosing has saved so far, on the trunk that the rounds began with: no answer has changed it."""
-        judged = load_comparisons(str(self.folder / "judgements.jsonl"), ReadOptions()).examples
+        comparisons = load_comparisons(str(self.folder / "preferences.jsonl"), ReadOptions()).examples
         trunk = new_reward_model(self.first, machine=self.settings.machine, seed=self.settings.seed)
         asked = [self.folder.parent / f"round-{number}" / ASKED for number in range(1, self.round.number + 1)]
-        measure_saving(trunk, judged, asked, self.folder / "asking", self.display, seed=self.settings.seed)
+        measure_saving(trunk, comparisons, asked, self.folder / "label-savings", self.display, seed=self.settings.seed)
 
     def policy(self) -> None:
         """Train the round's policy on, against the reward model or on the comparisons themselves."""
         settings, name = self.settings.policy, self.settings.algorithm
         if METHODS[name].reads == "comparisons":
-            self._run(name, "policy", settings, model=self.round.start, data=self._judgements)
+            self._run(name, "policy", settings, model=self.round.start, data=self._preferences)
             return
         file = self.folder / "prompts.jsonl"
         lines = [
@@ -266,8 +272,8 @@ class _Work:
         (run_eval if again else run_method)(request, self.display)
 
     @property
-    def _judgements(self) -> tuple[str, ...]:
-        return (str(self.folder / "judgements.jsonl"),)
+    def _preferences(self) -> tuple[str, ...]:
+        return (str(self.folder / "preferences.jsonl"),)
 
     @property
     def _reward(self) -> str:

@@ -139,7 +139,7 @@ class StudioClient:
         self.post("/api/answers", body)
 
     def export(self, project_id: int, path: Path, format_: str) -> None:
-        """Write the project's judgement to `path` in one of the export formats (JSON lines)."""
+        """Write the project's annotations to `path` in one of the export formats (JSON lines)."""
         with self._http.stream(
             "GET", f"/api/projects/{project_id}/export", params={"format": format_, "file": "jsonl"}
         ) as reply:
@@ -185,7 +185,7 @@ def item_to_json(item: NewItem) -> dict[str, Any]:
         for one in item.candidates
     ]  # fmt: skip
     line: dict[str, Any] = {"prompt": conversation_to_json(item.prompt), "candidates": candidates}
-    for name in ("overlap", "priority", "gold", "serves", "topic", "sensitive", "key", "batch"):
+    for name in ("overlap", "priority", "control_answer", "serves", "topic", "sensitive", "key", "batch"):
         value = getattr(item, name)
         if value not in (None, "", False):
             line[name] = value

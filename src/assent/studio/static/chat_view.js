@@ -80,7 +80,7 @@ export class ChatView {
     return compare ? "Say something. Two models answer, A and B; choose the better answer, and the talk goes on with it." : "Say something. A model answers; say whether the answer is good.";
   }
 
-  /** The labeler's words, and empty answers under them. */
+  /** The annotator's words, and empty answers under them. */
   begin(text) {
     this.content.querySelector(".start")?.remove();
     const names = this.mode === "chat" && this.compare ? ["A", "B"] : [""];

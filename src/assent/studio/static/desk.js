@@ -41,7 +41,7 @@ export class Desk {
     return made;
   }
 
-  /** Builds the next item's nodes while the labeler reads this one. */
+  /** Builds the next item's nodes while the annotator reads this one. */
   prepare() {
     const { next } = this.queue;
     const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));

@@ -1,4 +1,4 @@
-// What a labeler has decided so far, mode by mode: plain values in, plain values out, no page. A slot is the place of an
+// What an annotator has decided so far, mode by mode: plain values in, plain values out, no page. A slot is the place of an
 // answer as shown, from 0. States are never changed in place, so that undo is a list of earlier ones.
 
 export const STRONGEST = 3, HIGHEST = 7;
@@ -183,7 +183,7 @@ function reordered(list, slots) {
   return moved;
 }
 
-/** Each completion good (true), bad (false) or null where the labeler cannot say; "" is not judged yet. */
+/** Each completion good (true), bad (false) or null where the annotator cannot say; "" is not judged yet. */
 export const goodBad = {
   kind: "good_bad",
   start: ({ shown }) => ({ good: shown.map(() => ""), reasons: shown.map(() => "") }),
@@ -216,7 +216,7 @@ export const demonstration = {
 
 export const MODES = { ranking, pairwise, rating, good_bad: goodBad, demonstration };
 
-/** Ranks for a correction: the labeler's own order where it is complete, else the corrected answer before all others. */
+/** Ranks for a correction: the annotator's own order where it is complete, else the corrected answer before all others. */
 export function ranksForCorrection(mode, state, presentation, slot, isBest) {
   const { shown } = presentation;
   if (mode === "ranking" && state.rows.overall.flat().length === shown.length) return ranksOf(state.rows.overall, shown.length);

@@ -1,4 +1,4 @@
-// The labeler's page: puts its parts together and listens to keys and buttons.
+// The annotator's page: puts its parts together and listens to keys and buttons.
 import { Desk } from "./desk.js";
 import { byId, make } from "./dom.js";
 import { Drafts } from "./drafts.js";

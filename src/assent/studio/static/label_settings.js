@@ -1,4 +1,4 @@
-// What a labeler sets for themselves: keys, cover, size of the text, topics they would rather not see; and what was refused.
+// What an annotator sets for themselves: keys, cover, size of the text, topics they would rather not see; and what was refused.
 import { byId, make } from "./dom.js";
 import { send } from "./net.js";
 import { visible } from "./text.js";

@@ -101,7 +101,7 @@ export function projectSettings(form) {
     criteria_share: within("criteria_share"),
     overlap: numeric("overlap"),
     lease_s: numeric("lease_minutes") * 60,
-    gold_share: within("gold_share"),
+    control_share: within("control_share"),
     repeat_share: within("repeat_share"),
     instructions: data.get("instructions"),
     endpoints: data.getAll("endpoints"),

@@ -1,4 +1,4 @@
-"""The first schema: projects, items, leases, events, people."""
+"""The first schema: projects, items, leases, events, people, talks."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ def _items() -> None:
         _text("key"),
         _text("topic"),
         _number("priority"),
-        *(_integer(name) for name in ("overlap", "own_overlap", "gold", "withdrawn", "taken", "given", "open")),
+        *(_integer(name) for name in ("overlap", "own_overlap", "control", "withdrawn", "taken", "given", "open")),
         _number("created_at"),
     )
     op.create_index("items_by_project", "items", ["project_id", "id"])
     _partial("items_by_key", "items", ["project_id", "key"], "key <> ''", unique=True)
     _partial("items_in_queue", "items", ["project_id", sa.text("priority DESC"), "id", "topic"], "open = 1")
-    _partial("items_of_gold", "items", ["project_id", "id"], "gold = 1")
+    _partial("items_of_controls", "items", ["project_id", "id"], "control = 1")
     op.create_table("contents", _integer("item_id", primary=True), _text("content"))
 
 
@@ -123,6 +123,13 @@ def _asking() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("slots_of_person", "slots", ["project_id", "person_id", "last_seq"])
+    op.create_table(
+        "cursors",
+        _integer("project_id", primary=True),
+        _integer("person_id", primary=True),
+        _number("priority"),
+        _integer("item_id"),
+    )
 
 
 def _answers() -> None:
@@ -164,6 +171,10 @@ def _answers() -> None:
         _number("first_at"),
         _number("last_at"),
     )
+    op.create_table(
+        "talks", _text("presentation_id", primary=True), _integer("person_id"), _text("state"), _number("kept_at")
+    )
+    op.create_index("talks_by_age", "talks", ["kept_at"])
 
 
 def _partial(name: str, table: str, columns: list[str | sa.TextClause], where: str, *, unique: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What exchange and statistics read: any keeper of judgement that gives its pages in order."""
+"""What exchange and statistics read: any store of annotations that gives its pages in order."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from assent.feedback.records import AnsweredItem, Event, Item, Project
 PAGE = 500  # items or events asked for at once: few enough to stay small in memory, enough to make the asking cheap
 
 
-class JudgementSource(Protocol):
+class AnnotationSource(Protocol):
     """The reading part of a store."""
 
     def project(self, project_id: int) -> Project:
         """The project; StoreError if unknown."""
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
+    def answered_items(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         """Items with at least one standing answer, by item id."""
 
     def events(
@@ -28,22 +28,22 @@ class JudgementSource(Protocol):
         """Items by id."""
 
 
-def all_judged(source: JudgementSource, project_id: int) -> Iterator[AnsweredItem]:
-    """Every judged item of a project, page by page."""
+def all_answered(source: AnnotationSource, project_id: int) -> Iterator[AnsweredItem]:
+    """Every answered item of a project, page by page."""
     after = 0
-    while page := source.judged(project_id, after_item=after, limit=PAGE):
+    while page := source.answered_items(project_id, after_item=after, limit=PAGE):
         yield from page
         after = page[-1].item.id
 
 
-def all_events(source: JudgementSource, project_id: int | None = None, *, after: int = 0) -> Iterator[Event]:
+def all_events(source: AnnotationSource, project_id: int | None = None, *, after: int = 0) -> Iterator[Event]:
     """Every event after `after`, page by page."""
     while page := source.events(project_id, after=after, limit=PAGE):
         yield from page
         after = page[-1].seq
 
 
-def all_items(source: JudgementSource, project_id: int, *, after: int = 0) -> Iterator[Item]:
+def all_items(source: AnnotationSource, project_id: int, *, after: int = 0) -> Iterator[Item]:
     """Every item after `after`, page by page."""
     while page := source.items(project_id, after=after, limit=PAGE):
         yield from page

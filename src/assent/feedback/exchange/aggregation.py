@@ -17,19 +17,19 @@ Labels = Literal["probability", "margin", "binary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
+class Aggregation:
     """How training data is made of answers.
 
     `labels` says what becomes of strengths and doubt: probabilities, margins (of strengths; doubt stays a probability),
     or plain 0/1 pairs without ties. `weights` are per person id, 1 where none is given; a person of weight 0 is not
-    heard. `criterion` takes the single criterion in place of the judgement overall.
+    heard. `criterion` takes the single criterion in place of the overall label.
     """
 
     consensus: Consensus = "soft"
     labels: Labels = "probability"
     weights: Mapping[int, float] | None = None
     criterion: str = ""
-    gold: bool = False
+    control_items: bool = False
     repeats: bool = False
 
     def __post_init__(self) -> None:
@@ -37,12 +37,14 @@ class Making:
             if not (math.isfinite(weight) and weight >= 0):
                 raise DataError(f"the weight of person {person} is {weight}", now="Weights are finite and at least 0.")
 
-    def heard(self, judged: AnsweredItem) -> list[Event]:
+    def included_events(self, answered: AnsweredItem) -> list[Event]:
         """The answers that training may learn from."""
-        if judged.item.new.gold is not None and not self.gold:
+        if answered.item.new.control_answer is not None and not self.control_items:
             return []
         return [
-            event for event in judged.events if (self.repeats or not event.repeat) and self.weight(event.person_id) > 0
+            event
+            for event in answered.events
+            if (self.repeats or not event.repeat) and self.weight(event.person_id) > 0
         ]
 
     def weight(self, person_id: int) -> float:

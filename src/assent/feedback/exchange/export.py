@@ -1,4 +1,4 @@
-"""A project's judgement as a file: the format says what a row holds, the file's ending how rows are kept."""
+"""A project's annotations as a file: the format says what a row holds, the file's ending how rows are kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from assent.errors import ConfigError
+from assent.feedback.annotation_source import AnnotationSource, all_answered, all_events
+from assent.feedback.exchange.aggregation import Aggregation
 from assent.feedback.exchange.export_files import write_rows
 from assent.feedback.exchange.export_rows import ROW_FORMATS, Row, RowFormat, RowOptions
-from assent.feedback.exchange.training_data import Making
-from assent.feedback.source import JudgementSource, all_events, all_judged
 from assent.types import Conversation, Role
 
 
@@ -30,13 +30,13 @@ class ExportOptions:
     """What is exported: see `ROW_FORMATS` for the formats. Model names stay out unless `models` is set."""
 
     format: str = "pairs"
-    making: Making = field(default_factory=Making)
+    aggregation: Aggregation = field(default_factory=Aggregation)
     models: bool = False
     as_text: Callable[[Conversation], str] = plain_text
 
 
-def export(source: JudgementSource, project_id: int, path: Path, options: ExportOptions) -> int:
-    """Write the project's judgement to `path`, streaming, and return the number of rows.
+def export(source: AnnotationSource, project_id: int, path: Path, options: ExportOptions) -> int:
+    """Write the project's annotations to `path`, streaming, and return the number of rows.
 
     Memory stays the same however many answers there are. Twice the same store gives twice the same bytes.
     Raises ConfigError for an unknown format or ending, StoreError if there is nothing to write or no room to write it.
@@ -46,7 +46,7 @@ def export(source: JudgementSource, project_id: int, path: Path, options: Export
     return write_rows(path, rows, format_.header(models=options.models))
 
 
-def export_rows(source: JudgementSource, project_id: int, options: ExportOptions) -> Iterator[Row]:
+def export_rows(source: AnnotationSource, project_id: int, options: ExportOptions) -> Iterator[Row]:
     """The rows alone, in the order of items (of events, for the format "events")."""
     format_ = row_format(options.format)
     project = source.project(project_id)
@@ -54,9 +54,9 @@ def export_rows(source: JudgementSource, project_id: int, options: ExportOptions
         yield from map(format_.from_events, all_events(source, project.id))
         return
     assert format_.rows is not None
-    making = RowOptions(making=options.making, models=options.models, as_text=options.as_text)
-    for judged in all_judged(source, project.id):
-        yield from format_.rows(judged, making)
+    aggregation = RowOptions(aggregation=options.aggregation, models=options.models, as_text=options.as_text)
+    for answered in all_answered(source, project.id):
+        yield from format_.rows(answered, aggregation)
 
 
 def row_format(name: str) -> RowFormat:

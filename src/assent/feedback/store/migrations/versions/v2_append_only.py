@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "3"
-down_revision = "2"
+revision = "2"
+down_revision = "1"
 
 _SQLITE = """
 CREATE TRIGGER events_are_not_{verb}d BEFORE {verb} ON events

@@ -11,21 +11,21 @@ from assent.feedback.records import conversation_from_json
 from assent.recipes.annotation.studio_client import Shown, StudioClient, texts_of
 from assent.seeds import derive, numpy_rng
 from assent.types import Completion
+from assent.world.annotators import ANNOTATORS, Annotator, rank
 from assent.world.facts import World
-from assent.world.people import PEOPLE, Person, rank
 from assent.world.prompts import WorldPrompt
 
 _AHEAD = 3
 
 
-def label_with_people(
+def label_with_simulated_annotators(
     admin: StudioClient,
     project_id: int,
     world: World,
     prompts: Sequence[WorldPrompt],
     *,
     seed: int,
-    people: Sequence[Person] = PEOPLE,
+    people: Sequence[Annotator] = ANNOTATORS,
     on_answer: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Let every simulated person label until nothing is left for them; returns the number of answers.
@@ -37,7 +37,7 @@ def label_with_people(
     counts: list[int] = [0] * len(people)
     failures: list[StoreError] = []
 
-    def work(place: int, person: Person, token: str) -> None:
+    def work(place: int, person: Annotator, token: str) -> None:
         try:
             with StudioClient(admin.url) as client:
                 client.join(token, f"{person.name}-{secrets.token_hex(3)}", secrets.token_urlsafe(16))
@@ -47,7 +47,7 @@ def label_with_people(
 
     threads = []
     for place, person in enumerate(people):
-        invitation = {"role": "labeler", "project_ids": [project_id]}
+        invitation = {"role": "annotator", "project_ids": [project_id]}
         token = str(admin.post("/api/invitations", invitation)["token"])
         threads.append(threading.Thread(target=work, args=(place, person, token), daemon=True))
     for thread in threads:
@@ -63,7 +63,7 @@ def _answer_all(
     client: StudioClient,
     project_id: int,
     world: World,
-    person: Person,
+    person: Annotator,
     about: dict[str, WorldPrompt],
     seed: int,
     on_answer: Callable[[int], None],
@@ -83,7 +83,7 @@ def _answer_all(
 
 
 def _judgement(
-    shown: Shown, prompt: WorldPrompt | None, world: World, person: Person, seed: int
+    shown: Shown, prompt: WorldPrompt | None, world: World, person: Annotator, seed: int
 ) -> tuple[str, dict[str, object]]:
     """A ranking or a pair with noise; what is not about the world is skipped."""
     if prompt is None or conversation_from_json([dict(m) for m in shown.prompt]) != prompt.conversation:

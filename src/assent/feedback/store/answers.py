@@ -11,12 +11,12 @@ from sqlalchemy import bindparam
 from assent.feedback.records import Answer, Event, EventKind, ProjectSettings
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.store import accounts, projects, queue
-from assent.feedback.store.adapting import reconsider
+from assent.feedback.store.adaptive_overlap import reconsider
 from assent.feedback.store.chain import digest
-from assent.feedback.store.engine import Session, Statement, insert
 from assent.feedback.store.payloads import canonical
 from assent.feedback.store.rows import event_of, event_values, to_json
 from assent.feedback.store.schema import events, standing
+from assent.feedback.store.session import Session, Statement, insert
 from assent.feedback.store.slots import item_state, put, slot_of
 from assent.feedback.store.writer import Transaction
 
@@ -32,7 +32,7 @@ _OWN_KINDS = Statement(
         _t.project_id == bindparam("project"), _t.item_id == bindparam("item"), _t.person_id == bindparam("person")
     )
 )
-_NOT_JUDGED = {EventKind.SKIP: "skipped", EventKind.FLAG: "flagged"}
+_REFUSALS = {EventKind.SKIP: "skipped", EventKind.FLAG: "flagged"}
 _MANY = frozenset({EventKind.CHAT_TURN})
 
 
@@ -145,7 +145,7 @@ def _append(transaction: Transaction, event: Event) -> Event:
 
 
 def _count(transaction: Transaction, event: Event, sign: int) -> None:
-    which = _NOT_JUDGED.get(event.kind, "answers")
+    which = _REFUSALS.get(event.kind, "answers")
     transaction.count(event.project_id, **{which: sign})
     more = {which: sign, "total_ms": sign * event.time_taken_ms}
     transaction.count_person(event.project_id, event.person_id, **more)

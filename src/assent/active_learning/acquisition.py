@@ -1,8 +1,7 @@
 """Which question comes next: candidates, values, a permanent random arm, and one order of the queue.
 
     value      reward_model: mean BALD of the pairs asked, for the distance of the two completions where it is known:
-               pairs far apart are odd ones, and what is learned there holds for few others (per second of work,
-               where the time is known)
+               pairs far apart are odd ones, and what is learned there holds for few others
                policy: mean sure gap of the pairs asked
     arm        an item is in the random arm by its key and the seed alone, with probability `random_share`; so it stays
                there at every refresh, whatever the reward model says. Its candidates and its order are random too.
@@ -45,12 +44,12 @@ _FULL = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
+class Acquisition:
     """How questions are chosen.
 
     `size` is how many candidates a question shows (None: all). With fewer than all, a reward model's questions take
     them by Thompson sampling ("thompson") or by value ("value"); a policy's always by value. `accuracy` is how often
-    labelers are right. The next item is drawn from the best `best_share` of all (0: strictly by value). The first
+    annotators are right. The next item is drawn from the best `best_share` of all (0: strictly by value). The first
     `diverse` items of the order are spread over prompts with weight `novelty`.
     """
 
@@ -89,40 +88,38 @@ class Questions:
 class Queue:
     """What could be asked: each item's key and its candidates' scores by head [H, N, K].
 
-    `feature_ND` describes prompts, `known_QD` those already labeled, `seconds_N` is how long an answer takes,
-    `distance_NP` how far apart the two completions of each pair are (P pairs as `pair_places` lists them).
+    `feature_ND` describes prompts, `distance_NP` says how far apart the two completions of each pair are (P pairs as
+    `pair_places` lists them).
     """
 
     keys: Sequence[str]
     score_HNK: Floats
     feature_ND: Floats | None = None
-    known_QD: Floats | None = None
-    seconds_N: Floats | None = None
     distance_NP: Floats | None = None
 
 
-def choose_questions(queue: Queue, asking: Asking) -> Questions:
+def choose_questions(queue: Queue, acquisition: Acquisition) -> Questions:
     """Candidates, values and the order of all items of the queue."""
     score_HNK = checked_scores(queue.score_HNK)
     items, candidates = score_HNK.shape[1:]
     if len(queue.keys) != items:
         raise DataError(f"{len(queue.keys)} keys came with the scores of {items} items")
-    value_NP = _pair_values(score_HNK, queue.distance_NP, asking)
-    random_N = random_arm(queue.keys, share=asking.random_share, seed=asking.seed)
-    chosen_NS = _candidates(score_HNK, value_NP, asking)
+    value_NP = _pair_values(score_HNK, queue.distance_NP, acquisition)
+    random_N = random_arm(queue.keys, share=acquisition.random_share, seed=acquisition.seed)
+    chosen_NS = _candidates(score_HNK, value_NP, acquisition)
     for item in np.flatnonzero(random_N):
         chosen_NS[item] = _random_candidates(
-            queue.keys[int(item)], ~np.isnan(score_HNK[0, item]), chosen_NS.shape[1], asking
+            queue.keys[int(item)], ~np.isnan(score_HNK[0, item]), chosen_NS.shape[1], acquisition
         )
     value_N = set_value(value_NP, chosen_NS, candidates)
-    if queue.seconds_N is not None:
-        value_N = value_N / np.maximum(queue.seconds_N, 1e-3)
     arm, rest = np.flatnonzero(random_N), np.flatnonzero(~random_N)
-    arm = arm[np.argsort([derive(asking.seed, "random order", queue.keys[int(item)]) for item in arm], kind="stable")]
-    order_N = _merged(arm, _by_value(rest, value_N, queue, asking), asking.random_share)
+    arm = arm[
+        np.argsort([derive(acquisition.seed, "random order", queue.keys[int(item)]) for item in arm], kind="stable")
+    ]
+    order_N = _merged(arm, _by_value(rest, value_N, queue, acquisition), acquisition.random_share)
     priority_N = np.empty(items)
     priority_N[order_N] = items - np.arange(items)
-    serves = tuple(RANDOM if random else asking.serves for random in random_N)
+    serves = tuple(RANDOM if random else acquisition.serves for random in random_N)
     return Questions(order_N=order_N, priority_N=priority_N, serves=serves, candidates_NS=chosen_NS, value_N=value_N)
 
 
@@ -131,36 +128,36 @@ def random_arm(keys: Sequence[str], *, share: float, seed: int) -> Flags:
     return np.array([derive(seed, "random arm", key) < share * _FULL for key in keys], np.bool_)
 
 
-def _pair_values(score_HNK: Floats, distance_NP: Floats | None, asking: Asking) -> Floats:
-    if asking.serves == "policy":
+def _pair_values(score_HNK: Floats, distance_NP: Floats | None, acquisition: Acquisition) -> Floats:
+    if acquisition.serves == "policy":
         value_NP = sure_gap(score_HNK)
     else:
-        value_NP = bald(preferences(score_HNK), accuracy=asking.accuracy)
+        value_NP = bald(preferences(score_HNK), accuracy=acquisition.accuracy)
         if distance_NP is not None:
             value_NP = np.where(distance_NP > 0, value_NP / np.where(distance_NP > 0, distance_NP, 1.0), 0.0)
     return np.nan_to_num(value_NP, nan=0.0)
 
 
-def _candidates(score_HNK: Floats, value_NP: Floats, asking: Asking) -> Integers:
+def _candidates(score_HNK: Floats, value_NP: Floats, acquisition: Acquisition) -> Integers:
     candidates = score_HNK.shape[2]
     there_NK = ~np.isnan(score_HNK[0])
-    size = candidates if asking.size is None else min(asking.size, candidates)
+    size = candidates if acquisition.size is None else min(acquisition.size, candidates)
     if size == candidates:
         chosen_NS = np.where(there_NK, np.arange(candidates), -1)
-    elif size == 2 and (asking.serves == "policy" or asking.choose == "value"):
+    elif size == 2 and (acquisition.serves == "policy" or acquisition.choose == "value"):
         chosen_NS = _best_pairs(value_NP, there_NK)
     else:
-        chosen_NS = thompson_sets(score_HNK, size, numpy_rng(asking.seed, "candidates"))
+        chosen_NS = thompson_sets(score_HNK, size, numpy_rng(acquisition.seed, "candidates"))
     chosen_NS[(chosen_NS >= 0).sum(axis=1) < 2] = -1
     return chosen_NS
 
 
-def _random_candidates(key: str, there_K: Flags, size: int, asking: Asking) -> Integers:
+def _random_candidates(key: str, there_K: Flags, size: int, acquisition: Acquisition) -> Integers:
     """`size` of an item's candidates by lot; a matter of its key and the seed, like the arm itself."""
     places = np.flatnonzero(there_K)
     chosen_S = np.full(size, -1, np.int64)
     if len(places) >= 2:
-        drawn = places[np.argsort([derive(asking.seed, "random candidates", key, int(place)) for place in places])]
+        drawn = places[np.argsort([derive(acquisition.seed, "random candidates", key, int(place)) for place in places])]
         drawn = drawn if size < len(there_K) else places  # everything is shown: in its own order
         chosen_S[: len(drawn[:size])] = drawn[:size]
     return chosen_S
@@ -174,29 +171,32 @@ def _best_pairs(value_NP: Floats, there_NK: Flags) -> Integers:
     return np.where(there_NP.any(axis=1, keepdims=True), pair_N2, -1)
 
 
-def _by_value(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> Integers:
-    value_N = _by_tier(rest, value_N, queue, asking)
+def _by_value(rest: Integers, value_N: Floats, queue: Queue, acquisition: Acquisition) -> Integers:
+    value_N = _by_tier(rest, value_N, queue, acquisition)
     by_value = rest[np.argsort(-value_N[rest], kind="stable")]
-    if queue.feature_ND is None or not asking.novelty or not len(rest):
+    if queue.feature_ND is None or not acquisition.novelty or not len(rest):
         return by_value
     picked = diverse_batch(
-        value_N[by_value], queue.feature_ND[by_value], asking.diverse, weight=asking.novelty, known_QD=queue.known_QD
+        value_N[by_value],
+        queue.feature_ND[by_value],
+        acquisition.diverse,
+        weight=acquisition.novelty,
     )
     left = np.ones(len(by_value), np.bool_)
     left[picked] = False
     return np.concatenate([by_value[picked], by_value[left]])
 
 
-def _by_tier(rest: Integers, value_N: Floats, queue: Queue, asking: Asking) -> Floats:
+def _by_tier(rest: Integers, value_N: Floats, queue: Queue, acquisition: Acquisition) -> Floats:
     """The value of an item's tier, in (0, 1], and less than a tier more by lot; a matter of its key and the seed."""
-    if not asking.best_share:
+    if not acquisition.best_share:
         return value_N
     place_M = np.empty(len(rest))
     place_M[np.argsort(-value_N[rest], kind="stable")] = np.arange(len(rest)) / max(1, len(rest))
-    lot_M = np.array([derive(asking.seed, "lot", queue.keys[int(item)]) / _FULL for item in rest])
-    tiers = np.ceil(1 / asking.best_share)
+    lot_M = np.array([derive(acquisition.seed, "lot", queue.keys[int(item)]) / _FULL for item in rest])
+    tiers = np.ceil(1 / acquisition.best_share)
     tiered_N = np.zeros(len(value_N))
-    tiered_N[rest] = (tiers - 1 - np.floor(place_M / asking.best_share) + lot_M) / tiers
+    tiered_N[rest] = (tiers - 1 - np.floor(place_M / acquisition.best_share) + lot_M) / tiers
     return tiered_N
 
 

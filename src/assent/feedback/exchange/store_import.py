@@ -1,4 +1,4 @@
-"""Imported items into a project, with their answers as those of people named after whoever gave them.
+"""ImportedItem items into a project, with their answers as those of people named after whoever gave them.
 
 Everything is checked before anything is kept. Items enter by key and answers by idempotency key, so that an import that
 was cut off is finished by running it again. Answers go the way of all answers: a lease, a submission, an event; they
@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from assent.errors import DataError, StoreError
-from assent.feedback.exchange.imported import Imported, ImportedAnswer
+from assent.feedback.annotation_source import all_items
+from assent.feedback.exchange.imported_items import ImportedAnswer, ImportedItem
 from assent.feedback.records import (
     MOST_COMPLETIONS,
+    MOST_OVERLAP,
     STRONGEST,
     Answer,
     Event,
@@ -28,30 +30,16 @@ from assent.feedback.records import (
     ProjectSettings,
     TaskMode,
 )
-from assent.feedback.source import all_items
 from assent.feedback.store.payloads import canonical, dense
+from assent.feedback.store.project_items import CANDIDATES_OF_MODE, KIND_OF_MODE
 from assent.feedback.store.store import FeedbackStore
 
 _FIRST = 1e15  # a priority before all others, while a person's imported answers are entered
 _AT_ONCE = 50
-_MOST_OVERLAP = 1000
-_COMPLETIONS = {
-    TaskMode.RANKING: (2, MOST_COMPLETIONS),
-    TaskMode.PAIRWISE: (2, 2),
-    TaskMode.RATING: (1, MOST_COMPLETIONS),
-    TaskMode.GOOD_BAD: (1, MOST_COMPLETIONS),
-}
-_KIND = {
-    TaskMode.RANKING: EventKind.RANKING,
-    TaskMode.PAIRWISE: EventKind.PAIRWISE,
-    TaskMode.RATING: EventKind.RATING,
-    TaskMode.GOOD_BAD: EventKind.GOOD_BAD,
-    TaskMode.DEMONSTRATION: EventKind.DEMONSTRATION,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
+class ImportResult:
     """What an import changed: items added and found there already, answers kept, people they came from."""
 
     added: int
@@ -60,17 +48,19 @@ class Entered:
     people: int = 0
 
 
-def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *, gold: bool = False) -> Entered:
-    """Put items and their answers into the project; with `gold` the first answer makes the item a control item.
+def import_items(
+    store: FeedbackStore, project_id: int, imported: Sequence[ImportedItem], *, as_controls: bool = False
+) -> ImportResult:
+    """Put items and their answers into the project; with `as_controls` the first answer makes the item a control item.
 
     Raises DataError for what the project's mode cannot take, before anything is written; StoreError.
     """
     settings = store.project(project_id).settings
-    fitted = [_fitted(one, settings, gold=gold) for one in imported]
+    fitted = [_fitted(one, settings, as_controls=as_controls) for one in imported]
     added, known = store.add_items(project_id, [one.item for one in fitted])
     answered = {one.item.key: one for one in fitted if one.answers}
     if not answered:
-        return Entered(added=added, known=known)
+        return ImportResult(added=added, known=known)
     items = {item.new.key: item for item in all_items(store, project_id) if item.new.key in answered}
     _put_back(store, project_id, items, answered)
     by_person: dict[str, list[tuple[Item, ImportedAnswer]]] = {}
@@ -78,10 +68,12 @@ def enter(store: FeedbackStore, project_id: int, imported: Sequence[Imported], *
         for answer in one.answers:
             by_person.setdefault(answer.who, []).append((items[key], answer))
     kept = sum(_enter_answers(store, project_id, who, answers) for who, answers in by_person.items())
-    return Entered(added=added, known=known, answers=kept, people=len(by_person))
+    return ImportResult(added=added, known=known, answers=kept, people=len(by_person))
 
 
-def _put_back(store: FeedbackStore, project_id: int, items: dict[str, Item], answered: Mapping[str, Imported]) -> None:
+def _put_back(
+    store: FeedbackStore, project_id: int, items: dict[str, Item], answered: Mapping[str, ImportedItem]
+) -> None:
     """Items that an import which was killed left before all others get the priority of their file again."""
     left = {key: answered[key].item.priority for key, item in items.items() if item.new.priority == _FIRST}
     store.set_priorities(project_id, {items[key].id: priority for key, priority in left.items()})
@@ -89,21 +81,21 @@ def _put_back(store: FeedbackStore, project_id: int, items: dict[str, Item], ans
         items[key] = replace(items[key], new=replace(items[key].new, priority=priority))
 
 
-def mode_for(imported: Sequence[Imported]) -> TaskMode:
+def mode_for(imported: Sequence[ImportedItem]) -> TaskMode:
     """The mode of a project that can take all of it: by the answers, else by how many completions there are."""
     kinds = {answer.kind for one in imported for answer in one.answers}
     counts = {len(one.item.candidates) for one in imported}
     if kinds:
-        mode = next((mode for mode, kind in _KIND.items() if kinds == {kind}), TaskMode.RANKING)
+        mode = next((mode for mode, kind in KIND_OF_MODE.items() if kinds == {kind}), TaskMode.RANKING)
         return TaskMode.RANKING if mode is TaskMode.PAIRWISE and counts != {2} else mode
     if min(counts, default=0) < 2:
         return TaskMode.DEMONSTRATION
     return TaskMode.PAIRWISE if counts == {2} else TaskMode.RANKING
 
 
-def _fitted(one: Imported, settings: ProjectSettings, *, gold: bool) -> Imported:
+def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) -> ImportedItem:
     """The item and its answers as the project's mode has them, checked as the store will."""
-    least, most = _COMPLETIONS.get(settings.mode, (0, MOST_COMPLETIONS))
+    least, most = CANDIDATES_OF_MODE.get(settings.mode, (0, MOST_COMPLETIONS))
     count, where = len(one.item.candidates), f'item "{one.item.prompt.last_user_text[:40]}"'
     if not least <= count <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
@@ -114,17 +106,17 @@ def _fitted(one: Imported, settings: ProjectSettings, *, gold: bool) -> Imported
         )
     answers = tuple(_answer_for(answer, settings.mode) for answer in one.answers)
     item = one.item
-    if gold and answers:
-        item, answers = replace(item, gold=answers[0].payload), ()
+    if as_controls and answers:
+        item, answers = replace(item, control_answer=answers[0].payload), ()
     try:
-        if item.gold is not None:
-            canonical(_KIND.get(settings.mode, EventKind.RANKING), item.gold, range(count), settings)
+        if item.control_answer is not None:
+            canonical(KIND_OF_MODE[settings.mode], item.control_answer, range(count), settings)
         for answer in answers:
             canonical(answer.kind, answer.payload, range(count), settings)
     except StoreError as error:
         raise DataError(f"{error.where}: {error.what}", where=where, now="Nothing was imported.") from error
     people = len({answer.who for answer in answers})
-    return Imported(item=_wide_enough(item, people, settings), answers=answers)
+    return ImportedItem(item=_wide_enough(item, people, settings), answers=answers)
 
 
 def _wide_enough(item: NewItem, people: int, settings: ProjectSettings) -> NewItem:
@@ -186,13 +178,13 @@ def _submit_all(
         for future in pending:
             future.result()
         if not pending:  # others have filled these items: they get room for one answer more
-            if wider > _MOST_OVERLAP:
+            if wider > MOST_OVERLAP:
                 raise StoreError(
                     f"{len(waiting)} answers find no room", where=f"project {project_id}", now="Is it archived?"
                 )
             overlap = {number: (item.new.overlap or 1) + wider for number, (item, _) in waiting.items()}
             store.set_priorities(
-                project_id, {}, overlap={number: min(_MOST_OVERLAP, value) for number, value in overlap.items()}
+                project_id, {}, overlap={number: min(MOST_OVERLAP, value) for number, value in overlap.items()}
             )
             wider *= 2
 
@@ -226,7 +218,7 @@ def _in_slots(kind: EventKind, payload: Mapping[str, Any], order: Sequence[int])
 def _account(store: FeedbackStore, project_id: int, who: str) -> Person:
     """The account of an imported name; without a password, so that nobody can sign in to it."""
     name = f"imported {who}"
-    person = store.person_named(name) or store.create_person(name, PersonRole.LABELER, None)
+    person = store.person_named(name) or store.create_person(name, PersonRole.ANNOTATOR, None)
     members = [member.id for member in store.members(project_id)]
     if person.id not in members:
         store.set_members(project_id, [*members, person.id])

@@ -54,7 +54,7 @@ class ImportedAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportedItem:
     """An item with the answers it came with; `left_out` names what somebody said of it that is no answer here.
 
     `altered` names what is kept in another form than it had, or not at all.
@@ -70,14 +70,14 @@ class Imported:
 class Collected:
     """All of a file: items (each once), rows set aside with their reasons, and remarks for people."""
 
-    imported: tuple[Imported, ...]
+    imported: tuple[ImportedItem, ...]
     bad: tuple[tuple[ImportRow, str], ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def collect(
     rows: Iterable[ImportRow],
-    read: Callable[[Mapping[str, Any], ImportLimits], Imported],
+    read: Callable[[Mapping[str, Any], ImportLimits], ImportedItem],
     *,
     limits: ImportLimits = ImportLimits(),
     on_bad_row: Literal["stop", "skip"] = "stop",
@@ -89,7 +89,7 @@ def collect(
 
     Rows with the same prompt and completions (or the same key) are one item with the answers of all.
     """
-    found: list[Imported] = []
+    found: list[ImportedItem] = []
     bad: list[tuple[ImportRow, str]] = []
     lost: list[tuple[str, str]] = []  # places and reasons
     for number, row in enumerate(rows, start=1):
@@ -119,7 +119,7 @@ def collect(
     return Collected(imported=merged, bad=tuple(bad), notes=(*notes, *import_notes(merged)))
 
 
-def import_notes(imported: Sequence[Imported]) -> tuple[str, ...]:
+def import_notes(imported: Sequence[ImportedItem]) -> tuple[str, ...]:
     """Sentences that count, by reason, what was left out and what was altered; none where nothing was."""
     skipped = [reason for one in imported for reason in one.skipped]
     altered = [reason for one in imported for reason in one.altered]
@@ -134,7 +134,7 @@ def _counted(reasons: Sequence[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in Counter(reasons).most_common(_SHOWN_BAD_ROWS))
 
 
-def with_key(imported: Imported) -> Imported:
+def with_key(imported: ImportedItem) -> ImportedItem:
     """The item with a key made of what it asks, unless it has one."""
     item = imported.item
     if item.key:
@@ -144,9 +144,9 @@ def with_key(imported: Imported) -> Imported:
     return replace(imported, item=replace(item, key=f"import-{digest}"))
 
 
-def merge(found: Sequence[Imported], limits: ImportLimits) -> tuple[Imported, ...]:
+def merge(found: Sequence[ImportedItem], limits: ImportLimits) -> tuple[ImportedItem, ...]:
     """Items by key in the order of their first rows; equal answers of one person are one, others get a name each."""
-    together: dict[str, Imported] = {}
+    together: dict[str, ImportedItem] = {}
     for one in found:
         before = together.get(one.item.key, replace(one, answers=(), skipped=(), altered=()))
         answers = _named(before.answers, one.answers)

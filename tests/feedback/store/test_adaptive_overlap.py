@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from feedback.store_fixtures import Clock, clock, labelers, postgres_server, sqlite_store, store, store_url
+from feedback.store_fixtures import Clock, annotators, clock, postgres_server, sqlite_store, store, store_url
 
 from assent.feedback.quality.overlap import needs_more
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, ProjectSettings, TaskMode
@@ -31,7 +31,7 @@ def project_of(store: FeedbackStore, new: list[NewItem], *, overlap: int, most: 
     settings = ProjectSettings(mode=TaskMode.PAIRWISE, overlap=overlap, adaptive_overlap=most, lease_s=100.0)
     project = store.create_project("pairs", settings).id
     store.add_items(project, new)
-    labelers(store, project, people)
+    annotators(store, project, people)
     return project
 
 
@@ -145,7 +145,7 @@ def test_a_skip_is_no_contradiction_and_a_ranking_needs_what_its_most_disputed_p
     project = store.create_project("ranks", ProjectSettings(overlap=2, adaptive_overlap=3)).id
     three = tuple(Candidate(text=text) for text in "abc")
     store.add_items(project, [NewItem(prompt=Conversation.of_user("q"), candidates=three, key="1")])
-    labelers(store, project, 4)
+    annotators(store, project, 4)
     (shown,) = store.lease(project, 1)
     skip = Answer(key="skip", presentation_id=shown.id, kind=EventKind.SKIP, payload={"reason": "unclear"})
     store.submit(1, skip).result()
@@ -204,14 +204,14 @@ def test_whatever_people_do_an_item_wants_what_the_rule_says_and_no_slot_is_lost
 
 def _holds(store: FeedbackStore, project: int) -> None:
     settings, progress = store.project(project).settings, store.progress(project)
-    judged = {one.item.id: one for one in store.judged(project)}
+    answered = {one.item.id: one for one in store.answered_items(project)}
     overlaps, finished = [], 0
     for item in store.items(project):
-        one = judged.get(item.id)
+        one = answered.get(item.id)
         given = len(one.events) if one else 0
         more = one is not None and given >= settings.overlap and needs_more(one, most=settings.adaptive_overlap)
         assert item.new.overlap == max(settings.overlap, given) + more
         overlaps.append(item.new.overlap or 0)
         finished += given >= (item.new.overlap or 0)
     assert progress.labels_wanted == sum(overlaps) and progress.finished == finished
-    assert progress.labels_given == sum(len(one.events) for one in judged.values())
+    assert progress.labels_given == sum(len(one.events) for one in answered.values())

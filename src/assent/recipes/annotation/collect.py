@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +14,15 @@ from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import sha256_file
 from assent.errors import ConfigError, RunError, StoreError
 from assent.recipes.annotation.label_savings import keep_asked
-from assent.recipes.annotation.questions import AskingSettings, new_items, prompt_key, questions, sample_pool, shuffled
-from assent.recipes.annotation.refreshing import predict, refresh, with_predictions
+from assent.recipes.annotation.questions import (
+    AcquisitionSettings,
+    new_items,
+    prompt_key,
+    questions,
+    sample_pool,
+    shuffled,
+)
+from assent.recipes.annotation.queue_refresh import predict, refresh, with_predictions
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.run.inputs import model_folder, read_all, require_data
 from assent.recipes.run.job_settings import JobSettings
@@ -43,7 +51,7 @@ class CollectJob(JobSettings):
     overlap: int = Field(default=1, ge=1)
     adaptive_overlap: int = Field(default=0, ge=0)
     refresh: bool = False
-    asking: AskingSettings = AskingSettings()
+    acquisition: AcquisitionSettings = AcquisitionSettings()
 
 
 def run_collect(request: Request, display: Display) -> None:
@@ -64,18 +72,19 @@ def run_collect(request: Request, display: Display) -> None:
         prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
     with StudioClient(request.text("studio") or "") as studio:
         studio.sign_in(settings.admin)
-        project = open_project(studio, settings.project, settings.asking, settings)
+        project = open_project(studio, settings.project, settings.acquisition, settings)
         reward = None
-        judged: Sequence[Comparison] = ()
+        comparisons: Sequence[Comparison] = ()
         if reward_path:
             reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
-            judged = judged_so_far(studio, project)
-            display.say(f"{len(judged)} judged pairs tell the reward model's heads apart")
+            comparisons = comparisons_so_far(studio, project)
+            display.say(f"{len(comparisons)} labelled pairs tell the reward model's heads apart")
         model = load_language_model(path, machine=settings.machine)
-        collector = Collector(model=model, settings=settings.asking, seed=settings.seed, display=display)
-        collector.fill(
-            studio, project, prompts, count=settings.questions, batch=settings.batch, reward=reward, judged=judged
-        )
+        collector = Collector(
+            model=model, settings=settings.acquisition, seed=settings.seed, display=display, reward=reward,
+            comparisons=comparisons,
+        )  # fmt: skip
+        collector.fill(studio, project, prompts, count=settings.questions, batch=settings.batch)
 
 
 def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
@@ -86,14 +95,12 @@ def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
         studio.sign_in(settings.admin)
         project = studio.project(settings.project)
         reward = load_reward_model(model_folder(path), machine=settings.machine)
-        judged = judged_so_far(studio, project)
-        if not judged:
-            raise RunError(
-                "nothing has been judged yet", where=settings.project, now="Refresh after the first answers."
-            )
+        comparisons = comparisons_so_far(studio, project)
+        if not comparisons:
+            raise RunError("there are no labels yet", where=settings.project, now="Refresh after the first answers.")
         seed = derive(settings.seed, "ask")
-        count = refresh(studio, project, settings.asking, seed=seed, reward=reward, judged=judged)
-        display.say(f"{count} questions have a new place, by {len(judged)} judged pairs")
+        count = refresh(studio, project, settings.acquisition, seed=seed, reward=reward, comparisons=comparisons)
+        display.say(f"{count} questions have a new place, by {len(comparisons)} labelled pairs")
         if settings.adaptive_overlap > settings.overlap:
             predict(studio, project, reward)
 
@@ -109,12 +116,12 @@ class Overlap(Protocol):
     def adaptive_overlap(self) -> int: ...
 
 
-def open_project(studio: StudioClient, name: str, asking: AskingSettings, overlap: Overlap) -> int:
+def open_project(studio: StudioClient, name: str, acquisition: AcquisitionSettings, overlap: Overlap) -> int:
     """The project of that name, made if it is not there: pairs for two completions a question, else rankings.
 
     ConfigError where one is asked for that the project, which is there already, does not have.
     """
-    mode = "pairwise" if asking.shown == 2 else "ranking"
+    mode = "pairwise" if acquisition.shown == 2 else "ranking"
     limits = {"overlap": overlap.overlap, "adaptive_overlap": overlap.adaptive_overlap}
     project = studio.project(name, {"mode": mode, **limits})
     kept = studio.get(f"/api/projects/{project}")["settings"]
@@ -127,9 +134,9 @@ def open_project(studio: StudioClient, name: str, asking: AskingSettings, overla
     return project
 
 
-def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
-    """All judgement of a project as pairs with soft labels; none where there is none yet."""
-    with tempfile.TemporaryDirectory(prefix="assent-judged-") as folder:
+def comparisons_so_far(studio: StudioClient, project: int) -> list[Comparison]:
+    """All labels of a project as pairs with soft labels; an empty list if there are none yet."""
+    with tempfile.TemporaryDirectory(prefix="assent-pairs-") as folder:
         path = Path(folder) / "pairs.jsonl"
         try:
             studio.export(project, path, "pairs")
@@ -138,11 +145,16 @@ def judged_so_far(studio: StudioClient, project: int) -> list[Comparison]:
         return list(load_comparisons(str(path), ReadOptions()).examples)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Collector:
-    """Samples from one model and asks about what it wrote."""
+    """Samples from one model and asks about what it wrote; `reward` and the `comparisons` so far choose what."""
 
-    def __init__(self, *, model: LanguageModel, settings: AskingSettings, seed: int, display: Display) -> None:
-        self.model, self.settings, self.seed, self.display = model, settings, seed, display
+    model: LanguageModel
+    settings: AcquisitionSettings
+    seed: int
+    display: Display
+    reward: RewardModel | None = None
+    comparisons: Sequence[Comparison] = ()
 
     def fill(
         self,
@@ -152,8 +164,6 @@ class Collector:
         *,
         count: int,
         batch: str,
-        reward: RewardModel | None = None,
-        judged: Sequence[Comparison] = (),
         remember: Path | None = None,
     ) -> int:
         """Put up to `count` questions into the queue; returns how many were new. Asking the same again adds nothing.
@@ -164,11 +174,12 @@ class Collector:
         with self.display.stage("sample", total, unit="texts") as stage:
             pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
         if not pool.prompts:
-            raise RunError("every prompt got one and the same text", now="Raise asking.temperatures.")
-        asked = questions(pool, self.settings, seed=derive(self.seed, "ask"), reward=reward, judged=judged)
+            raise RunError("every prompt got one and the same text", now="Raise acquisition.temperatures.")
+        seed = derive(self.seed, "ask")
+        asked = questions(pool, self.settings, seed=seed, reward=self.reward, comparisons=self.comparisons)
         items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
-        if reward is not None:
-            items = with_predictions(items, reward)
+        if self.reward is not None:
+            items = with_predictions(items, self.reward)
         if remember is not None:
             keep_asked(remember, {prompt_key(item.prompt): item.serves for item in items})
         added, known = studio.add_items(project, items)

@@ -17,9 +17,10 @@ from assent.feedback.quality.overlap import needs_more
 from assent.feedback.records import Project, ProjectSettings
 from assent.feedback.refusals import NotFound
 from assent.feedback.store import projects, reading
-from assent.feedback.store.engine import Statement
+from assent.feedback.store.project_items import check_predicted
 from assent.feedback.store.rows import to_json
 from assent.feedback.store.schema import contents, items
+from assent.feedback.store.session import Statement
 from assent.feedback.store.slots import item_state, set_wanted
 from assent.feedback.store.writer import Transaction
 
@@ -31,7 +32,7 @@ _CONTENT = Statement(
 _SET_CONTENT = Statement(
     contents.update().where(contents.c.item_id == bindparam("which")).values(content=bindparam("text"))
 )
-_JUDGED_AT_ONCE = 1000
+_ANSWERED_AT_ONCE = 1000
 
 
 def reconsider(transaction: Transaction, project_id: int, item_id: int) -> None:
@@ -43,26 +44,26 @@ def reconsider(transaction: Transaction, project_id: int, item_id: int) -> None:
 
 def _settle(transaction: Transaction, project_id: int, item_id: int, settings: ProjectSettings) -> None:
     state = item_state(transaction, item_id)
-    if state.gold or state.withdrawn or state.own_overlap:
+    if state.control or state.withdrawn or state.own_overlap:
         return
     wanted = max(settings.overlap, state.given)
     if settings.overlap <= state.given < settings.adaptive_overlap:
-        judged = reading.judged_item(transaction, project_id, item_id)
-        wanted += judged is not None and needs_more(judged, most=settings.adaptive_overlap)
+        answered = reading.answered_item(transaction, project_id, item_id)
+        wanted += answered is not None and needs_more(answered, most=settings.adaptive_overlap)
     if wanted != state.overlap:
         set_wanted(transaction, item_id, state, wanted)
 
 
 def update_project(transaction: Transaction, project_id: int, settings: ProjectSettings) -> Project:
-    """Change the settings; where one of the two limits is another, every judged item is reconsidered."""
+    """Change the settings; where one of the two limits is another, every answered item is reconsidered."""
     before = projects.find(transaction, project_id).settings
     after = projects.update(transaction, project_id, settings)
     limits = [(one.overlap, max(one.overlap, one.adaptive_overlap)) for one in (before, settings)]
     if limits[0] != limits[1] and any(least < most for least, most in limits):
         item_id = 0
-        while page := reading.judged_page(transaction, project_id, after_item=item_id, limit=_JUDGED_AT_ONCE):
-            for judged in page:
-                _settle(transaction, project_id, judged.item.id, settings)
+        while page := reading.answered_page(transaction, project_id, after_item=item_id, limit=_ANSWERED_AT_ONCE):
+            for answered in page:
+                _settle(transaction, project_id, answered.item.id, settings)
             item_id = page[-1].item.id
     return after
 
@@ -76,7 +77,7 @@ def set_predictions(transaction: Transaction, project_id: int, predicted: Mappin
         if row is None:
             raise NotFound(f"the project has no item {item_id}", now="See its items.")
         content = json.loads(row[0])
-        projects.check_predicted(scores, len(content["candidates"]), f"predicted.{item_id}")
+        check_predicted(scores, len(content["candidates"]), f"predicted.{item_id}")
         changed.append({"which": item_id, "text": to_json({**content, "predicted": list(scores)})})
     transaction.run_many(_SET_CONTENT, changed)
     for item_id in predicted:

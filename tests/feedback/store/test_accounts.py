@@ -10,8 +10,8 @@ import pytest
 from feedback.postgres import Server
 from feedback.store_fixtures import (
     Clock,
+    annotators,
     clock,
-    labelers,
     postgres_server,
     ranking_project,
     sqlite_store,
@@ -29,7 +29,7 @@ __all__ = ["clock", "postgres_server", "sqlite_store", "store", "store_url"]
 
 def test_a_password_opens_its_own_account_only(store: FeedbackStore) -> None:
     ada = store.create_person("Ada", PersonRole.ADMIN, "correct horse")
-    store.create_person("Bob", PersonRole.LABELER, "battery staple")
+    store.create_person("Bob", PersonRole.ANNOTATOR, "battery staple")
     silent = store.create_person("Cyd", PersonRole.VIEWER, None)
     assert store.check_password("ada", "correct horse") == ada
     assert store.check_password("ADA ", "correct horse") == ada
@@ -44,16 +44,16 @@ def test_a_password_opens_its_own_account_only(store: FeedbackStore) -> None:
 
 @pytest.mark.parametrize("same", ["ada", "ADA", " Ada ", "\uff21da"])
 def test_names_that_look_alike_are_one_name(store: FeedbackStore, same: str) -> None:
-    store.create_person("Ada", PersonRole.LABELER, None)
+    store.create_person("Ada", PersonRole.ANNOTATOR, None)
     with pytest.raises(Taken):
-        store.create_person(same, PersonRole.LABELER, None)
+        store.create_person(same, PersonRole.ANNOTATOR, None)
     assert store.person_named(same).name == "Ada"
 
 
 @pytest.mark.parametrize("double", ["\u0430nn", "a\u0578\u0578", "\u0410NN", " \uff41\uff4e\uff4e", "\u0251nn", "ann "])
 def test_nobody_joins_as_a_double_of_somebody(store: FeedbackStore, double: str) -> None:
-    store.create_person("Ann", PersonRole.LABELER, None)
-    token = store.invite(PersonRole.LABELER, ())
+    store.create_person("Ann", PersonRole.ANNOTATOR, None)
+    token = store.invite(PersonRole.ANNOTATOR, ())
     with pytest.raises(Taken) as caught:
         store.accept_invitation(token, double, "a long password")
     assert caught.value.where == "name"
@@ -69,11 +69,11 @@ def test_nobody_joins_under_a_name_with_what_cannot_be_seen(
 ) -> None:
     name = "Bob"[:place] + hidden + "Bob"[place:]
     with pytest.raises(Invalid, match=f"U\\+{ord(hidden):04X}"):
-        sqlite_store.create_person(name, PersonRole.LABELER, "a long password")
+        sqlite_store.create_person(name, PersonRole.ANNOTATOR, "a long password")
     assert sqlite_store.people() == []
 
 
-@pytest.mark.parametrize("leave", [{"role": PersonRole.LABELER}, {"role": PersonRole.VIEWER}, {"active": False}])
+@pytest.mark.parametrize("leave", [{"role": PersonRole.ANNOTATOR}, {"role": PersonRole.VIEWER}, {"active": False}])
 def test_two_admins_who_end_each_other_at_once_leave_one(store: FeedbackStore, leave: dict[str, object]) -> None:
     for attempt in range(10):
         pair = [store.create_person(f"admin {attempt} {side}", PersonRole.ADMIN, None) for side in "ab"]
@@ -131,7 +131,7 @@ def test_two_processes_on_one_database_leave_an_admin_too(postgres_server: Serve
 
 def test_an_admin_who_cannot_sign_in_is_no_last_admin(store: FeedbackStore) -> None:
     ada = store.create_person("Ada", PersonRole.ADMIN, "a long password")
-    imported = store.create_person("imported bob", PersonRole.LABELER, None)
+    imported = store.create_person("imported bob", PersonRole.ANNOTATOR, None)
     store.update_person(imported.id, role=PersonRole.ADMIN)
     with pytest.raises(Taken, match="last admin"):
         store.update_person(ada.id, role=PersonRole.VIEWER)
@@ -144,14 +144,14 @@ def test_an_admin_who_cannot_sign_in_is_no_last_admin(store: FeedbackStore) -> N
 @pytest.mark.parametrize("name", ["", "   ", "a\0b", "\ud800", "x" * 101])
 def test_names_that_cannot_be_kept_are_refused(store: FeedbackStore, name: str) -> None:
     with pytest.raises(Invalid):
-        store.create_person(name, PersonRole.LABELER, None)
+        store.create_person(name, PersonRole.ANNOTATOR, None)
     assert store.people() == []
 
 
 def test_only_hashes_of_passwords_and_tokens_are_in_the_file(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
     ada = sqlite_store.create_person("Ada", PersonRole.ADMIN, "correct horse")
     token = sqlite_store.sign_in(ada.id, lifetime_s=60).token
-    invitation = sqlite_store.invite(PersonRole.LABELER, [])
+    invitation = sqlite_store.invite(PersonRole.ANNOTATOR, [])
     sqlite_store.backup(tmp_path / "copy.db")
     with sqlite3.connect(tmp_path / "copy.db") as connection:
         everything = "\n".join(connection.iterdump())
@@ -161,7 +161,7 @@ def test_only_hashes_of_passwords_and_tokens_are_in_the_file(sqlite_store: Feedb
 
 
 def test_a_sign_in_ends_by_time_by_leaving_and_with_the_account(store: FeedbackStore, clock: Clock) -> None:
-    ada = store.create_person("Ada", PersonRole.LABELER, None)
+    ada = store.create_person("Ada", PersonRole.ANNOTATOR, None)
     first, second = (store.sign_in(ada.id, lifetime_s=60) for _ in range(2))
     assert first.token != second.token
     assert first.csrf != second.csrf
@@ -191,13 +191,13 @@ def test_a_new_password_ends_every_sign_in(store: FeedbackStore) -> None:
 
 def test_an_invitation_makes_one_account_in_its_projects(store: FeedbackStore, clock: Clock) -> None:
     projects = [ranking_project(store, name=name) for name in ("one", "two")]
-    token = store.invite(PersonRole.LABELER, projects, lifetime_s=100)
+    token = store.invite(PersonRole.ANNOTATOR, projects, lifetime_s=100)
     assert store.invitation(token).project_ids == tuple(projects)
-    store.create_person("Bob", PersonRole.LABELER, None)
+    store.create_person("Bob", PersonRole.ANNOTATOR, None)
     with pytest.raises(Taken):
         store.accept_invitation(token, "bob", "password")
     bea = store.accept_invitation(token, "Bea", "password")
-    assert bea.role is PersonRole.LABELER
+    assert bea.role is PersonRole.ANNOTATOR
     assert [project.id for project in store.projects(person_id=bea.id)] == projects
     assert store.invitation(token) is None
     with pytest.raises(NotFound):
@@ -207,11 +207,11 @@ def test_an_invitation_makes_one_account_in_its_projects(store: FeedbackStore, c
     with pytest.raises(NotFound):
         store.accept_invitation(late, "Cyd", "password")
     with pytest.raises(NotFound):
-        store.invite(PersonRole.LABELER, [99])
+        store.invite(PersonRole.ANNOTATOR, [99])
 
 
 def test_one_invitation_used_by_many_at_once_makes_one_account(store: FeedbackStore) -> None:
-    token = store.invite(PersonRole.LABELER, [])
+    token = store.invite(PersonRole.ANNOTATOR, [])
     outcomes: list[str] = []
 
     def accept(name: str) -> None:
@@ -231,7 +231,7 @@ def test_one_invitation_used_by_many_at_once_makes_one_account(store: FeedbackSt
 
 def test_people_change_and_unknown_people_are_refused(store: FeedbackStore) -> None:
     project = ranking_project(store)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     changed = store.update_person(person, role=PersonRole.VIEWER, topics_declined=("a", "b", "a"))
     assert (changed.role, changed.topics_declined) == (PersonRole.VIEWER, ("a", "b"))
     assert store.person(person) == changed

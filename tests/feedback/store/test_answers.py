@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from feedback.store_fixtures import (
+    annotators,
     answer,
     clock,
     items,
-    labelers,
     postgres_server,
     ranking_project,
     sqlite_store,
@@ -32,7 +32,7 @@ __all__ = ["clock", "postgres_server", "sqlite_store", "store", "store_url"]
 @pytest.mark.parametrize("times", range(1, 11))
 def test_one_key_sent_many_times_at_once_is_one_event(store: FeedbackStore, times: int) -> None:
     project = ranking_project(store, count=1)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     sent = answer(store.lease(project, person)[0])
     gate = threading.Barrier(times)
     events = []
@@ -55,7 +55,7 @@ def test_one_key_sent_many_times_at_once_is_one_event(store: FeedbackStore, time
 def test_one_key_sent_again_after_a_restart_is_the_same_event(store_url: str) -> None:
     with FeedbackStore.open(store_url) as store:
         project = ranking_project(store, count=1)
-        (person,) = labelers(store, project, 1)
+        (person,) = annotators(store, project, 1)
         sent = answer(store.lease(project, person)[0])
         first = store.submit(person, sent).result()
         undone = store.undo(person, first.seq, "undo").result()
@@ -70,14 +70,14 @@ def test_one_key_sent_again_after_a_restart_is_the_same_event(store_url: str) ->
 
 def test_the_same_key_of_two_people_is_two_events(store: FeedbackStore) -> None:
     project = ranking_project(store, count=1, overlap=2)
-    people = labelers(store, project, 2)
+    people = annotators(store, project, 2)
     events = [store.submit(p, answer(store.lease(project, p)[0], key="k")).result() for p in people]
     assert [event.seq for event in events] == [1, 2]
 
 
 def test_undo_of_any_depth_brings_items_back_and_keeps_the_history(store: FeedbackStore) -> None:
     project = ranking_project(store, count=5)
-    person, other = labelers(store, project, 2)
+    person, other = annotators(store, project, 2)
     events = []
     for _ in range(4):
         events.append(store.submit(person, answer(store.lease(project, person)[0])).result())
@@ -85,7 +85,7 @@ def test_undo_of_any_depth_brings_items_back_and_keeps_the_history(store: Feedba
         store.undo(person, event.seq, f"undo {event.seq}").result()
     assert [shown.item.id for shown in store.lease(project, person, count=5)] == [1, 2, 3, 4, 5]
     assert store.lease(project, other, count=5) == []
-    assert store.judged(project) == []
+    assert store.answered_items(project) == []
     history = store.events(project)
     assert [event.undone_seq for event in history] == [None] * 4 + [4, 3, 2, 1]
     assert history[:4] == events
@@ -97,7 +97,7 @@ def test_undo_of_any_depth_brings_items_back_and_keeps_the_history(store: Feedba
 
 def test_only_ones_own_standing_answer_can_be_undone(store: FeedbackStore) -> None:
     project = ranking_project(store, count=1)
-    person, other = labelers(store, project, 2)
+    person, other = annotators(store, project, 2)
     event = store.submit(person, answer(store.lease(project, person)[0])).result()
     for who, seq in ((other, event.seq), (person, 99), (person, 10**30)):
         with pytest.raises(NotFound):
@@ -112,7 +112,7 @@ def test_only_ones_own_standing_answer_can_be_undone(store: FeedbackStore) -> No
 
 def test_nobody_answers_through_anothers_presentation(store: FeedbackStore) -> None:
     project = ranking_project(store, count=1)
-    person, other = labelers(store, project, 2)
+    person, other = annotators(store, project, 2)
     shown = store.lease(project, person)[0]
     assert store.presentation(shown.id, other) is None
     with pytest.raises(NotFound):
@@ -123,7 +123,7 @@ def test_nobody_answers_through_anothers_presentation(store: FeedbackStore) -> N
 
 def test_a_refused_answer_leaves_nothing_and_does_not_disturb_others(store: FeedbackStore) -> None:
     project = ranking_project(store, count=20)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     shown = store.lease(project, person, count=20)
     futures = []
     for place, presentation in enumerate(shown):
@@ -139,7 +139,7 @@ def test_a_refused_answer_leaves_nothing_and_does_not_disturb_others(store: Feed
 @pytest.mark.parametrize("key", ["", "x" * 201, "a\0", "\ud800", 7])
 def test_keys_that_cannot_be_kept_are_refused(store: FeedbackStore, key: str) -> None:
     project = ranking_project(store, count=1)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     shown = store.lease(project, person)[0]
     for refused in (store.submit(person, answer(shown, key=key)), store.undo(person, 1, key)):
         with pytest.raises(Invalid) as caught:
@@ -150,7 +150,7 @@ def test_keys_that_cannot_be_kept_are_refused(store: FeedbackStore, key: str) ->
 @pytest.mark.parametrize("time_taken_ms", [-1, True, 1.5, None])
 def test_times_that_are_none_are_refused(sqlite_store: FeedbackStore, time_taken_ms: int) -> None:
     project = ranking_project(sqlite_store, count=1)
-    (person,) = labelers(sqlite_store, project, 1)
+    (person,) = annotators(sqlite_store, project, 1)
     sent = answer(sqlite_store.lease(project, person)[0], time_taken_ms=time_taken_ms)
     with pytest.raises(Invalid, match="milliseconds"):
         sqlite_store.submit(person, sent).result()
@@ -160,7 +160,7 @@ def test_times_that_are_none_are_refused(sqlite_store: FeedbackStore, time_taken
 
 def test_an_item_takes_one_answer_of_a_kind_and_a_skip_only_alone(store: FeedbackStore) -> None:
     project = ranking_project(store, count=2)
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     shown, second = store.lease(project, person, count=2)
     ranking = store.submit(person, answer(shown)).result()
     edit = Answer(key="e", presentation_id=shown.id, kind=EventKind.CORRECTION, payload={"slot": 0, "text": "better"})
@@ -184,7 +184,7 @@ def test_an_item_takes_one_answer_of_a_kind_and_a_skip_only_alone(store: Feedbac
 def test_a_chat_gives_an_event_for_every_turn(store: FeedbackStore) -> None:
     project = store.create_project("chat", ProjectSettings(mode=TaskMode.CHAT)).id
     store.add_items(project, [NewItem(prompt=Conversation(messages=()))])
-    (person,) = labelers(store, project, 1)
+    (person,) = annotators(store, project, 1)
     shown = store.lease(project, person)[0]
     assert shown.order == ()
     talk = [{"role": "user", "content": "hello"}]
@@ -224,7 +224,7 @@ def test_an_edited_dropped_or_reordered_event_shows(tmp_path: Path, changes: str
     path = tmp_path / "a.db"
     with FeedbackStore.open(str(path)) as store:
         project = ranking_project(store, count=10)
-        (person,) = labelers(store, project, 1)
+        (person,) = annotators(store, project, 1)
         for shown in store.lease(project, person, count=10):
             store.submit(person, answer(shown)).result()
         assert store.verify_chain() == 10
@@ -243,9 +243,9 @@ def test_an_edited_dropped_or_reordered_event_shows(tmp_path: Path, changes: str
 
 def test_the_database_itself_refuses_to_change_events(sqlite_store: FeedbackStore, tmp_path: Path) -> None:
     project = ranking_project(sqlite_store, count=1)
-    (person,) = labelers(sqlite_store, project, 1)
+    (person,) = annotators(sqlite_store, project, 1)
     sqlite_store.submit(person, answer(sqlite_store.lease(project, person)[0])).result()
-    with sqlite3.connect(tmp_path / "judgement.db") as connection:
+    with sqlite3.connect(tmp_path / "feedback.db") as connection:
         for sql in ("UPDATE events SET person_id = 9", "DELETE FROM events"):
             with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
                 connection.execute(sql)

@@ -8,7 +8,7 @@ from typing import Any
 
 from assent.errors import StoreError
 from assent.feedback.records import NewItem, conversation_from_json
-from assent.recipes.annotation.questions import AskingSettings, Pool, questions
+from assent.recipes.annotation.questions import AcquisitionSettings, Pool, questions
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.run.models import RewardModel
 from assent.types import Comparison, Completion, Conversation, StopReason
@@ -17,15 +17,15 @@ from assent.types import Comparison, Completion, Conversation, StopReason
 def refresh(
     studio: StudioClient,
     project: int,
-    settings: AskingSettings,
+    settings: AcquisitionSettings,
     *,
     seed: int,
     reward: RewardModel,
-    judged: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
 ) -> int:
     """Give every item of the project's queue its place by what its answer would teach; returns how many there are.
 
-    What an item shows stays as it is. With the `seed` of its asking, the random arm stays too.
+    What an item shows stays as it is. With the `seed` of its acquisition, the random arm stays too.
     """
     items = [item for item in studio.queue(project) if len(item["candidates"]) >= 2]
     if not items:
@@ -36,7 +36,9 @@ def refresh(
         temperatures=tuple((1.0,) * len(item["candidates"]) for item in items),
     )
     widest = max(map(len, pool.completions))
-    asked = questions(pool, settings.model_copy(update={"shown": widest}), seed=seed, reward=reward, judged=judged)
+    asked = questions(
+        pool, settings.model_copy(update={"shown": widest}), seed=seed, reward=reward, comparisons=comparisons
+    )
     studio.set_priorities(
         project, {item["id"]: float(place) for item, place in zip(items, asked.priority_N.tolist(), strict=True)}
     )

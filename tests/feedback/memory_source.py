@@ -28,7 +28,7 @@ def new_item(*texts: str, prompt: str | Conversation = "Why is the sky blue?", *
 
 
 @dataclass
-class Kept:
+class MemorySource:
     """A store in memory: events in order, undone ones left out of `judged`."""
 
     settings: ProjectSettings = field(default_factory=ProjectSettings)
@@ -79,9 +79,9 @@ class Kept:
             raise StoreError("there is no such project")
         return Project(id=1, name="helpful", settings=self.settings, guideline_version=1, created_at=1000.0)
 
-    def judged(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
+    def answered_items(self, project_id: int, *, after_item: int = 0, limit: int = 1000) -> list[AnsweredItem]:
         found = [self.one(item.id) for item in self.all_items if item.id > after_item]
-        return [judged for judged in found if judged.events][:limit]
+        return [answered for answered in found if answered.events][:limit]
 
     def events(
         self, project_id: int | None = None, *, after: int = 0, limit: int = 1000, person_id: int | None = None
@@ -92,9 +92,9 @@ class Kept:
         return self.all_items[after : after + limit]
 
 
-def judged_by(texts: Sequence[str], *answers: tuple[int, str, Mapping[str, Any]], **more: Any) -> AnsweredItem:
+def answered_by(texts: Sequence[str], *answers: tuple[int, str, Mapping[str, Any]], **more: Any) -> AnsweredItem:
     """One item with answers of (person, kind, payload)."""
-    kept = Kept()
+    kept = MemorySource()
     item = kept.add(*texts, **more)
     for person, kind, payload in answers:
         kept.say(item, person, kind, payload)

@@ -13,18 +13,18 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from feedback.judgement import Kept
+from feedback.aggregated import pairs_of, rankings_of
+from feedback.memory_source import MemorySource
 from hypothesis import given
 from hypothesis import strategies as st
 
 from assent.data.load import load_comparisons, load_demonstrations, load_rankings, load_ratings
 from assent.durable import whole_file
 from assent.errors import AssentError, ConfigError, StoreError
+from assent.feedback.exchange.aggregation import Aggregation
+from assent.feedback.exchange.export import ExportOptions, export
 from assent.feedback.exchange.export_files import original_cell, safe_cell
 from assent.feedback.exchange.export_rows import ROW_FORMATS
-from assent.feedback.exchange.exporting import ExportOptions, export
-from assent.feedback.exchange.pairs import pairs_of, rankings_of
-from assent.feedback.exchange.training_data import Making
 from assent.types import Comparison, Conversation, Message, Role
 
 TALK = Conversation(
@@ -38,9 +38,9 @@ TALK = Conversation(
 TEXTS = (" It scatters.\n", "=1+1", '@sum, "quoted"\r\nline', "-3", "\tx", "[1, 2]")
 
 
-def full() -> Kept:
+def full() -> MemorySource:
     """A store with every kind of answer."""
-    kept = Kept()
+    kept = MemorySource()
     ranked = kept.add(*TEXTS, prompt=TALK)
     kept.say(ranked, 1, "ranking", {"ranks": [1, 2, 2, 3, 4, 5]})
     kept.say(ranked, 2, "ranking", {"ranks": [2, 1, 3, 3, 4, 5]}, order=(5, 4, 3, 2, 1, 0))
@@ -73,14 +73,16 @@ def grouping(pairs: list[Comparison] | tuple[Comparison, ...]) -> list[int]:
 
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
 @pytest.mark.parametrize(
-    "making", [Making(), Making(labels="margin"), Making(consensus="votes"), Making(labels="binary")], ids=str
+    "aggregation",
+    [Aggregation(), Aggregation(labels="margin"), Aggregation(consensus="votes"), Aggregation(labels="binary")],
+    ids=str,
 )
 def test_pairs_come_back_as_they_went_soft_labels_margins_and_groups(
-    making: Making, ending: str, tmp_path: Path
+    aggregation: Aggregation, ending: str, tmp_path: Path
 ) -> None:
     kept, path = full(), tmp_path / f"pairs.{ending}"
-    count = export(kept, 1, path, ExportOptions(making=making))
-    wanted = pairs_of(kept.judged(1), consensus=making.consensus, labels=making.labels)
+    count = export(kept, 1, path, ExportOptions(aggregation=aggregation))
+    wanted = pairs_of(kept.answered_items(1), consensus=aggregation.consensus, labels=aggregation.labels)
     read = load_comparisons(path)
     assert count == len(wanted) == len(read) and read.bad_rows == 0
     assert bare(read.examples) == bare(wanted)
@@ -91,8 +93,8 @@ def test_pairs_come_back_as_they_went_soft_labels_margins_and_groups(
 @pytest.mark.parametrize("ending", ["jsonl", "json", "csv", "parquet"])
 def test_rankings_come_back_with_their_ranks_and_ties(ending: str, tmp_path: Path) -> None:
     kept, path = full(), tmp_path / f"rankings.{ending}"
-    export(kept, 1, path, ExportOptions(format="rankings", making=Making(consensus="votes")))
-    wanted = rankings_of(kept.judged(1))
+    export(kept, 1, path, ExportOptions(format="rankings", aggregation=Aggregation(consensus="votes")))
+    wanted = rankings_of(kept.answered_items(1))
     read = load_rankings(path)
     assert [(r.prompt, [c.text for c in r.completions], r.ranks, r.group) for r in read.examples] == [
         (r.prompt, [c.text.strip() for c in r.completions], r.ranks, r.group)
@@ -128,7 +130,7 @@ HARD = (
     ],
 )
 def test_a_csv_of_ours_is_read_as_the_same_rows_as_json(name: str, load: Any, tmp_path: Path) -> None:
-    kept = Kept()
+    kept = MemorySource()
     for place, text in enumerate(HARD):
         item = kept.add(text, "other", prompt=Conversation.of_user(text if place % 2 else f"{text} ?"))
         kind = ("pairwise", {"strength": 2}) if name != "ratings" else ("rating", {"ratings": {"helpful": [6, 3]}})
@@ -157,11 +159,11 @@ def test_demonstrations_and_ratings_are_read_by_training(tmp_path: Path) -> None
 
 def test_trl_rows_have_its_columns_and_no_ties(tmp_path: Path) -> None:
     kept = full()
-    votes = pairs_of(kept.judged(1), consensus="votes")
+    votes = pairs_of(kept.answered_items(1), consensus="votes")
     ties = sum(pair.probability == 0.5 for pair in votes)
     for name, kind in (("trl", str), ("trl-conversational", list)):
         count = export(
-            kept, 1, tmp_path / f"{name}.jsonl", ExportOptions(format=name, making=Making(consensus="votes"))
+            kept, 1, tmp_path / f"{name}.jsonl", ExportOptions(format=name, aggregation=Aggregation(consensus="votes"))
         )
         rows = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
         assert ties and count == len(rows) == len(votes) - ties
@@ -171,7 +173,7 @@ def test_trl_rows_have_its_columns_and_no_ties(tmp_path: Path) -> None:
 
 
 def test_label_studio_tasks_have_an_annotation_for_each_person_with_a_preference(tmp_path: Path) -> None:
-    kept = Kept()
+    kept = MemorySource()
     item = kept.add("yes", "no")
     for person, strength in ((1, -2), (2, 0), (3, 1)):
         kept.say(item, person, "pairwise", {"strength": strength})
@@ -241,7 +243,7 @@ def test_an_export_that_fails_leaves_what_was_there_and_nothing_beside_it(tmp_pa
 
 
 def test_nothing_to_write_is_said_and_writes_nothing(tmp_path: Path) -> None:
-    kept = Kept()
+    kept = MemorySource()
     kept.say(kept.add("a", "b"), 1, "skip", {"reason": "unclear", "note": ""})
     for ending in ("jsonl", "json", "csv", "parquet"):
         with pytest.raises(StoreError, match="no standing answer"):
