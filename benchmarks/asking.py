@@ -42,10 +42,10 @@ from assent.recipes.run.models import (
 from assent.recipes.training.prepare import train_reward_model, train_sft
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason
+from assent.world.annotators import ANNOTATORS, population_preference, preference_probability
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, population_preference, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from benchmarks.asking_figures import Curves, write_document
 
@@ -158,7 +158,7 @@ class Trial:
         low, high = min(first, second), max(first, second)
         a, b = self.pool.completions[row][low], self.pool.completions[row][high]
         rng = numpy_rng(self.seed, "label", repeat, prompt.conversation.last_user_text, a.text, b.text)
-        person = PEOPLE[int(rng.integers(len(PEOPLE)))]
+        person = ANNOTATORS[int(rng.integers(len(ANNOTATORS)))]
         gold_a, gold_b = judge(self.world, prompt, a), judge(self.world, prompt, b)
         chance = preference_probability(person, gold_a, a.text, gold_b, b.text)
         return (low, high) if rng.random() < chance else (high, low)

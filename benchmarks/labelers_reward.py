@@ -35,10 +35,10 @@ from assent.recipes.run.models import (
 from assent.recipes.training.prepare import train_reward_model, train_sft
 from assent.seeds import derive
 from assent.types import Completion, StopReason
+from assent.world.annotators import SimulatedAnnotator, preference_probability
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World
 from assent.world.judge import judge
-from assent.world.people import Person, preference_probability
 from assent.world.prompts import WorldPrompt, make_prompts
 from benchmarks.crowds import (
     ALWAYS_LEFT,
@@ -129,7 +129,7 @@ class Bench:
         return float(np.mean(right))
 
 
-def chances(world: World, learn: Written, people: tuple[Person, ...]) -> Floats:
+def chances(world: World, learn: Written, people: tuple[SimulatedAnnotator, ...]) -> Floats:
     """P(person m prefers the first of the two) [P, M]."""
     rows = []
     for prompt, (a, b, *_) in zip(learn.prompts, learn.completions, strict=True):

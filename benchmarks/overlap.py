@@ -30,9 +30,9 @@ from assent.recipes.run.features import features_of
 from assent.recipes.run.models import MachineOptions, load_language_model, new_reward_model
 from assent.seeds import numpy_rng
 from assent.types import Completion, Conversation
+from assent.world.annotators import ANNOTATORS, preference_probability
 from assent.world.facts import build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, preference_probability
 from assent.world.prompts import make_prompts
 
 MACHINE = MachineOptions(device="cpu", threads=1)
@@ -67,7 +67,7 @@ def pairs_of(count: int) -> list[Pair]:
             golds = judge(world, about[prompt], first), judge(world, about[prompt], second)
             if abs(golds[0].overall - golds[1].overall) > 1e-9:
                 chance = tuple(
-                    preference_probability(person, golds[0], first.text, golds[1], second.text) for person in PEOPLE
+                    preference_probability(person, golds[0], first.text, golds[1], second.text) for person in ANNOTATORS
                 )
                 better = golds[0].overall > golds[1].overall
                 found.append(Pair(prompt=prompt, texts=(first, second), first_better=better, chance=chance))
@@ -79,7 +79,9 @@ def predicted(pairs: Sequence[Pair]) -> list[Pair]:
     reward = new_reward_model(str(shipped_base()), machine=MACHINE, seed=0)
     feature_ND = features_of(reward, [(pair.prompt, pair.texts[side]) for side in (0, 1) for pair in pairs])
     rng = numpy_rng(0, "votes to learn from")
-    vote_P = np.array([rng.random() < pair.chance[int(rng.integers(len(PEOPLE)))] for pair in pairs[:LEARNT]], float)
+    vote_P = np.array(
+        [rng.random() < pair.chance[int(rng.integers(len(ANNOTATORS)))] for pair in pairs[:LEARNT]], float
+    )
     first_P = np.arange(LEARNT)
     learnt = JudgedPairs(better_P=first_P, worse_P=first_P + len(pairs), probability_P=vote_P)
     score_N = fit_heads(feature_ND, learnt, heads=8, seed=0).rewards(feature_ND).mean(axis=0)
@@ -106,7 +108,7 @@ def judged(pairs: Sequence[Pair], least: int, most: int, model: bool, *, seed: i
                 for place, pair in enumerate(pairs)
             ],
         )  # fmt: skip
-        people = [store.create_person(f"p{n}", PersonRole.LABELER, None).id for n in range(3 * len(PEOPLE))]
+        people = [store.create_person(f"p{n}", PersonRole.LABELER, None).id for n in range(3 * len(ANNOTATORS))]
         store.set_members(project, people)
         labels = sum(iter(lambda: _turn(store, project, people, pairs, seed), 0))
         table = vote_table(store.judged(project, limit=len(pairs)))
@@ -125,7 +127,7 @@ def _turn(store: FeedbackStore, project: int, people: Sequence[int], pairs: Sequ
     for place in order.tolist():
         for shown in store.lease(project, people[place]):
             number = int(shown.item.new.key)
-            first = numpy_rng(seed, place, number).random() < pairs[number].chance[place % len(PEOPLE)]
+            first = numpy_rng(seed, place, number).random() < pairs[number].chance[place % len(ANNOTATORS)]
             strength = -2 if first == (shown.order[0] == 0) else 2
             key = f"{place}.{number}"
             answer = Answer(key=key, presentation_id=shown.id, kind=EventKind.PAIRWISE, payload={"strength": strength})

@@ -118,6 +118,7 @@ NOT_YET: dict[tuple[str, str], int] = {  # what is still larger, with the size t
     ("studio/upstream.py:_events", "nested blocks"): 4,
     ("studio/upstream.py:write", "nested blocks"): 4,
     ("text/template.py", "lines"): 365,
+    ("world/claims.py:_about_deeds", "nested blocks"): 4,
 }
 
 

@@ -38,7 +38,7 @@ HOLDS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "preference": (load_comparisons, [PAIR]),
     "preference-messages": (load_comparisons, [PAIR]),
     "good-and-bad": (load_comparisons, [PAIR, (ASKED, "Four.", "Six.", 1.0)]),
-    "two-answers": (load_comparisons, [PAIR]),
+    "pairwise": (load_comparisons, [PAIR]),
     "summaries": (load_comparisons, [(POST, "Cat lost, cat back.", "A cat.", 1.0)]),
     "alpaca-eval": (load_comparisons, [PAIR]),
     "pandalm": (load_comparisons, [(ASKED, "Four.", "Five.", 2.5 / 3)]),

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from assent.data.columns import Columns, is_answer, is_judgement
+from assent.data.columns import Columns, is_answer_column, is_label_column
 from assent.data.files import read_file
 from assent.data.load import ReadOptions, load_comparisons, load_demonstrations, load_prompts, load_ratings
 from assent.errors import DataError
@@ -99,14 +99,14 @@ def test_the_settings_name_the_same_columns() -> None:
     "name", ["label", "score_A", "better_response_id", "isSafe", "good_answer", "chosen-rating", "Winner"]
 )
 def test_a_name_that_sounds_like_judgement_is_known(name: str) -> None:
-    assert is_judgement(name)
+    assert is_label_column(name)
 
 
 @pytest.mark.parametrize(
     "name", ["id", "chosen_model", "judge", "language", "labeler", "prompt", "background", "scope"]
 )
 def test_a_name_that_is_about_something_else_is_none(name: str) -> None:
-    assert not is_judgement(name) and not is_answer(name)
+    assert not is_label_column(name) and not is_answer_column(name)
 
 
 SPELLINGS = {"json": json.dumps, "indented": lambda value: json.dumps(value, indent=1), "python": repr}

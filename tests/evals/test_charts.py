@@ -17,10 +17,10 @@ from assent.evals.axes import (
     per_cent,
     root_ticks,
     smoothed,
+    smoothed_path,
     thinned,
     tick_text,
     ticks,
-    wandered,
 )
 from assent.evals.charts import Series, line_chart
 from assent.evals.curves import ppo_charts, stage_charts
@@ -80,7 +80,7 @@ def test_smoothing_keeps_a_constant_and_calms_noise():
 def test_a_wandering_point_is_calmed_in_both_directions():
     rng = np.random.default_rng(0)
     way = [(i / 10 + rng.normal(0, 0.5), i / 10 + rng.normal(0, 0.5)) for i in range(96)]
-    calm = wandered(way)
+    calm = smoothed_path(way)
     assert len(calm) == len(way)
     folds = [sum(b < a for (a, _), (b, _) in pairwise(points)) for points in (way, calm)]
     assert folds[0] > 30 and folds[1] < folds[0] / 2

@@ -21,7 +21,7 @@ from assent.errors import ConfigError
 from assent.model.attention import DecodeCache
 from assent.model.flat import flatten
 from assent.model.roles import ScalarRole, fresh_head
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.training.prepare import train_ppo
 from assent.text.template import ChatTemplate

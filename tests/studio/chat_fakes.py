@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from serving.endpoint_fakes import WordStepper, listening
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from studio.site import Browser, Site
 
 from assent.feedback.records import NewItem, ProjectSettings, TaskMode

@@ -21,11 +21,11 @@ from assent.feedback.records import (
 from assent.feedback.store.store import FeedbackStore
 from assent.seeds import numpy_rng, python_rng
 from assent.types import Completion, Conversation
+from assent.world.annotators import ANNOTATORS, rank
+from assent.world.annotators import SimulatedAnnotator as Taste
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, rank
-from assent.world.people import Person as Taste
 from assent.world.prompts import WorldPrompt, make_prompts
 
 NOW = 1_780_000_000.0
@@ -70,7 +70,7 @@ def build(store: FeedbackStore, clock: Clock, *, items: int = 40, end: float = N
     """Four projects with answers over the two days before `end`; the first has control items and two arms."""
     worked = Worked(store=store, clock=clock)
     clock.now = end - 60 * 86400
-    tastes = {taste.name: taste for taste in PEOPLE}
+    tastes = {taste.name: taste for taste in ANNOTATORS}
     people = {name: store.create_person(name, PersonRole.LABELER, None) for name in tastes}
     store.create_person("visitor", PersonRole.VIEWER, None)
     team = [(person, tastes[name]) for name, person in people.items()]

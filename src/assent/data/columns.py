@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from assent.data.cells import table_cell
+from assent.data.literals import parse_cell
 from assent.data.rows import Fields, SourceRow
 from assent.errors import DataError
 
@@ -72,7 +72,7 @@ class Columns:
                 )
         return tuple(row if row.problem else _renamed(row, named) for row in rows)
 
-    def in_words_of_the_file(self, what: str) -> str:
+    def with_file_names(self, what: str) -> str:
         """An error with the file's names for its fields."""
         named = self.named()
         return _FIELD.sub(lambda found: f'field "{named.get(found[1], found[1])}', what)
@@ -87,7 +87,7 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
     kept = {name: value for name, value in row.fields.items() if name not in moved}
     try:
         read = {
-            ours: table_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
+            ours: parse_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
             for ours, value in values.items()
             if value
         }
@@ -121,18 +121,18 @@ def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
     return f"The fields are: {listed or 'none'}.{hint}"
 
 
-def is_judgement(name: str) -> bool:
+def is_label_column(name: str) -> bool:
     """Whether a column's name sounds like somebody's judgement: label, score_A, better_response_id, good_answer."""
     snake = _snake(name)
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
 
 
-def is_beside(name: str) -> bool:
+def is_context_column(name: str) -> bool:
     """Whether a column's name sounds like a part of the prompt or the answer, or of how they are learned."""
     return _BESIDE.fullmatch(_snake(name)) is not None
 
 
-def is_answer(name: str) -> bool:
+def is_answer_column(name: str) -> bool:
     """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
     snake = _snake(name)
     return _ANSWER.search(snake) is not None and _ABOUT.search(snake) is None
@@ -142,19 +142,19 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
 
 
-def is_given(value: object) -> bool:
+def has_value(value: object) -> bool:
     """Whether a cell holds anything: not null, not NaN (pandas' null), no empty text, list or object."""
     if isinstance(value, float):
         return not math.isnan(value)
     return value is not None and value not in ("", [], {}, ())
 
 
-def glimpsed(fields_: Fields, name: str) -> Any:
+def peek(fields_: Fields, name: str) -> Any:
     """A field's value, or None, without its being read: it may turn out to be nothing that can be."""
-    return fields_.hidden(name) if isinstance(fields_, Watched) else fields_.get(name)
+    return fields_.hidden(name) if isinstance(fields_, TrackedFields) else fields_.get(name)
 
 
-class Watched(Mapping[str, Any]):
+class TrackedFields(Mapping[str, Any]):
     """A row's fields that remembers which of them were read."""
 
     def __init__(self, fields_: Fields) -> None:
@@ -179,4 +179,4 @@ class Watched(Mapping[str, Any]):
 
     def unread(self) -> list[str]:
         """Columns that hold something and were not read."""
-        return [str(name) for name, value in self._fields.items() if name not in self._read and is_given(value)]
+        return [str(name) for name, value in self._fields.items() if name not in self._read and has_value(value)]

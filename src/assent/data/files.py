@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assent.data.cells import with_messages_spelled
 from assent.data.hub import hub_rows, is_hub_name
+from assent.data.json_documents import json_rows
+from assent.data.literals import with_parsed_messages
 from assent.data.rows import SourceRow, kind_of
 from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
-from assent.data.trees import rows_of_tree
 from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
@@ -191,7 +191,7 @@ def _json_line(line: str, place: str, number: int) -> SourceRow:
         value = {"text": value}
     if not isinstance(value, dict):
         return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
-    return SourceRow(place=place, number=number, fields=with_messages_spelled(value))
+    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
 
 
 def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
@@ -208,7 +208,7 @@ def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
                 now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
             ) from error
         raise DataError(error.what, where=name, now="Repair the file, or write one JSON object per line.") from error
-    return iter(rows_of_tree(tree, name))
+    return iter(json_rows(tree, name))
 
 
 def _reads(line: str) -> bool:

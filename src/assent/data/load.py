@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
-from assent.data.attribution import attributed
-from assent.data.columns import Columns, Watched, fields_of, is_beside, is_judgement
+from assent.data.columns import Columns, TrackedFields, fields_of, is_context_column, is_label_column
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import check_labels, with_scores
 from assent.data.message_notes import message_notes
-from assent.data.message_trees import grown
+from assent.data.message_trees import assemble_trees
+from assent.data.provenance import with_provenance
 from assent.data.rows import SourceRow, tools_of
 from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
@@ -134,7 +134,7 @@ def kind_of_file(path: str | Path, options: ReadOptions = _DEFAULT) -> Kind:
 
 
 def _rows_and_format(source: SourceFile, options: ReadOptions) -> tuple[tuple[SourceRow, ...], Format]:
-    rows = options.columns.applied(grown(source.rows), source.path)
+    rows = options.columns.applied(assemble_trees(source.rows), source.path)
     return rows, format_named(options.format) if options.format else detect(rows)
 
 
@@ -149,7 +149,7 @@ def _load(
         raise DataError("all rows have the weight 0", where=source.path, now="Give rows that are to be learned.")
     examples, bad, unread, beside = _read_rows(weighty, format_, options, wanted)
     if options.bad_rows_to is not None and bad:
-        set_aside(bad, options.bad_rows_to)
+        write_bad_rows(bad, options.bad_rows_to)
     if not examples:
         row, reason = bad[0]
         raise DataError(
@@ -203,20 +203,20 @@ def _read_rows(
         try:
             if row.problem is not None:
                 raise DataError(row.problem)
-            watched = Watched(row.fields) if place < _LOOK_AT else None
+            watched = TrackedFields(row.fields) if place < _LOOK_AT else None
             fields = watched if watched is not None else row.fields
-            found = attributed(convert.with_tools(read(fields), tools_of(fields)), fields)
+            found = with_provenance(convert.with_tools(read(fields), tools_of(fields)), fields)
             if watched is not None:
                 names = watched.unread()
-                unread.update(dict.fromkeys(filter(is_judgement, names if wanted is not Kind.PROMPTS else ())))
+                unread.update(dict.fromkeys(filter(is_label_column, names if wanted is not Kind.PROMPTS else ())))
                 beside.update(
-                    dict.fromkeys(name for name in names if is_beside(name) and not _is_weight_of(row, name, 1))
+                    dict.fromkeys(name for name in names if is_context_column(name) and not _is_weight_of(row, name, 1))
                 )
             if wanted is Kind.PROMPTS:
                 found = [convert.with_columns(one, {**row.renamed, **row.fields}) for one in found]
             examples += found
         except DataError as error:
-            reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
+            reason = options.columns.with_file_names(_explained(error, row, format_))
             if options.on_bad_row == "stop":
                 missing = f"{fields_of([row])} {_NAME_HINT}" if " is missing" in reason and row.fields else ""
                 raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
@@ -271,7 +271,7 @@ def _notes(
     return tuple(note for note in told if note)
 
 
-def set_aside(bad: Sequence[BadRow], path: Path) -> None:
+def write_bad_rows(bad: Sequence[BadRow], path: Path) -> None:
     """Bad rows with their reasons, one JSON object each; the file is whole or not there: written beside and renamed."""
     lines = [
         json.dumps({"place": row.place, "line": row.number, "reason": reason, "row": dict(row.fields)}, default=str)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from assent.data.cells import texts_spelled
 from assent.data.examples import Example
+from assent.data.literals import parse_texts
 from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
 from assent.types import Conversation, Demonstration, Role
 
@@ -35,9 +35,7 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         if talk is not None
         for message in talk.messages
     )
-    lists = sum(
-        bool(texts_spelled(row.fields.get("chosen")) and texts_spelled(row.fields.get("rejected"))) for row in rows
-    )
+    lists = sum(bool(parse_texts(row.fields.get("chosen")) and parse_texts(row.fields.get("rejected"))) for row in rows)
     listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
     told = [
         f"fields of messages that are not read: {listed}" if unread else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from assent.data.columns import is_given, is_judgement
+from assent.data.columns import has_value, is_label_column
 
 _NOT_OURS = {"gold", "sampling", "tools", "functions", "tool_calls", "function_call"}
 
@@ -14,7 +14,7 @@ def nested_judgement(value: object, path: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             here = f"{path}.{name}" if path else str(name)
-            if path and is_judgement(str(name)) and is_given(inner):
+            if path and is_label_column(str(name)) and has_value(inner):
                 yield here
             elif name not in _NOT_OURS:
                 yield from nested_judgement(inner, here)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from assent.data.answer_lists import LIST_FORMATS, LISTS_OF_PAIRS, numbers_of
-from assent.data.answers import after_prompt, answer_messages, begins, last_answers
+from assent.data.completions import after_prompt, answer_messages, begins, split_last_answers
 from assent.data.examples import Example, Format, Kind, comparison_of, group_of
+from assent.data.listwise_formats import LISTWISE_FORMATS, LISTWISE_PAIR_FORMATS, numbers_of
+from assent.data.pairwise_formats import PAIRWISE_FORMATS
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, whole_prompt, with_system
 from assent.data.rows import Fields, answer_of, answer_value, list_of, number_value, present, text_value, wrong
-from assent.data.two_answers import TWO_ANSWER_FORMATS
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
 from assent.types import Conversation, Message
@@ -29,7 +29,7 @@ _PREDICTIONS = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 def read_pair(fields: Fields) -> list[Example]:
     """chosen/rejected as text, transcripts, one message or whole conversations, with or without a prompt."""
     names = _pair_names(fields) or _PAIRS[0]
-    prompt, texts = last_answers(_conversations(fields, names), names)
+    prompt, texts = split_last_answers(_conversations(fields, names), names)
     margin = number_value(fields["margin"], "margin") if fields.get("margin") not in (None, "") else 0.0
     if margin < 0:
         raise DataError('field "margin": expected a number of at least 0')
@@ -170,7 +170,7 @@ PREFERENCE_FORMATS = (
         matches=lambda row: _has(row, "question", "pos_answer", "neg_answer"),
         read=read_tool_augmented,
     ),
-    *LISTS_OF_PAIRS,
+    *LISTWISE_PAIR_FORMATS,
     Format(name="preference-messages", kind=Kind.COMPARISONS, matches=_is_messages_pair, read=read_pair),
     Format(
         name="preference",
@@ -179,6 +179,6 @@ PREFERENCE_FORMATS = (
         read=read_pair,
     ),
     Format(name="hh", kind=Kind.COMPARISONS, matches=lambda row: _has(row, "chosen", "rejected"), read=read_pair),
-    *LIST_FORMATS,
-    *TWO_ANSWER_FORMATS,
+    *LISTWISE_FORMATS,
+    *PAIRWISE_FORMATS,
 )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from assent.data.columns import glimpsed, is_given
+from assent.data.columns import has_value, peek
 from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, wrong
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
@@ -26,7 +26,7 @@ _HELPSTEER_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*\n")
 def prompt_name(fields: Fields) -> str | None:
     """The name under which the row has a prompt; one that is empty only if there is no other."""
     names = [name for name in PROMPT_NAMES if name in fields]
-    return next((name for name in names if is_given(fields[name])), names[0] if names else None)
+    return next((name for name in names if has_value(fields[name])), names[0] if names else None)
 
 
 def prompt_of(fields: Fields, name: str | None = None) -> Conversation:
@@ -61,7 +61,7 @@ def prompt_messages(value: object, name: str) -> tuple[Message, ...]:
 
 def with_system(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:
     """The messages after the row's system prompt; a second, different one is an error."""
-    name = next((name for name in _SYSTEM_NAMES if is_given(fields.get(name))), None)
+    name = next((name for name in _SYSTEM_NAMES if has_value(fields.get(name))), None)
     if name is None:
         return messages
     told = text_value(fields[name], name)
@@ -89,8 +89,8 @@ def _joined(
     messages: tuple[Message, ...], fields: Fields, name: str, prompt: str, *, before: bool = False
 ) -> tuple[Message, ...]:
     """The messages with the text of another field beside the last of them, unless they hold it already."""
-    extra = glimpsed(fields, name)
-    if name == prompt or not is_given(extra) or not isinstance(extra, str | list):
+    extra = peek(fields, name)
+    if name == prompt or not has_value(extra) or not isinstance(extra, str | list):
         return messages
     extra = "\n\n".join(fields[name]) if _is_texts(extra) else text_value(fields[name], name).strip()
     if any(extra in message.content for message in messages):
@@ -107,7 +107,7 @@ def _is_texts(value: object) -> bool:
 def _after_history(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:
     """The messages after earlier turns: a list of [question, answer], messages, a transcript, or text."""
     history = fields.get("history")
-    if not is_given(history):
+    if not has_value(history):
         return messages
     if isinstance(history, str) and not is_transcript(history):
         return _joined(messages, fields, "history", "", before=True)

@@ -182,7 +182,7 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
     """The tool calls of a message in one form, as JSON text; empty text if it has none."""
     calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
     if message.get("from") == "function_call":
-        calls = spelled_json(content)
+        calls = parsed_json(content)
         calls = [calls] if isinstance(calls, Mapping) else calls
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
         if message.get("from") == "function_call":
@@ -194,7 +194,7 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
         function = whole["function"]
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise DataError(f'field "{name}.tool_calls": a call has no name')
-        arguments = {"arguments": spelled_json(function["arguments"])} if "arguments" in function else {}
+        arguments = {"arguments": parsed_json(function["arguments"])} if "arguments" in function else {}
         told.append({**whole, "function": {**function, **arguments}})
     return _json(told) if told else ""
 
@@ -204,14 +204,14 @@ def tools_of(fields: Fields) -> str:
 
     The column is `tools` or, with bare descriptions of functions, `functions`.
     """
-    tools = spelled_json(fields.get("tools"))
+    tools = parsed_json(fields.get("tools"))
     if not tools:
-        functions = spelled_json(fields.get("functions"))
+        functions = parsed_json(fields.get("functions"))
         if not isinstance(functions, list) or not all(isinstance(one, Mapping) and "name" in one for one in functions):
             return ""
         return _json([{"type": "function", "function": one} for one in functions]) if functions else ""
     if isinstance(tools, list):
-        tools = [spelled_json(tool) for tool in tools]
+        tools = [parsed_json(tool) for tool in tools]
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise wrong("tools", "a list of objects, or JSON text of one", fields["tools"])
     return _json(tools)
@@ -224,7 +224,7 @@ def _json(value: object) -> str:
         raise DataError('field "tool_calls": a number is not finite') from None
 
 
-def spelled_json(value: object) -> object:
+def parsed_json(value: object) -> object:
     """The object or list that a text spells in JSON; anything else as it is."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value

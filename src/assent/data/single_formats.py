@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from assent.data.answers import answer_messages, is_messages, judged_answer
-from assent.data.columns import is_given
+from assent.data.columns import has_value
+from assent.data.completions import answer_messages, completion_text, is_messages
 from assent.data.examples import Example, Format, Kind, Labelled
 from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
@@ -56,7 +56,7 @@ _NO_PROMPT = Conversation(messages=())
 def _pair_name(fields: Fields) -> tuple[str, str] | None:
     """The names of a prompt and an answer; those of empty ones (other rows of a table fill them) only if need be."""
     names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and _may_be_answer(pair[1], fields)]
-    whole = (pair for pair in names if is_given(fields[pair[0]]) and is_given(fields[pair[1]]))
+    whole = (pair for pair in names if has_value(fields[pair[0]]) and has_value(fields[pair[1]]))
     return next(whole, names[0] if names else None)
 
 
@@ -142,7 +142,7 @@ def read_labelled_completion(fields: Fields) -> list[Example]:
     """A prompt, a completion and a label."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     prompt, name = prompt_of(fields, prompt_name), _label_name(fields) or "label"
-    return [_labelled(prompt, judged_answer(present(fields, answer_name), answer_name), present(fields, name), name)]
+    return [_labelled(prompt, completion_text(present(fields, answer_name), answer_name), present(fields, name), name)]
 
 
 def read_rated_completion(fields: Fields) -> list[Example]:
@@ -150,7 +150,7 @@ def read_rated_completion(fields: Fields) -> list[Example]:
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     name = next((name for name in _SCORES if name in fields), "score")
     score = number_value(present(fields, name), name)
-    prompt, answer = prompt_of(fields, prompt_name), judged_answer(present(fields, answer_name), answer_name)
+    prompt, answer = prompt_of(fields, prompt_name), completion_text(present(fields, answer_name), answer_name)
     criterion = name if name in _CRITERIA else "overall"
     return [Rating(prompt=prompt, completion=Completion(text=answer), score=score, criterion=criterion)]
 

@@ -123,7 +123,7 @@ def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(result)
 
 
-def wandered(points: Sequence[Point]) -> tuple[Point, ...]:
+def smoothed_path(points: Sequence[Point]) -> tuple[Point, ...]:
     """`smoothed` in both directions: the way of a point that moves about, without its trembling."""
     across = smoothed([(i, x) for i, (x, _) in enumerate(points)])
     return tuple((x, y) for (_, x), (_, y) in zip(across, smoothed(points), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from assent.evals.arms import ARM_NAMES, arm_name, colour, judge_name, ordered
-from assent.evals.axes import Scale, count_text, domain, number, per_cent, span, tick_text, ticks, wandered
+from assent.evals.axes import Scale, count_text, domain, number, per_cent, smoothed_path, span, tick_text, ticks
 from assent.evals.charts import (
     Dot,
     LineChart,
@@ -125,7 +125,7 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
         for x_name, place in ((ITERATION, _step), ("KL, nats a completion", _kl)):
             lines = {arm: _points(curve, place, value) for arm, (_, curve) in curves.items()}
             if place is _kl:  # a wandering KL would fold the line over itself
-                lines = {arm: wandered(points) for arm, points in lines.items()}
+                lines = {arm: smoothed_path(points) for arm, points in lines.items()}
             series = [Series(name=name, colour=arm, points=lines[arm]) for arm, (name, _) in curves.items()]
             peaks = []
             for arm, (_, curve) in curves.items():

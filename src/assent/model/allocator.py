@@ -33,7 +33,7 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, MAPPED_FROM_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, KEPT_AT_MOST_BYTES))
 
 
-def keep_few_products() -> None:
+def limit_onednn_cache() -> None:
     """Have oneDNN keep KEPT_PRODUCTS prepared bf16 products instead of 1,024, unless the user's environment says more.
 
     It prepares code for every shape, up to 0.7 MiB each, and what it keeps lies between the blocks of training. It

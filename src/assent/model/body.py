@@ -18,10 +18,10 @@ from assent.errors import ConfigError
 from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_bias
 from assent.model.attention import FLAT, DecodeCache, FlatLayout, TreeMasks
 from assent.model.flat import FlatBatch
-from assent.model.gates import slim_gates
-from assent.model.narrow import last_block, reading
-from assent.model.norms import quicken_norms
+from assent.model.last_mlp import last_mlp, reading
+from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
+from assent.model.swiglu import use_lean_swiglu
 from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
@@ -70,9 +70,9 @@ class Body:
     def __init__(self, model: PreTrainedModel, *, device: torch.device, precision: Precision) -> None:
         self.model = model.to(device=device, dtype=torch.float32)
         self.model.set_attn_implementation(FLAT)
-        quicken_norms(self.model)
-        slim_gates(self.model)
-        self._last_block = last_block(self.trunk)
+        use_fast_rms_norm(self.model)
+        use_lean_swiglu(self.model)
+        self._last_block = last_mlp(self.trunk)
         self._rotary = length_dependent(self.model)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None

@@ -23,7 +23,7 @@ from transformers import (
 
 from assent.errors import ConfigError
 from assent.model.body import Body, Precision, first_line
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 
 _HEADS = ("score.", "classifier.")
 _POOLERS = ("bert.pooler.", "roberta.pooler.")

@@ -17,12 +17,12 @@ from typing import Any
 import transformers  # its tokenizers and templates load lazily, and torch with them; this line alone stays light
 
 from assent.errors import ConfigError
-from assent.text.calls import calls_at_end
 from assent.text.decoding import Decoder
 from assent.text.rendering import PLAIN_TEMPLATE, PROBE_CALL, PROBE_WORD, Rendering
 from assent.text.thoughts import CLOSING, OPENING, with_thought
 from assent.text.tokenizer import control_tokens, start_of_text
 from assent.text.tokenizer_folder import check_tokenizer_folder, generation_end_ids
+from assent.text.tool_calls import calls_at_end
 from assent.text.turns import Turns
 from assent.types import Completion, Conversation, Message, Role, StopReason
 

@@ -101,7 +101,7 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocumen
 def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
-    mixture = mixture_of(index // PAGE)
+    mixture = next(one for first, one in reversed(CURRICULUM) if index // PAGE >= first)
     page = python_rng(seed, "page", index // PAGE).random()
     if page < mixture.claims:
         return CorpusDocument(pieces=claims(world, rng))
@@ -110,11 +110,6 @@ def document(world: World, seed: int, index: int) -> CorpusDocument:
     if rng.random() < mixture.dialogues:
         return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
-
-
-def mixture_of(page: int) -> Mixture:
-    """What a page is drawn from."""
-    return next(mixture for first, mixture in reversed(CURRICULUM) if page >= first)
 
 
 def render(item: CorpusDocument) -> str:

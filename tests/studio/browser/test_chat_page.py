@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.chat_fakes import KEY, KEY_VARIABLE, ChatSite, Endpoints, chat_endpoints
 from serving.endpoint_fakes import listening
+from studio.chat_fakes import KEY, KEY_VARIABLE, ChatSite, Endpoints, chat_endpoints
 from studio.site import open_site
 
 from assent.feedback.records import EventKind

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.browser.serving import Studio, settings
 from serving.endpoint_fakes import WordStepper, listening
+from studio.browser.serving import Studio, settings
 
 from assent.feedback.records import EventKind, NewItem, TaskMode
 from assent.serving.endpoint import create_endpoint

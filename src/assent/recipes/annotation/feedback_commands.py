@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.load import set_aside
+from assent.data.load import write_bad_rows
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.feedback.exchange.entering import enter, mode_for
@@ -90,7 +90,7 @@ def _say_what_was_read(request: Request, path: Path, one: ImportFile, display: D
         display.say(f"  {row.place}: {reason}")
     if one.bad:
         aside = _aside(request, path)
-        set_aside(one.bad, aside)
+        write_bad_rows(one.bad, aside)
         display.say(f"  the bad rows lie in {aside}")
 
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.answer_lists import JUDGED_INSIDE
-from assent.data.columns import Columns, Watched, is_answer, is_judgement
+from assent.data.columns import Columns, TrackedFields, is_answer_column, is_label_column
 from assent.data.examples import Format, Kind
 from assent.data.files import read_file
 from assent.data.formats import detect, format_named, format_of
+from assent.data.listwise_formats import LABEL_KEYS
 from assent.data.load import (
     BadRow,
     Dataset,
@@ -26,7 +26,7 @@ from assent.data.load import (
     load_rankings,
     load_ratings,
 )
-from assent.data.message_trees import grown
+from assent.data.message_trees import assemble_trees
 from assent.data.nested import nested_judgement
 from assent.data.rows import SourceRow
 from assent.errors import DataError
@@ -99,7 +99,7 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None = No
     tool = format_name or _tool_of_rows(rows)
     if tool in ("argilla", "label-studio"):
         return _of_tool(rows, tool, settings, str(path), skip=skip)
-    rows = settings.columns.applied(grown(rows), str(path))
+    rows = settings.columns.applied(assemble_trees(rows), str(path))
     if settings.completions:
         rows = tuple(_listed(row, settings.completions) for row in rows)
     tool = format_name or _tool_of_rows(rows)
@@ -142,14 +142,14 @@ def _unjudged(
     lost: dict[str, None] = {}
 
     def read(fields: Mapping[str, Any], limits: ImportLimits) -> Imported:
-        watched = Watched(fields)
+        watched = TrackedFields(fields)
         if found is not None and not {"prompt", "messages"} & fields.keys():
             (prompt,) = (found.read_prompts or found.read)(watched)
             told = prompt if isinstance(prompt, Conversation) else Conversation.of_user(str(prompt).strip())
             one = Imported(item=NewItem(prompt=told))
         else:
             one = read_own(watched, limits)
-        lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
+        lost.update(dict.fromkeys(name for name in watched.unread() if is_label_column(name) or is_answer_column(name)))
         lost.update(dict.fromkeys(nested_judgement(fields)))
         return one
 
@@ -263,7 +263,7 @@ def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
     if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
         return ()
     found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))
-    names = JUDGED_INSIDE if kind is Kind.RANKINGS else ()
+    names = LABEL_KEYS if kind is Kind.RANKINGS else ()
     read = next((path for name in names for path in found if path.endswith(f"[].{name}")), None)
     return tuple(path for path in found if path != read)
 

@@ -47,10 +47,10 @@ from assent.recipes.training.prepare import (
 )
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, Ranking
+from assent.world.annotators import ANNOTATORS, population_preference, rank
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
-from assent.world.people import PEOPLE, population_preference, rank
 from assent.world.prompts import WorldPrompt, make_prompts
 
 _SAMPLE_KINDS_EACH = 2
@@ -210,10 +210,10 @@ class Experiment:
             written = self.candidates(model, here, lambda texts: stage.advance(texts * count // len(here)))
             written |= elsewhere.result() if elsewhere else {}
             rng = numpy_rng(self.seed, "people")
-            ranked = [
-                rank(self.place.world, PEOPLE[i % len(PEOPLE)], prompt, [written[turn][i] for turn in all_turns], rng)
-                for i, prompt in enumerate(prompts)
-            ]
+            ranked = []
+            for i, prompt in enumerate(prompts):
+                completions = [written[turn][i] for turn in all_turns]
+                ranked.append(rank(self.place.world, ANNOTATORS[i % len(ANNOTATORS)], prompt, completions, rng))
         train = self.settings.ranked_prompts
         return ranked[:train], list(zip(prompts, ranked, strict=True))[train:]
 

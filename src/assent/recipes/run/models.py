@@ -18,8 +18,9 @@ from assent.backends.local.sampler import LocalSampler, RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
 from assent.model.adapters import MERGE, LoraSettings
-from assent.model.allocator import keep_few_products, keep_freed_memory
+from assent.model.allocator import keep_freed_memory, limit_onednn_cache
 from assent.model.body import Body, Precision
+from assent.model.cpu_threads import watch_cores
 from assent.model.loading import (
     class_names,
     has_classifier,
@@ -31,8 +32,7 @@ from assent.model.loading import (
 )
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
-from assent.model.verifying import verify_flat
-from assent.model.waiting import watch_cores
+from assent.model.verification import verify_flat
 from assent.recipes.run.model_checks import check_model, is_reward_model
 from assent.recipes.run.vocabulary import check_vocabulary
 from assent.text.template import PINNED, ChatTemplate
@@ -94,7 +94,7 @@ class MachineOptions(ClockOptions):
         watch_cores()
         device = pick_device(self.device)
         if device.type == "cpu" and self.precision == "bf16":
-            keep_few_products()
+            limit_onednn_cache()
         return device
 
 

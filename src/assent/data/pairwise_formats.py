@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assent.data.answers import after_prompt, answer_messages, last_answers
-from assent.data.cells import texts_spelled
+from assent.data.completions import after_prompt, answer_messages, split_last_answers
 from assent.data.examples import Example, Format, Kind, comparison_of
+from assent.data.literals import parse_texts
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, with_system
 from assent.data.rows import Fields, answer_of, list_of, number_value, present, text_of, text_value, wrong
 from assent.errors import DataError
@@ -72,14 +72,14 @@ def _is_compared(fields: Fields) -> bool:
     return judged and (prompt_name(fields) is not None or two.names[0].lower().startswith("conversation"))
 
 
-def read_two_answers(fields: Fields) -> list[Example]:
+def read_pairwise(fields: Fields) -> list[Example]:
     """Two answers (or whole conversations) and which of them is better; ties have probability one half."""
     two = _two(fields)
     if two is None:
         raise DataError("two answers, such as response_a and response_b, are missing")
     first_is_better = _first_is_better(fields, two)
     sides = [_side(fields, name) for name in two.names]
-    prompt, (first, second) = last_answers(sides, two.names)
+    prompt, (first, second) = split_last_answers(sides, two.names)
     return [comparison_of(prompt, first, second, probability=first_is_better)]
 
 
@@ -93,8 +93,8 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
     asked, told = _prompt(fields), present(fields, name)
-    questions = asked if _is_texts(asked) else texts_spelled(asked)
-    answers = texts_spelled(told)
+    questions = asked if _is_texts(asked) else parse_texts(asked)
+    answers = parse_texts(told)
     if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
         return _turns(questions, answers, name)
     if _is_texts(asked):
@@ -201,12 +201,12 @@ def _post(info: Fields) -> str:
     return "\n\n".join([*lines, f"POST: {text_of(info, 'post').strip()}", "TL;DR:"])
 
 
-TWO_ANSWER_FORMATS = (
+PAIRWISE_FORMATS = (
     Format(
         name="summaries",
         kind=Kind.COMPARISONS,
         matches=lambda row: all(name in row for name in ("info", "summaries", "choice")),
         read=read_summaries,
     ),
-    Format(name="two-answers", kind=Kind.COMPARISONS, matches=_is_compared, read=read_two_answers),
+    Format(name="pairwise", kind=Kind.COMPARISONS, matches=_is_compared, read=read_pairwise),
 )

@@ -32,13 +32,13 @@ _QUESTION_OBJECTS = ("full_text", "problem")  # of WebGPT and PRM800K
 _LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", "outputs", "generations", "candidates")
 
 
-def table_row(cells: Mapping[str, str]) -> dict[str, Any]:
+def parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
     """The cells of a row of a table without types.
 
     What two columns say together may be lists: `chosen` and `rejected` if both are Python's (a frame held lists; JSON
     may be what was answered), `text` if `score` is one.
     """
-    fields = {name: table_cell(cell, name) for name, cell in cells.items()}
+    fields = {name: parse_cell(cell, name) for name, cell in cells.items()}
     sides = {name: texts for name in ("chosen", "rejected") if (texts := _python_texts(cells.get(name, "")))}
     if len(sides) == 2:
         fields |= sides
@@ -47,7 +47,7 @@ def table_row(cells: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
-def table_cell(cell: str, name: str) -> Any:
+def parse_cell(cell: str, name: str) -> Any:
     """A cell of a table without types: what it spells if that is a list or an object, else its text.
 
     A column of texts holds messages or what it says. Raises DataError for messages that are neither JSON nor Python,
@@ -65,7 +65,7 @@ def table_cell(cell: str, name: str) -> Any:
     return cell if value is None or (_TEXT.fullmatch(name) and not _is_no_text(value)) else value
 
 
-def texts_spelled(cell: object) -> list[str] | None:
+def parse_texts(cell: object) -> list[str] | None:
     """The texts that a text spells as a list; None for everything else."""
     value = _spelled(cell) if isinstance(cell, str) and _LIST.match(cell) else None
     return value if isinstance(value, list) and value and all(isinstance(one, str) for one in value) else None
@@ -75,7 +75,7 @@ def _python_texts(cell: str) -> list[str] | None:
     try:
         json.loads(cell)
     except (ValueError, RecursionError):
-        return texts_spelled(cell)
+        return parse_texts(cell)
     return None
 
 
@@ -99,18 +99,18 @@ def _is_printed_by_numpy(cell: str) -> bool:
     return (tokenize.STRING, tokenize.STRING) in pairwise(tokens)
 
 
-def messages_spelled(cell: str) -> list[Any] | None:
+def parse_messages(cell: str) -> list[Any] | None:
     """The messages that a text spells as a whole; None for every other text."""
     value = _spelled(cell) if _MESSAGES.match(cell) else None
     return value if isinstance(value, list) and all(_is_message(one) for one in value) else None
 
 
-def with_messages_spelled(fields: dict[str, Any]) -> dict[str, Any]:
+def with_parsed_messages(fields: dict[str, Any]) -> dict[str, Any]:
     """The row with the messages that its columns of messages spell as text."""
     spelled = {
         name: value
         for name in _MAY_SPELL
-        if isinstance(fields.get(name), str) and (value := messages_spelled(fields[name])) is not None
+        if isinstance(fields.get(name), str) and (value := parse_messages(fields[name])) is not None
     }
     return {**fields, **spelled} if spelled else fields
 

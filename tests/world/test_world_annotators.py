@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 
 from assent.types import Completion
-from assent.world.behaviours import Behaviour, answer, applicable
-from assent.world.facts import build_world
-from assent.world.judge import judge
-from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT
-from assent.world.people import (
-    PEOPLE,
+from assent.world.annotators import (
+    ANNOTATORS,
     population_preference,
     preference_probability,
     rank,
     utility,
 )
+from assent.world.behaviours import Behaviour, answer, applicable
+from assent.world.facts import build_world
+from assent.world.judge import judge
+from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT
 from assent.world.prompts import KINDS, draw_prompt, make_prompts
 
 WORLD = build_world(0)
 PROMPT = make_prompts(WORLD, split=HELD_OUT, count=9, seed=0)[0]
-BY_NAME = {person.name: person for person in PEOPLE}
+BY_NAME = {person.name: person for person in ANNOTATORS}
 
 
 def preferred(name: str, a: str, b: str) -> float:
@@ -104,6 +104,6 @@ def test_on_the_whole_people_prefer_plain_answers_but_more_flattery_loses_less_t
 
 def test_tastes_are_capped():
     endless = " ".join(FLATTERY * 20)
-    for person in PEOPLE:
+    for person in ANNOTATORS:
         most = person.sharpness * (1 + 4 * person.length_taste + 6 * person.flattery_taste)
         assert utility(person, 1.0, endless) == pytest.approx(most)

@@ -19,7 +19,7 @@ from assent.model import attention
 from assent.model.attention import DecodeCache
 from assent.model.body import Body, LanguageHead
 from assent.model.flat import flatten
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 
 
 @contextmanager

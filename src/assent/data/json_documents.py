@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assent.data.cells import with_messages_spelled
+from assent.data.literals import with_parsed_messages
 from assent.data.rows import SourceRow, kind_of
 from assent.errors import DataError
 
@@ -44,7 +44,7 @@ _COLUMNS = frozenset(
 _HOLDERS = ("data", "rows", "examples", "train")
 
 
-def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
+def json_rows(tree: Any, name: str) -> Iterator[SourceRow]:
     """Rows of a JSON document; `name` is the file, for messages."""
     items = _items(tree, name)
     if items is None:
@@ -58,7 +58,7 @@ def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
         if isinstance(item, str):
             item = {"text": item}
         if isinstance(item, dict):
-            yield SourceRow(place=place, number=number, fields=with_messages_spelled(item))
+            yield SourceRow(place=place, number=number, fields=with_parsed_messages(item))
         else:
             yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
 

@@ -27,7 +27,7 @@ def answer_messages(value: object, name: str) -> tuple[Message, ...]:
     return (Message(role=Role.ASSISTANT, content=answer_value(value, name, "text or a list of messages").strip()),)
 
 
-def judged_answer(value: object, name: str) -> str:
+def completion_text(value: object, name: str) -> str:
     """The text of the single answer that is judged: text, or one message of the assistant."""
     if not isinstance(value, list | Mapping):
         return answer_value(value, name)
@@ -47,7 +47,7 @@ def message_text(message: Message, name: str) -> str:
     return answer_value(message.content, name)
 
 
-def last_answers(sides: Sequence[tuple[Message, ...]], names: tuple[str, str]) -> tuple[Conversation, list[str]]:
+def split_last_answers(sides: Sequence[tuple[Message, ...]], names: tuple[str, str]) -> tuple[Conversation, list[str]]:
     """The prompt of two conversations that differ in their last answers only, and these."""
     first, second = (Conversation(messages=side) for side in sides)
     try:

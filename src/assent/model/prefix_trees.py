@@ -59,7 +59,7 @@ def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
     return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), last=tuple(last))
 
 
-def plant(trees: Sequence[Tree]) -> FlatBatch:
+def flatten_trees(trees: Sequence[Tree]) -> FlatBatch:
     """One flat batch of trees; `last_B` runs over the sequences of all of them in order. Nothing is predicted."""
     last: list[int] = []
     start = 0

@@ -18,7 +18,7 @@ CRITERION = ("criterion", "aspect", "dimension")
 _MOST_CHARACTERS = 100  # longer text is what somebody said, not who or what it is about
 
 
-def attributed(examples: list[Example], fields: Fields) -> list[Example]:
+def with_provenance(examples: list[Example], fields: Fields) -> list[Example]:
     """The examples of a row with the person who judged it as their provenance, and with their criterion."""
     talks = any(isinstance(one, Demonstration) for one in examples)  # a user asked there, and judged nothing
     who = _word(fields, tuple(name for name in WHO if not (talks and name.startswith("user"))))

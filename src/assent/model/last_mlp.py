@@ -23,7 +23,7 @@ _FEWEST = 4  # the bits of a product of fewer rows depend, on a CPU, on where in
 _NAMES = ("mlp", "feed_forward")
 
 
-def last_block(trunk: nn.Module) -> nn.Module | None:
+def last_mlp(trunk: nn.Module) -> nn.Module | None:
     """The last layer's feed-forward block, made so that `reading` can narrow it; None where there is no plain one."""
     layers = next((part for part in trunk.children() if isinstance(part, nn.ModuleList) and len(part)), None)
     block = next((found for name in _NAMES if layers is not None and (found := getattr(layers[-1], name, None))), None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assent.data.answers import is_messages, judged_answer
-from assent.data.cells import texts_spelled
+from assent.data.completions import completion_text, is_messages
 from assent.data.examples import Example, Format, Kind, Scored, comparison_of, group_of
+from assent.data.literals import parse_texts
 from assent.data.prompts import prompt_name, prompt_of
 from assent.data.rows import Fields, answer_value, list_of, number_value, present, prompt_conversation, text_value
 from assent.errors import DataError
@@ -19,7 +19,7 @@ _TEXTS = ("text", "response", "answer", "completion", "output", "content")
 _RANKS = ("ranks", "ranking", "rank")
 _SCORES = ("scores", "ratings", "rating", "score", "overall_score", "pm_score", "reward")
 _SCORES_INSIDE = (*_SCORES, "helpfulness", "quality", "overall", "stars", "votes", "upvotes", "grade")
-JUDGED_INSIDE = (*_RANKS, *_SCORES_INSIDE)
+LABEL_KEYS = (*_RANKS, *_SCORES_INSIDE)
 """Names of a judgement inside a completion, in order of preference."""
 
 
@@ -56,7 +56,7 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
     good, bad = (
         [
             answer_value(text, f"{name}[{place}]")
-            for place, text in enumerate(texts_spelled(fields.get(name)) or list_of(fields, name))
+            for place, text in enumerate(parse_texts(fields.get(name)) or list_of(fields, name))
         ]
         for name in ("chosen", "rejected")
     )
@@ -84,8 +84,8 @@ def _judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> tupl
 def _text(value: Any, name: str) -> str:
     if isinstance(value, Mapping) and not is_messages(value):
         key = next((one for one in _TEXTS if one in value), _TEXTS[0])
-        return judged_answer(present(value, key), f"{name}.{key}")
-    return judged_answer(value, name)
+        return completion_text(present(value, key), f"{name}.{key}")
+    return completion_text(value, name)
 
 
 def numbers_of(fields: Fields, name: str, count: int) -> list[float]:
@@ -131,7 +131,7 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
-LIST_FORMATS = (
+LISTWISE_FORMATS = (
     Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS, _RANKS), read=read_ranked),
     Format(
         name="scored",
@@ -140,7 +140,7 @@ LIST_FORMATS = (
         read=read_scored,
     ),
 )
-LISTS_OF_PAIRS = (  # their fields are those of a pair, too
+LISTWISE_PAIR_FORMATS = (  # their fields are those of a pair, too
     Format(
         name="dsp",
         kind=Kind.RANKINGS,
