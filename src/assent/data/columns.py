@@ -6,9 +6,10 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
+from assent.config import Settings
 from assent.data.literals import parse_cell
 from assent.data.rows import Fields, SourceRow
 from assent.errors import DataError
@@ -32,8 +33,7 @@ _BESIDE = re.compile(
 _ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
+class Columns(Settings):
     """Names that the file has for what we know under these names; empty: the file's names are ours.
 
     A name with dots leads into objects and lists: "question.full_text", "answers.0".
@@ -56,8 +56,7 @@ class Columns:
 
     def named(self) -> dict[str, str]:
         """Our names and the file's, where one was given."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {ours: theirs for ours, theirs in given.items() if theirs}
+        return {ours: theirs for ours in Columns.model_fields if (theirs := getattr(self, ours))}
 
     def applied(self, rows: Sequence[SourceRow], place: str) -> tuple[SourceRow, ...]:
         """The rows under our names. A column that no row has is a DataError, one that a row lacks its problem."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from assent.data.literals import is_message
 from assent.data.rows import answer_value, messages_value, prompt_conversation
 from assent.errors import DataError
 from assent.text.transcripts import shared_prompt
@@ -13,11 +14,7 @@ from assent.types import Conversation, Message, Role
 def is_messages(value: object) -> bool:
     """Whether this has the form of messages: objects with a role (or `from`)."""
     listed = [value] if isinstance(value, Mapping) else value
-    return (
-        isinstance(listed, list)
-        and bool(listed)
-        and all(isinstance(one, Mapping) and {"role", "from"} & one.keys() for one in listed)
-    )
+    return isinstance(listed, list) and bool(listed) and all(map(is_message, listed))
 
 
 def answer_messages(value: object, name: str) -> tuple[Message, ...]:

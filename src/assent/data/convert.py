@@ -96,16 +96,15 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
     for example in examples:
         if isinstance(example, Rating):
             made.append(example)
-        elif isinstance(example, Scored):
-            scored = zip(example.completions, example.scores, strict=True)
+        elif isinstance(example, Scored) or (isinstance(example, Comparison) and example.probability != 0.5):
+            scored = (
+                list(zip(example.completions, example.scores, strict=True))
+                if isinstance(example, Scored)
+                else [(example.chosen, 1.0), (example.rejected, 0.0)]
+            )
             made += [
                 Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
                 for one, score in scored
-            ]
-        elif isinstance(example, Comparison) and example.probability != 0.5:
-            made += [
-                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
-                for one, score in ((example.chosen, 1.0), (example.rejected, 0.0))
             ]
     return made
 
@@ -136,31 +135,27 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
 
 
 def with_tools(examples: list[Example], tools: str) -> list[Example]:
-    """The examples of a row with the tools on offer, JSON text, at their prompt or conversation."""
-    return [_with_tools(one, tools) for one in examples] if tools else examples
+    """The examples of a row with the tools on offer (JSON text); a text that stands alone takes none."""
 
+    def stands_alone(one: Example) -> bool:
+        return isinstance(one, str) or not (isinstance(one, Conversation | Demonstration) or one.prompt.messages)
 
-def _with_tools(example: Example, tools: str) -> Example:
-    if isinstance(example, str):
-        return example
-    if isinstance(example, Conversation):
-        return replace(example, tools=tools)
-    if isinstance(example, Demonstration):
-        return replace(example, conversation=replace(example.conversation, tools=tools))
-    if not example.prompt.messages:  # a text judged by itself
-        return example
-    return replace(example, prompt=replace(example.prompt, tools=tools))
+    return [one if stands_alone(one) else _with(one, tools=tools) for one in examples] if tools else examples
 
 
 def with_columns(example: Example, columns: Mapping[str, Any]) -> Example:
     """The example with the columns of its row at its prompt."""
-    if isinstance(example, str):
-        return replace(Conversation.of_user(example.strip()), columns=columns)
+    return _with(Conversation.of_user(example.strip()) if isinstance(example, str) else example, columns=columns)
+
+
+def _with(example: Example, **changes: Any) -> Example:
+    """The example with changes to the fields of its prompt or conversation."""
+    assert not isinstance(example, str)
     if isinstance(example, Conversation):
-        return replace(example, columns=columns)
+        return replace(example, **changes)
     if isinstance(example, Demonstration):
-        return replace(example, conversation=replace(example.conversation, columns=columns))
-    return replace(example, prompt=replace(example.prompt, columns=columns))
+        return replace(example, conversation=replace(example.conversation, **changes))
+    return replace(example, prompt=replace(example.prompt, **changes))
 
 
 def texts(examples: Iterable[Example]) -> list[str]:

@@ -62,6 +62,16 @@ class Format:
     read_prompts: Callable[[Fields], list[Example]] | None = None
 
 
+def has(*names: str) -> Callable[[Fields], bool]:
+    """Matches rows that have all of these fields."""
+    return lambda row: all(name in row for name in names)
+
+
+def has_any(*names: str) -> Callable[[Fields], bool]:
+    """Matches rows that have one of these fields."""
+    return lambda row: any(name in row for name in names)
+
+
 def prompt_key(prompt: Conversation) -> str:
     """A name for a prompt: equal prompts have equal names."""
     told = "\x00".join(f"{message.role.value}\x01{message.content}" for message in prompt.messages)

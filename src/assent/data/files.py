@@ -31,7 +31,7 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-_ZEROS: dict[tuple[bool, ...], str] = {
+_ZEROS: dict[tuple[bool, ...], str] = {  # where the zeros of the first characters stand without a mark
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",
     (False, True, False, True): "UTF-16LE",
@@ -64,20 +64,15 @@ def read_file(path: str | Path, *, text_rows: TextRows = "document") -> SourceFi
     path = Path(path)
     if is_hub_name(path):
         rows, digest = hub_rows(str(path))
-        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-    if path.is_dir():
+    elif path.is_dir():
         rows, digest = arrow_folder_rows(path)
-        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-    content = _bytes_of(path)
-    digest = hashlib.sha256(content).hexdigest()
-    rows = tuple(_rows(_unzipped(content, str(path)), path, text_rows))
-    return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-
-
-def _some(rows: tuple[SourceRow, ...], place: str) -> tuple[SourceRow, ...]:
+    else:
+        content = _bytes_of(path)
+        digest = hashlib.sha256(content).hexdigest()
+        rows = tuple(_rows(_unzipped(content, str(path)), path, text_rows))
     if not rows:
-        raise DataError("the file holds no rows", where=place, now="Give a file with at least one row.")
-    return rows
+        raise DataError("the file holds no rows", where=str(path), now="Give a file with at least one row.")
+    return SourceFile(path=str(path), sha256=digest, rows=rows)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -116,7 +111,7 @@ def _unzipped(content: bytes, place: str) -> bytes:
 
 
 def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow]:
-    name, suffix = str(path), _suffix(path)
+    name, suffix = str(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
     if content.startswith(b"PAR1"):
         return iter(parquet_rows(content, name))
     if suffix == ".parquet":
@@ -133,13 +128,9 @@ def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow
     return _json_rows(text, name, known=suffix in _SUFFIXES)
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
-
-
 def _decoded(content: bytes, place: str) -> str:
-    wide = _wide_encoding(content)
-    if wide:
+    marked = (name for mark, name in _MARKS.items() if content.startswith(mark))
+    if wide := next(marked, _ZEROS.get(tuple(byte == 0 for byte in content[:4]))):
         raise DataError(f"the file is {wide[:6]}, not UTF-8", where=place, now=f"Convert it: iconv -f {wide} -t UTF-8.")
     try:
         return content.decode("utf-8-sig")
@@ -150,15 +141,6 @@ def _decoded(content: bytes, place: str) -> str:
             where=f"{place}:{line}",
             now="Convert the file to UTF-8, e.g. iconv -f LATIN1 -t UTF-8.",
         ) from error
-
-
-def _wide_encoding(content: bytes) -> str:
-    """UTF-16 or UTF-32 by its byte-order mark, or by where the zeros of its first characters stand; else empty."""
-    for mark, name in _MARKS.items():
-        if content.startswith(mark):
-            return name
-    zeros = tuple(byte == 0 for byte in content[:4])
-    return _ZEROS.get(zeros, "")
 
 
 def _lines(text: str) -> list[str]:

@@ -17,25 +17,9 @@ FORMATS: tuple[Format, ...] = (TREE_FORMAT, *PREFERENCE_FORMATS, *SINGLE_FORMATS
 
 _LOOK_AT = 100
 _KNOWN_FIELDS = [
-    "prompt",
-    "chosen",
-    "rejected",
-    "completion",
-    "response",
-    "messages",
-    "conversations",
-    "instruction",
-    "input",
-    "output",
-    "question",
-    "answer",
-    "completions",
-    "ranks",
-    "scores",
-    "label",
-    "text",
-    "score",
-]
+    "prompt", "chosen", "rejected", "completion", "response", "messages", "conversations", "instruction", "input",
+    "output", "question", "answer", "completions", "ranks", "scores", "label", "text", "score",
+]  # fmt: skip
 
 
 def format_named(name: str) -> Format:

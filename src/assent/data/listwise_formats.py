@@ -7,7 +7,7 @@ from typing import Any
 
 from assent.data.completions import completion_text, is_messages
 from assent.data.examples import Example, Format, Kind, Scored, comparison_of, group_of
-from assent.data.literals import parse_texts
+from assent.data.literals import is_texts, parse_texts
 from assent.data.prompts import prompt_name, prompt_of
 from assent.data.rows import Fields, answer_value, list_of, number_value, present, prompt_conversation, text_value
 from assent.errors import DataError
@@ -127,30 +127,14 @@ def _is_judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> b
     return found or names[0] in fields or any(isinstance(fields.get(one), list) for one in names)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
-
-
 LISTWISE_FORMATS = (
     Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS, _RANKS), read=read_ranked),
-    Format(
-        name="scored",
-        kind=Kind.RANKINGS,
-        matches=lambda row: _is_judged(row, _SCORES, _SCORES_INSIDE),
-        read=read_scored,
-    ),
-)
+    Format(name="scored", kind=Kind.RANKINGS, read=read_scored,
+           matches=lambda row: _is_judged(row, _SCORES, _SCORES_INSIDE)),
+)  # fmt: skip
 LISTWISE_PAIR_FORMATS = (  # their fields are those of a pair, too
-    Format(
-        name="dsp",
-        kind=Kind.RANKINGS,
-        matches=lambda row: isinstance(row.get("text"), list) and isinstance(row.get("score"), list),
-        read=read_dsp,
-    ),
-    Format(
-        name="good-and-bad",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _is_texts(row.get("chosen")) and _is_texts(row.get("rejected")),
-        read=read_good_and_bad,
-    ),
-)
+    Format(name="dsp", kind=Kind.RANKINGS, read=read_dsp,
+           matches=lambda row: isinstance(row.get("text"), list) and isinstance(row.get("score"), list)),
+    Format(name="good-and-bad", kind=Kind.COMPARISONS, read=read_good_and_bad,
+           matches=lambda row: is_texts(row.get("chosen")) and is_texts(row.get("rejected"))),
+)  # fmt: skip

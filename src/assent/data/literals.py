@@ -10,7 +10,7 @@ import tokenize
 import warnings
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 from assent.errors import DataError
 
@@ -65,10 +65,20 @@ def parse_cell(cell: str, name: str) -> Any:
     return cell if value is None or (_TEXT.fullmatch(name) and not _is_no_text(value)) else value
 
 
+def is_texts(value: object) -> TypeGuard[list[str]]:
+    """Whether this is a list of texts, and not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def is_message(value: object) -> bool:
+    """Whether this has the form of a message: an object with a role (or `from`)."""
+    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys())
+
+
 def parse_texts(cell: object) -> list[str] | None:
     """The texts that a text spells as a list; None for everything else."""
     value = _spelled(cell) if isinstance(cell, str) and _LIST.match(cell) else None
-    return value if isinstance(value, list) and value and all(isinstance(one, str) for one in value) else None
+    return value if is_texts(value) else None
 
 
 def _python_texts(cell: str) -> list[str] | None:
@@ -82,12 +92,8 @@ def _python_texts(cell: str) -> list[str] | None:
 def _is_no_text(value: object) -> bool:
     """Whether this is messages, one message, or a question with its parts."""
     if isinstance(value, Mapping):
-        return _is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
-    return isinstance(value, list) and bool(value) and all(_is_message(one) for one in value)
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys())
+        return is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
+    return isinstance(value, list) and bool(value) and all(is_message(one) for one in value)
 
 
 def _is_printed_by_numpy(cell: str) -> bool:
@@ -102,7 +108,7 @@ def _is_printed_by_numpy(cell: str) -> bool:
 def parse_messages(cell: str) -> list[Any] | None:
     """The messages that a text spells as a whole; None for every other text."""
     value = _spelled(cell) if _MESSAGES.match(cell) else None
-    return value if isinstance(value, list) and all(_is_message(one) for one in value) else None
+    return value if isinstance(value, list) and all(is_message(one) for one in value) else None
 
 
 def with_parsed_messages(fields: dict[str, Any]) -> dict[str, Any]:

@@ -17,20 +17,6 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Order:
     return numpy_rng(seed, "order", epoch).permutation(count).astype(np.int64)
 
 
-def epoch_order_of_groups(groups: Sequence[str], *, seed: int, epoch: int) -> Order:
-    """A permutation of the items that keeps one group's items adjacent; their order within it is shuffled too.
-
-    `groups` names the group of each item; items with an empty name stand alone. So the pairs of one prompt share an
-    optimiser step (and its tokens) instead of being learned again and again over an epoch.
-    """
-    members: dict[str | int, list[int]] = {}
-    for item in numpy_rng(seed, "order within groups", epoch).permutation(len(groups)).tolist():
-        members.setdefault(groups[item] or item, []).append(item)
-    blocks = [members[name] for name in dict.fromkeys(group or item for item, group in enumerate(groups))]
-    shuffled = [item for block in epoch_order(len(blocks), seed=seed, epoch=epoch) for item in blocks[block]]
-    return np.array(shuffled, dtype=np.int64)
-
-
 def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[range]:
     """Contiguous runs of sequences of at most `max_tokens` together; a longer sequence stands alone."""
     runs: list[range] = []

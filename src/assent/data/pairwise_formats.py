@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from assent.data.completions import after_prompt, answer_messages, split_last_answers
-from assent.data.examples import Example, Format, Kind, comparison_of
-from assent.data.literals import parse_texts
+from assent.data.examples import Example, Format, Kind, comparison_of, has
+from assent.data.literals import is_texts, parse_texts
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, with_system
 from assent.data.rows import Fields, answer_of, list_of, number_value, present, text_of, text_value, wrong
 from assent.errors import DataError
@@ -93,11 +93,11 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
     asked, told = _prompt(fields), present(fields, name)
-    questions = asked if _is_texts(asked) else parse_texts(asked)
+    questions = asked if is_texts(asked) else parse_texts(asked)
     answers = parse_texts(told)
     if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
         return _turns(questions, answers, name)
-    if _is_texts(asked):
+    if is_texts(asked):
         return _turns(asked, told, name)
     context = prompt_name(fields) or "prompt"
     before = prompt_of(fields).messages if asked is fields.get(context) else prompt_messages(asked, context)
@@ -108,10 +108,6 @@ def _prompt(fields: Fields) -> Any:
     """The prompt's value; WebGPT keeps its question in an object."""
     value = present(fields, prompt_name(fields) or "prompt")
     return value["full_text"] if isinstance(value, Mapping) and "full_text" in value else value
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _turns(asked: Sequence[str], told: Any, name: str) -> tuple[Message, ...]:
@@ -202,11 +198,6 @@ def _post(info: Fields) -> str:
 
 
 PAIRWISE_FORMATS = (
-    Format(
-        name="summaries",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: all(name in row for name in ("info", "summaries", "choice")),
-        read=read_summaries,
-    ),
+    Format(name="summaries", kind=Kind.COMPARISONS, matches=has("info", "summaries", "choice"), read=read_summaries),
     Format(name="pairwise", kind=Kind.COMPARISONS, matches=_is_compared, read=read_pairwise),
 )

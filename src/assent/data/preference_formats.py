@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from assent.data.completions import after_prompt, answer_messages, begins, split_last_answers
-from assent.data.examples import Example, Format, Kind, comparison_of, group_of
+from assent.data.examples import Example, Format, Kind, comparison_of, group_of, has
 from assent.data.listwise_formats import LISTWISE_FORMATS, LISTWISE_PAIR_FORMATS, numbers_of
 from assent.data.pairwise_formats import PAIRWISE_FORMATS
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, whole_prompt, with_system
@@ -17,12 +17,9 @@ from assent.text.transcripts import is_transcript, parse_transcript
 from assent.types import Conversation, Message
 
 _PAIRS = (
-    ("chosen", "rejected"),
-    ("chosen_response", "rejected_response"),
-    ("response_j", "response_k"),
-    ("better", "worse"),
-    ("preferred", "dispreferred"),
-)
+    ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("response_j", "response_k"),
+    ("better", "worse"), ("preferred", "dispreferred"),
+)  # fmt: skip
 _PREDICTIONS = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 
 
@@ -38,7 +35,7 @@ def read_pair(fields: Fields) -> list[Example]:
 
 
 def _pair_names(fields: Fields) -> tuple[str, str] | None:
-    return next((names for names in _PAIRS if _has(fields, *names)), None)
+    return next((names for names in _PAIRS if has(*names)(fields)), None)
 
 
 def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message, ...]]:
@@ -48,7 +45,7 @@ def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message
     if name is None:
         if any(len(side) == 1 for side in sides):
             single = names[[len(side) == 1 for side in sides].index(True)]
-            form = _form(fields[single])
+            form = 'text without "\\n\\nHuman:"' if isinstance(fields[single], str) else "one message"
             raise DataError(f'field "prompt" is missing, and "{single}" is no conversation: it is {form}')
         return [with_system(side, fields) for side in sides]
     if all(len(side) == 1 for side in sides):
@@ -75,10 +72,6 @@ def _probability(fields: Fields) -> float:
     if not 0 <= probability <= 1:
         raise DataError('field "probability": expected a number between 0 and 1')
     return probability
-
-
-def _form(value: object) -> str:
-    return 'text without "\\n\\nHuman:"' if isinstance(value, str) else "one message"
 
 
 def read_pandalm(fields: Fields) -> list[Example]:
@@ -136,49 +129,25 @@ def read_tool_augmented(fields: Fields) -> list[Example]:
     return [comparison_of(prompt_of(fields, "question"), texts[0], texts[1])]
 
 
-def _has(fields: Fields, *names: str) -> bool:
-    return all(name in fields for name in names)
-
-
 def _is_messages_pair(fields: Fields) -> bool:
     names = _pair_names(fields)
     return names is not None and any(isinstance(fields[name], list | Mapping) for name in names)
 
 
 PREFERENCE_FORMATS = (
-    Format(
-        name="alpaca-eval",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "instruction", "output_1", "output_2", "preference"),
-        read=read_alpaca_eval,
-    ),
-    Format(
-        name="pandalm",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "instruction", "response1", "response2", "annotator1"),
-        read=read_pandalm,
-    ),
-    Format(
-        name="fine-grained-qa",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "question", "passages", "preference", *_PREDICTIONS),
-        read=read_fine_grained,
-    ),
-    Format(
-        name="tool-augmented",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "question", "pos_answer", "neg_answer"),
-        read=read_tool_augmented,
-    ),
+    Format(name="alpaca-eval", kind=Kind.COMPARISONS, read=read_alpaca_eval,
+           matches=has("instruction", "output_1", "output_2", "preference")),
+    Format(name="pandalm", kind=Kind.COMPARISONS, read=read_pandalm,
+           matches=has("instruction", "response1", "response2", "annotator1")),
+    Format(name="fine-grained-qa", kind=Kind.COMPARISONS, read=read_fine_grained,
+           matches=has("question", "passages", "preference", *_PREDICTIONS)),
+    Format(name="tool-augmented", kind=Kind.COMPARISONS, read=read_tool_augmented,
+           matches=has("question", "pos_answer", "neg_answer")),
     *LISTWISE_PAIR_FORMATS,
     Format(name="preference-messages", kind=Kind.COMPARISONS, matches=_is_messages_pair, read=read_pair),
-    Format(
-        name="preference",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _pair_names(row) is not None and prompt_name(row) is not None,
-        read=read_pair,
-    ),
-    Format(name="hh", kind=Kind.COMPARISONS, matches=lambda row: _has(row, "chosen", "rejected"), read=read_pair),
+    Format(name="preference", kind=Kind.COMPARISONS, read=read_pair,
+           matches=lambda row: _pair_names(row) is not None and prompt_name(row) is not None),
+    Format(name="hh", kind=Kind.COMPARISONS, matches=has("chosen", "rejected"), read=read_pair),
     *LISTWISE_FORMATS,
     *PAIRWISE_FORMATS,
-)
+)  # fmt: skip

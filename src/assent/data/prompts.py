@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from assent.data.columns import has_value, peek
+from assent.data.literals import is_texts
 from assent.data.rows import Fields, list_of, messages_value, present, prompt_conversation, text_value, wrong
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
@@ -92,16 +93,12 @@ def _joined(
     extra = peek(fields, name)
     if name == prompt or not has_value(extra) or not isinstance(extra, str | list):
         return messages
-    extra = "\n\n".join(fields[name]) if _is_texts(extra) else text_value(fields[name], name).strip()
+    extra = "\n\n".join(fields[name]) if is_texts(extra) else text_value(fields[name], name).strip()
     if any(extra in message.content for message in messages):
         return messages
     parts = [messages[-1].content, extra]
     told = "\n\n".join(reversed(parts) if before else parts)
     return (*messages[:-1], replace(messages[-1], content=told.strip()))
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _after_history(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:

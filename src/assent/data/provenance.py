@@ -23,15 +23,14 @@ def with_provenance(examples: list[Example], fields: Fields) -> list[Example]:
     talks = any(isinstance(one, Demonstration) for one in examples)  # a user asked there, and judged nothing
     who = _word(fields, tuple(name for name in WHO if not (talks and name.startswith("user"))))
     criterion = _word(fields, CRITERION)
-    return [_attributed(one, who, criterion) for one in examples] if who or criterion else examples
-
-
-def _attributed(example: Example, who: str, criterion: str) -> Example:
-    if who and isinstance(example, Comparison | Demonstration | Ranking | Rating | Scored | Labelled):
-        example = replace(example, provenance=Provenance(who=who))
-    if criterion and isinstance(example, Rating | Labelled):
-        example = replace(example, criterion=criterion)
-    return example
+    found = []
+    for example in examples:
+        if who and isinstance(example, Comparison | Demonstration | Ranking | Rating | Scored | Labelled):
+            example = replace(example, provenance=Provenance(who=who))
+        if criterion and isinstance(example, Rating | Labelled):
+            example = replace(example, criterion=criterion)
+        found.append(example)
+    return found
 
 
 def _word(fields: Fields, names: tuple[str, ...]) -> str:

@@ -16,22 +16,14 @@ from assent.types import Conversation, Message, Role
 Fields = Mapping[str, Any]
 
 ROLES = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "human": Role.USER,
-    "prompter": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "gpt": Role.ASSISTANT,
-    "chatgpt": Role.ASSISTANT,
-    "bot": Role.ASSISTANT,
-    "model": Role.ASSISTANT,
-    "function_call": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
-    "ipython": Role.TOOL,
-    "observation": Role.TOOL,
-    "function_response": Role.TOOL,
+    name: role
+    for role, names in (
+        (Role.SYSTEM, "system developer"),
+        (Role.USER, "user human prompter"),
+        (Role.ASSISTANT, "assistant gpt chatgpt bot model function_call"),
+        (Role.TOOL, "tool function ipython observation function_response"),
+    )
+    for name in names.split()
 }
 
 THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")

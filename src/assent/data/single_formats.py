@@ -8,7 +8,7 @@ from typing import Any
 
 from assent.data.columns import has_value
 from assent.data.completions import answer_messages, completion_text, is_messages
-from assent.data.examples import Example, Format, Kind, Labelled
+from assent.data.examples import Example, Format, Kind, Labelled, has, has_any
 from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
     Fields,
@@ -25,22 +25,12 @@ from assent.data.rows import (
 from assent.errors import DataError
 from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role
 
-_PAIRS = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "answer"),
-    ("prompt", "output"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("query", "response"),
-    ("instruction", "response"),
-    ("instruction", "completion"),
-    ("instruction", "output"),
-    ("instruction", "demonstration"),
-    ("context", "response"),
-    ("input", "output"),
-    ("input", "target"),
-)
+_PAIRS = (  # the names of a prompt and of its completion
+    ("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"), ("prompt", "output"),
+    ("question", "answer"), ("question", "response"), ("query", "response"), ("instruction", "response"),
+    ("instruction", "completion"), ("instruction", "output"), ("instruction", "demonstration"),
+    ("context", "response"), ("input", "output"), ("input", "target"),
+)  # fmt: skip
 _SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
 _MESSAGES = ("messages", "conversations", "conversation")
 _FLAGS = ("kto_tag", "is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
@@ -55,15 +45,14 @@ _NO_PROMPT = Conversation(messages=())
 
 def _pair_name(fields: Fields) -> tuple[str, str] | None:
     """The names of a prompt and an answer; those of empty ones (other rows of a table fill them) only if need be."""
-    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and _may_be_answer(pair[1], fields)]
+
+    def may_be_answer(name: str) -> bool:
+        """Whether the field is no list, unless it is one of messages."""
+        return name == "completion" or not isinstance(fields[name], list | Mapping) or is_messages(fields[name])
+
+    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and may_be_answer(pair[1])]
     whole = (pair for pair in names if has_value(fields[pair[0]]) and has_value(fields[pair[1]]))
     return next(whole, names[0] if names else None)
-
-
-def _may_be_answer(name: str, fields: Fields) -> bool:
-    """Whether the field is no list but one of messages."""
-    value = fields[name]
-    return name == "completion" or not isinstance(value, list | Mapping) or is_messages(value)
 
 
 def read_prompt_completion(fields: Fields) -> list[Example]:
@@ -245,92 +234,35 @@ def _label_name(row: Fields) -> str | None:
     return next((name for name in _FLAGS if name in row and str(row[name]).strip().lower() in words), None)
 
 
-def _has(fields: Fields, *names: str) -> bool:
-    return all(name in fields for name in names)
-
-
-def _has_any(fields: Fields, names: tuple[str, ...]) -> bool:
-    return any(name in fields for name in names)
-
+_is_about_messages, _is_labelled_text, _is_rated = has_any(*_MESSAGES), has_any(*_LABELLED_TEXTS), has_any(*_SCORES)
+_has_label = has_any(*_LABELS)
 
 SINGLE_FORMATS = (
     Format(name="stepwise", kind=Kind.STEPS, matches=_is_stepwise, read=read_steps),
-    Format(
-        name="labelled-messages",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has_any(row, _MESSAGES) and _label_name(row) is not None,
-        read=read_labelled_messages,
-    ),
-    Format(
-        name="dialogue-ratings",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has(row, "source", "system_output", "scores"),
-        read=read_dialogue_rating,
-    ),
-    Format(
-        name="labelled-completions",
-        kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and _label_name(row) is not None,
-        read=read_labelled_completion,
-    ),
-    Format(
-        name="rated-completions",
-        kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and _has_any(row, _SCORES),
-        read=read_rated_completion,
-    ),
-    Format(name="davidson", kind=Kind.RATINGS, matches=lambda row: _has(row, "class", *_DAVIDSON), read=read_davidson),
-    Format(
-        name="moderation",
-        kind=Kind.RATINGS,
-        matches=lambda row: "prompt" in row and sum(name in row for name in _MODERATION) >= 1,
-        read=read_moderation,
-    ),
-    Format(
-        name="messages",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: "messages" in row,
-        read=read_messages,
-        read_prompts=read_messages_as_prompt,
-    ),
-    Format(
-        name="input-output-turns",
-        kind=Kind.DEMONSTRATIONS,
-        matches=_is_input_output,
-        read=read_input_output_turns,
-    ),
-    Format(
-        name="sharegpt",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has_any(row, ("conversations", "conversation")),
-        read=read_messages,
-        read_prompts=read_messages_as_prompt,
-    ),
-    Format(
-        name="alpaca",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has(row, "instruction", "output"),
-        read=read_alpaca,
-    ),
-    Format(
-        name="self-instruct",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has(row, "instruction", "instances"),
-        read=read_self_instruct,
-    ),
-    Format(
-        name="labelled-texts",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has_any(row, _LABELLED_TEXTS) and _has_any(row, _LABELS),
-        read=read_labelled_text,
-    ),
-    Format(
-        name="prompt-completion",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _pair_name(row) is not None,
-        read=read_prompt_completion,
-        read_prompts=read_prompt_of_completion,
-    ),
-    Format(name="prompts", kind=Kind.PROMPTS, matches=lambda row: _has_any(row, _SINGLE_PROMPTS), read=read_prompt),
-    Format(name="text", kind=Kind.TEXTS, matches=lambda row: "text" in row, read=read_text),
-)
+    Format(name="labelled-messages", kind=Kind.RATINGS, read=read_labelled_messages,
+           matches=lambda row: _is_about_messages(row) and _label_name(row) is not None),
+    Format(name="dialogue-ratings", kind=Kind.RATINGS, read=read_dialogue_rating,
+           matches=has("source", "system_output", "scores")),
+    Format(name="labelled-completions", kind=Kind.RATINGS, read=read_labelled_completion,
+           matches=lambda row: _pair_name(row) is not None and _label_name(row) is not None),
+    Format(name="rated-completions", kind=Kind.RATINGS, read=read_rated_completion,
+           matches=lambda row: _pair_name(row) is not None and _is_rated(row)),
+    Format(name="davidson", kind=Kind.RATINGS, matches=has("class", *_DAVIDSON), read=read_davidson),
+    Format(name="moderation", kind=Kind.RATINGS, read=read_moderation,
+           matches=lambda row: "prompt" in row and any(name in row for name in _MODERATION)),
+    Format(name="messages", kind=Kind.DEMONSTRATIONS, matches=has("messages"), read=read_messages,
+           read_prompts=read_messages_as_prompt),
+    Format(name="input-output-turns", kind=Kind.DEMONSTRATIONS, matches=_is_input_output,
+           read=read_input_output_turns),
+    Format(name="sharegpt", kind=Kind.DEMONSTRATIONS, matches=has_any("conversations", "conversation"),
+           read=read_messages, read_prompts=read_messages_as_prompt),
+    Format(name="alpaca", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "output"), read=read_alpaca),
+    Format(name="self-instruct", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "instances"),
+           read=read_self_instruct),
+    Format(name="labelled-texts", kind=Kind.RATINGS, read=read_labelled_text,
+           matches=lambda row: _is_labelled_text(row) and _has_label(row)),
+    Format(name="prompt-completion", kind=Kind.DEMONSTRATIONS, matches=lambda row: _pair_name(row) is not None,
+           read=read_prompt_completion, read_prompts=read_prompt_of_completion),
+    Format(name="prompts", kind=Kind.PROMPTS, matches=has_any(*_SINGLE_PROMPTS), read=read_prompt),
+    Format(name="text", kind=Kind.TEXTS, matches=has("text"), read=read_text),
+)  # fmt: skip

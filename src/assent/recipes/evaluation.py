@@ -176,9 +176,7 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
 
 def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Found) -> bool:
     """Say how likely the model finds the file's own answers; False where it has none."""
-    options = ReadOptions(
-        format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading.columns
-    )
+    options = ReadOptions(format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading)
     try:
         data = [one for path in files.data for one in load_demonstrations(path, options).examples]
     except DataError:

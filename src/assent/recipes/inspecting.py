@@ -83,7 +83,7 @@ def _examples(
     shown: list[ShownExample] = []
     talks: list[Conversation] = []
     for path in files.data:
-        kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading.columns))
+        kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading))
         if kind not in _LOADS:
             raise DataError(
                 "the file holds texts; their tokens have no writers, and all are learned", where=path,

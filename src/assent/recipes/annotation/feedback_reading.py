@@ -78,7 +78,7 @@ class ImportJob(Settings):
     @property
     def columns(self) -> Columns:
         """The file's names for its columns."""
-        return replace(self.reading.columns, prompt=self.reading.prompt or self.prompt)
+        return self.reading.model_copy(update={"prompt": self.reading.prompt or self.prompt})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
