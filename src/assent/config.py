@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import numbers
 import re
 import tomllib
@@ -46,15 +45,12 @@ def parse(
     The value of an override is read as TOML and, where it is none, taken as text. Raises ConfigError.
     """
     sources = _Sources(file=file, overrides=overrides, base=base)
-    try:
-        return _validate(cls, sources.merged())
-    except pydantic.ValidationError as error:
-        if not sources.take_as_written(error.errors()):
-            raise _readable(cls, sources, error) from None
-    try:
-        return _validate(cls, sources.merged())
-    except pydantic.ValidationError as error:
-        raise _readable(cls, sources, error) from None
+    while True:
+        try:  # as JSON: lists may stand for tuples and text for paths and enumerations, nothing else is converted
+            return cls.model_validate_json(json.dumps(to_jsonable_python(sources.merged())))
+        except pydantic.ValidationError as error:
+            if not sources.take_as_written(error.errors()):
+                raise _readable(cls, sources, error) from None
 
 
 def as_dict(settings: Settings | Mapping[str, Any]) -> dict[str, Any]:
@@ -85,9 +81,8 @@ class _Sources:
     """Where values come from, so that a message can name the file and line or the --set that is wrong."""
 
     def __init__(self, *, file: Path | None, overrides: Sequence[str], base: Mapping[str, Any] | None) -> None:
-        self._file, self._base = file, _plain_table(base or {}, "")
-        self._text = _read(file) if file else ""
-        self._table = _parse_toml(self._text, file) if file else {}
+        self._file, self._base = file, _plain(base or {}, "")
+        self._text, self._table = _read(file) if file else ("", {})
         self._overrides = [(*_split(override), override) for override in overrides]
 
     def merged(self) -> dict[str, Any]:
@@ -112,7 +107,11 @@ class _Sources:
             if wanted.get(path) == "string_type" and value != str(value):
                 self._overrides[number] = path, text, written
             elif wanted.get(path) in ("tuple_type", "list_type") and not isinstance(value, dict):
-                self._overrides[number] = path, _as_list(text), written
+                try:
+                    items = tomllib.loads(f"value = [{text}]")["value"]
+                except tomllib.TOMLDecodeError:
+                    items = [word.strip() for word in text.split(",")]
+                self._overrides[number] = path, items, written
         return self._overrides != before
 
     def place(self, path: tuple[str, ...]) -> str:
@@ -126,10 +125,6 @@ class _Sources:
         return str(self._file) if self._file and not self._base else "settings"
 
 
-def _plain_table(table: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {str(name): _plain(value, f"{path}{name}") for name, value in table.items()}
-
-
 def _plain(value: Any, path: str) -> Any:
     """A value that a program gave as one that a file could hold; a function, say, is a ConfigError."""
     if isinstance(value, Enum):
@@ -141,7 +136,7 @@ def _plain(value: Any, path: str) -> Any:
     if isinstance(value, Settings):
         return as_dict(value)
     if isinstance(value, Mapping):
-        return _plain_table(value, f"{path}.")
+        return {str(name): _plain(one, f"{path}.{name}".removeprefix(".")) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one, f"{path}.{place}") for place, one in enumerate(value)]
     if isinstance(value, numbers.Real):  # of NumPy
@@ -150,11 +145,6 @@ def _plain(value: Any, path: str) -> Any:
     raise ConfigError(
         f'setting "{path}": expected text, a number, true or false, a list or a table, got {kind}', where="settings"
     )
-
-
-def _validate(cls: type[Chosen], table: Mapping[str, Any]) -> Chosen:
-    """Validated as JSON: lists may stand for tuples and text for paths and enumerations, nothing else is converted."""
-    return cls.model_validate_json(json.dumps(to_jsonable_python(table)))
 
 
 def _readable(cls: type[Settings], sources: _Sources, error: pydantic.ValidationError) -> ConfigError:
@@ -230,9 +220,10 @@ def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a settings file and what it holds."""
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("there is no such settings file", where=str(file), now="Check the path.") from None
     except UnicodeDecodeError as error:
@@ -240,27 +231,14 @@ def _read(file: Path) -> str:
         raise ConfigError(what, where=str(file), now="Save it as UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=str(file)) from None
-
-
-def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = int(found[1]) if found else max(1, text.count("\n") + (not text.endswith("\n")))
         reason = re.sub(r" \(at .*\)$", "", str(error))
         now = "Settings files are TOML: `name = value`, text in quotes, sections as [name]."
         raise ConfigError(f"not valid TOML: {reason}", where=f"{file}:{line}", now=now) from None
-
-
-def _as_list(text: str) -> list[Any]:
-    """`1, 2` and `a, b` as lists: values of TOML, or words."""
-    try:
-        items = tomllib.loads(f"value = [{text}]")["value"]
-    except tomllib.TOMLDecodeError:
-        return [word.strip() for word in text.split(",")]
-    assert isinstance(items, list)
-    return items
 
 
 def _split(override: str) -> tuple[tuple[str, ...], Any]:
@@ -321,11 +299,8 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _same(old: Any, new: Any) -> bool:
-    if isinstance(old, bool) != isinstance(new, bool):
-        return False
-    if isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new):
-        return True
-    return bool(old == new)
+    both_nan = old != old and new != new
+    return isinstance(old, bool) == isinstance(new, bool) and bool(both_nan or old == new)
 
 
 def _show(value: Any) -> str:

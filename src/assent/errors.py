@@ -30,15 +30,11 @@ class ConfigError(AssentError):
 
 
 class DataError(AssentError):
-    """A file, row or field that cannot be read as judgement or text."""
+    """A file, row or field that cannot be read."""
 
 
 class StoreError(AssentError):
-    """The store of judgement refused or failed."""
-
-
-class ToolError(AssentError):
-    """A tool called during an episode failed."""
+    """The feedback store refused or failed."""
 
 
 class BackendError(AssentError):

@@ -122,9 +122,3 @@ def test_wilson_meets_the_values_of_its_equation_and_stays_inside():
     assert wilson(5, 5).high == 1
     with pytest.raises(DataError):
         wilson(3, 2)
-
-
-def test_intervals_that_touch_are_not_apart():
-    low, high = Interval(mean=0.5, low=0.4, high=0.6), Interval(mean=0.7, low=0.6, high=0.8)
-    assert not low.apart_from(high)
-    assert low.apart_from(Interval(mean=0.7, low=0.61, high=0.8))

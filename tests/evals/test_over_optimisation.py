@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from assent.errors import DataError
-from assent.evals.over_optimisation import Evaluation, curve, gold_at_reward, root_kl, verdict
+from assent.evals.over_optimisation import Evaluation, curve, gold_at_reward, verdict
 
 RISE = np.linspace(0, 1, 12)
 HACK = 0.7 + 0.5 * RISE - 0.7 * RISE**2  # rises to 0.79 at a third of the way, ends at 0.5
@@ -70,7 +70,3 @@ def test_a_curve_holds_the_means_and_says_where_a_reward_is_reached():
     reached = gold_at_reward(points, points[6].proxy)
     assert reached == points[6]
     assert gold_at_reward(points, 100.0) is None
-
-
-def test_root_kl_takes_sampling_noise_below_zero_as_zero():
-    assert (root_kl(4.0), root_kl(-0.01)) == (2.0, 0.0)

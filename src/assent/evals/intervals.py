@@ -35,10 +35,6 @@ class Interval:
     high: float
     n: int = 0
 
-    def apart_from(self, other: Interval) -> bool:
-        """Whether the two intervals do not touch."""
-        return self.high < other.low or other.high < self.low
-
 
 def bootstrap_mean(
     values: ArrayLike,

@@ -13,7 +13,6 @@ Legend: P prompts, E evaluations along training.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,8 +99,3 @@ def verdict(evaluations: Sequence[Evaluation], *, seed: int = 0) -> Verdict:
 def gold_at_reward(path: Sequence[CurvePoint], proxy: float) -> CurvePoint | None:
     """The first point of a curve at which the proxy reward has reached `proxy`, or None if it never does."""
     return next((point for point in path if point.proxy >= proxy), None)
-
-
-def root_kl(kl: float) -> float:
-    """sqrt(KL), the axis on which reward curves are close to parabolas; a KL below 0 (sampling noise) counts as 0."""
-    return math.sqrt(max(0.0, kl))

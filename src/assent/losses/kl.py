@@ -14,12 +14,11 @@ at a position does not depend on the token drawn there, so it teaches what comes
 
 The exact KL of a flat batch comes from `token_statistics`, which never holds tokens x vocabulary.
 
-Shapes: N tokens of a flat batch, V vocabulary.
+Shapes: N tokens of a flat batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,12 +44,6 @@ def kl_k3(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
     """
     log_ratio_N = reference_logp_N - logp_N
     return log_ratio_N.expm1() - log_ratio_N
-
-
-def exact_kl(logp_NV: Tensor, reference_logp_NV: Tensor) -> Tensor:
-    """The sum over the whole vocabulary, from full log-probabilities: for small vocabularies and as truth in tests."""
-    log_ratio_NV = torch.where(logp_NV == -torch.inf, 0.0, logp_NV - reference_logp_NV)
-    return (logp_NV.exp() * log_ratio_NV).sum(-1)
 
 
 def kl_penalty(kl_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> Tensor:
@@ -83,12 +76,3 @@ class AdaptiveKL:
         """The controller after `samples` sequences whose mean KL was `observed_kl`."""
         error = min(max(observed_kl / self.target - 1.0, -ERROR_LIMIT), ERROR_LIMIT)
         return replace(self, coefficient=self.coefficient * (1.0 + error * samples / self.horizon))
-
-    def state(self) -> dict[str, float]:
-        """Plain numbers for a checkpoint."""
-        return {"coefficient": self.coefficient, "target": self.target, "horizon": self.horizon}
-
-    @staticmethod
-    def of_state(state: Mapping[str, float]) -> AdaptiveKL:
-        """The controller saved by `state`."""
-        return AdaptiveKL(coefficient=state["coefficient"], target=state["target"], horizon=state["horizon"])

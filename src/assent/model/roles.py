@@ -145,11 +145,6 @@ def head_name(body: Body) -> str:
     return next((name for name in _HEADS if hasattr(body.model, name)), _HEADS[0])
 
 
-def holds_head(weights: Mapping[str, Tensor]) -> bool:
-    """Whether an adapter folder holds a head beside its adapter."""
-    return any(f"{name}.weight" in weights for name in _HEADS)
-
-
 def head_of_weights(weights: Mapping[str, Tensor], *, where: str) -> nn.Linear:
     """The head that an adapter folder holds beside its adapter; anything more or less is refused."""
     name = next((name for name in _HEADS if f"{name}.weight" in weights), None)
