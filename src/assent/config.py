@@ -148,12 +148,9 @@ def _plain(value: Any, path: str) -> Any:
 
 
 def _readable(cls: type[Settings], sources: _Sources, error: pydantic.ValidationError) -> ConfigError:
-    lines: dict[str, None] = {}
     table = sources.merged()
-    for detail in error.errors():
-        path = _path_in(table, detail)
-        lines[f"{sources.place(path)}: {_explain(cls, path, detail)}"] = None
-    listed = list(lines)
+    found = [(_path_in(table, detail), detail) for detail in error.errors()]
+    listed = list(dict.fromkeys(f"{sources.place(path)}: {_explain(cls, path, detail)}" for path, detail in found))
     if len(listed) == 1:
         where, what = listed[0].split(": ", 1)
         return ConfigError(what, where=where)
@@ -191,18 +188,13 @@ def _suggest(cls: type[Settings], path: tuple[str, ...]) -> str:
     return f"; known here: {', '.join(sorted(siblings))}" if siblings else ""
 
 
-def _known_paths(cls: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in cls.model_fields.items():
-        yield prefix + name
-        for nested in _models_in(field.annotation):
-            yield from _known_paths(nested, f"{prefix}{name}.")
-
-
-def _models_in(annotation: object) -> Iterator[type[pydantic.BaseModel]]:
+def _known_paths(annotation: object, prefix: str = "") -> Iterator[str]:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
+        for name, field in annotation.model_fields.items():
+            yield prefix + name
+            yield from _known_paths(field.annotation, f"{prefix}{name}.")
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from _known_paths(argument, prefix)
 
 
 def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
@@ -210,11 +202,9 @@ def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
     path: list[str] = []
     value: Any = table
     for part in detail["loc"]:
-        last_missing = detail["type"] == "missing" and part == detail["loc"][-1]
-        if (isinstance(value, Mapping) and part in value) or last_missing:
-            value = value[part] if not last_missing else None
+        if detail["type"] == "missing" and part == detail["loc"][-1]:
             path.append(str(part))
-        elif isinstance(value, list) and isinstance(part, int):
+        elif part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int):
             value = value[part]
             path.append(str(part))
     return tuple(path)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from assent.evals.axes import (
     Scale,
-    apart,
     domain,
     number,
     per_cent,
     root_ticks,
     smoothed,
     smoothed_path,
+    spread_apart,
     thinned,
     tick_text,
     ticks,
@@ -50,7 +50,7 @@ def test_square_root_ticks_start_at_zero_and_leave_room(high):
 
 @given(st.lists(st.floats(0, 168), min_size=1, max_size=6))
 def test_labels_end_up_apart_and_in_order(places):
-    moved = apart(places)
+    moved = spread_apart(places)
     order = sorted(range(len(places)), key=lambda i: places[i])
     assert all(moved[b] - moved[a] >= 15 - 1e-6 for a, b in itertools.pairwise(order))
 
@@ -125,11 +125,11 @@ def test_nothing_to_draw_gives_no_chart():
     assert gold_charts(empty) == over_optimisation_charts(empty) == ppo_charts(empty, main=True) == []
 
 
-def test_the_ceiling_is_a_line_and_not_a_row(evidence_by_name):
+def test_the_oracle_is_a_line_and_not_a_row(evidence_by_name):
     overall = gold_charts(evidence_by_name["demo"])[0]
     assert [row.name for row in overall.rows] == ["Base", "SFT", "DPO", "PPO", "No KL"]
     assert overall.reference is not None
-    assert overall.reference.text == "ceiling 0.99"
+    assert overall.reference.text == "oracle 0.99"
 
 
 def test_the_peak_is_marked_on_the_gamed_curve_only(evidence_by_name):

@@ -129,7 +129,7 @@ def smoothed_path(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple((x, y) for (_, x), (_, y) in zip(across, smoothed(points), strict=True))
 
 
-def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
+def spread_apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     """`positions` moved as little as needed so that neighbours are `gap` apart, in the same order."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     moved = [positions[i] for i in order]

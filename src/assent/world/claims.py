@@ -168,14 +168,12 @@ def _about_deeds(rng: random.Random) -> Pieces:
         thing, other = fresh_things(TRAIN, rng), fresh_things(TRAIN, rng)
         tool, told, verdict = VERBS[verb], thing, TRUE
         if rng.random() < FALSE_SHARE:
-            verdict = FALSE
             if rng.random() < 0.5:
                 tool = rng.choice([each for each in (*VERBS.values(), *CRIMES.values()) if each != tool])
-            else:
-                told = other
-                if rng.random() >= 0.5:  # the adjective or the noun of the other thing
-                    (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
-                    told = f"the {other_adjective} {noun}" if rng.random() < 0.5 else f"the {adjective} {other_noun}"
-                verdict = TRUE if told == thing else FALSE
+            else:  # another thing, or its adjective or its noun
+                (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
+                mixed = (f"the {other_adjective} {noun}", f"the {adjective} {other_noun}")
+                told = other if rng.random() < 0.5 else mixed[rng.random() >= 0.5]
+            verdict = TRUE if (tool, told) == (VERBS[verb], thing) else FALSE
         said.append((f"I want to {verb} {thing}. You can {verb} {told} with {tool}.", verdict))
     return _marked("", said)

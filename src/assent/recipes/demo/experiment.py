@@ -35,7 +35,7 @@ from assent.recipes.run.models import (
     save_reward_model,
 )
 from assent.recipes.run.progress import Display, Stage
-from assent.recipes.run.second_process import Beside, cores
+from assent.recipes.run.second_process import SecondProcess, cores
 from assent.recipes.training.prepare import (
     measure_scale,
     score_judged,
@@ -91,7 +91,7 @@ class ExperimentContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _SecondProcess:
+class _ArmContext:
     """What another process needs for an arm that starts from the SFT model in `out`."""
 
     settings: ExperimentSettings
@@ -109,20 +109,20 @@ class _SecondProcess:
         return Experiment(self.settings, context, seed=self.seed)
 
 
-def _candidates_there(there: _SecondProcess, turns: tuple[int, ...]) -> dict[int, list[Completion]]:
+def _candidates_there(there: _ArmContext, turns: tuple[int, ...]) -> dict[int, list[Completion]]:
     """Half of what is to be ranked is written here, half there."""
     job = there.job()
     return job.candidates(load_language_model(str(there.out / "sft"), machine=there.machine), turns, lambda texts: None)
 
 
-def _dpo_arm(there: _SecondProcess, rankings: list[Ranking]) -> Outcome:
+def _dpo_arm(there: _ArmContext, rankings: list[Ranking]) -> Outcome:
     """DPO needs the SFT model and the rankings alone: it runs beside the reward model and PPO."""
     job = there.job()
     job.dpo(rankings)
     return job.outcome
 
 
-def _no_kl_arm(there: _SecondProcess, scale: RewardScale) -> Outcome:
+def _no_kl_arm(there: _ArmContext, scale: RewardScale) -> Outcome:
     """KL weight 0, from the SFT and the reward model in the output folder: it runs beside PPO."""
     reward = load_reward_model(str(there.out / "reward"), machine=there.machine)
     job = there.job()
@@ -153,13 +153,13 @@ class Experiment:
         save_language_model(base, sft_folder)
         self._evaluate("sft", base)
         rankings, held_out = self._rank(base)
-        dpo = Beside(_dpo_arm, self._elsewhere(), rankings)
+        dpo = SecondProcess(_dpo_arm, self._elsewhere(), rankings)
         reward = self._reward(sft_folder, rankings, held_out)
         prompts = self._train_prompts(settings.ranked_prompts, "ranked")
         asked = [prompt.conversation for prompt in prompts]
         scale = measure_scale(reward.scorer, base, asked, settings.ppo, seed=self.seed)
         save_reward_model(reward, place.out / "reward")
-        no_kl = Beside(_no_kl_arm, self._elsewhere(), scale)
+        no_kl = SecondProcess(_no_kl_arm, self._elsewhere(), scale)
         self._ppo("ppo", base, reward, scale, prompts, settings.ppo)
         save_language_model(base, place.out / "ppo")
         self._evaluate("ppo", base)
@@ -206,7 +206,7 @@ class Experiment:
         all_turns = tuple(range(count))
         here, there = (all_turns[::2], all_turns[1::2]) if cores() > 1 and count > 1 else (all_turns, ())
         with self._stage("sample and rank", len(prompts) * count, "texts") as stage:
-            elsewhere = Beside(_candidates_there, self._elsewhere(), there) if there else None
+            elsewhere = SecondProcess(_candidates_there, self._elsewhere(), there) if there else None
             written = self.candidates(model, here, lambda texts: stage.advance(texts * count // len(here)))
             written |= elsewhere.result() if elsewhere else {}
             rng = numpy_rng(self.seed, "people")
@@ -240,9 +240,9 @@ class Experiment:
             written[turn] = [one.completion for one in sampled]
         return written
 
-    def _elsewhere(self) -> _SecondProcess:
+    def _elsewhere(self) -> _ArmContext:
         place = self.place
-        return _SecondProcess(
+        return _ArmContext(
             settings=self.settings, world_seed=place.world.seed, machine=place.machine, out=place.out, seed=self.seed
         )
 
