@@ -99,7 +99,7 @@ TERMS = (
     ),
     Term(
         word="Margin",
-        meaning="Mean reward of the preferred answer minus that of the other, in the reward model's own units. A margin "
+        meaning="Mean reward of the preferred answer minus that of the other, in the reward model's units. A margin "
         "of m means that the model gives the preferred answer a probability of 1 / (1 + exp(-m)).",
         used=lambda part: part.reward_model is not None,
     ),
@@ -139,7 +139,7 @@ TERMS = (
     ),
     Term(
         word="Clip fraction",
-        meaning="Share of tokens whose policy ratio (probability now / probability when sampled) left PPO's clip range. "
+        meaning="Share of tokens whose policy ratio (probability now / probability when sampled) left the clip range. "
         "They no longer push in that direction.",
         used=_curve("clip_fraction"),
     ),
