@@ -101,5 +101,5 @@ def test_an_example_of_the_page_is_its_format_and_holds_what_it_shows(name: str,
 def test_steps_are_refused_where_answers_are_wanted(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
     path.write_text(EXAMPLES["stepwise"] + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"holds judgements of single steps .*fields are: prompt, completions, labels"):
+    with pytest.raises(DataError, match=r"holds step labels .*fields are: prompt, completions, labels"):
         load_comparisons(path)

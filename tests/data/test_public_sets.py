@@ -287,8 +287,8 @@ def test_a_pair_keeps_its_whole_prompt_and_has_it_once(write: Write, row: Any, p
         (load_demonstrations, {"messages": [said("system", "s"), ASKED, GOOD], "system": "t"}, "another system prompt"),
         (load_demonstrations, {"prompt": "q", "completion": "a", "system": ["s"]}, 'field "system": expected text'),
         (load_comparisons, {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
-         "judgements of single steps"),
-        (load_demonstrations, {"question": {"problem": "q"}, "label": {"steps": []}}, "judgements of single steps"),
+         "step labels"),
+        (load_demonstrations, {"question": {"problem": "q"}, "label": {"steps": []}}, "step labels"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_taken_whole_is_refused_with_the_reason(

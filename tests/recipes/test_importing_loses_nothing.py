@@ -115,7 +115,7 @@ def test_completions_in_several_columns_are_items(tmp_path: Path) -> None:
 def test_judgements_of_steps_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}
     ran = imported(tmp_path, row)
-    assert ran.code == 2 and "judgements of single steps" in ran.err
+    assert ran.code == 2 and "step labels" in ran.err
     assert imported(tmp_path, row, settings=("answers=drop",)).code == 0
 
 

@@ -19,7 +19,7 @@ class Kind(StrEnum):
     COMPARISONS = "comparisons"
     RANKINGS = "rankings"
     RATINGS = "ratings"
-    STEPS = "judgements of single steps"
+    STEPS = "step labels"
     PROMPTS = "prompts"
     TEXTS = "texts"
 
