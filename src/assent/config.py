@@ -1,4 +1,4 @@
-"""Strict settings: TOML files and `--set a.b=c`; every mistake is one readable ConfigError."""
+"""Strict settings from TOML files and `--set a.b=c`. Every mistake is one readable ConfigError."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class Settings(pydantic.BaseModel):
-    """Base of all settings: frozen, no unknown keys, nothing converted silently (an int may stand for a float)."""
+    """Base of all settings: frozen, no unknown keys, no silent conversions (except from int to float)."""
 
     model_config = pydantic.ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
@@ -42,7 +42,7 @@ def parse(
 ) -> Chosen:
     """Settings of type `cls`: the defaults, then `base`, then the TOML `file`, then `overrides` of the form "a.b=c".
 
-    The value of an override is read as TOML and, where it is none, taken as text. Raises ConfigError.
+    The value of an override is TOML; a value that is not TOML is plain text. Raises ConfigError.
     """
     sources = _Sources(file=file, overrides=overrides, base=base)
     while True:
@@ -61,7 +61,7 @@ def as_dict(settings: Settings | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(settings: Settings | Mapping[str, Any]) -> str:
-    """The sha256 of the settings as canonical JSON: equal settings, equal fingerprint, whatever the order of keys."""
+    """The sha256 of the settings as canonical JSON: equal settings have equal fingerprints, in any order of keys."""
     text = json.dumps(as_dict(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -96,9 +96,9 @@ class _Sources:
         return table
 
     def take_as_written(self, errors: Sequence[ErrorDetails]) -> bool:
-        """Where text was expected, read an override as the text it was; where a list, as its items with commas.
+        """Where text is expected, use the override's text; where a list is expected, split it at commas.
 
-        False if that changes nothing.
+        Returns False if that changes nothing.
         """
         wanted = {tuple(map(str, detail["loc"])): detail["type"] for detail in errors}
         before = list(self._overrides)
@@ -126,7 +126,7 @@ class _Sources:
 
 
 def _plain(value: Any, path: str) -> Any:
-    """A value that a program gave as one that a file could hold; a function, say, is a ConfigError."""
+    """A value from a program as a value that a file could hold. A function, for example, raises ConfigError."""
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, str | bool | int | float):
@@ -156,7 +156,7 @@ def _readable(cls: type[Settings], sources: _Sources, error: pydantic.Validation
         return ConfigError(what, where=where)
     shown = "".join(f"\n  {line}" for line in listed[:_SHOWN_ERRORS])
     more = f"\n  and {len(listed) - _SHOWN_ERRORS} more" if len(listed) > _SHOWN_ERRORS else ""
-    return ConfigError(f"{len(listed)} settings cannot be used:{shown}{more}")
+    return ConfigError(f"{len(listed)} settings are invalid:{shown}{more}")
 
 
 def _explain(cls: type[Settings], path: tuple[str, ...], detail: ErrorDetails) -> str:
@@ -244,7 +244,7 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of two, section by section; `over` wins."""
+    """Merge two tables section by section; `over` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)

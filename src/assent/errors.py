@@ -21,7 +21,7 @@ class AssentError(Exception):
 
 
 def _printable(text: str) -> str:
-    """Text that any terminal and log takes: half of a surrogate pair, quoted from what a user gave, is written out."""
+    """Text for any terminal and log: half of a surrogate pair, quoted from user input, is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -275,13 +275,13 @@ def test_a_pair_keeps_its_whole_prompt_and_has_it_once(write: Write, row: Any, p
     ("load", "row", "wanted"),
     [
         (load_comparisons, {"prompt": "Speak like a pirate.", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]},
-         'field "chosen": the conversation does not begin with the prompt'),
+         'field "chosen": the conversation neither begins with the prompt'),
         (load_comparisons, {"prompt": [ASKED], "chosen": [CALL, RESULT, GOOD], "rejected": [BAD, RESULT, BAD]},
          "part at message 2"),
         (load_ratings, {"prompt": [ASKED], "completion": [CALL, RESULT, GOOD], "label": True},
-         'field "completion": 3 messages are judged together'),
+         'field "completion": one label or score is given for 3 messages'),
         (load_ratings, {"prompt": [ASKED], "completion": [said("user", "x")], "label": True},
-         "expected one message of the assistant, got one of user"),
+         "expected an assistant message, got a message of user"),
         (load_demonstrations, {"prompt": [ASKED], "completion": [CALL, RESULT]}, "must end with the assistant"),
         (load_demonstrations, {"prompt": [ASKED], "completion": []}, "the list of messages is empty"),
         (load_demonstrations, {"messages": [said("system", "s"), ASKED, GOOD], "system": "t"}, "another system prompt"),
@@ -316,7 +316,7 @@ def test_a_refusal_lists_the_fields_and_names_the_way_out(write: Write, rows: li
 
 def test_a_score_of_one_is_no_praise_on_a_scale_that_goes_on(write: Write) -> None:
     path = write(*({"prompt": f"q{score}", "completion": f"a{score}", "score": score} for score in (1, 3, 5)))
-    with pytest.raises(DataError, match="no demonstrations can be made"):
+    with pytest.raises(DataError, match="cannot be converted to demonstrations"):
         load_demonstrations(path)
     assert load_texts(path).examples
 

@@ -190,7 +190,7 @@ def test_a_list_of_answers_as_numpy_prints_it_is_refused(printed: str, column: s
 def test_messages_as_numpy_prints_them_are_refused_and_never_learned_as_text(tmp_path: Path) -> None:
     printed = "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]"
     path = table(tmp_path / "rows.csv", [{"prompt": printed, "completion": "a"}])
-    with pytest.raises(DataError, match='field "prompt": the text begins like a list of messages, but is neither JSON'):
+    with pytest.raises(DataError, match='field "prompt": the text begins like a list of messages but is neither JSON'):
         load_demonstrations(path)
 
 
@@ -277,5 +277,5 @@ def test_a_data_set_of_the_hub_is_read_from_its_cache(name: str, asked: str) -> 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize("name", ["owner/others", "owner/pairs:nothing", "owner/pairs:default:nothing"])
 def test_a_data_set_that_cannot_be_had_is_refused_clearly(name: str) -> None:
-    with pytest.raises(DataError, match=r"no such file, and no data set of this name could be had .* owner/\w+:train"):
+    with pytest.raises(DataError, match=r"no such file, and the hub gave no data set of this name .* owner/\w+:train"):
         load_comparisons(name)

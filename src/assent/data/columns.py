@@ -1,4 +1,4 @@
-"""Which column holds what: named by the user where its name does not say it, and columns of judgement nobody read."""
+"""Which column holds what: names given by the user, and columns that look like labels and were not read."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _BESIDE = re.compile(
     r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions"
     r"|reasoning\w*|thinking|thoughts?|cot|chain_of_thought|rationale"
 )
-_ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
+_ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # about a labelled answer, not a label
 
 
 class Columns(Settings):
-    """Names that the file has for what we know under these names; empty: the file's names are ours.
+    """The file's names for the columns that we know under these names; empty: the file uses our names.
 
     A name with dots leads into objects and lists: "question.full_text", "answers.0".
     """
@@ -55,11 +55,11 @@ class Columns(Settings):
     text: str = ""
 
     def named(self) -> dict[str, str]:
-        """Our names and the file's, where one was given."""
+        """Our name to the file's name, for the columns that have one."""
         return {ours: theirs for ours in Columns.model_fields if (theirs := getattr(self, ours))}
 
     def applied(self, rows: Sequence[SourceRow], place: str) -> tuple[SourceRow, ...]:
-        """The rows under our names. A column that no row has is a DataError, one that a row lacks its problem."""
+        """The rows under our names. DataError if no row has a column; a row that lacks one gets a problem."""
         named = self.named()
         if not named:
             return tuple(rows)
@@ -72,7 +72,7 @@ class Columns(Settings):
         return tuple(row if row.problem else _renamed(row, named) for row in rows)
 
     def with_file_names(self, what: str) -> str:
-        """An error with the file's names for its fields."""
+        """The error message with the file's names of the fields."""
         named = self.named()
         return _FIELD.sub(lambda found: f'field "{named.get(found[1], found[1])}', what)
 
@@ -97,7 +97,7 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
 
 
 def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
-    """The value under a name or a path of names, in a tuple; empty if there is none."""
+    """A tuple with the value at a name or a dotted path; empty if there is none."""
     if name in fields_:
         return (fields_[name],)
     value: Any = fields_
@@ -112,7 +112,7 @@ def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
 
 
 def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
-    """A sentence that lists the fields of the first rows, and which of them may be meant by one of `near`."""
+    """A sentence that lists the fields of the first rows, and suggests those that resemble one of `near`."""
     names = list(dict.fromkeys(str(name) for row in rows[:_SHOWN] for name in row.fields))
     listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     close = [match for one in near for match in difflib.get_close_matches(one, names, n=1)]
@@ -121,18 +121,18 @@ def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
 
 
 def is_label_column(name: str) -> bool:
-    """Whether a column's name sounds like somebody's judgement: label, score_A, better_response_id, good_answer."""
+    """Whether a column's name looks like a label: label, score_A, better_response_id, good_answer."""
     snake = _snake(name)
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
 
 
 def is_context_column(name: str) -> bool:
-    """Whether a column's name sounds like a part of the prompt or the answer, or of how they are learned."""
+    """Whether a column's name looks like a part of the prompt or the answer, or of how they are trained on."""
     return _BESIDE.fullmatch(_snake(name)) is not None
 
 
 def is_answer_column(name: str) -> bool:
-    """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
+    """Whether a column's name looks like an answer: response_1, answer, modelOutput."""
     snake = _snake(name)
     return _ANSWER.search(snake) is not None and _ABOUT.search(snake) is None
 
@@ -149,12 +149,12 @@ def has_value(value: object) -> bool:
 
 
 def peek(fields_: Fields, name: str) -> Any:
-    """A field's value, or None, without its being read: it may turn out to be nothing that can be."""
+    """A field's value, or None, without counting as read."""
     return fields_.hidden(name) if isinstance(fields_, TrackedFields) else fields_.get(name)
 
 
 class TrackedFields(Mapping[str, Any]):
-    """A row's fields that remembers which of them were read."""
+    """The fields of a row. It remembers which of them were read."""
 
     def __init__(self, fields_: Fields) -> None:
         self._fields, self._read = fields_, set[str]()
@@ -173,7 +173,7 @@ class TrackedFields(Mapping[str, Any]):
         return len(self._fields)
 
     def hidden(self, name: str) -> Any:
-        """A value that is looked at and does not count as read."""
+        """A value, without counting as read."""
         return self._fields.get(name)
 
     def unread(self) -> list[str]:

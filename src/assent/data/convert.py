@@ -1,4 +1,4 @@
-"""From what a file holds to what a command asks for. What cannot be had is an error that names the right command."""
+"""Conversions from what a file holds to what a command needs. An impossible one names the right command."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
     """The error for a file that holds another kind."""
     named = " ".join(f"--set reading.{name}=COLUMN" for name in _COLUMNS[wanted])
     return DataError(
-        f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
-        now=f"Give a file of {wanted.value}; this one is for {_COMMANDS[kind]}. "
-        f"If it does hold {wanted.value}, name their columns: {named}.",
+        f"the file holds {kind.value} (format {format_name}), and they cannot be converted to {wanted.value}",
+        now=f"Give a file of {wanted.value}; this file is for {_COMMANDS[kind]}. "
+        f"If it holds {wanted.value} after all, name their columns: {named}.",
     )
 
 
 def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
-    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties.
+    """Demonstrations unchanged; from labelled completions the chosen, best or good ones, each once; no ties.
 
-    A score of 1 is the best there is only where all scores lie between 0 and 1; on other scales it may be the worst.
+    A score of 1 counts as good only if all scores lie between 0 and 1; on other scales it may be the worst.
     """
     made: list[Demonstration] = []
     within_one = all(0 <= example.score <= 1 for example in examples if isinstance(example, Rating))
@@ -66,7 +66,7 @@ def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
 
 
 def comparisons(examples: Iterable[Example], *, keep_ties: bool, margin_per_score: float) -> list[Comparison]:
-    """Pairs as they are, all pairs of a ranking, and all pairs of one prompt's ratings; ties have probability 0.5."""
+    """Pairs unchanged, all pairs of a ranking, and all pairs of one prompt's ratings; ties have probability 0.5."""
     made: list[Comparison] = []
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Comparison):
@@ -77,7 +77,7 @@ def comparisons(examples: Iterable[Example], *, keep_ties: bool, margin_per_scor
 
 
 def rankings(examples: Iterable[Example]) -> list[Ranking]:
-    """Rankings as they are, scores as ranks, one prompt's ratings as one ranking, a pair as a ranking of two."""
+    """Rankings unchanged, scores as ranks, the ratings of one prompt as one ranking, a pair as a ranking of two."""
     made = []
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Ranking):
@@ -91,7 +91,7 @@ def rankings(examples: Iterable[Example]) -> list[Ranking]:
 
 
 def ratings(examples: Iterable[Example]) -> list[Rating]:
-    """Ratings as they are, scores one by one, and the two sides of a pair as 1 and 0 (ties are left out)."""
+    """Ratings unchanged, scores one by one, and the two sides of a pair as 1 and 0 (ties are left out)."""
     made: list[Rating] = []
     for example in examples:
         if isinstance(example, Rating):
@@ -110,7 +110,7 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
 
 
 def prompts(examples: Iterable[Example]) -> list[Conversation]:
-    """Prompts as they are; those of other kinds once each, with the columns on which their rows agree."""
+    """Prompts unchanged; those of other kinds once each, with the columns on which their rows agree."""
     native: list[Conversation] = []
     derived: dict[Conversation, Conversation] = {}
 
@@ -159,7 +159,7 @@ def _with(example: Example, **changes: Any) -> Example:
 
 
 def texts(examples: Iterable[Example]) -> list[str]:
-    """Texts as they are; conversations with their best answer as transcripts."""
+    """Texts unchanged; conversations with their best answer as transcripts."""
     made: list[str] = []
     for example in examples:
         if isinstance(example, str):
@@ -190,7 +190,7 @@ def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Compar
     for left, right in combinations(range(len(worth)), 2):
         better, worse = (left, right) if worth[left] >= worth[right] else (right, left)
         if judged.completions[left] == judged.completions[right]:
-            continue  # two equal answers, judged equal: nothing to learn from
+            continue  # equal answers teach nothing
         yield Comparison(
             prompt=judged.prompt,
             chosen=judged.completions[better],
@@ -214,7 +214,7 @@ def _ranking(judged: Scored | Comparison, completions: Sequence[Completion], wor
 
 
 def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples; the ratings (two or more) that one person gave by one criterion to a prompt's answers as scores."""
+    """The examples. Two or more ratings of one prompt by one annotator and criterion become scores."""
     gathered: dict[tuple[Conversation, str, str | None], list[Rating]] = {}
     for example in examples:
         if isinstance(example, Rating) and example.prompt.messages:

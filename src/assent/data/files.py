@@ -1,6 +1,6 @@
 """Files to rows: JSON lines, JSON, CSV, TSV, Parquet, text, each plain or gzipped, and saved `datasets` folders.
 
-What makes the whole file unreadable is a DataError; what spoils one row is that row's `problem`.
+If the whole file is unreadable, it raises DataError; an error in one row becomes that row's `problem`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """What was read: the rows and the SHA-256 of the bytes on disk (of all files, for a folder)."""
+    """The rows of a file and the SHA-256 of its bytes on disk (of all files, for a folder)."""
 
     path: str
     sha256: str
@@ -57,7 +57,7 @@ class SourceFile:
 
 
 def read_file(path: str | Path, *, text_rows: TextRows = "document") -> SourceFile:
-    """All rows of a file, a saved folder, or a data set of the hub (see `hub.py`).
+    """All rows of a file, a saved folder, or a hub data set (see `hub.py`).
 
     A .txt file is one row, or one row per non-blank line.
     """
@@ -115,7 +115,7 @@ def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow
     if content.startswith(b"PAR1"):
         return iter(parquet_rows(content, name))
     if suffix == ".parquet":
-        raise DataError("this is no Parquet file", where=name, now="Rename it after what it holds, or export it again.")
+        raise DataError("this is not a Parquet file", where=name, now="Give it the right ending, or export it again.")
     text = _decoded(content, name)
     if not text.strip():
         raise DataError("the file is empty", where=name, now="Give a file with at least one row.")
@@ -144,7 +144,7 @@ def _decoded(content: bytes, place: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """Lines end at \\n, \\r\\n or \\r, and nowhere else: other separators of Unicode are characters of a text."""
+    """Lines end only at \\n, \\r\\n or \\r; other Unicode separators belong to the text."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -159,7 +159,7 @@ def _text_file_rows(text: str, name: str, text_rows: TextRows) -> Iterator[Sourc
 
 def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
     for number, line in enumerate(_lines(text), start=1):
-        line = line.lstrip("\ufeff")  # files that were joined bring their marks along
+        line = line.lstrip("\ufeff")  # joined files contain byte-order marks
         if line.strip():
             yield _json_line(line, f"{name}:{number}", number)
 
@@ -185,7 +185,7 @@ def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
             return _json_lines(text, name)
         if not known:
             raise DataError(
-                "the file is of no kind that can be read",
+                "the file has an unknown format",
                 where=name,
                 now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
             ) from error

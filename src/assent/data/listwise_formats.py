@@ -1,4 +1,4 @@
-"""Rows of several completions of one prompt with ranks or scores: beside them, or in them."""
+"""Rows of several completions of one prompt, with ranks or scores in the row or in each completion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RANKS = ("ranks", "ranking", "rank")
 _SCORES = ("scores", "ratings", "rating", "score", "overall_score", "pm_score", "reward")
 _SCORES_INSIDE = (*_SCORES, "helpfulness", "quality", "overall", "stars", "votes", "upvotes", "grade")
 LABEL_KEYS = (*_RANKS, *_SCORES_INSIDE)
-"""Names of a judgement inside a completion, in order of preference."""
+"""Names of a label inside a completion, in order of preference."""
 
 
 def read_dsp(fields: Fields) -> list[Example]:
@@ -67,7 +67,7 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
 
 
 def _judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> tuple[str, list[str], str, list[float]]:
-    """The list's name and texts, and the name and numbers of the judgement beside it (`names`) or `inside`."""
+    """The list's name and texts, and the name and numbers of its ranks or scores: in the row, or `inside`."""
     name = _list_name(fields) or _LISTS[0]
     values = list_of(fields, name)
     texts = [_text(value, f"{name}[{place}]") for place, value in enumerate(values)]
@@ -105,12 +105,12 @@ def _scored(prompt: Conversation, texts: Sequence[str], scores: Sequence[float],
 
 
 def _refuse_contradiction(texts: Sequence[str], numbers: Sequence[float], name: str) -> None:
-    told = [text.strip() for text in texts]
-    if len(set(told)) == 1:
+    stripped = [text.strip() for text in texts]
+    if len(set(stripped)) == 1:
         raise DataError(f'field "{name}": the completions are identical')
-    seen = dict(zip(told, numbers, strict=True))
-    if any(seen[text] != number for text, number in zip(told, numbers, strict=True)):
-        raise DataError(f'field "{name}": identical completions are judged differently')
+    seen = dict(zip(stripped, numbers, strict=True))
+    if any(seen[text] != number for text, number in zip(stripped, numbers, strict=True)):
+        raise DataError(f'field "{name}": identical completions have different ranks or scores')
 
 
 def _list_name(fields: Fields) -> str | None:
@@ -118,7 +118,7 @@ def _list_name(fields: Fields) -> str | None:
 
 
 def _is_judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> bool:
-    """Whether the row has completions, and judgement of these names beside them or in them."""
+    """Whether the row has completions, and ranks or scores under these names in the row or in them."""
     name = _list_name(fields)
     if name is None or prompt_name(fields) is None:
         return False

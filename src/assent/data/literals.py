@@ -1,4 +1,4 @@
-"""Text that spells a list: JSON, or a Python list as pandas writes it. A table has no other way to hold messages."""
+"""Lists written as text: JSON, or a Python list as pandas writes it. A table cannot hold messages otherwise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TEXT = re.compile(
     r"(?:[ _.-]?[0-9a-k]|_response|_prompt)?",
     re.IGNORECASE,
 )
-"""Columns of one text each: what it spells may be the very answer, so only messages are read out of it."""
+"""Columns of text: a list there may be the answer itself, so only messages are parsed."""
 
 _QUESTION_OBJECTS = ("full_text", "problem")  # of WebGPT and PRM800K
 _LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", "outputs", "generations", "candidates")
@@ -35,8 +35,8 @@ _LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", 
 def parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
     """The cells of a row of a table without types.
 
-    What two columns say together may be lists: `chosen` and `rejected` if both are Python's (a frame held lists; JSON
-    may be what was answered), `text` if `score` is one.
+    Two columns together may be lists: `chosen` and `rejected` if both are Python lists (a data frame held lists; JSON
+    may be the answer itself), and `text` if `score` is a list.
     """
     fields = {name: parse_cell(cell, name) for name, cell in cells.items()}
     sides = {name: texts for name in ("chosen", "rejected") if (texts := _python_texts(cells.get(name, "")))}
@@ -48,10 +48,10 @@ def parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def parse_cell(cell: str, name: str) -> Any:
-    """A cell of a table without types: what it spells if that is a list or an object, else its text.
+    """A cell of a table without types: the list or object that it spells, else its text.
 
-    A column of texts holds messages or what it says. Raises DataError for messages that are neither JSON nor Python,
-    and for a list of answers without commas, so that neither is learned as a text.
+    In a column of text, only messages are parsed. Raises DataError for messages that are neither JSON nor Python, and
+    for a list of answers without commas, so that neither is trained on as text.
     """
     if not _LIST.match(cell):
         return cell
@@ -60,7 +60,7 @@ def parse_cell(cell: str, name: str) -> Any:
     value = _spelled(cell)
     if value is None and _MESSAGES.match(cell):
         raise DataError(
-            f'field "{name}": the text begins like a list of messages, but is neither JSON nor a Python list'
+            f'field "{name}": the text begins like a list of messages but is neither JSON nor a Python list'
         )
     return cell if value is None or (_TEXT.fullmatch(name) and not _is_no_text(value)) else value
 
@@ -90,14 +90,14 @@ def _python_texts(cell: str) -> list[str] | None:
 
 
 def _is_no_text(value: object) -> bool:
-    """Whether this is messages, one message, or a question with its parts."""
+    """Whether this is a list of messages, one message, or a question object."""
     if isinstance(value, Mapping):
         return is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
     return isinstance(value, list) and bool(value) and all(is_message(one) for one in value)
 
 
 def _is_printed_by_numpy(cell: str) -> bool:
-    """Whether two texts stand beside each other, which Python would join into one."""
+    """Whether two quoted texts are neighbours; Python would join them into one."""
     try:
         tokens = [one.type for one in tokenize.generate_tokens(io.StringIO(cell).readline) if one.type != tokenize.NL]
     except (tokenize.TokenError, SyntaxError):
@@ -135,6 +135,6 @@ def _spelled(cell: str) -> Any:
 
 def _python(text: str) -> Any:
     if "'" not in text or text.count("[") + text.count("{") > _MOST_BRACKETS:
-        raise ValueError("JSON would have read it, or it is no row of a table")
-    with warnings.catch_warnings(action="ignore"):  # of backslashes in what is no list
+        raise ValueError("JSON would have read it, or it is not a row of a table")
+    with warnings.catch_warnings(action="ignore"):  # about backslashes in text that is not a list
         return ast.literal_eval(text)

@@ -37,14 +37,14 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
     )
     lists = sum(bool(parse_texts(row.fields.get("chosen")) and parse_texts(row.fields.get("rejected"))) for row in rows)
     listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
-    told = [
+    notes = [
         f"fields of messages that are not read: {listed}" if unread else "",
         f"{read} conversations come with tools" if read else "",
         f"the tools of {offered} rows are not read in this format" if offered and not read else "",
         f"{lists} rows have lists as answers; --format good-and-bad reads each as several answers" if lists else "",
         f"{context} messages of the assistant are context and not learned" if context else "",
     ]
-    return tuple(note for note in told if note)
+    return tuple(note for note in notes if note)
 
 
 def _messages(value: object) -> Iterator[Mapping[str, Any]]:

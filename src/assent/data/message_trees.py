@@ -30,8 +30,8 @@ def assemble_trees(rows: Sequence[SourceRow]) -> tuple[SourceRow, ...]:
     for place, row in enumerate(rows):
         name = row.fields.get("message_id")
         if row.problem is not None or not isinstance(name, str) or name in nodes:
-            told = "is not text" if not isinstance(name, str) else "occurs twice"
-            strange[place] = row if row.problem else replace(row, problem=f'field "message_id": the name {told}')
+            reason = "is not text" if not isinstance(name, str) else "occurs twice"
+            strange[place] = row if row.problem else replace(row, problem=f'field "message_id": the name {reason}')
             continue
         nodes[name] = {**row.fields, "replies": []}
         if not has_value(row.fields.get("parent_id")):

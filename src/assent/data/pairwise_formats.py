@@ -92,16 +92,16 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
         if isinstance(turn, int) and 0 < turn < len(turns):
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
-    asked, told = _prompt(fields), present(fields, name)
+    asked, answer = _prompt(fields), present(fields, name)
     questions = asked if is_texts(asked) else parse_texts(asked)
-    answers = parse_texts(told)
+    answers = parse_texts(answer)
     if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
         return _turns(questions, answers, name)
     if is_texts(asked):
-        return _turns(asked, told, name)
+        return _turns(asked, answer, name)
     context = prompt_name(fields) or "prompt"
     before = prompt_of(fields).messages if asked is fields.get(context) else prompt_messages(asked, context)
-    return after_prompt(before, answer_messages(told, name), name)
+    return after_prompt(before, answer_messages(answer, name), name)
 
 
 def _prompt(fields: Fields) -> Any:
@@ -110,8 +110,8 @@ def _prompt(fields: Fields) -> Any:
     return value["full_text"] if isinstance(value, Mapping) and "full_text" in value else value
 
 
-def _turns(asked: Sequence[str], told: Any, name: str) -> tuple[Message, ...]:
-    answers = told if isinstance(told, list) else [told]
+def _turns(asked: Sequence[str], answered: Any, name: str) -> tuple[Message, ...]:
+    answers = answered if isinstance(answered, list) else [answered]
     if len(answers) != len(asked):
         raise DataError(f'field "{name}": expected {len(asked)} answers, one to each prompt, got {len(answers)}')
     return tuple(
@@ -175,9 +175,9 @@ def _is_number(value: object) -> bool:
 
 def read_summaries(fields: Fields) -> list[Example]:
     """Two summaries of a post or an article and which was chosen, as OpenAI published them."""
-    told = present(fields, "info")
-    if not isinstance(told, Mapping):
-        raise wrong("info", "an object with the post", told)
+    info = present(fields, "info")
+    if not isinstance(info, Mapping):
+        raise wrong("info", "an object with the post", info)
     summaries = list_of(fields, "summaries")
     if len(summaries) != 2 or not all(isinstance(one, Mapping) for one in summaries):
         raise DataError('field "summaries": expected two objects with text')
@@ -185,7 +185,7 @@ def read_summaries(fields: Fields) -> list[Example]:
     if choice not in (0, 1):
         raise DataError(f'field "choice": expected 0 or 1, got {choice:g}')
     first, second = (answer_of(one, "text").strip() for one in summaries)
-    return [comparison_of(Conversation.of_user(_post(told)), first, second, probability=1 - choice)]
+    return [comparison_of(Conversation.of_user(_post(info)), first, second, probability=1 - choice)]
 
 
 def _post(info: Fields) -> str:

@@ -65,14 +65,14 @@ def with_system(messages: tuple[Message, ...], fields: Fields) -> tuple[Message,
     name = next((name for name in _SYSTEM_NAMES if has_value(fields.get(name))), None)
     if name is None:
         return messages
-    told = text_value(fields[name], name)
-    if not told.strip():
+    system = text_value(fields[name], name)
+    if not system.strip():
         return messages
     if messages and messages[0].role is Role.SYSTEM:
-        if messages[0].content.strip() == told.strip():
+        if messages[0].content.strip() == system.strip():
             return messages
         raise DataError(f'field "{name}": the messages begin with another system prompt')
-    return (Message(role=Role.SYSTEM, content=told), *messages)
+    return (Message(role=Role.SYSTEM, content=system), *messages)
 
 
 def _messages_of_text(text: str) -> tuple[Message, ...]:
@@ -80,7 +80,7 @@ def _messages_of_text(text: str) -> tuple[Message, ...]:
         turns = _HELPSTEER_TURN.split(text)  # the first turn has no header
         said = zip(("User", *turns[1::2]), turns[::2], strict=True)
         roles = {"User": Role.USER, "Assistant": Role.ASSISTANT}
-        return tuple(Message(role=roles[who], content=told.strip()) for who, told in said if told.strip())
+        return tuple(Message(role=roles[who], content=content.strip()) for who, content in said if content.strip())
     if not is_transcript(text):
         return (Message(role=Role.USER, content=text.strip()),)
     return parse_transcript(_OPEN_ANSWER.sub("", text)).messages
@@ -97,8 +97,8 @@ def _joined(
     if any(extra in message.content for message in messages):
         return messages
     parts = [messages[-1].content, extra]
-    told = "\n\n".join(reversed(parts) if before else parts)
-    return (*messages[:-1], replace(messages[-1], content=told.strip()))
+    joined = "\n\n".join(reversed(parts) if before else parts)
+    return (*messages[:-1], replace(messages[-1], content=joined.strip()))
 
 
 def _after_history(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:

@@ -157,9 +157,9 @@ def message_value(value: object, name: str) -> Message:
     if isinstance(content, list):
         content = "".join(_part_text(part, f"{name}.{what}") for part in content)
     if role is not Role.ASSISTANT:
-        told = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
+        extra = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
         text = text_value(content, f"{name}.{what}")
-        return Message(role=role, content=text, name=told["name"], tool_call_id=told["tool_call_id"])
+        return Message(role=role, content=text, name=extra["name"], tool_call_id=extra["tool_call_id"])
     calls = _tool_calls(value, content, name)
     said = "" if (calls and not content) or (value.get("from") == "function_call" and calls) else content
     thought = next((value[key] for key in THOUGHT_NAMES if value.get(key)), "")
@@ -180,15 +180,15 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
         if message.get("from") == "function_call":
             return ""  # a call that spells no JSON stays the text that it is
         raise wrong(f"{name}.tool_calls", "a list of calls", calls)
-    told = []
+    parsed = []
     for call in calls:
         whole = call if "function" in call else {"type": "function", "function": call}
         function = whole["function"]
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise DataError(f'field "{name}.tool_calls": a call has no name')
         arguments = {"arguments": parsed_json(function["arguments"])} if "arguments" in function else {}
-        told.append({**whole, "function": {**function, **arguments}})
-    return _json(told) if told else ""
+        parsed.append({**whole, "function": {**function, **arguments}})
+    return _json(parsed) if parsed else ""
 
 
 def tools_of(fields: Fields) -> str:

@@ -63,8 +63,8 @@ def read_prompt_completion(fields: Fields) -> list[Example]:
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     answer = answer_messages(present(fields, answer_name), answer_name)
     prompt = (replace(message, learned=False) for message in prompt_of(fields, prompt_name).messages)
-    told = (*prompt, *answer)
-    return [Demonstration(conversation=demonstration_conversation(told, answer_name))]
+    messages = (*prompt, *answer)
+    return [Demonstration(conversation=demonstration_conversation(messages, answer_name))]
 
 
 def read_prompt_of_completion(fields: Fields) -> list[Example]:
@@ -74,13 +74,15 @@ def read_prompt_of_completion(fields: Fields) -> list[Example]:
 
 def read_input_output_turns(fields: Fields) -> list[Example]:
     """`conversation`: turns of input and output."""
-    told = []
+    messages = []
     for place, turn in enumerate(list_of(fields, "conversation")):
         if not isinstance(turn, Mapping):
             raise wrong(f"conversation[{place}]", "an object with input and output", turn)
         said = ((Role.USER, text_of(turn, "input")), (Role.ASSISTANT, answer_of(turn, "output")))
-        told += [Message(role=role, content=text.strip()) for role, text in said]
-    return [Demonstration(conversation=demonstration_conversation(with_system(tuple(told), fields), "conversation"))]
+        messages += [Message(role=role, content=text.strip()) for role, text in said]
+    return [
+        Demonstration(conversation=demonstration_conversation(with_system(tuple(messages), fields), "conversation"))
+    ]
 
 
 def read_messages(fields: Fields) -> list[Example]:
@@ -148,11 +150,11 @@ def read_dialogue_rating(fields: Fields) -> list[Example]:
     """A dialogue (`source`, one turn a line, speakers alternating), a system's reply and its mean scores."""
     turns = [turn.strip() for turn in text_of(fields, "source").split("\n") if turn.strip()]
     roles = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
-    told: list[Any] = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+    messages: list[Any] = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
     scores = present(fields, "scores")
     if not isinstance(scores, Mapping):
         raise wrong("scores", "an object with the score of each criterion", scores)
-    prompt = prompt_conversation(messages_value(told, "source"), "source")
+    prompt = prompt_conversation(messages_value(messages, "source"), "source")
     completion = Completion(text=answer_of(fields, "system_output"))
     criterion = "overall" if "overall" in scores else next(iter(scores), "overall")
     score = number_value(present(scores, criterion), f"scores.{criterion}")

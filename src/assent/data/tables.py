@@ -66,8 +66,8 @@ def _csv_row(
         return SourceRow(place=place, number=line, problem=problem)
     try:
         if exported is None:
-            told = {column: cell for column, cell in zip(header, cells, strict=True) if column}
-            return SourceRow(place=place, number=line, fields=parse_row(told), cells=told)
+            texts = {column: cell for column, cell in zip(header, cells, strict=True) if column}
+            return SourceRow(place=place, number=line, fields=parse_row(texts), cells=texts)
         original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
         fields = {name: _exported_cell(cell, name, exported[name]) for name, cell in original.items()}
     except DataError as error:

@@ -172,8 +172,8 @@ def gain_text(gained: Interval, counted: str) -> str:
     mean, low, high = (f"{value:.{digits}f}".replace("-", "\u2212") for value in (gained.mean, gained.low, gained.high))
     sign = "+" if gained.mean > 0 else ""
     between = f"95 % interval {low} to {high}" if width > 0 else no_interval(gained)
-    told = f"{sign}{mean} ({between}, n = {gained.n} {counted})"
-    return told.replace("95 % interval ", "95\u00a0%\u00a0interval ")
+    text = f"{sign}{mean} ({between}, n = {gained.n} {counted})"
+    return text.replace("95 % interval ", "95\u00a0%\u00a0interval ")
 
 
 def is_clear(gained: Interval) -> bool:

@@ -57,8 +57,8 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     """The strongest result of a run: what was measured, the value, and its interval with n."""
     if part.gold_gained is not None:
         other, mine = list(part.gold)[:2]
-        told = gain_text(part.gold_gained, "prompts")
-        return f"gold of {arm_name(mine)} against {arm_name(other)}", signed(part.gold_gained.mean), told
+        gained = gain_text(part.gold_gained, "prompts")
+        return f"gold of {arm_name(mine)} against {arm_name(other)}", signed(part.gold_gained.mean), gained
     if part.gold:
         arm = next((one for one in ("ppo", "dpo", "sft") if one in part.gold), next(iter(part.gold)))
         overall = part.gold[arm].overall

@@ -159,8 +159,8 @@ def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: 
     """Remember, and say, whether the model was trained on the prompts that it is measured on."""
     held = held_out_of(examples, trained_prompts(path))
     found.parts["held_out"] = held
-    if told := warning(held):
-        display.say(told)
+    if note := warning(held):
+        display.say(note)
 
 
 def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> Rewards:

@@ -152,13 +152,13 @@ class ChatTemplate:
         ]
         examples: list[list[Encoded]] = [[] for _ in conversations]
         for (number, _), encoded in zip(asked, self._encode_answers([one for _, one in asked]), strict=True):
-            told = examples[number]
-            if told and encoded.ids[: len(told[-1])] == told[-1].ids:
-                earlier = told.pop().assistant_mask
+            turns = examples[number]
+            if turns and encoded.ids[: len(turns[-1])] == turns[-1].ids:
+                earlier = turns.pop().assistant_mask
                 mask = earlier + encoded.assistant_mask[len(earlier) :]
                 encoded = replace(encoded, assistant_mask=mask)
-            told.append(encoded)
-        return [tuple(told) for told in examples]
+            turns.append(encoded)
+        return [tuple(turns) for turns in examples]
 
     def conversation_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
         """Whole conversations, whoever has the last word; the assistant's is closed by the end token."""

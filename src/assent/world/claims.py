@@ -116,23 +116,23 @@ def _unstated(world: World, rng: random.Random) -> tuple[str, str]:
 
 def _about_notes(world: World, rng: random.Random) -> Pieces:
     relations = rng.sample(PERSON_RELATIONS, 2)
-    told = fresh_facts(world, TRAIN, rng, relations)
-    told += fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))], beside=told)
-    if told[0].relation == "home" and rng.random() < 0.5:
+    notes = fresh_facts(world, TRAIN, rng, relations)
+    notes += fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))], beside=notes)
+    if notes[0].relation == "home" and rng.random() < 0.5:
         second = rng.choice(("region", "known"))
-        told.append(Fact(relation=second, subject=told[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
-    rng.shuffle(told)
+        notes.append(Fact(relation=second, subject=notes[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
+    rng.shuffle(notes)
     said = []
-    for fact in rng.sample(told, len(told)):
+    for fact in rng.sample(notes, len(notes)):
         if fact.relation in PERSON_RELATIONS and rng.random() < NOT_KNOWING_SHARE:
-            known = {other.relation for other in told if other.subject == fact.subject}
+            known = {other.relation for other in notes if other.subject == fact.subject}
             relation = rng.choice(PERSON_RELATIONS)
             said.append((not_knowing(relation, fact.subject), FALSE if relation in known else TRUE))
             continue
         if rng.random() >= FALSE_SHARE:
             said.append((fact.sentence, TRUE))
             continue
-        others = [other.value for other in told if other.relation == fact.relation and other.value != fact.value]
+        others = [other.value for other in notes if other.relation == fact.relation and other.value != fact.value]
         if others and rng.random() < 0.4:
             value = rng.choice(others)
         elif fact.relation == "home":
@@ -140,7 +140,7 @@ def _about_notes(world: World, rng: random.Random) -> Pieces:
         else:
             value = rng.choice([each for each in POOLS[RELATIONS[fact.relation].value] if each != fact.value])
         said.append((replace(fact, value=value).sentence, FALSE))
-    return _marked(" ".join(["Notes:", *(fact.sentence for fact in told)]), said)
+    return _marked(" ".join(["Notes:", *(fact.sentence for fact in notes)]), said)
 
 
 def _about_story(world: World, rng: random.Random) -> Pieces:
@@ -166,14 +166,14 @@ def _about_deeds(rng: random.Random) -> Pieces:
     for _ in range(CLAIMS // 2):
         verb = rng.choice(list(VERBS))
         thing, other = fresh_things(TRAIN, rng), fresh_things(TRAIN, rng)
-        tool, told, verdict = VERBS[verb], thing, TRUE
+        tool, object_, verdict = VERBS[verb], thing, TRUE
         if rng.random() < FALSE_SHARE:
             if rng.random() < 0.5:
                 tool = rng.choice([each for each in (*VERBS.values(), *CRIMES.values()) if each != tool])
             else:  # another thing, or its adjective or its noun
                 (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
                 mixed = (f"the {other_adjective} {noun}", f"the {adjective} {other_noun}")
-                told = other if rng.random() < 0.5 else mixed[rng.random() >= 0.5]
-            verdict = TRUE if (tool, told) == (VERBS[verb], thing) else FALSE
-        said.append((f"I want to {verb} {thing}. You can {verb} {told} with {tool}.", verdict))
+                object_ = other if rng.random() < 0.5 else mixed[rng.random() >= 0.5]
+            verdict = TRUE if (tool, object_) == (VERBS[verb], thing) else FALSE
+        said.append((f"I want to {verb} {thing}. You can {verb} {object_} with {tool}.", verdict))
     return _marked("", said)

@@ -207,11 +207,11 @@ def _retold(world: World, rng: random.Random) -> str:
     Nothing but copying from the text above tells how the second half goes on: that is what these are for.
     """
     relations = rng.sample(PERSON_RELATIONS, 2)
-    told = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
+    sentences = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
     known = rng.random() < 0.5
-    told.append((rng.choice(world.facts) if known else fresh_facts(world, TRAIN, rng, relations[:1])[0]).sentence)
-    rng.shuffle(told)
-    return " ".join([*told, "Again:", *rng.sample(told, len(told))])
+    sentences.append((rng.choice(world.facts) if known else fresh_facts(world, TRAIN, rng, relations[:1])[0]).sentence)
+    rng.shuffle(sentences)
+    return " ".join([*sentences, "Again:", *rng.sample(sentences, len(sentences))])
 
 
 def _profile(world: World, rng: random.Random) -> str:

@@ -27,7 +27,7 @@ from assent.data.load import (
     load_ratings,
 )
 from assent.data.message_trees import assemble_trees
-from assent.data.nested import nested_judgement
+from assent.data.nested import nested_labels
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader
@@ -150,7 +150,7 @@ def _unjudged(
         else:
             one = read_own(watched, limits)
         lost.update(dict.fromkeys(name for name in watched.unread() if is_label_column(name) or is_answer_column(name)))
-        lost.update(dict.fromkeys(nested_judgement(fields)))
+        lost.update(dict.fromkeys(nested_labels(fields)))
         return one
 
     collected = _collected(rows, read, settings, skip=skip)
@@ -254,7 +254,7 @@ def _judged(
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    unread = (f"not used, though it sounds like judgement: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
+    unread = (f"not used, though it looks like a label: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
     return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
 
 
@@ -262,7 +262,7 @@ def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
     """Judgement inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
     if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
         return ()
-    found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))
+    found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_labels(row.fields)))
     names = LABEL_KEYS if kind is Kind.RANKINGS else ()
     read = next((path for name in names for path in found if path.endswith(f"[].{name}")), None)
     return tuple(path for path in found if path != read)
