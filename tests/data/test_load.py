@@ -67,7 +67,7 @@ def test_a_null_field_is_named_with_file_line_and_what_to_do(tmp_path: Path) -> 
         ({"prompt": "a", "chosen": "b"}, 'field "rejected" is missing'),
         (
             {"prompt": "a", "chosen": "b", "rejectd": "c"},
-            'field "rejected" is missing; the row has "rejectd": did you mean that',
+            'field "rejected" is missing; the row has "rejectd"; did you mean that',
         ),
         ('{"prompt": "a", ', "broken JSON: Expecting property name enclosed in double quotes at column 17"),
         ("[1, 2]", "expected a JSON object, got a list"),

@@ -9,7 +9,7 @@ from assent.data.literals import is_message, with_parsed_messages
 from assent.data.rows import SourceRow, kind_of
 from assent.errors import DataError
 
-# names that columns have in the files people keep; a tree of topics has other names
+# usual names of columns; a tree of topics has other names
 _COLUMNS = frozenset([
     "prompt", "prompts", "chosen", "rejected", "completion", "completions", "response", "responses", "messages",
     "conversations", "instruction", "instructions", "input", "inputs", "output", "outputs", "text", "texts", "label",

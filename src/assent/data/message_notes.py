@@ -1,4 +1,4 @@
-"""What there is to say of the messages of a file: fields that nobody reads, tools, turns that are not learned."""
+"""Notes on the messages of a file: unread fields, tools, turns that are not learned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _READ = {
 
 
 def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tuple[str, ...]:
-    """Sentences for people; none where nothing is left out."""
+    """Sentences for people; none if nothing is left out."""
     unread = Counter(
         str(name)
         for row in rows
@@ -42,13 +42,13 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         f"{read} conversations come with tools" if read else "",
         f"the tools of {offered} rows are not read in this format" if offered and not read else "",
         f"{lists} rows have lists as answers; --format good-and-bad reads each as several answers" if lists else "",
-        f"{context} messages of the assistant are context and not learned" if context else "",
+        f"{context} assistant messages are context and not learned" if context else "",
     ]
     return tuple(note for note in notes if note)
 
 
 def _messages(value: object) -> Iterator[Mapping[str, Any]]:
-    """The messages below a row, wherever they stand."""
+    """All messages inside a row, at any depth."""
     if isinstance(value, Mapping):
         if isinstance(value.get("role", value.get("from")), str) and value.keys() & {"content", "value", "tool_calls"}:
             yield value

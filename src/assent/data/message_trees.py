@@ -1,4 +1,4 @@
-"""OpenAssistant's conversations: trees of messages whose replies people ranked, whole or one message a row."""
+"""OpenAssistant's conversations: trees of messages with ranked replies, whole or with one message per row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEEPEST = 100
 
 
 def assemble_trees(rows: Sequence[SourceRow]) -> tuple[SourceRow, ...]:
-    """Rows of one message each as one row for each tree, at the place of its root; all other rows as they are.
+    """Join rows of one message each into one row per tree, at the place of its root; other rows stay unchanged.
 
     A message that belongs to no tree stays a row, with the reason as its problem.
     """

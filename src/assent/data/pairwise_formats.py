@@ -1,4 +1,4 @@
-"""Rows of two answers and which of them is better: a name or number, a signed strength, flags, or two scores."""
+"""Rows of two answers and a label for the better one: a name, a number, a signed strength, flags, or two scores."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _JUDGED_BY = (
     *("label", "better_response_id", "preference_strength", "overall_preference", "labels", "winner", "preference"),
     *("preferred", "better", "best", "choice", "chosen", "judgement", "judgment", "verdict"),
 )
-_SIGNED = ("preference_strength", "overall_preference")  # below zero the first answer is better
+_SIGNED = ("preference_strength", "overall_preference")  # below zero, the first answer is better
 _TIES = ("tie", "tied", "draw", "both", "both_bad", "bothbad", "tie (bothbad)", "both_good", "equal", "same", "neither")
 _ARENA = ("winner_model_a", "winner_model_b", "winner_tie")
 
 
 @dataclass(frozen=True, slots=True)
 class _Two:
-    """The columns of the two answers, and what tells them apart: 0 and 1, 1 and 2, a and b."""
+    """The columns of the two answers, and the marks in their names: 0 and 1, 1 and 2, a and b."""
 
     names: tuple[str, str]
     marks: tuple[str, str]
 
 
 def _two(fields: Fields) -> _Two | None:
-    """The columns of two answers, or None where there are none, or more than two."""
+    """The columns of two answers; None if there are none, or more than two."""
     found: dict[str, dict[str, str]] = {}
     for name in fields:
         match = _ANSWER.fullmatch(str(name))
@@ -88,7 +88,7 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
     if name.lower().startswith("conversation"):
         messages = answer_messages(present(fields, name), name)
         turns = [place for place, message in enumerate(messages, start=1) if message.role is Role.ASSISTANT]
-        turn = fields.get("turn")  # MT-bench shows both turns, and says which one was judged
+        turn = fields.get("turn")  # MT-bench shows both turns and says which one the label is about
         if isinstance(turn, int) and 0 < turn < len(turns):
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
@@ -153,7 +153,7 @@ def _first_is_better(fields: Fields, two: _Two) -> float:
 
 
 def _named_side(value: Any, two: _Two) -> float | None:
-    """Which answer a word or a number names; None: neither."""
+    """1 or 0 for the answer that a word or a number names, one half for a tie, None if it names neither."""
     if _is_number(value):
         value = f"{value:g}"
     if not isinstance(value, str):

@@ -39,14 +39,14 @@ def _pair_names(fields: Fields) -> tuple[str, str] | None:
 
 
 def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message, ...]]:
-    """Both sides with the prompt before them, which is a field, or the beginning of both."""
+    """Both sides with the prompt before them; the prompt is a field, or the beginning of both."""
     name = prompt_name(fields)
     sides = [_side(fields, one, name) for one in names]
     if name is None:
         if any(len(side) == 1 for side in sides):
             single = names[[len(side) == 1 for side in sides].index(True)]
             form = 'text without "\\n\\nHuman:"' if isinstance(fields[single], str) else "one message"
-            raise DataError(f'field "prompt" is missing, and "{single}" is no conversation: it is {form}')
+            raise DataError(f'field "prompt" is missing, and "{single}" is not a conversation but {form}')
         return [with_system(side, fields) for side in sides]
     if all(len(side) == 1 for side in sides):
         before = prompt_of(fields, name).messages
@@ -56,7 +56,7 @@ def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message
 
 
 def _side(fields: Fields, name: str, prompt: str | None) -> tuple[Message, ...]:
-    """What follows the prompt, or a whole conversation: a transcript without a prompt, or one that begins with it."""
+    """What follows the prompt, or a whole transcript if there is no prompt or if it begins with the prompt."""
     value = present(fields, name)
     if isinstance(value, str) and is_transcript(value):
         talk = parse_transcript(text_value(value, name)).messages
@@ -101,7 +101,7 @@ def read_alpaca_eval(fields: Fields) -> list[Example]:
 
 
 def read_fine_grained(fields: Fields) -> list[Example]:
-    """Four predictions and the six judgements of their pairs, (1,2) (1,3) (1,4) (2,3) (2,4) (3,4); 0 is a tie."""
+    """Four predictions and labels of their six pairs, (1,2) (1,3) (1,4) (2,3) (2,4) (3,4); 0 is a tie."""
     texts = [answer_of(fields, name) for name in _PREDICTIONS]
     pairs = list(combinations(range(len(texts)), 2))
     judged = numbers_of(fields, "preference", len(pairs))
@@ -110,7 +110,7 @@ def read_fine_grained(fields: Fields) -> list[Example]:
     prompt = Conversation.of_user("\n\n".join([*passages, question]))
     compared: list[Example] = []
     for (left, right), preference in zip(pairs, judged, strict=True):
-        if texts[left].strip() != texts[right].strip():  # models often agree word for word: nothing to learn there
+        if texts[left].strip() != texts[right].strip():  # equal answers teach nothing
             vote = _vote(preference, "preference")
             compared.append(comparison_of(prompt, texts[left], texts[right], probability=vote))
     if not compared:

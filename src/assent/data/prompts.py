@@ -1,4 +1,4 @@
-"""Reading the prompt of a row, under the names people give it."""
+"""Reading the prompt of a row, under any usual name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROMPT_NAMES = (
     *("prompt", "question", "query", "instruction", "messages", "conversations", "conversation", "context"),
     *("history", "input"),
 )
-"""Names of a prompt beside an answer, in order of preference."""
+"""Names of a prompt in a row with an answer, in order of preference."""
 
 _SYSTEM_NAMES = ("system", "system_prompt", "system_message", "system_instruction", "system_instructions")
 _OPEN_ANSWER = re.compile(r"\s*\n\n(?:## )?Assistant:\s*\Z")
@@ -25,22 +25,22 @@ _HELPSTEER_TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\s*\n")
 
 
 def prompt_name(fields: Fields) -> str | None:
-    """The name under which the row has a prompt; one that is empty only if there is no other."""
+    """The name of the row's prompt; an empty one only if there is no other."""
     names = [name for name in PROMPT_NAMES if name in fields]
     return next((name for name in names if has_value(fields[name])), names[0] if names else None)
 
 
 def prompt_of(fields: Fields, name: str | None = None) -> Conversation:
-    """The prompt of a row: text, a transcript or messages; somebody has said something, and the assistant is next."""
+    """The prompt of a row (text, a transcript or messages): it is not empty, and the assistant speaks next."""
     name = name or prompt_name(fields) or "prompt"
     return prompt_conversation(whole_prompt(fields, name), name)
 
 
 def whole_prompt(fields: Fields, name: str) -> tuple[Message, ...]:
-    """The prompt with what belongs to it.
+    """The prompt with its system prompt and its context.
 
-    A system prompt goes before it, and earlier turns in `history`. Beside a prompt that is text, an `input` follows it,
-    and a `context` stands before it, or behind an instruction (Dolly).
+    A system prompt and earlier turns in `history` go before it. If the prompt is text, an `input` follows it, and a
+    `context` goes before it, or after an instruction (Dolly).
     """
     value = present(fields, name)
     messages = prompt_messages(value, name)
@@ -52,7 +52,7 @@ def whole_prompt(fields: Fields, name: str) -> tuple[Message, ...]:
 
 
 def prompt_messages(value: object, name: str) -> tuple[Message, ...]:
-    """What a field says as messages: text is the user's, unless it is a transcript."""
+    """A field as messages: text is a user message, unless it is a transcript."""
     if isinstance(value, list | Mapping):
         return messages_value(value, name)
     if isinstance(value, str):
@@ -61,7 +61,7 @@ def prompt_messages(value: object, name: str) -> tuple[Message, ...]:
 
 
 def with_system(messages: tuple[Message, ...], fields: Fields) -> tuple[Message, ...]:
-    """The messages after the row's system prompt; a second, different one is an error."""
+    """The messages with the row's system prompt before them; a second, different one raises DataError."""
     name = next((name for name in _SYSTEM_NAMES if has_value(fields.get(name))), None)
     if name is None:
         return messages
@@ -89,7 +89,7 @@ def _messages_of_text(text: str) -> tuple[Message, ...]:
 def _joined(
     messages: tuple[Message, ...], fields: Fields, name: str, prompt: str, *, before: bool = False
 ) -> tuple[Message, ...]:
-    """The messages with the text of another field beside the last of them, unless they hold it already."""
+    """The messages with the text of another field added to the last one, unless they contain it already."""
     extra = peek(fields, name)
     if name == prompt or not has_value(extra) or not isinstance(extra, str | list):
         return messages

@@ -1,4 +1,4 @@
-"""A row of a file and how its fields are read: each wrong field has one sentence that names it."""
+"""A row of a file and the readers of its fields; each error names its field in one sentence."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ ROLES = {
 }
 
 THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")
-"""Names under which a message carries a thought beside its content."""
+"""Names under which a message carries a thought."""
 
 LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
-"""Names under which a message says whether it is to be learned: 1 and true, or 0 and false."""
+"""Names under which a message says whether it is learned: 1 and true, or 0 and false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read.
+    """One row of a file: its `place` ("train.jsonl:118"), its fields, or the `problem` that made it unreadable.
 
-    `cells` are the texts that a table without types has for the fields, `renamed` the fields under the file's names
-    that a setting gave one of ours.
+    `cells` are the texts of the fields in a table without types. `renamed` are the fields that a setting gave one of
+    our names, under the file's names.
     """
 
     place: str
@@ -50,7 +50,7 @@ class SourceRow:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of a JSON file."""
+    """The JSON type of a value, in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -74,7 +74,7 @@ def present(fields: Fields, name: str) -> Any:
     if name in fields:
         return fields[name]
     near = difflib.get_close_matches(name, [str(key) for key in fields], n=1, cutoff=0.6)
-    hint = f'; the row has "{near[0]}": did you mean that' if near else ""
+    hint = f'; the row has "{near[0]}"; did you mean that' if near else ""
     raise DataError(f'field "{name}" is missing{hint}')
 
 
@@ -96,7 +96,7 @@ def text_of(fields: Fields, name: str) -> str:
 
 
 def answer_value(value: object, name: str, expected: str = "text") -> str:
-    """Text that somebody answered, without the blanks around it; empty or blank is an error."""
+    """A completion without surrounding white space; an empty one raises DataError."""
     text = text_value(value, name, expected).strip()
     if not text:
         raise DataError(f'field "{name}": the completion is empty')
@@ -109,7 +109,7 @@ def answer_of(fields: Fields, name: str) -> str:
 
 
 def number_value(value: object, name: str) -> float:
-    """A finite number; text that spells one (CSV has nothing else) is read."""
+    """A finite number; text that spells one is parsed, because CSV has only text."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -178,7 +178,7 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
         calls = [calls] if isinstance(calls, Mapping) else calls
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
         if message.get("from") == "function_call":
-            return ""  # a call that spells no JSON stays the text that it is
+            return ""  # a call that is not JSON stays text
         raise wrong(f"{name}.tool_calls", "a list of calls", calls)
     parsed = []
     for call in calls:
@@ -217,7 +217,7 @@ def _json(value: object) -> str:
 
 
 def parsed_json(value: object) -> object:
-    """The object or list that a text spells in JSON; anything else as it is."""
+    """The object or list that a text spells in JSON; anything else unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -248,7 +248,7 @@ def messages_value(value: object, name: str) -> tuple[Message, ...]:
 
 
 def prompt_conversation(messages: Sequence[Message], name: str) -> Conversation:
-    """Messages as a prompt: somebody has said something, and the assistant is next."""
+    """Messages as a prompt: they are not all empty, and the assistant speaks next."""
     if messages and messages[-1].role is Role.ASSISTANT:
         raise DataError(f'field "{name}": the prompt ends with the assistant; it must end with the user or a tool')
     if not any(message.content.strip() for message in messages):
@@ -264,7 +264,7 @@ def demonstration_conversation(messages: Sequence[Message], name: str) -> Conver
     if any(message.role is Role.ASSISTANT and not message.content.strip() for message in messages):
         raise DataError(f'field "{name}": the completion is empty')
     if not any(message.role is Role.ASSISTANT and message.learned for message in messages):
-        raise DataError(f'field "{name}": no message of the assistant is to be learned (weight 0)')
+        raise DataError(f'field "{name}": no assistant message is learned (weight 0)')
     return Conversation(messages=tuple(messages))
 
 

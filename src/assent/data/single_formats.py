@@ -68,7 +68,7 @@ def read_prompt_completion(fields: Fields) -> list[Example]:
 
 
 def read_prompt_of_completion(fields: Fields) -> list[Example]:
-    """The prompt alone: what stands beside it may be a number to check answers by, and no answer to imitate."""
+    """The prompt alone: the other column may be a number to check answers with, not an answer to imitate."""
     return [prompt_of(fields, (_pair_name(fields) or ("prompt", ""))[0])]
 
 
@@ -122,7 +122,7 @@ def read_self_instruct(fields: Fields) -> list[Example]:
 
 
 def read_labelled_messages(fields: Fields) -> list[Example]:
-    """Messages that end with the judged answer, and a label."""
+    """Messages that end with the labelled answer, and a label."""
     messages, name = _messages(fields)
     conversation = demonstration_conversation(messages, name)
     prompt, label = prompt_conversation(conversation.messages[:-1], name), _label_name(fields) or "label"
@@ -162,7 +162,7 @@ def read_dialogue_rating(fields: Fields) -> list[Example]:
 
 
 def read_labelled_text(fields: Fields) -> list[Example]:
-    """A text judged by itself, and a label."""
+    """A text without a prompt, and a label."""
     text_name = next((name for name in _LABELLED_TEXTS if name in fields), "text")
     label_name = next((name for name in _LABELS if name in fields), "label")
     return [_labelled(_NO_PROMPT, answer_of(fields, text_name), present(fields, label_name), label_name)]
@@ -210,7 +210,7 @@ def _labelled(prompt: Conversation, text: str, label: Any, name: str) -> Labelle
 
 
 def read_steps(fields: Fields) -> list[Example]:
-    """A prompt whose answer was judged step by step; the steps are not taken."""
+    """The prompt of an answer with labelled steps; the steps are not read."""
     question = fields.get("question")
     if isinstance(question, Mapping):
         return [prompt_of({"prompt": present(question, "problem")})]

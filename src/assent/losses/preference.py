@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-TIED_LIMIT = 12  # 2^12 terms; people do not rank more completions than this as one tie
+TIED_LIMIT = 12  # 2^12 terms; annotators do not rank more completions than this as one tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

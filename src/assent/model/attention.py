@@ -50,9 +50,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FlatLayout:
-    """Where the sequences of a flat row lie; with `cache`, attention also files keys and values there.
+    """The sequences of a flat row; with `cache`, attention also stores keys and values there.
 
-    With `trees` the row holds trees, and a token sees itself and those that it goes on from.
+    With `trees` the row holds prefix trees, and a token sees itself and the tokens before it in its sequences.
     """
 
     lengths: tuple[int, ...]
@@ -280,7 +280,7 @@ def flat_attention(
         "window": given.get("sliding_window"),
         "causal": bool(getattr(module, "is_causal", True) if causal is None else causal),
     }
-    layer: int = module.layer_idx  # type: ignore[assignment]
+    layer: Any = getattr(module, "layer_idx", None)  # encoders have none, and no cache
     query, key, value = _working(query, key, value)
     on_cpu = query.device.type == "cpu"
     with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():

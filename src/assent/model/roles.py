@@ -1,4 +1,4 @@
-"""Roles: what a body plays. One base can carry several (adapter on, adapter off), or each role has a body of its own.
+"""Roles of a body. One base can carry several (adapter on, adapter off), or each role has its own body.
 
 Legend: N tokens, M predicted positions, B sequences, C classes.
 """

@@ -1,8 +1,8 @@
-"""Conversations to tokens and back, with the account of what is learned: the loss mask.
+"""Conversations to tokens and back, with the loss mask.
 
-There is one way to tokens. A prompt is rendered with the header of the assistant's turn; an answer is what the template
-writes behind that header, up to and with the token that ends the turn. All of it is what the model writes when it is
-sampled, so all of it is learned, and its ids are the same wherever the two meet.
+There is one way to tokens. A prompt is rendered with the header of the assistant's turn. An answer is what the template
+writes after that header, up to and including the token that ends the turn. The model generates all of that, so all of
+it is learned, and sampling and training see the same ids.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from assent.text.turns import Turns
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 PINNED = datetime(2025, 1, 1)
-"""What a template that writes the time is told where nobody says otherwise, so that equal runs have equal tokens."""
+"""The default time for templates that write the time, so that equal runs have equal tokens."""
 
 _PROBE = Conversation.of_user("Zqx")
 
@@ -58,7 +58,7 @@ class ChatTemplate:
     """A Hugging Face tokenizer with its chat template.
 
     A tokenizer without a chat template is given `PLAIN_TEMPLATE` (the object passed in is changed, so that saving it
-    saves the template) and `used_default` is True, for callers to say so aloud. An encoder's tokenizer without an
+    saves the template) and `used_default` is True, so that callers can say so. An encoder's tokenizer without an
     end-of-text token takes its separator as one. `end_id` ends a completion; sampling stops at any of `end_ids`.
     `clock` is what a template that writes the time reads.
     """
@@ -234,7 +234,7 @@ class ChatTemplate:
         return template_notes(self._rendering, conversations)
 
     def prompt_writers(self, prompt: Conversation) -> list[Role | None]:
-        """Who wrote each token of a prompt: a role, or None for the template (and where that cannot be told)."""
+        """Who wrote each token of a prompt: a role, or None for the template (and if it is unknown)."""
         text = self._rendering.render(prompt, generation_prompt=True)
         writers, ids = self._rendering.writers(prompt, text), self.encode_prompt(prompt)
         found: list[Role | None] = []

@@ -1,7 +1,7 @@
-"""Claims with their verdicts: documents in which what is said is held against what is known, claim by claim.
+"""Claims with verdicts: documents that compare what is said with what is known, claim by claim.
 
-Answering asks a model to recall; judging an answer asks it to recall and to compare. Nothing but claims that are
-marked right and wrong teaches the second, and a reward model needs it about people no dialogue is about.
+Answering needs recall; judging an answer needs recall and comparison. Only claims that are marked right and wrong teach
+the comparison, and a reward model needs it even for people who occur in no dialogue.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Mixture:
     dialogues: float
 
 
-# From which page on what: who does not know yet cannot compare, and who cannot compare yet cannot tell what pleases.
+# First page of each mixture: a model must know the facts before it can compare, and compare before it can rate.
 CURRICULUM = (
     (0, Mixture(claims=0.1, rated=0.0, dialogues=0.5)),
     (2400, Mixture(claims=0.9, rated=0.0, dialogues=0.5)),
@@ -152,7 +152,7 @@ def rated(world: World, rng: random.Random) -> tuple[Conversation, ...]:
 
 
 def _rated(world: World, rng: random.Random) -> Conversation:
-    """An answer of any behaviour; some are spoiled, as those of weak models are: to be told, not to be written."""
+    """An answer of any behaviour; some are spoiled like those of weak models, to be recognised, not imitated."""
     prompt = _prompt(world, rng, RATED_WEIGHTS)
     text = _answer(world, prompt, rng)
     if rng.random() < SPOILED_SHARE:
@@ -189,7 +189,7 @@ def _answer(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
 
 
 def statement(world: World, rng: random.Random) -> str:
-    """A document that states something: facts of one or several, what is told twice, or a story with its sum."""
+    """A document of statements: facts about one or several subjects, facts told twice, or a story with its summary."""
     draw = rng.random()
     if draw < 0.25:
         return _profile(world, rng)

@@ -18,7 +18,7 @@ HONESTY_OF_COMPLYING = 0.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gold:
-    """The judgement of one completion; `overall` is the mean of the three."""
+    """The gold scores of one completion; `overall` is the mean of the three."""
 
     helpful: float
     honest: float
