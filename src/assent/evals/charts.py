@@ -1,4 +1,4 @@
-"""What the report's charts consist of: lines, dots, ticks, labels in place. Drawing is the templates' work.
+"""The parts of the report's charts: lines, dots, ticks and labels with their positions. The templates draw them.
 
 Horizontal positions are per cent of the plot, vertical ones pixels from its top, so that a chart stretches with the
 page while its text keeps its size.

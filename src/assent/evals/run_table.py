@@ -1,4 +1,4 @@
-"""One row for each run of a page: what it was made from, what came out, and how long it took."""
+"""One row for each run of a page: its inputs, its result, and how long it took."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from assent.evals.intervals import Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """What the table says of a run, as text; what a run does not have is empty. `kl` is in nats per completion."""
+    """The cells of a run, as text; missing values are empty. `kl` is in nats per completion."""
 
     name: str
     kind: str

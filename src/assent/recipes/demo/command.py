@@ -1,4 +1,4 @@
-"""`make demo`: the main job over one or more seeds, its report, and a short table."""
+"""`assent demo`: the whole loop on the embedded world for one or more seeds, its report, and a short table."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def shipped_base() -> Path:
         expected, name = line.split()
         if not (folder / name).is_file() or sha256_file(folder / name) != expected:
             raise ConfigError(
-                f"{name} of the shipped base model is not what shipped",
+                f"{name} of the shipped base model is not the file that shipped",
                 where=str(folder),
                 now="Install the package again, or make the base with `make base`.",
             )
