@@ -22,7 +22,7 @@ import numpy as np
 
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
-from assent.model.linear_heads import Floats, Judged, fit_reward
+from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.recipes.annotation.questions import (
     AskingSettings,
     Pool,
@@ -195,7 +195,9 @@ class Trial:
     def head_accuracy(self, better: list[int], worse: list[int]) -> float:
         """Of the head that `assent reward --set train=head` fits to these judgements."""
         count = len(better)
-        judged = Judged(better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=np.ones(count))
+        judged = HeadExamples(
+            better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=np.ones(count)
+        )
         fitted = fit_reward(self.pool_ND[[*better, *worse]], judged)
         return self.held_out.accuracy(self.held_ND @ fitted.weight_D)
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assent.feedback.quality.bias import position_bias_of
-from assent.feedback.quality.consensus import Method, Pair, VoteTable, soft_labels
+from assent.feedback.quality.consensus import Method, PairOfItem, VoteTable, soft_labels
 from assent.feedback.quality.crowd_bradley_terry import CrowdSettings, crowd_bradley_terry
 from assent.feedback.quality.resampling import Estimate, Resampling, estimate
 from assent.seeds import numpy_rng
@@ -94,7 +94,7 @@ def vote(
         honest_PK,
     )
     table = VoteTable(
-        pairs=tuple(Pair(item_id=place, first=0, second=1) for place in range(count)),
+        pairs=tuple(PairOfItem(item_id=place, first=0, second=1) for place in range(count)),
         people=tuple(range(people)),
         pair_V=np.nonzero(kept_PK)[0],
         person_V=person_PK[kept_PK],

@@ -22,8 +22,7 @@ from assent.evals.intervals import Interval, bootstrap_mean, paired_difference
 from assent.feedback.quality.consensus import soft_labels, vote_table
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore
-from assent.model.linear_heads import Judged as JudgedPairs
-from assent.model.linear_heads import fit_heads
+from assent.model.linear_heads import HeadExamples, fit_heads
 from assent.recipes.annotation.questions import AskingSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
@@ -83,7 +82,7 @@ def predicted(pairs: Sequence[Pair]) -> list[Pair]:
         [rng.random() < pair.chance[int(rng.integers(len(ANNOTATORS)))] for pair in pairs[:LEARNT]], float
     )
     first_P = np.arange(LEARNT)
-    learnt = JudgedPairs(better_P=first_P, worse_P=first_P + len(pairs), probability_P=vote_P)
+    learnt = HeadExamples(better_P=first_P, worse_P=first_P + len(pairs), probability_P=vote_P)
     score_N = fit_heads(feature_ND, learnt, heads=8, seed=0).rewards(feature_ND).mean(axis=0)
     both = zip(pairs, score_N[: len(pairs)].tolist(), score_N[len(pairs) :].tolist(), strict=True)
     return [
