@@ -14,7 +14,7 @@ from assent.recipes.run.names import unique_names
         (["one/ppo/model", "two/ppo", "two/sft"], ["one/ppo", "two/ppo", "sft"]),
         (["deep/one/x/ppo", "deep/two/x/ppo"], ["one/x/ppo", "two/x/ppo"]),
         (["org/name", "runs/sft"], ["org/name", "sft"]),
-        (["runs/ceiling"], ["runs/ceiling"]),
+        (["runs/oracle"], ["runs/oracle"]),
     ],
 )
 def test_folders_are_named_as_shortly_as_keeps_them_apart(
