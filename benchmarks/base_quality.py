@@ -70,7 +70,7 @@ def next_word(model: LanguageModel, sequences: Sequence[Sequence[int]], words: S
 
 
 def foreseen(folder: str, *, split: str) -> dict[str, float]:
-    """By kind, the share of samples whose user's reaction the model foresees."""
+    """By kind, the share of samples for which the model predicts the user's reaction."""
     world, model = build_world(0), load_language_model(folder, machine=MachineOptions(device="cpu"))
     asked = make_prompts(world, split=split, count=JUDGED, seed=derive(0, "foreseen"))
     talks = [prompt.conversation for prompt in asked]
@@ -102,15 +102,15 @@ def verdicts(folder: str, *, split: str) -> float:
 
 
 def told_of(folder: str) -> str:
-    """What the model foresees and knows, in words."""
+    """What the model predicts and knows, in words."""
     held_out, train = (foreseen(folder, split=split) for split in ("held_out", "train"))
     knows = [verdicts(folder, split=split) for split in ("held_out", "train")]
     kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in held_out.items() if kind != "all")
     return (
-        f"It foresees {held_out['all']:.1%} of the reactions to sampled answers to held-out prompts and "
-        f"{train['all']:.1%} to training prompts (held out by kind: {kinds}). Of claims about the facts of the "
-        f"held-out part, half of them false, it gives the right verdict in {knows[0]:.1%}, of the training part in "
-        f"{knows[1]:.1%}."
+        f"The model predicts {held_out['all']:.1%} of the reactions to sampled answers on held-out prompts and "
+        f"{train['all']:.1%} on training prompts (held out by kind: {kinds}). It gives the right verdict on "
+        f"{knows[0]:.1%} of claims about the facts of the held-out part, half of them false, and on {knows[1]:.1%} of "
+        "those about the training part."
     )
 
 

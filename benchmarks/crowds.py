@@ -21,7 +21,7 @@ from assent.feedback.quality.consensus import ItemPair, Method, VoteTable, soft_
 from assent.feedback.quality.crowd_bradley_terry import Comparisons, CrowdSettings, crowd_bradley_terry
 from assent.feedback.quality.resampling import Estimate, Resampling, estimate
 from assent.seeds import numpy_rng
-from assent.world.annotators import Annotator
+from assent.world.annotators import SimulatedAnnotator
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -58,11 +58,11 @@ def behaviours_of(crowd: str) -> list[str]:
     return bad + [HONEST] * (LABELERS - len(bad))
 
 
-def honest_people(seed: int, sharpness: tuple[float, float] = SHARPNESS) -> tuple[Annotator, ...]:
+def honest_people(seed: int, sharpness: tuple[float, float] = SHARPNESS) -> tuple[SimulatedAnnotator, ...]:
     """Labelers of the world: sharper and blunter ones, some with a taste for length or flattery."""
     rng = numpy_rng(seed, "people")
     return tuple(
-        Annotator(
+        SimulatedAnnotator(
             name=f"honest {place}",
             sharpness=float(rng.uniform(*sharpness)),
             length_taste=0.05 * (place % 5 == 1),

@@ -26,7 +26,7 @@ import numpy as np
 
 from assent.seeds import derive, python_rng
 from assent.types import Completion
-from assent.world.annotators import Annotator, preference_probability
+from assent.world.annotators import SimulatedAnnotator, preference_probability
 from assent.world.behaviours import answer, applicable
 from assent.world.facts import World, build_world
 from assent.world.judge import judge
@@ -81,7 +81,7 @@ def features(prompt: WorldPrompt, text: str, kinds: Mapping[str, int]) -> Floats
 
 
 def make_pairs(
-    world: World, *, split: str, count: int, seed: int, people: Sequence[Annotator] = (), each: int = 1
+    world: World, *, split: str, count: int, seed: int, people: Sequence[SimulatedAnnotator] = (), each: int = 1
 ) -> Pairs:
     """Pairs of different answers to prompts of one split; `each` to a prompt, only those that gold tells apart."""
     prompts = make_prompts(world, split=split, count=count * 3 // 2 // each, seed=seed)

@@ -34,7 +34,7 @@ from assent.recipes.run.models import (
 from assent.recipes.training.prepare import prepare_reward, prepare_sft
 from assent.seeds import derive
 from assent.types import Completion, StopReason
-from assent.world.annotators import Annotator, preference_probability
+from assent.world.annotators import SimulatedAnnotator, preference_probability
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import World
 from assent.world.judge import judge
@@ -129,7 +129,7 @@ class Bench:
         return float(np.mean(right))
 
 
-def chances(world: World, learn: Written, people: tuple[Annotator, ...]) -> Floats:
+def chances(world: World, learn: Written, people: tuple[SimulatedAnnotator, ...]) -> Floats:
     """P(person m prefers the first of the two) [P, M]."""
     rows = []
     for prompt, (a, b, *_) in zip(learn.prompts, learn.completions, strict=True):

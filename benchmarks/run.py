@@ -133,14 +133,14 @@ def line_of(row: Row) -> str:
 
 HEAD = """# Benchmarks
 
-`make bench` wrote this page: each job in a process of its own, both sides one after the other, {threads} threads.
-Rates are medians of timed blocks. Peers: trl with its padded defaults (PPO: trl 1.12, its last release with PPO; policy
-and value are two models there), and `transformers.generate` for decoding. Random weights, log-normal text lengths of
-16 to 505 tokens; tiny has 3.7 M parameters, small 30 M; bf16 means bf16 products over fp32 weights.
-Useful tokens are counted, padding is not.
-Both sides run in one environment. Memory is the peak of the whole process in MiB, in brackets what it holds once
-everything is imported; the goal is {memory}x of the peer's. The last column compares what comes on top of the imports.
-For DPO, our time to compute the reference once is spread over the pairs of one epoch. For decoding, both sides write
+`make bench` wrote this page. Each job ran in its own process, both sides one after the other, with {threads} threads.
+Rates are medians of timed blocks. The peers are trl with its padded defaults (PPO: trl 1.12, its last release with PPO,
+where policy and value are two models) and `transformers.generate` for decoding. Weights are random, text lengths are
+log-normal from 16 to 505 tokens. "tiny" has 3.7 M parameters, "small" 30 M. bf16 means bf16 products over fp32 weights.
+Only useful tokens count, padding does not.
+Both sides run in one environment. Memory is the peak of the whole process in MiB; in brackets is the memory after all
+imports. The goal is {memory}x of the peer's. The last column compares the memory on top of the imports.
+For DPO, our time to compute the reference once is spread over the pairs of one epoch. For decoding, both sides generate
 128 tokens for every prompt.
 {missing}
 | work | model | precision | Assent | peer | ratio | goal | MiB | peer MiB | ratio | on top |

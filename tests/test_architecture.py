@@ -74,7 +74,42 @@ BROAD_EXCEPT = (
     "serving/generation_queue.py",  # whatever a request does to the model is that request's error
     "recipes/run/reward_code.py",  # code that the user wrote may raise anything
 )
-FILE_LINES, FUNCTION_LINES = 400, 70
+FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING = 300, 50, 7, 3
+NESTED = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.Try, ast.With, ast.AsyncWith, ast.Match)
+NOT_YET: dict[tuple[str, str], int] = {  # what is still larger, with the size that it may not exceed
+    ("algorithms/ppo.py", "lines"): 394,
+    ("algorithms/ppo.py:__init__", "parameters"): 12,
+    ("api.py", "lines"): 352,
+    ("backends/local/learner.py:__init__", "parameters"): 9,
+    ("cli.py", "lines"): 351,
+    ("evals/panels.py:over_optimisation_charts", "nested blocks"): 4,
+    ("feedback/exchange/singles.py:_scores", "nested blocks"): 5,
+    ("feedback/quality/bias.py:self_agreement", "nested blocks"): 4,
+    ("feedback/quality/statistics.py", "lines"): 352,
+    ("feedback/quality/tally_files.py:load_tally", "nested blocks"): 4,
+    ("feedback/store/accounts.py", "lines"): 327,
+    ("feedback/store/engine.py", "lines"): 346,
+    ("feedback/store/projects.py", "lines"): 339,
+    ("feedback/store/queue.py", "lines"): 383,
+    ("feedback/store/store.py", "lines"): 400,
+    ("recipes/annotation/collecting.py:fill", "parameters"): 9,
+    ("recipes/annotation/feedback_reading.py:refuse_large", "nested blocks"): 5,
+    ("recipes/annotation/rounds.py", "lines"): 314,
+    ("recipes/run/jobs.py:open_job", "nested blocks"): 4,
+    ("recipes/run/models.py", "lines"): 372,
+    ("recipes/training/prepare.py", "lines"): 378,
+    ("recipes/training/prepare.py:prepare_ppo", "parameters"): 8,
+    ("recipes/training/prepare.py:train_ppo", "parameters"): 9,
+    ("runs/folder.py", "lines"): 339,
+    ("runs/folder.py:create", "parameters"): 8,
+    ("studio/chat_api.py", "lines"): 387,
+    ("studio/item_search.py:search", "nested blocks"): 4,
+    ("studio/operator_pages.py:_add_set_up", "lines"): 52,
+    ("studio/runs.py:_names", "nested blocks"): 5,
+    ("studio/schemas.py", "lines"): 301,
+    ("studio/upstream.py:_events", "nested blocks"): 4,
+    ("studio/upstream.py:write", "nested blocks"): 4,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,21 +324,42 @@ def test_no_except_is_broad_unless_it_cleans_up_and_raises() -> None:
     none_of(problems)
 
 
-def test_files_and_functions_are_short() -> None:
-    problems = [
-        f"{module.path}: {module.lines} lines, at most {FILE_LINES}"
-        for module in modules()
-        if module.lines > FILE_LINES
-    ]
-    for module in modules():
-        for node in ast.walk(module.tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                size = (node.end_lineno or node.lineno) - node.lineno + 1
-                if size > FUNCTION_LINES:
-                    problems.append(
-                        f"{module.path}:{node.lineno}: {node.name} has {size} lines, at most {FUNCTION_LINES}"
-                    )
-    none_of(problems)
+def nesting(node: ast.AST, depth: int = 0) -> int:
+    """How many blocks stand inside each other; `elif` opens none, and an inner function is measured by itself."""
+    deepest = depth
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            continue
+        is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        deepest = max(deepest, nesting(child, depth + (isinstance(child, NESTED) and not is_elif)))
+    return deepest
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """All of them: `self`, keyword-only ones, `*args` and `**kwargs` too."""
+    given = function.args
+    return len([*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))])
+
+
+def sizes(module: Module) -> Iterator[tuple[str, str, int, int]]:
+    """(place, what is measured, its size, the limit) of a file and of its functions."""
+    yield module.path, "lines", module.lines, FILE_LINES
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            place = f"{module.path}:{node.name}"
+            yield place, "lines", (node.end_lineno or node.lineno) - node.lineno + 1, FUNCTION_LINES
+            yield place, "parameters", parameters(node), PARAMETERS
+            yield place, "nested blocks", nesting(node), NESTING
+
+
+def test_files_and_functions_are_small() -> None:
+    over, problems = set(), []
+    for place, what, size, limit in (one for module in modules() for one in sizes(module)):
+        if size > limit:
+            over.add((place, what))
+            if size > (allowed := NOT_YET.get((place, what), limit)):
+                problems.append(f"{place}: {size} {what}, at most {allowed}")
+    none_of([*problems, *(f"{place}: no longer needed in NOT_YET ({what})" for place, what in NOT_YET.keys() - over)])
 
 
 def test_names_say_something() -> None:
@@ -333,3 +389,26 @@ def test_imports_are_seen_wherever_they_stand() -> None:
     assert list(imports(tree)) == [("a", 2), ("b", 4), ("b.c", 4)]
     assert list(imports(tree, typing_too=False)) == [("b", 4), ("b.c", 4)]
     assert room_of(["ports", "learning"]) == "ports.learning" and room_of(["model", "flat"]) == "model"
+
+
+def test_sizes_are_measured_as_the_style_counts_them() -> None:
+    code = """
+class A:
+    def f(self, a, /, b, *rest, c, **more):
+        if a:
+            pass
+        elif b:
+            for _ in rest:
+                with c:
+                    pass
+        def g():
+            while True:
+                pass
+"""
+    tree = ast.parse(code)
+    measured = {(place, what): size for place, what, size, _ in sizes(Module("assent.a", "a.py", tree, 13))}
+    assert measured == {
+        ("a.py", "lines"): 13,
+        ("a.py:f", "lines"): 10, ("a.py:f", "parameters"): 6, ("a.py:f", "nested blocks"): 3,
+        ("a.py:g", "lines"): 3, ("a.py:g", "parameters"): 0, ("a.py:g", "nested blocks"): 1,
+    }  # fmt: skip

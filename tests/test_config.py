@@ -163,7 +163,7 @@ def test_every_mistake_names_its_place_its_value_and_a_remedy(
 
 def test_several_mistakes_are_listed_together(tmp_path: Path) -> None:
     message = refusal(tmp_path, "sed = 3\nname = 4", ("ppo.clip=no",))
-    assert message.startswith("3 settings cannot be used:\n")
+    assert message.startswith("3 settings are invalid:\n")
     assert all(part in message for part in ("run.toml:1: unknown", 'run.toml:2: setting "name"', "--set ppo.clip=no: "))
 
 

@@ -1,4 +1,4 @@
-"""Assent aligns language models with human judgement: preferences in, an aligned model and the evidence out."""
+"""Assent aligns language models with human preferences: labels in, an aligned model and the evidence out."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -28,7 +28,7 @@ from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
-from assent.model.waiting import watch_cores
+from assent.model.cpu_threads import watch_cores
 from assent.ports.sampling import Scorer
 from assent.recipes.inference import sampling_of
 from assent.recipes.run import given

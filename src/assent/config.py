@@ -1,11 +1,10 @@
-"""Strict settings: TOML files and `--set a.b=c`; every mistake is one readable ConfigError."""
+"""Strict settings from TOML files and `--set a.b=c`. Every mistake is one readable ConfigError."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import json
-import math
 import numbers
 import re
 import tomllib
@@ -24,7 +23,7 @@ _SHOWN_CHARACTERS = 60
 
 
 class Settings(pydantic.BaseModel):
-    """Base of all settings: frozen, no unknown keys, nothing converted silently (an int may stand for a float)."""
+    """Base of all settings: frozen, no unknown keys, no silent conversions (except from int to float)."""
 
     model_config = pydantic.ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
@@ -43,18 +42,15 @@ def parse(
 ) -> Chosen:
     """Settings of type `cls`: the defaults, then `base`, then the TOML `file`, then `overrides` of the form "a.b=c".
 
-    The value of an override is read as TOML and, where it is none, taken as text. Raises ConfigError.
+    The value of an override is TOML; a value that is not TOML is plain text. Raises ConfigError.
     """
     sources = _Sources(file=file, overrides=overrides, base=base)
-    try:
-        return _validate(cls, sources.merged())
-    except pydantic.ValidationError as error:
-        if not sources.take_as_written(error.errors()):
-            raise _readable(cls, sources, error) from None
-    try:
-        return _validate(cls, sources.merged())
-    except pydantic.ValidationError as error:
-        raise _readable(cls, sources, error) from None
+    while True:
+        try:  # as JSON: lists may stand for tuples and text for paths and enumerations, nothing else is converted
+            return cls.model_validate_json(json.dumps(to_jsonable_python(sources.merged())))
+        except pydantic.ValidationError as error:
+            if not sources.take_as_written(error.errors()):
+                raise _readable(cls, sources, error) from None
 
 
 def as_dict(settings: Settings | Mapping[str, Any]) -> dict[str, Any]:
@@ -65,7 +61,7 @@ def as_dict(settings: Settings | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fingerprint(settings: Settings | Mapping[str, Any]) -> str:
-    """The sha256 of the settings as canonical JSON: equal settings, equal fingerprint, whatever the order of keys."""
+    """The sha256 of the settings as canonical JSON: equal settings have equal fingerprints, in any order of keys."""
     text = json.dumps(as_dict(settings), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -85,9 +81,8 @@ class _Sources:
     """Where values come from, so that a message can name the file and line or the --set that is wrong."""
 
     def __init__(self, *, file: Path | None, overrides: Sequence[str], base: Mapping[str, Any] | None) -> None:
-        self._file, self._base = file, _plain_table(base or {}, "")
-        self._text = _read(file) if file else ""
-        self._table = _parse_toml(self._text, file) if file else {}
+        self._file, self._base = file, _plain(base or {}, "")
+        self._text, self._table = _read(file) if file else ("", {})
         self._overrides = [(*_split(override), override) for override in overrides]
 
     def merged(self) -> dict[str, Any]:
@@ -101,9 +96,9 @@ class _Sources:
         return table
 
     def take_as_written(self, errors: Sequence[ErrorDetails]) -> bool:
-        """Where text was expected, read an override as the text it was; where a list, as its items with commas.
+        """Where text is expected, use the override's text; where a list is expected, split it at commas.
 
-        False if that changes nothing.
+        Returns False if that changes nothing.
         """
         wanted = {tuple(map(str, detail["loc"])): detail["type"] for detail in errors}
         before = list(self._overrides)
@@ -112,7 +107,11 @@ class _Sources:
             if wanted.get(path) == "string_type" and value != str(value):
                 self._overrides[number] = path, text, written
             elif wanted.get(path) in ("tuple_type", "list_type") and not isinstance(value, dict):
-                self._overrides[number] = path, _as_list(text), written
+                try:
+                    items = tomllib.loads(f"value = [{text}]")["value"]
+                except tomllib.TOMLDecodeError:
+                    items = [word.strip() for word in text.split(",")]
+                self._overrides[number] = path, items, written
         return self._overrides != before
 
     def place(self, path: tuple[str, ...]) -> str:
@@ -126,12 +125,8 @@ class _Sources:
         return str(self._file) if self._file and not self._base else "settings"
 
 
-def _plain_table(table: Mapping[str, Any], path: str) -> dict[str, Any]:
-    return {str(name): _plain(value, f"{path}{name}") for name, value in table.items()}
-
-
 def _plain(value: Any, path: str) -> Any:
-    """A value that a program gave as one that a file could hold; a function, say, is a ConfigError."""
+    """A value from a program as a value that a file could hold. A function, for example, raises ConfigError."""
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, str | bool | int | float):
@@ -141,7 +136,7 @@ def _plain(value: Any, path: str) -> Any:
     if isinstance(value, Settings):
         return as_dict(value)
     if isinstance(value, Mapping):
-        return _plain_table(value, f"{path}.")
+        return {str(name): _plain(one, f"{path}.{name}".removeprefix(".")) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one, f"{path}.{place}") for place, one in enumerate(value)]
     if isinstance(value, numbers.Real):  # of NumPy
@@ -152,24 +147,16 @@ def _plain(value: Any, path: str) -> Any:
     )
 
 
-def _validate(cls: type[Chosen], table: Mapping[str, Any]) -> Chosen:
-    """Validated as JSON: lists may stand for tuples and text for paths and enumerations, nothing else is converted."""
-    return cls.model_validate_json(json.dumps(to_jsonable_python(table)))
-
-
 def _readable(cls: type[Settings], sources: _Sources, error: pydantic.ValidationError) -> ConfigError:
-    lines: dict[str, None] = {}
     table = sources.merged()
-    for detail in error.errors():
-        path = _path_in(table, detail)
-        lines[f"{sources.place(path)}: {_explain(cls, path, detail)}"] = None
-    listed = list(lines)
+    found = [(_path_in(table, detail), detail) for detail in error.errors()]
+    listed = list(dict.fromkeys(f"{sources.place(path)}: {_explain(cls, path, detail)}" for path, detail in found))
     if len(listed) == 1:
         where, what = listed[0].split(": ", 1)
         return ConfigError(what, where=where)
     shown = "".join(f"\n  {line}" for line in listed[:_SHOWN_ERRORS])
     more = f"\n  and {len(listed) - _SHOWN_ERRORS} more" if len(listed) > _SHOWN_ERRORS else ""
-    return ConfigError(f"{len(listed)} settings cannot be used:{shown}{more}")
+    return ConfigError(f"{len(listed)} settings are invalid:{shown}{more}")
 
 
 def _explain(cls: type[Settings], path: tuple[str, ...], detail: ErrorDetails) -> str:
@@ -201,18 +188,13 @@ def _suggest(cls: type[Settings], path: tuple[str, ...]) -> str:
     return f"; known here: {', '.join(sorted(siblings))}" if siblings else ""
 
 
-def _known_paths(cls: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in cls.model_fields.items():
-        yield prefix + name
-        for nested in _models_in(field.annotation):
-            yield from _known_paths(nested, f"{prefix}{name}.")
-
-
-def _models_in(annotation: object) -> Iterator[type[pydantic.BaseModel]]:
+def _known_paths(annotation: object, prefix: str = "") -> Iterator[str]:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
+        for name, field in annotation.model_fields.items():
+            yield prefix + name
+            yield from _known_paths(field.annotation, f"{prefix}{name}.")
     for argument in get_args(annotation):
-        yield from _models_in(argument)
+        yield from _known_paths(argument, prefix)
 
 
 def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
@@ -220,19 +202,18 @@ def _path_in(table: Mapping[str, Any], detail: ErrorDetails) -> tuple[str, ...]:
     path: list[str] = []
     value: Any = table
     for part in detail["loc"]:
-        last_missing = detail["type"] == "missing" and part == detail["loc"][-1]
-        if (isinstance(value, Mapping) and part in value) or last_missing:
-            value = value[part] if not last_missing else None
+        if detail["type"] == "missing" and part == detail["loc"][-1]:
             path.append(str(part))
-        elif isinstance(value, list) and isinstance(part, int):
+        elif part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int):
             value = value[part]
             path.append(str(part))
     return tuple(path)
 
 
-def _read(file: Path) -> str:
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a settings file and what it holds."""
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError("there is no such settings file", where=str(file), now="Check the path.") from None
     except UnicodeDecodeError as error:
@@ -240,27 +221,14 @@ def _read(file: Path) -> str:
         raise ConfigError(what, where=str(file), now="Save it as UTF-8.") from None
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", where=str(file)) from None
-
-
-def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line = int(found[1]) if found else max(1, text.count("\n") + (not text.endswith("\n")))
         reason = re.sub(r" \(at .*\)$", "", str(error))
         now = "Settings files are TOML: `name = value`, text in quotes, sections as [name]."
         raise ConfigError(f"not valid TOML: {reason}", where=f"{file}:{line}", now=now) from None
-
-
-def _as_list(text: str) -> list[Any]:
-    """`1, 2` and `a, b` as lists: values of TOML, or words."""
-    try:
-        items = tomllib.loads(f"value = [{text}]")["value"]
-    except tomllib.TOMLDecodeError:
-        return [word.strip() for word in text.split(",")]
-    assert isinstance(items, list)
-    return items
 
 
 def _split(override: str) -> tuple[tuple[str, ...], Any]:
@@ -276,7 +244,7 @@ def _split(override: str) -> tuple[tuple[str, ...], Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One table of two, section by section; `over` wins."""
+    """Merge two tables section by section; `over` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -321,11 +289,8 @@ def _leaves(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _same(old: Any, new: Any) -> bool:
-    if isinstance(old, bool) != isinstance(new, bool):
-        return False
-    if isinstance(old, float) and isinstance(new, float) and math.isnan(old) and math.isnan(new):
-        return True
-    return bool(old == new)
+    both_nan = old != old and new != new
+    return isinstance(old, bool) == isinstance(new, bool) and bool(both_nan or old == new)
 
 
 def _show(value: Any) -> str:

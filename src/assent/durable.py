@@ -1,4 +1,4 @@
-"""Files that are either the old or the new one, whole, whatever kills the process or the machine."""
+"""Atomic files: after any crash, a file is either the whole old one or the whole new one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INTACT = "What was written before is intact."
 
 @contextlib.contextmanager
 def writing(path: Path, *, safe: str = _INTACT) -> Iterator[None]:
-    """Turn what the file system refuses into a RunError that names `path` and says what is `safe`."""
+    """Turn errors of the file system into a RunError that names `path` and says what is `safe`."""
     try:
         yield
     except OSError as error:
@@ -32,10 +32,10 @@ def writing(path: Path, *, safe: str = _INTACT) -> Iterator[None]:
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Replace `path` by `content` so that a reader sees the old or the new file, never a part; no temporary file stays.
+    """Replace `path` by `content`. A reader sees the old or the new file, never a part, and no temporary file stays.
 
-    `durable=False` leaves out the two syncs: the file may then be the old one again after a power cut.
-    Raises RunError when the file system refuses.
+    `durable=False` skips the two syncs: after a power cut the file may be the old one. Raises RunError if the file
+    system fails.
     """
     with whole_file(path, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -43,25 +43,29 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
 
 @contextlib.contextmanager
 def whole_file(path: Path, *, durable: bool = True, safe: str = _INTACT) -> Iterator[BinaryIO]:
-    """A file that replaces `path` when the block ends well, and leaves no trace when it does not.
+    """A file that replaces `path` if the block succeeds, and leaves no trace if it fails.
 
-    Raises RunError when the file system refuses.
+    Raises RunError if the file system fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path, safe=safe):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+    with writing(path, safe=safe), _removed_at_the_end(temporary):
+        with temporary.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
         if durable:
             sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

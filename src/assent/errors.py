@@ -21,7 +21,7 @@ class AssentError(Exception):
 
 
 def _printable(text: str) -> str:
-    """Text that any terminal and log takes: half of a surrogate pair, quoted from what a user gave, is written out."""
+    """Text for any terminal and log: half of a surrogate pair, quoted from user input, is escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -30,15 +30,11 @@ class ConfigError(AssentError):
 
 
 class DataError(AssentError):
-    """A file, row or field that cannot be read as judgement or text."""
+    """A file, row or field that cannot be read."""
 
 
 class StoreError(AssentError):
-    """The store of judgement refused or failed."""
-
-
-class ToolError(AssentError):
-    """A tool called during an episode failed."""
+    """The feedback store refused or failed."""
 
 
 class BackendError(AssentError):

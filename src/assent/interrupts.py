@@ -1,4 +1,4 @@
-"""Stopping on request: signals only set a flag, and the loop reads it where stopping is safe."""
+"""Stopping on request: a signal only sets a flag, and the loop reads it where stopping is safe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StopRequest:
     """A context in which SIGTERM and SIGINT ask the loop to stop instead of ending the process.
 
     Nothing is saved inside a signal handler: the loop reads `requested` between steps. A second SIGINT raises
-    KeyboardInterrupt, for the impatient; a repeated SIGTERM changes nothing. A SIGINT that was ignored on entry
+    KeyboardInterrupt; a repeated SIGTERM changes nothing. A SIGINT that was ignored on entry
     (a background job) stays ignored. Outside the main thread no handler can be installed; `request` still works.
     """
 
@@ -36,7 +36,7 @@ class StopRequest:
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process ended so: 130 after SIGINT, 143 otherwise."""
+        """The exit code that a shell expects: 130 after SIGINT, 143 otherwise."""
         return 130 if self.signal_name == "SIGINT" else 143
 
     def request(self) -> None:

@@ -1,4 +1,4 @@
-"""The one door of randomness: every random choice has a name, and the name gives the seed."""
+"""All randomness comes from here: every random choice has a name, and the name gives the seed."""
 
 from __future__ import annotations
 

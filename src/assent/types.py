@@ -30,7 +30,7 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """Where a judgement or a text comes from: people, a model, a simulation, a file."""
+    """Where a label or a text comes from: annotators, a model, a simulation, a file."""
 
     source: str = "file"
     who: str | None = None
@@ -41,9 +41,9 @@ class Provenance:
 class Message:
     """One message of a conversation.
 
-    `content` is all of it as plain text: a thought stands before the answer as `<think>...</think>`, tool calls stand
-    behind it as JSON. `tool_calls` is that JSON once more, for chat templates that write calls in a form of their own;
-    `name` and `tool_call_id` are for them too. An assistant's message that is not `learned` is context only.
+    `content` is the whole message as plain text: a thought before the answer as `<think>...</think>`, tool calls after
+    it as JSON. `tool_calls` repeats that JSON for chat templates with their own form of calls; they also use `name` and
+    `tool_call_id`. An assistant's message that is not `learned` is only context.
     """
 
     role: Role
@@ -63,9 +63,8 @@ class Message:
 class Conversation:
     """Messages in order. A prompt is a conversation that does not end with the assistant.
 
-    `tools` are the descriptions of the tools on offer, as JSON text; empty text means none. `columns` of a prompt is
-    what stood in its row of the data, for reward functions that ask for it (a right answer, say); it takes no part in
-    comparisons.
+    `tools` describes the available tools as JSON text; empty text means none. `columns` of a prompt holds the columns
+    of its row of the data, for reward functions that ask for them (for example a right answer). Equality ignores it.
     """
 
     messages: tuple[Message, ...]
@@ -78,7 +77,7 @@ class Conversation:
         return Conversation(messages=(Message(role=Role.USER, content=text),))
 
     def then(self, text: str) -> Conversation:
-        """This conversation with one assistant message more."""
+        """This conversation with another assistant message."""
         return replace(self, messages=(*self.messages, Message(role=Role.ASSISTANT, content=text)))
 
     def before(self, place: int) -> Conversation:
@@ -103,10 +102,10 @@ class Completion:
 class Turn:
     """One sampled completion with the tokens and the log-probabilities it was sampled with.
 
-    `logps` are natural logarithms under the distribution really sampled from (temperature and truncation
-    included), one per token of `completion_ids`; the end-of-text token is part of the completion. `states` (tokens,
-    width of the model) are the hidden states that the tokens were drawn from, if the sampler keeps them and has those
-    of the learner itself, in float32. `version` is that of the weights it was sampled with.
+    `logps` are natural logarithms under the sampling distribution (temperature and truncation included), one per token
+    of `completion_ids`. The end-of-text token is part of the completion. `states` (tokens, hidden size) are the float32
+    hidden states that the tokens were drawn from, if the sampler keeps them and has the learner's own. `version` is
+    that of the weights it was sampled with.
     """
 
     prompt_ids: tuple[int, ...]
@@ -136,7 +135,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demonstration:
-    """A conversation whose assistant messages are to be imitated."""
+    """A conversation with assistant messages to imitate."""
 
     conversation: Conversation
     provenance: Provenance = field(default_factory=Provenance)
@@ -147,7 +146,7 @@ class Comparison:
     """Two completions of one prompt.
 
     `probability` is the (soft) label P(chosen is better), in [0, 1]; 0.5 is a tie. `margin` >= 0 says by how much in
-    reward units. `group` names the judgement the pair came from, so that one prompt's pairs stay together.
+    reward units. `group` names the label task of the pair, so that the pairs of one prompt stay together.
     """
 
     prompt: Conversation
@@ -183,7 +182,7 @@ class Rating:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """A completion and what a person made of it: edited > original."""
+    """A completion and an annotator's edit of it: edited > original."""
 
     prompt: Conversation
     original: Completion

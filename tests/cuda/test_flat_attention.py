@@ -12,8 +12,8 @@ from torch.testing import assert_close
 from assent.model import attention
 from assent.model.body import Body, Precision
 from assent.model.flat import flatten
-from assent.model.trees import plant, tree_of
-from assent.model.verifying import verify_flat
+from assent.model.prefix_trees import flatten_trees, tree_of
+from assent.model.verification import verify_flat
 
 pytestmark = needs_cuda
 LENGTHS = [(1,), (7, 3, 12, 3, 1), (5, 5, 5, 9, 9, 2), (33, 2, 64, 40)]
@@ -98,7 +98,7 @@ def test_a_model_that_flat_batches_carry_passes(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama", "mistral"])
 def test_a_tree_gives_what_its_sequences_give(name: str) -> None:
     body, rows = on_cuda(name), [[5, 6, 7, 8], [5, 6, 9], [5, 6, 7, 8, 9, 10], [4]]
-    planted, flat = plant([tree_of(rows)]).to(CUDA), flatten(rows).to(CUDA)
+    planted, flat = flatten_trees([tree_of(rows)]).to(CUDA), flatten(rows).to(CUDA)
     with torch.no_grad():
         assert_close(body.hidden(planted)[planted.last_B], body.hidden(flat)[flat.last_B], atol=5e-5, rtol=5e-4)
 

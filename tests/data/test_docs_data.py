@@ -38,7 +38,7 @@ HOLDS: dict[str, tuple[Callable[..., Any], list[Any]]] = {
     "preference": (load_comparisons, [PAIR]),
     "preference-messages": (load_comparisons, [PAIR]),
     "good-and-bad": (load_comparisons, [PAIR, (ASKED, "Four.", "Six.", 1.0)]),
-    "two-answers": (load_comparisons, [PAIR]),
+    "pairwise": (load_comparisons, [PAIR]),
     "summaries": (load_comparisons, [(POST, "Cat lost, cat back.", "A cat.", 1.0)]),
     "alpaca-eval": (load_comparisons, [PAIR]),
     "pandalm": (load_comparisons, [(ASKED, "Four.", "Five.", 2.5 / 3)]),
@@ -101,5 +101,5 @@ def test_an_example_of_the_page_is_its_format_and_holds_what_it_shows(name: str,
 def test_steps_are_refused_where_answers_are_wanted(tmp_path: Path) -> None:
     path = tmp_path / "steps.jsonl"
     path.write_text(EXAMPLES["stepwise"] + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"holds judgements of single steps .*fields are: prompt, completions, labels"):
+    with pytest.raises(DataError, match=r"holds step labels .*fields are: prompt, completions, labels"):
         load_comparisons(path)

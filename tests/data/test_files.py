@@ -152,8 +152,8 @@ def test_rows_know_the_line_they_begin_on(tmp_path: Path) -> None:
         ("a.csv", b'prompt,chosen\n"a', "broken CSV"),
         ("a.csv", b"prompt,chosen\n", "the file holds no rows"),
         ("a.parquet", b"PAR1nothing", "the Parquet file is damaged"),
-        ("a.parquet", b"text", "this is no Parquet file"),
-        ("a.docx", b"\x01\x02 word", "the file is of no kind that can be read"),
+        ("a.parquet", b"text", "this is not a Parquet file"),
+        ("a.docx", b"\x01\x02 word", "the file has an unknown format"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -67,7 +67,7 @@ def test_a_null_field_is_named_with_file_line_and_what_to_do(tmp_path: Path) -> 
         ({"prompt": "a", "chosen": "b"}, 'field "rejected" is missing'),
         (
             {"prompt": "a", "chosen": "b", "rejectd": "c"},
-            'field "rejected" is missing; the row has "rejectd": did you mean that',
+            'field "rejected" is missing; the row has "rejectd"; did you mean that',
         ),
         ('{"prompt": "a", ', "broken JSON: Expecting property name enclosed in double quotes at column 17"),
         ("[1, 2]", "expected a JSON object, got a list"),
@@ -107,7 +107,7 @@ def test_skipped_rows_are_counted_and_written_beside_the_output(write: Write, tm
     path = write(PAIR, {**PAIR, "chosen": ""}, "{", {"prompt": "a", "chosen": "b", "rejected": "c"})
     dataset = load_comparisons(path, ReadOptions(on_bad_row="skip", bad_rows_to=aside))
     assert (len(dataset), dataset.bad_rows) == (2, 2)
-    assert dataset.notes[0] == "2 bad rows set aside"
+    assert dataset.notes[0] == "2 bad rows skipped"
     written = [json.loads(line) for line in aside.read_text().splitlines()]
     assert [row["line"] for row in written] == [2, 3]
     assert written[0]["reason"] == 'field "chosen": the completion is empty'
@@ -145,7 +145,7 @@ def test_an_unknown_format_name_suggests_one(write: Write) -> None:
 
 def test_the_wrong_kind_says_what_the_file_holds_and_how_its_columns_are_named(write: Write) -> None:
     message = message_of(load_comparisons, write({"instruction": "a", "input": "", "output": "b"}))
-    assert "holds demonstrations (format alpaca), and no comparisons can be made of them" in message
+    assert "holds demonstrations (format alpaca), and they cannot be converted to comparisons" in message
     assert "name their columns: --set reading.prompt=COLUMN --set reading.chosen=COLUMN" in message
 
 
@@ -224,7 +224,7 @@ def test_scores_become_ranks_margins_and_ratings(write: Write) -> None:
         ({"completions": ["a", "b"], "scores": [1, float("nan")]}, "expected a finite number"),
         ({"completions": ["a"], "ranks": [1]}, "at least two completions"),
         ({"completions": ["a", "a"], "ranks": [1, 1]}, "the completions are identical"),
-        ({"completions": ["a", "a", "b"], "ranks": [1, 2, 3]}, "identical completions are judged differently"),
+        ({"completions": ["a", "a", "b"], "ranks": [1, 2, 3]}, "identical completions have different ranks or scores"),
         ({"completions": ["a", ""], "ranks": [1, 2]}, 'field "completions[1]": the completion is empty'),
     ],
 )
@@ -243,7 +243,7 @@ def test_good_and_bad_labels_are_one_and_zero(write: Write) -> None:
 
 def test_labels_nobody_knows_must_be_named(write: Write) -> None:
     path = write({"text": "a", "label": "spam"}, {"text": "b", "label": "ham"})
-    assert "which of the labels are good cannot be told: ham, spam" in message_of(load_ratings, path)
+    assert "it is unclear which of the labels are good: ham, spam" in message_of(load_ratings, path)
     named = load_ratings(path, ReadOptions(positive_labels=("Ham",)))
     assert [rating.score for rating in named.examples] == [0.0, 1.0]
     with pytest.raises(DataError, match='no row has the label "eggs"'):
@@ -259,7 +259,7 @@ def test_labels_that_are_named_neither_good_nor_bad_are_left_out(write: Write) -
 
 def test_numbered_classes_are_not_taken_for_good_and_bad(write: Write) -> None:
     path = write(*[{"text": f"t{place}", "label": place} for place in range(3)])
-    assert "cannot be told" in message_of(load_ratings, path)
+    assert "it is unclear" in message_of(load_ratings, path)
 
 
 def test_votes_become_a_soft_label(write: Write) -> None:

@@ -105,14 +105,14 @@ def test_a_message_of_no_weight_is_context(tmp_path: Path, mark: dict[str, objec
     data = load_demonstrations(written(tmp_path, row))
     said = [one for one in data.examples[0].conversation.messages if one.role is Role.ASSISTANT]
     assert [one.learned for one in said] == [False, True]
-    assert "1 messages of the assistant are context and not learned" in data.notes
+    assert "1 assistant messages are context and not learned" in data.notes
 
 
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
         ({"content": "Cold.", "weight": 0.5}, "expected 0 or 1"),
-        ({"content": "Cold.", "weight": 0}, "no message of the assistant is to be learned"),
+        ({"content": "Cold.", "weight": 0}, "no assistant message is learned"),
         ({"content": "Cold.", "tool_calls": {"name": "weather"}}, "a list of calls"),
         ({"content": "Cold.", "tool_calls": [{"function": {"arguments": {}}}]}, "a call has no name"),
         ({"content": "Cold.", "reasoning_content": ["3 C"]}, "expected text"),

@@ -90,17 +90,17 @@ STACK = {"qid": 1, "question": "q", "answers": [{"text": "bad", "pm_score": 0}, 
 @pytest.mark.parametrize(
     ("row", "format_name"),
     [
-        (PKU, "two-answers"),
-        (SHP, "two-answers"),
-        (SHP | {"labels": 0, "human_ref_A": "bad", "human_ref_B": "good"}, "two-answers"),
-        (HELPSTEER_2, "two-answers"),
-        (HELPSTEER_3, "two-answers"),
-        (WEBGPT, "two-answers"),
-        (ARENA, "two-answers"),
-        (MT_BENCH, "two-answers"),
-        (ARENA_55K, "two-answers"),
-        ({"prompt": "q", "answer_a": "bad", "answer_b": "good", "preferred": "answer_b"}, "two-answers"),
-        ({"prompt": "q", "completion_1": "bad", "completion_2": "good", "choice": 2}, "two-answers"),
+        (PKU, "pairwise"),
+        (SHP, "pairwise"),
+        (SHP | {"labels": 0, "human_ref_A": "bad", "human_ref_B": "good"}, "pairwise"),
+        (HELPSTEER_2, "pairwise"),
+        (HELPSTEER_3, "pairwise"),
+        (WEBGPT, "pairwise"),
+        (ARENA, "pairwise"),
+        (MT_BENCH, "pairwise"),
+        (ARENA_55K, "pairwise"),
+        ({"prompt": "q", "answer_a": "bad", "answer_b": "good", "preferred": "answer_b"}, "pairwise"),
+        ({"prompt": "q", "completion_1": "bad", "completion_2": "good", "choice": 2}, "pairwise"),
         (NECTAR, "ranked"),
         (ULTRAFEEDBACK, "scored"),
         (STACK, "scored"),
@@ -275,20 +275,20 @@ def test_a_pair_keeps_its_whole_prompt_and_has_it_once(write: Write, row: Any, p
     ("load", "row", "wanted"),
     [
         (load_comparisons, {"prompt": "Speak like a pirate.", "chosen": [ASKED, GOOD], "rejected": [ASKED, BAD]},
-         'field "chosen": the conversation does not begin with the prompt'),
+         'field "chosen": the conversation neither begins with the prompt'),
         (load_comparisons, {"prompt": [ASKED], "chosen": [CALL, RESULT, GOOD], "rejected": [BAD, RESULT, BAD]},
          "part at message 2"),
         (load_ratings, {"prompt": [ASKED], "completion": [CALL, RESULT, GOOD], "label": True},
-         'field "completion": 3 messages are judged together'),
+         'field "completion": one label or score is given for 3 messages'),
         (load_ratings, {"prompt": [ASKED], "completion": [said("user", "x")], "label": True},
-         "expected one message of the assistant, got one of user"),
+         "expected an assistant message, got a message of user"),
         (load_demonstrations, {"prompt": [ASKED], "completion": [CALL, RESULT]}, "must end with the assistant"),
         (load_demonstrations, {"prompt": [ASKED], "completion": []}, "the list of messages is empty"),
         (load_demonstrations, {"messages": [said("system", "s"), ASKED, GOOD], "system": "t"}, "another system prompt"),
         (load_demonstrations, {"prompt": "q", "completion": "a", "system": ["s"]}, 'field "system": expected text'),
         (load_comparisons, {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]},
-         "judgements of single steps"),
-        (load_demonstrations, {"question": {"problem": "q"}, "label": {"steps": []}}, "judgements of single steps"),
+         "step labels"),
+        (load_demonstrations, {"question": {"problem": "q"}, "label": {"steps": []}}, "step labels"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_taken_whole_is_refused_with_the_reason(
@@ -316,7 +316,7 @@ def test_a_refusal_lists_the_fields_and_names_the_way_out(write: Write, rows: li
 
 def test_a_score_of_one_is_no_praise_on_a_scale_that_goes_on(write: Write) -> None:
     path = write(*({"prompt": f"q{score}", "completion": f"a{score}", "score": score} for score in (1, 3, 5)))
-    with pytest.raises(DataError, match="no demonstrations can be made"):
+    with pytest.raises(DataError, match="cannot be converted to demonstrations"):
         load_demonstrations(path)
     assert load_texts(path).examples
 

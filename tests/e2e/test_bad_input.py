@@ -244,7 +244,7 @@ def test_bad_rows_are_set_aside_counted_and_explained_on_demand(home: Path, tmp_
         "dpo", "--model", home / "base", "--data", data, "--out", tmp_path / "out", "--on-bad-row", "skip",
         "--set", "epochs=1",
     )  # fmt: skip
-    assert "train: 2 from" in ran.err and "1 bad rows set aside" in ran.err
+    assert "train: 2 from" in ran.err and "1 bad rows skipped" in ran.err
     (aside,) = tmp_path.glob("out.bad-rows-*")
     (row,) = [json.loads(line) for line in aside.read_text().splitlines()]
     assert row["line"] == 2 and "empty" in row["reason"] and row["row"]["chosen"] == ""

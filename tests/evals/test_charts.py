@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from assent.evals.arms import Arm, TrainingCurves
 from assent.evals.axes import (
     Scale,
-    apart,
     domain,
     number,
     per_cent,
     root_ticks,
     smoothed,
+    smoothed_path,
+    spread_apart,
     thinned,
     tick_text,
     ticks,
-    wandered,
 )
 from assent.evals.charts import Series, line_chart
 from assent.evals.curves import training_charts
@@ -51,7 +51,7 @@ def test_square_root_ticks_start_at_zero_and_leave_room(high):
 
 @given(st.lists(st.floats(0, 168), min_size=1, max_size=6))
 def test_labels_end_up_apart_and_in_order(places):
-    moved = apart(places)
+    moved = spread_apart(places)
     order = sorted(range(len(places)), key=lambda i: places[i])
     assert all(moved[b] - moved[a] >= 15 - 1e-6 for a, b in itertools.pairwise(order))
 
@@ -81,7 +81,7 @@ def test_smoothing_keeps_a_constant_and_calms_noise():
 def test_a_wandering_point_is_calmed_in_both_directions():
     rng = np.random.default_rng(0)
     way = [(i / 10 + rng.normal(0, 0.5), i / 10 + rng.normal(0, 0.5)) for i in range(96)]
-    calm = wandered(way)
+    calm = smoothed_path(way)
     assert len(calm) == len(way)
     folds = [sum(b < a for (a, _), (b, _) in pairwise(points)) for points in (way, calm)]
     assert folds[0] > 30 and folds[1] < folds[0] / 2

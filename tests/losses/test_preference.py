@@ -15,7 +15,6 @@ from assent.losses.preference import (
     TIED_LIMIT,
     binary_loss,
     bradley_terry_loss,
-    classifier_reward,
     plackett_luce_loss,
 )
 
@@ -30,13 +29,6 @@ def test_reward_08_over_02_costs_0437_and_02_over_08_costs_1037() -> None:
     wrong = bradley_terry_loss(low, high, step_pairs=1).loss.item()
     assert right == pytest.approx(0.437, abs=5e-4) and right == pytest.approx(-math.log(1 / (1 + math.exp(-0.6))))
     assert wrong == pytest.approx(1.037, abs=5e-4) and wrong == pytest.approx(right + 0.6)
-
-
-def test_reward_of_a_classifier_is_the_logit_of_its_positive_class() -> None:
-    not_hate, hate = 0, 1
-    logits_BC = tensor([[3.1718, -2.6093]])
-    assert classifier_reward(logits_BC, not_hate).tolist() == [pytest.approx(3.1718)]
-    assert classifier_reward(logits_BC, hate).tolist() == [pytest.approx(-2.6093)]
 
 
 def test_soft_labels_margin_and_centring_are_their_formula() -> None:

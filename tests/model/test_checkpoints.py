@@ -99,7 +99,7 @@ def test_any_damage_to_any_file_falls_back_and_is_named(
         assert found.step == 1
         assert is_whole(found, 1)
         assert len(found.skipped) == 1
-        assert f"{file.parent} is passed over: {name} " in found.skipped[0]
+        assert f"{file.parent} is skipped: {name} " in found.skipped[0]
     file.write_bytes(whole)
     assert (store.newest() or found).step == 2
 

@@ -18,7 +18,7 @@ from assent.model.body import Body
 from assent.model.flat import flatten
 from assent.model.loading import load_causal_lm, load_classifier, load_trunk
 from assent.model.roles import ScalarRole, own_head
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 
 LENGTHS = [(1,), (7, 3, 12, 3, 1), (5, 5, 5, 9, 9, 2), (11, 10, 9)]
 CLOSE = {"atol": 3e-6, "rtol": 3e-5}  # the architectures compute norms and softmax in single precision

@@ -10,8 +10,8 @@ from torch.testing import assert_close
 from assent.model.body import Body
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch, even, flatten
+from assent.model.prefix_trees import flatten_trees, tree_of
 from assent.model.roles import ScalarRole, fresh_head
-from assent.model.trees import plant, tree_of
 
 LENGTHS = (11, 3, 17, 1, 9)
 
@@ -29,7 +29,7 @@ def batches() -> dict[str, FlatBatch]:
     rows = sequences()
     tree = tree_of([rows[0][:6], [*rows[0][:4], *rows[2]], rows[1] + rows[4][:-1]])
     wanted = [[place % 3 == 1 for place in range(len(row))] for row in rows]
-    return {"flat": flatten(rows, wanted), "trees": plant([tree, tree_of([rows[4]])])}
+    return {"flat": flatten(rows, wanted), "trees": flatten_trees([tree, tree_of([rows[4]])])}
 
 
 def test_numbers_of_rows_are_few_and_little_is_added() -> None:

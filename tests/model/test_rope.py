@@ -21,7 +21,7 @@ from assent.errors import ConfigError
 from assent.model.cache import DecodeCache
 from assent.model.flat import flatten
 from assent.model.roles import ScalarRole, fresh_head
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.text.template import ChatTemplate
 from assent.types import Completion

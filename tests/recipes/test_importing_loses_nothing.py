@@ -93,7 +93,7 @@ def test_what_people_said_is_kept(
 def test_judgement_beside_the_one_that_is_read_is_named(tmp_path: Path) -> None:
     completions = [{"text": text, "helpfulness": score, "honesty": 3} for text, score in (("a", 1), ("b", 4))]
     ran = imported(tmp_path, {"prompt": "q", "completions": completions})
-    assert ran.code == 0 and "sounds like judgement: completions[].honesty" in ran.err
+    assert ran.code == 0 and "looks like a label: completions[].honesty" in ran.err
 
 
 def test_what_a_tool_and_a_sampler_are_called_is_no_judgement(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_completions_in_several_columns_are_items(tmp_path: Path) -> None:
 def test_judgements_of_steps_are_refused(tmp_path: Path) -> None:
     row = {"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}
     ran = imported(tmp_path, row)
-    assert ran.code == 2 and "judgements of single steps" in ran.err
+    assert ran.code == 2 and "step labels" in ran.err
     assert imported(tmp_path, row, settings=("answers=drop",)).code == 0
 
 

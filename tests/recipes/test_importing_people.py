@@ -115,7 +115,7 @@ def scores_of(path: Path) -> list[tuple[str, str, float]]:
 def test_scores_are_compared_within_one_criterion_and_one_person(tmp_path: Path) -> None:
     data = load_comparisons(write_rows(tmp_path / "rows.jsonl", BY_CRITERION))
     assert [(one.chosen.text, one.rejected.text) for one in data.examples] == [("a", "b"), ("b", "a")]
-    assert "compared by each criterion for itself: helpful, honest" in data.notes
+    assert "compared separately by each criterion: helpful, honest" in data.notes
     scores = (("mild", "a", 6), ("mild", "b", 7), ("hard", "a", 1), ("hard", "b", 3))
     strict = [{"prompt": "q", "completion": text, "score": score, "who": who} for who, text, score in scores]
     pairs = load_comparisons(write_rows(tmp_path / "people.jsonl", strict)).examples

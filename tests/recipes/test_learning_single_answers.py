@@ -48,7 +48,7 @@ def read(rows: list[dict[str, Any]], folder: Path, learn: Learn) -> tuple[list[A
 @pytest.mark.parametrize("name", ["rating", "score", "helpfulness", "reward"])
 @pytest.mark.parametrize("learn", LEARN)
 def test_scores_of_different_prompts_are_no_labels(name: str, learn: Learn, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="scores from 1 to 5 are no labels") as caught:
+    with pytest.raises(DataError, match="scores from 1 to 5 are not labels") as caught:
         read(rated(1, 5, 2, name=name), tmp_path, learn)
     assert caught.value.where == str(tmp_path / "rows.jsonl") and "positive_labels" in str(caught.value.now)
 
@@ -72,7 +72,7 @@ def test_a_negative_score_is_no_label(tmp_path: Path) -> None:
 def test_a_program_learns_single_answers_as_a_file_does() -> None:
     call = Call(reading=Reading())
     for data in (rated(1, 5), own(rated(1, 5))):
-        with pytest.raises(DataError, match="scores from 1 to 5 are no labels"):
+        with pytest.raises(DataError, match="scores from 1 to 5 are not labels"):
             judgement(data, call, Display(quiet=True))
     assert [one.score for one in judgement(rated(0.25, 1), call, Display(quiet=True))] == [0.25, 1]
     assert [one.score for one in judgement(own(rated(0, 1)), call, Display(quiet=True))] == [0, 1]

@@ -22,7 +22,7 @@ from assent.feedback.store.store import FeedbackStore
 from assent.seeds import numpy_rng, python_rng
 from assent.types import Completion, Conversation
 from assent.world.annotators import ANNOTATORS, rank
-from assent.world.annotators import Annotator as Taste
+from assent.world.annotators import SimulatedAnnotator as Taste
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.facts import World, build_world
 from assent.world.judge import judge

@@ -215,7 +215,7 @@ def test_calls_are_written_as_json_by_a_template_without_a_form_and_what_is_left
     (examples,) = chat.encode_turns([CALLING])
     assert chat.tokenizer.decode(learned(examples[-1])) == f"Let me look.\n{CALLS}<|im_end|>It is 3 C.<|im_end|>"
     tools, calls, names = chat.notes([CALLING, TALK])
-    assert tools == "the tools of 1 conversations are left out: the chat template writes no tools"
+    assert tools == "the tools of 1 conversations are left out: the chat template has no place for tools"
     assert calls.startswith("the tool calls of 1 messages are written as JSON text") and "tool_call_id" in names
     assert chat.notes([TALK, SECOND]) == ()
 

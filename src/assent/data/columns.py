@@ -1,4 +1,4 @@
-"""Which column holds what: named by the user where its name does not say it, and columns of judgement nobody read."""
+"""Which column holds what: names given by the user, and columns that look like labels and were not read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import Any
 
-from assent.data.cells import table_cell
+from assent.config import Settings
+from assent.data.literals import parse_cell
 from assent.data.rows import Fields, SourceRow
 from assent.errors import DataError
 
@@ -29,12 +30,11 @@ _BESIDE = re.compile(
     r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions"
     r"|reasoning\w*|thinking|thoughts?|cot|chain_of_thought|rationale"
 )
-_ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # of a judged answer, not a judgement
+_ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # about a labelled answer, not a label
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Names that the file has for what we know under these names; empty: the file's names are ours.
+class Columns(Settings):
+    """The file's names for the columns that we know under these names; empty: the file uses our names.
 
     A name with dots leads into objects and lists: "question.full_text", "answers.0".
     """
@@ -55,12 +55,11 @@ class Columns:
     text: str = ""
 
     def named(self) -> dict[str, str]:
-        """Our names and the file's, where one was given."""
-        given = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {ours: theirs for ours, theirs in given.items() if theirs}
+        """Our name to the file's name, for the columns that have one."""
+        return {ours: theirs for ours in Columns.model_fields if (theirs := getattr(self, ours))}
 
     def applied(self, rows: Sequence[SourceRow], place: str) -> tuple[SourceRow, ...]:
-        """The rows under our names. A column that no row has is a DataError, one that a row lacks its problem."""
+        """The rows under our names. DataError if no row has a column; a row that lacks one gets a problem."""
         named = self.named()
         if not named:
             return tuple(rows)
@@ -72,8 +71,8 @@ class Columns:
                 )
         return tuple(row if row.problem else _renamed(row, named) for row in rows)
 
-    def in_words_of_the_file(self, what: str) -> str:
-        """An error with the file's names for its fields."""
+    def with_file_names(self, what: str) -> str:
+        """The error message with the file's names of the fields."""
         named = self.named()
         return _FIELD.sub(lambda found: f'field "{named.get(found[1], found[1])}', what)
 
@@ -87,7 +86,7 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
     kept = {name: value for name, value in row.fields.items() if name not in moved}
     try:
         read = {
-            ours: table_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
+            ours: parse_cell(row.cells[named[ours]], ours) if named[ours] in row.cells else value[0]
             for ours, value in values.items()
             if value
         }
@@ -98,7 +97,7 @@ def _renamed(row: SourceRow, named: Mapping[str, str]) -> SourceRow:
 
 
 def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
-    """The value under a name or a path of names, in a tuple; empty if there is none."""
+    """A tuple with the value at a name or a dotted path; empty if there is none."""
     if name in fields_:
         return (fields_[name],)
     value: Any = fields_
@@ -113,7 +112,7 @@ def _found(fields_: Fields, name: str) -> tuple[Any, ...]:
 
 
 def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
-    """A sentence that lists the fields of the first rows, and which of them may be meant by one of `near`."""
+    """A sentence that lists the fields of the first rows, and suggests those that resemble one of `near`."""
     names = list(dict.fromkeys(str(name) for row in rows[:_SHOWN] for name in row.fields))
     listed = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     close = [match for one in near for match in difflib.get_close_matches(one, names, n=1)]
@@ -121,19 +120,19 @@ def fields_of(rows: Sequence[SourceRow], *near: str) -> str:
     return f"The fields are: {listed or 'none'}.{hint}"
 
 
-def is_judgement(name: str) -> bool:
-    """Whether a column's name sounds like somebody's judgement: label, score_A, better_response_id, good_answer."""
+def is_label_column(name: str) -> bool:
+    """Whether a column's name looks like a label: label, score_A, better_response_id, good_answer."""
     snake = _snake(name)
     return _JUDGEMENT.search(snake) is not None and _ABOUT.search(snake) is None
 
 
-def is_beside(name: str) -> bool:
-    """Whether a column's name sounds like a part of the prompt or the answer, or of how they are learned."""
+def is_context_column(name: str) -> bool:
+    """Whether a column's name looks like a part of the prompt or the answer, or of how they are trained on."""
     return _BESIDE.fullmatch(_snake(name)) is not None
 
 
-def is_answer(name: str) -> bool:
-    """Whether a column's name sounds like an answer: response_1, answer, modelOutput."""
+def is_answer_column(name: str) -> bool:
+    """Whether a column's name looks like an answer: response_1, answer, modelOutput."""
     snake = _snake(name)
     return _ANSWER.search(snake) is not None and _ABOUT.search(snake) is None
 
@@ -142,20 +141,20 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).lower()
 
 
-def is_given(value: object) -> bool:
+def has_value(value: object) -> bool:
     """Whether a cell holds anything: not null, not NaN (pandas' null), no empty text, list or object."""
     if isinstance(value, float):
         return not math.isnan(value)
     return value is not None and value not in ("", [], {}, ())
 
 
-def glimpsed(fields_: Fields, name: str) -> Any:
-    """A field's value, or None, without its being read: it may turn out to be nothing that can be."""
-    return fields_.hidden(name) if isinstance(fields_, Watched) else fields_.get(name)
+def peek(fields_: Fields, name: str) -> Any:
+    """A field's value, or None, without counting as read."""
+    return fields_.hidden(name) if isinstance(fields_, TrackedFields) else fields_.get(name)
 
 
-class Watched(Mapping[str, Any]):
-    """A row's fields that remembers which of them were read."""
+class TrackedFields(Mapping[str, Any]):
+    """The fields of a row. It remembers which of them were read."""
 
     def __init__(self, fields_: Fields) -> None:
         self._fields, self._read = fields_, set[str]()
@@ -174,9 +173,9 @@ class Watched(Mapping[str, Any]):
         return len(self._fields)
 
     def hidden(self, name: str) -> Any:
-        """A value that is looked at and does not count as read."""
+        """A value, without counting as read."""
         return self._fields.get(name)
 
     def unread(self) -> list[str]:
         """Columns that hold something and were not read."""
-        return [str(name) for name, value in self._fields.items() if name not in self._read and is_given(value)]
+        return [str(name) for name, value in self._fields.items() if name not in self._read and has_value(value)]

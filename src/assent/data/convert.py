@@ -1,4 +1,4 @@
-"""From what a file holds to what a command asks for. What cannot be had is an error that says what is there."""
+"""Conversions from what a file holds to what a command needs. An impossible one is an error that says what is there."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def cannot(kind: Kind, wanted: Kind, format_name: str) -> DataError:
     """The error for a file that holds another kind."""
     named = " ".join(f"--set reading.{name}=COLUMN" for name in _COLUMNS[wanted])
     return DataError(
-        f"the file holds {kind.value} (format {format_name}), and no {wanted.value} can be made of them",
-        now=f"Give a file of {wanted.value}. If it does hold {wanted.value}, name their columns: {named}.",
+        f"the file holds {kind.value} (format {format_name}), and they cannot be converted to {wanted.value}",
+        now=f"Give a file of {wanted.value}. If it holds {wanted.value} after all, name their columns: {named}.",
     )
 
 
 def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
-    """Demonstrations as they are; of judged completions the chosen, the best or the good ones, each once; no ties.
+    """Demonstrations unchanged; from labelled completions the chosen, best or good ones, each once; no ties.
 
-    A score of 1 is the best there is only where all scores lie between 0 and 1; on other scales it may be the worst.
+    A score of 1 counts as good only if all scores lie between 0 and 1; on other scales it may be the worst.
     """
     made: list[Demonstration] = []
     within_one = all(0 <= example.score <= 1 for example in examples if isinstance(example, Rating))
@@ -54,7 +54,7 @@ def demonstrations(examples: Sequence[Example]) -> list[Demonstration]:
 
 
 def comparisons(examples: Iterable[Example], *, keep_ties: bool, margin_per_score: float) -> list[Comparison]:
-    """Pairs as they are, all pairs of a ranking, and all pairs of one prompt's ratings; ties have probability 0.5."""
+    """Pairs unchanged, all pairs of a ranking, and all pairs of one prompt's ratings; ties have probability 0.5."""
     made: list[Comparison] = []
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Comparison):
@@ -65,7 +65,7 @@ def comparisons(examples: Iterable[Example], *, keep_ties: bool, margin_per_scor
 
 
 def rankings(examples: Iterable[Example]) -> list[Ranking]:
-    """Rankings as they are, scores as ranks, one prompt's ratings as one ranking, a pair as a ranking of two."""
+    """Rankings unchanged, scores as ranks, the ratings of one prompt as one ranking, a pair as a ranking of two."""
     made = []
     for example in _ranked_by_prompt(examples):
         if isinstance(example, Ranking):
@@ -79,27 +79,26 @@ def rankings(examples: Iterable[Example]) -> list[Ranking]:
 
 
 def ratings(examples: Iterable[Example]) -> list[Rating]:
-    """Ratings as they are, scores one by one, and the two sides of a pair as 1 and 0 (ties are left out)."""
+    """Ratings unchanged, scores one by one, and the two sides of a pair as 1 and 0 (ties are left out)."""
     made: list[Rating] = []
     for example in examples:
         if isinstance(example, Rating):
             made.append(example)
-        elif isinstance(example, Scored):
-            scored = zip(example.completions, example.scores, strict=True)
+        elif isinstance(example, Scored) or (isinstance(example, Comparison) and example.probability != 0.5):
+            scored = (
+                list(zip(example.completions, example.scores, strict=True))
+                if isinstance(example, Scored)
+                else [(example.chosen, 1.0), (example.rejected, 0.0)]
+            )
             made += [
                 Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
                 for one, score in scored
-            ]
-        elif isinstance(example, Comparison) and example.probability != 0.5:
-            made += [
-                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
-                for one, score in ((example.chosen, 1.0), (example.rejected, 0.0))
             ]
     return made
 
 
 def prompts(examples: Iterable[Example]) -> list[Conversation]:
-    """Prompts as they are; those of other kinds once each, with the columns on which their rows agree."""
+    """Prompts unchanged; those of other kinds once each, with the columns on which their rows agree."""
     native: list[Conversation] = []
     derived: dict[Conversation, Conversation] = {}
 
@@ -124,35 +123,31 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
 
 
 def with_tools(examples: list[Example], tools: str) -> list[Example]:
-    """The examples of a row with the tools on offer, JSON text, at their prompt or conversation."""
-    return [_with_tools(one, tools) for one in examples] if tools else examples
+    """The examples of a row with the tools on offer (JSON text); a text that stands alone takes none."""
 
+    def stands_alone(one: Example) -> bool:
+        return isinstance(one, str) or not (isinstance(one, Conversation | Demonstration) or one.prompt.messages)
 
-def _with_tools(example: Example, tools: str) -> Example:
-    if isinstance(example, str):
-        return example
-    if isinstance(example, Conversation):
-        return replace(example, tools=tools)
-    if isinstance(example, Demonstration):
-        return replace(example, conversation=replace(example.conversation, tools=tools))
-    if not example.prompt.messages:  # a text judged by itself
-        return example
-    return replace(example, prompt=replace(example.prompt, tools=tools))
+    return [one if stands_alone(one) else _with(one, tools=tools) for one in examples] if tools else examples
 
 
 def with_columns(example: Example, columns: Mapping[str, Any]) -> Example:
     """The example with the columns of its row at its prompt."""
-    if isinstance(example, str):
-        return replace(Conversation.of_user(example.strip()), columns=columns)
+    return _with(Conversation.of_user(example.strip()) if isinstance(example, str) else example, columns=columns)
+
+
+def _with(example: Example, **changes: Any) -> Example:
+    """The example with changes to the fields of its prompt or conversation."""
+    assert not isinstance(example, str)
     if isinstance(example, Conversation):
-        return replace(example, columns=columns)
+        return replace(example, **changes)
     if isinstance(example, Demonstration):
-        return replace(example, conversation=replace(example.conversation, columns=columns))
-    return replace(example, prompt=replace(example.prompt, columns=columns))
+        return replace(example, conversation=replace(example.conversation, **changes))
+    return replace(example, prompt=replace(example.prompt, **changes))
 
 
 def texts(examples: Iterable[Example]) -> list[str]:
-    """Texts as they are; conversations with their best answer as transcripts."""
+    """Texts unchanged; conversations with their best answer as transcripts."""
     made: list[str] = []
     for example in examples:
         if isinstance(example, str):
@@ -183,7 +178,7 @@ def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Compar
     for left, right in combinations(range(len(worth)), 2):
         better, worse = (left, right) if worth[left] >= worth[right] else (right, left)
         if judged.completions[left] == judged.completions[right]:
-            continue  # two equal answers, judged equal: nothing to learn from
+            continue  # equal answers teach nothing
         yield Comparison(
             prompt=judged.prompt,
             chosen=judged.completions[better],
@@ -207,7 +202,7 @@ def _ranking(judged: Scored | Comparison, completions: Sequence[Completion], wor
 
 
 def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples; the ratings (two or more) that one person gave by one criterion to a prompt's answers as scores."""
+    """The examples. Two or more ratings of one prompt by one annotator and criterion become scores."""
     gathered: dict[tuple[Conversation, str, str | None], list[Rating]] = {}
     for example in examples:
         if isinstance(example, Rating) and example.prompt.messages:

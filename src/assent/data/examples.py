@@ -1,4 +1,4 @@
-"""What the rows of a file are before anybody asks for a certain kind: the vocabulary, and two forms short of it."""
+"""What the rows of a file hold before conversion: the vocabulary, and two unfinished forms of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     COMPARISONS = "comparisons"
     RANKINGS = "rankings"
     RATINGS = "ratings"
-    STEPS = "judgements of single steps"
+    STEPS = "step labels"
     PROMPTS = "prompts"
     TEXTS = "texts"
 
@@ -36,7 +36,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """A completion (of an empty prompt, for texts judged by themselves) with a label whose meaning is still open."""
+    """A completion with a label whose meaning is still open; a text labelled on its own has an empty prompt."""
 
     prompt: Conversation
     completion: Completion
@@ -50,9 +50,9 @@ Example = Demonstration | Comparison | Ranking | Rating | Scored | Labelled | Co
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A form in which people keep rows: `matches` looks at names and types only, `read` raises DataError.
+    """A format of rows. `matches` looks only at names and types; `read` raises DataError.
 
-    `read_prompts`, where given, reads rows from which only the prompt is wanted (they may end without an answer).
+    `read_prompts`, if given, reads rows for their prompt alone (they may have no answer).
     """
 
     name: str
@@ -62,14 +62,24 @@ class Format:
     read_prompts: Callable[[Fields], list[Example]] | None = None
 
 
+def has(*names: str) -> Callable[[Fields], bool]:
+    """Matches rows that have all of these fields."""
+    return lambda row: all(name in row for name in names)
+
+
+def has_any(*names: str) -> Callable[[Fields], bool]:
+    """Matches rows that have one of these fields."""
+    return lambda row: any(name in row for name in names)
+
+
 def prompt_key(prompt: Conversation) -> str:
     """A name for a prompt: equal prompts have equal names."""
-    told = "\x00".join(f"{message.role.value}\x01{message.content}" for message in prompt.messages)
-    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+    text = "\x00".join(f"{message.role.value}\x01{message.content}" for message in prompt.messages)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def group_of(fields: Fields, prompt: Conversation) -> str:
-    """The judgement a row came from: its field `group` if that is a name or a number, else a name for the prompt."""
+    """The label task of a row: its field `group` if that is a name or a number, else a name for the prompt."""
     group = fields.get("group")
     named = isinstance(group, str | int) and not isinstance(group, bool) and str(group).strip()
     return str(group).strip() if named else prompt_key(prompt)
@@ -84,9 +94,9 @@ def comparison_of(
     margin: float = 0.0,
     group: str | None = None,
 ) -> Comparison:
-    """A comparison turned so that `probability` is at least one half; identical answers are an error.
+    """A comparison ordered so that `probability` is at least one half; identical answers raise DataError.
 
-    Without a `group` it belongs to those of its prompt.
+    Without a `group`, the prompt is the group.
     """
     if chosen.strip() == rejected.strip():
         raise DataError("the two completions are identical")

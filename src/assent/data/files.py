@@ -1,6 +1,6 @@
 """Files to rows: JSON lines, JSON, CSV, TSV, Parquet, text, each plain or gzipped, and saved `datasets` folders.
 
-What makes the whole file unreadable is a DataError; what spoils one row is that row's `problem`.
+If the whole file is unreadable, it raises DataError; an error in one row becomes that row's `problem`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from assent.data.cells import with_messages_spelled
 from assent.data.hub import hub_rows, is_hub_name
+from assent.data.json_documents import json_rows
+from assent.data.literals import with_parsed_messages
 from assent.data.rows import SourceRow, kind_of
 from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
-from assent.data.trees import rows_of_tree
 from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
@@ -31,7 +31,7 @@ _MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-_ZEROS: dict[tuple[bool, ...], str] = {
+_ZEROS: dict[tuple[bool, ...], str] = {  # where the zeros of the first characters stand without a mark
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",
     (False, True, False, True): "UTF-16LE",
@@ -49,7 +49,7 @@ _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
-    """What was read: the rows and the SHA-256 of the bytes on disk (of all files, for a folder)."""
+    """The rows of a file and the SHA-256 of its bytes on disk (of all files, for a folder)."""
 
     path: str
     sha256: str
@@ -57,27 +57,22 @@ class SourceFile:
 
 
 def read_file(path: str | Path, *, text_rows: TextRows = "document") -> SourceFile:
-    """All rows of a file, a saved folder, or a data set of the hub (see `hub.py`).
+    """All rows of a file, a saved folder, or a hub data set (see `hub.py`).
 
     A .txt file is one row, or one row per non-blank line.
     """
     path = Path(path)
     if is_hub_name(path):
         rows, digest = hub_rows(str(path))
-        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-    if path.is_dir():
+    elif path.is_dir():
         rows, digest = arrow_folder_rows(path)
-        return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-    content = _bytes_of(path)
-    digest = hashlib.sha256(content).hexdigest()
-    rows = tuple(_rows(_unzipped(content, str(path)), path, text_rows))
-    return SourceFile(path=str(path), sha256=digest, rows=_some(rows, str(path)))
-
-
-def _some(rows: tuple[SourceRow, ...], place: str) -> tuple[SourceRow, ...]:
+    else:
+        content = _bytes_of(path)
+        digest = hashlib.sha256(content).hexdigest()
+        rows = tuple(_rows(_unzipped(content, str(path)), path, text_rows))
     if not rows:
-        raise DataError("the file holds no rows", where=place, now="Give a file with at least one row.")
-    return rows
+        raise DataError("the file holds no rows", where=str(path), now="Give a file with at least one row.")
+    return SourceFile(path=str(path), sha256=digest, rows=rows)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -116,11 +111,11 @@ def _unzipped(content: bytes, place: str) -> bytes:
 
 
 def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow]:
-    name, suffix = str(path), _suffix(path)
+    name, suffix = str(path), Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
     if content.startswith(b"PAR1"):
         return iter(parquet_rows(content, name))
     if suffix == ".parquet":
-        raise DataError("this is no Parquet file", where=name, now="Rename it after what it holds, or export it again.")
+        raise DataError("this is not a Parquet file", where=name, now="Give it the right ending, or export it again.")
     text = _decoded(content, name)
     if not text.strip():
         raise DataError("the file is empty", where=name, now="Give a file with at least one row.")
@@ -133,13 +128,9 @@ def _rows(content: bytes, path: Path, text_rows: TextRows) -> Iterator[SourceRow
     return _json_rows(text, name, known=suffix in _SUFFIXES)
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
-
-
 def _decoded(content: bytes, place: str) -> str:
-    wide = _wide_encoding(content)
-    if wide:
+    marked = (name for mark, name in _MARKS.items() if content.startswith(mark))
+    if wide := next(marked, _ZEROS.get(tuple(byte == 0 for byte in content[:4]))):
         raise DataError(f"the file is {wide[:6]}, not UTF-8", where=place, now=f"Convert it: iconv -f {wide} -t UTF-8.")
     try:
         return content.decode("utf-8-sig")
@@ -152,17 +143,8 @@ def _decoded(content: bytes, place: str) -> str:
         ) from error
 
 
-def _wide_encoding(content: bytes) -> str:
-    """UTF-16 or UTF-32 by its byte-order mark, or by where the zeros of its first characters stand; else empty."""
-    for mark, name in _MARKS.items():
-        if content.startswith(mark):
-            return name
-    zeros = tuple(byte == 0 for byte in content[:4])
-    return _ZEROS.get(zeros, "")
-
-
 def _lines(text: str) -> list[str]:
-    """Lines end at \\n, \\r\\n or \\r, and nowhere else: other separators of Unicode are characters of a text."""
+    """Lines end only at \\n, \\r\\n or \\r; other Unicode separators belong to the text."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -177,7 +159,7 @@ def _text_file_rows(text: str, name: str, text_rows: TextRows) -> Iterator[Sourc
 
 def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
     for number, line in enumerate(_lines(text), start=1):
-        line = line.lstrip("\ufeff")  # files that were joined bring their marks along
+        line = line.lstrip("\ufeff")  # joined files contain byte-order marks
         if line.strip():
             yield _json_line(line, f"{name}:{number}", number)
 
@@ -191,7 +173,7 @@ def _json_line(line: str, place: str, number: int) -> SourceRow:
         value = {"text": value}
     if not isinstance(value, dict):
         return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
-    return SourceRow(place=place, number=number, fields=with_messages_spelled(value))
+    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
 
 
 def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
@@ -203,12 +185,12 @@ def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
             return _json_lines(text, name)
         if not known:
             raise DataError(
-                "the file is of no kind that can be read",
+                "the file has an unknown format",
                 where=name,
                 now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
             ) from error
         raise DataError(error.what, where=name, now="Repair the file, or write one JSON object per line.") from error
-    return iter(rows_of_tree(tree, name))
+    return iter(json_rows(tree, name))
 
 
 def _reads(line: str) -> bool:

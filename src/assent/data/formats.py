@@ -1,4 +1,4 @@
-"""Which format a file has: named by the user, or found from its first rows."""
+"""The format of a file: named by the user, or detected from its first rows."""
 
 from __future__ import annotations
 
@@ -13,29 +13,13 @@ from assent.data.single_formats import SINGLE_FORMATS
 from assent.errors import ConfigError, DataError
 
 FORMATS: tuple[Format, ...] = (TREE_FORMAT, *PREFERENCE_FORMATS, *SINGLE_FORMATS)
-"""In the order in which they are tried: what asks for more fields comes first."""
+"""In the order in which they are tried: formats with more fields come first."""
 
 _LOOK_AT = 100
 _KNOWN_FIELDS = [
-    "prompt",
-    "chosen",
-    "rejected",
-    "completion",
-    "response",
-    "messages",
-    "conversations",
-    "instruction",
-    "input",
-    "output",
-    "question",
-    "answer",
-    "completions",
-    "ranks",
-    "scores",
-    "label",
-    "text",
-    "score",
-]
+    "prompt", "chosen", "rejected", "completion", "response", "messages", "conversations", "instruction", "input",
+    "output", "question", "answer", "completions", "ranks", "scores", "label", "text", "score",
+]  # fmt: skip
 
 
 def format_named(name: str) -> Format:
@@ -55,9 +39,9 @@ def format_of(row: SourceRow) -> Format | None:
 
 
 def detect(rows: Sequence[SourceRow]) -> Format:
-    """The format of the first rows. Two formats in one file are an error that names a line of each.
+    """The format of the first rows. Two formats in one file raise an error that names a line of each.
 
-    A row whose fields are a part of another format's fields counts as an incomplete (or misspelt) row of that one.
+    If the fields of a row are a part of another format's fields, it counts as an incomplete (or misspelt) row of that.
     """
     first: dict[str, tuple[Format, SourceRow]] = {}
     for row in rows[:_LOOK_AT]:
@@ -79,7 +63,7 @@ def detect(rows: Sequence[SourceRow]) -> Format:
 
 
 def is_meagre(format_: Format) -> bool:
-    """Whether one field is enough for the format, so that a row of it may be the remains of another format's row."""
+    """Whether one field is enough for the format, so that its row may be an incomplete row of another format."""
     return format_.name in ("prompts", "text")
 
 

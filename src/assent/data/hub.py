@@ -1,7 +1,7 @@
-"""Data sets of the hub by name: "owner/name", "owner/name:split", "owner/name:configuration:split".
+"""Hub data sets by name: "owner/name", "owner/name:split", "owner/name:configuration:split".
 
-They are read with `datasets`, which takes a second to import, downloads what is not in its cache, and works from the
-cache where the hub cannot be reached.
+`datasets` reads them. It takes a second to import, downloads what is not in its cache, and uses the cache if the hub
+cannot be reached.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FILE = re.compile(r"\.(?:jsonl|ndjson|json|csv|tsv|parquet|txt|gz)$", re.IGNORE
 
 
 def is_hub_name(path: Path) -> bool:
-    """Whether this can only be the name of a data set: there is no such file or folder, nor a folder to hold it."""
+    """Whether this can only be a data set's name: no such file or folder exists, nor its parent folder."""
     text = path.as_posix()
     return (
         _NAME.fullmatch(text) is not None and not _FILE.search(text) and not path.exists() and not path.parent.is_dir()
@@ -39,10 +39,10 @@ def hub_rows(named: str) -> tuple[tuple[SourceRow, ...], str]:
         found = _loaded(library, name, configuration, split)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, library.exceptions.DatasetsError) as error:
         raise DataError(
-            f"there is no such file, and no data set of this name could be had from the hub ({_first_line(error)})",
+            f"there is no such file, and the hub gave no data set of this name ({_first_line(error)})",
             where=named,
             now="Check the name and the connection, or download the data set and give its file. A split or a "
-            f"configuration is named after a colon: {name}:train.",
+            f"configuration follows after a colon: {name}:train.",
         ) from error
     digest = hashlib.sha256()
     for file in found.cache_files:
@@ -62,7 +62,7 @@ def _loaded(library: Any, name: str, configuration: str | None, split: str | Non
     if not isinstance(found, dict):
         return found
     if len(found) > 1 and "train" not in found:
-        raise ValueError(f"it has the splits {', '.join(found)}: name one")
+        raise ValueError(f"it has the splits {', '.join(found)}; name one of them")
     return found["train"] if "train" in found else next(iter(found.values()))
 
 

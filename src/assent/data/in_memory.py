@@ -1,6 +1,6 @@
-"""Rows that a program holds already: lists, columns, data frames, Arrow tables, data sets, generators.
+"""Rows in memory: lists, columns, data frames, Arrow tables, data sets, generators.
 
-Nothing is imported for it: each library's tables are known by the method with which they become plain Python.
+This imports none of their libraries: it recognises a table by the method that converts it to plain Python.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SPLITS = ("train", "test", "validation", "valid", "eval", "dev")
 
 
 def listed(data: object) -> list[Any]:
-    """The rows of `data`, whatever holds them: one dict for a row of columns. Raises DataError."""
+    """The rows of `data` in any container, as a list. Raises DataError."""
     if isinstance(data, str | bytes | bytearray | type) or hasattr(data, "read"):
         raise _refused(data)
     if isinstance(data, Mapping):
@@ -47,7 +47,7 @@ def listed(data: object) -> list[Any]:
 
 
 def rows_in_memory(rows: Iterable[object]) -> SourceFile:
-    """Rows as those of a file. A text is a row of its own, a list of messages is a conversation. Raises DataError."""
+    """Rows as those of a file. A text is one row, a list of messages is one conversation. Raises DataError."""
     read = tuple(_row(row, number) for number, row in enumerate(rows, start=1))
     if not read:
         raise DataError("there are no rows", where=PLACE, now="Give at least one.")
@@ -57,7 +57,7 @@ def rows_in_memory(rows: Iterable[object]) -> SourceFile:
 
 
 def called(value: object) -> str:
-    """What a value is, for a message: its type, and a short text itself."""
+    """What a value is, for an error message: its type, or the text itself if it is short."""
     if value is None:
         return "None"
     if isinstance(value, type):
@@ -104,8 +104,10 @@ def _rows_of(data: Mapping[Any, Any]) -> list[Any]:
         return [columns]
     lengths = {len(cells) for cells in lists.values()}
     if len(lengths) > 1:
-        told = ", ".join(f"{name} has {len(cells)}" for name, cells in lists.items())
-        raise DataError(f"the columns are not of one length: {told}", where=PLACE, now="Give every row every column.")
+        lengths_of = ", ".join(f"{name} has {len(cells)}" for name, cells in lists.items())
+        raise DataError(
+            f"the columns have different lengths: {lengths_of}", where=PLACE, now="Give every row every column."
+        )
     return [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
 
 
@@ -131,12 +133,12 @@ def _row(row: object, number: int) -> SourceRow:
         return SourceRow(place=place, number=number, fields={str(key): _plain(cell) for key, cell in row.items()})
     problem = f"expected a dict with named fields, got {called(row)}"
     if isinstance(row, list | tuple):
-        problem += '; write {"prompt": ..., "chosen": ..., "rejected": ...}, so that no order is guessed'
+        problem += '; write {"prompt": ..., "chosen": ..., "rejected": ...}, because the order is not guessed'
     return SourceRow(place=place, number=number, problem=problem)
 
 
 def _plain(cell: Any) -> Any:
-    """A cell as JSON has it: arrays, series and tuples are lists, numbers of other libraries are Python's."""
+    """A cell as JSON: arrays, series and tuples become lists, numbers of other libraries become Python's."""
     if cell is None or isinstance(cell, str | bool | int | float):
         return cell
     if isinstance(cell, Mapping):
@@ -150,7 +152,7 @@ def _plain(cell: Any) -> Any:
 
 
 def _is_missing(value: object) -> bool:
-    """Whether pandas means that nothing is there: NaN, NaT or NA."""
+    """Whether this is a missing value of pandas: NaN, NaT or NA."""
     return (isinstance(value, float) and math.isnan(value)) or type(value).__name__ in ("NAType", "NaTType")
 
 

@@ -1,4 +1,4 @@
-"""What a label means: which of a file's labels are good."""
+"""Which labels of a file are good."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def with_scores(
 ) -> list[Example]:
     """The examples with each label as 1.0 (good) or 0.0 (bad).
 
-    `positive` names the good labels; the others are bad, or, if `negative` names the bad ones, left out. Without
-    names every label must be a well-known word, so that none is guessed.
+    `positive` names the good labels; the others are bad or, if `negative` names the bad ones, left out. Without these,
+    every label must be a well-known word: none is guessed.
     """
     labels = sorted({example.label for example in examples if isinstance(example, Labelled)})
     if not labels:
@@ -56,7 +56,7 @@ def _scores(labels: Sequence[str], positive: Sequence[str], negative: Sequence[s
     bad = bad or (folded - good if positive else _BAD)
     if not positive and not negative and folded - good - bad:
         raise DataError(
-            f"which of the labels are good cannot be told: {listed}",
+            f"it is unclear which of the labels are good: {listed}",
             where=place,
             now="Name the good ones with --set 'reading.positive_labels=[\"...\"]'; all others are bad, unless "
             "reading.negative_labels names those.",
@@ -66,12 +66,12 @@ def _scores(labels: Sequence[str], positive: Sequence[str], negative: Sequence[s
 
 
 def check_labels(ratings: Iterable[Rating], place: str | None = None) -> None:
-    """DataError for a score that is no label: 1 is good, 0 is bad, what lies between is a soft label."""
+    """DataError for a score that is not a label: 1 is good, 0 is bad, numbers between are soft labels."""
     scores = [one.score for one in ratings]
     if any(not 0 <= score <= 1 for score in scores):
         raise DataError(
-            f"scores from {min(scores):g} to {max(scores):g} are no labels of good (1) and bad (0)",
+            f"scores from {min(scores):g} to {max(scores):g} are not labels of good (1) and bad (0)",
             where=place,
-            now="To compare, give scores of one person for several answers to a prompt. To learn labels, name their "
+            now="For comparisons, give several scored answers per prompt by one annotator. For labels, name their "
             "column with --set reading.label=COLUMN and the good ones with --set 'reading.positive_labels=[\"...\"]'.",
         )

@@ -1,4 +1,4 @@
-"""Files in, vocabulary out: one function per kind of example a command asks for."""
+"""From files to the vocabulary: one function per kind of example."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from assent.data import convert
-from assent.data.attribution import attributed
-from assent.data.columns import Columns, Watched, fields_of, is_beside, is_judgement
+from assent.data.columns import Columns, TrackedFields, fields_of, is_context_column, is_label_column
 from assent.data.examples import Example, Format, Kind
 from assent.data.files import SourceFile, TextRows, read_file
 from assent.data.formats import detect, format_named, format_of, is_meagre
 from assent.data.labels import check_labels, with_scores
 from assent.data.message_notes import message_notes
-from assent.data.message_trees import grown
+from assent.data.message_trees import assemble_trees
+from assent.data.provenance import with_provenance
 from assent.data.rows import SourceRow, tools_of
 from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
 T = TypeVar("T", bound=Hashable)
 Source = str | Path | SourceFile
-"""A file, a folder, or rows that were read already."""
+"""A file, a folder, or rows in memory."""
 
 BadRow = tuple[SourceRow, str]
 
@@ -38,12 +38,11 @@ _SKIP_HINT = "Give --on-bad-row skip to set such rows aside."
 class ReadOptions:
     """How a file is read.
 
-    `format` is detected if None. Bad rows stop the reading, or are skipped, counted and written to `bad_rows_to`.
-    `limit` takes the first examples only. `positive_labels` says which labels are good where that is not well known;
-    the others are bad or, if `negative_labels` names the bad ones, left out.
-    `keep_ties` keeps pairs judged equal, as probability 0.5. `margin_per_score` turns a difference of scores into a
-    margin in reward units; 0 leaves margins out. `columns` names the file's columns where their names do not say what
-    they hold.
+    `format` is detected if None. A bad row raises DataError, or is skipped, counted and written to `bad_rows_to`.
+    `limit` takes only the first examples. `positive_labels` names the good labels if they are not well-known words; the
+    others are bad or, if `negative_labels` names the bad ones, left out. `keep_ties` keeps ties as probability 0.5.
+    `margin_per_score` turns a difference of scores into a margin in reward units; 0 means no margins. `columns` gives
+    the file's names for columns.
     """
 
     format: str | None = None
@@ -64,7 +63,7 @@ _DEFAULT = ReadOptions()
 class Dataset(Generic[T]):
     """Examples of one file with their lineage. `sha256` is of the bytes on disk; `notes` are for people.
 
-    `bad` are the rows that were set aside, `unread` columns that sound like judgement and were not used.
+    `bad` are the skipped rows, `unread` the columns that look like labels and were not used.
     """
 
     examples: tuple[T, ...]
@@ -80,12 +79,12 @@ class Dataset(Generic[T]):
 
     @property
     def bad_rows(self) -> int:
-        """How many rows were set aside."""
+        """How many rows were skipped."""
         return len(self.bad)
 
 
 def load_demonstrations(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Demonstration]:
-    """Conversations to imitate; from judged completions, the chosen ones."""
+    """Conversations to imitate; from labelled completions, the chosen ones."""
     return _load(source, options, Kind.DEMONSTRATIONS, convert.demonstrations)
 
 
@@ -104,7 +103,7 @@ def load_rankings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Ra
 
 
 def load_ratings(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rating]:
-    """Scored completions; labels as 1.0 (good) and 0.0. Texts judged by themselves have an empty prompt."""
+    """Scored completions; labels as 1.0 (good) and 0.0. Texts labelled on their own have an empty prompt."""
     return _load(source, options, Kind.RATINGS, convert.ratings)
 
 
@@ -129,12 +128,12 @@ def load_texts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[str]:
 
 
 def kind_of_file(path: str | Path, options: ReadOptions = _DEFAULT) -> Kind:
-    """What a file holds, whatever else could be made of it; no row is read for it but by its names."""
+    """What a file holds before any conversion; this only looks at the names of the fields."""
     return _rows_and_format(read_file(path), options)[1].kind
 
 
 def _rows_and_format(source: SourceFile, options: ReadOptions) -> tuple[tuple[SourceRow, ...], Format]:
-    rows = options.columns.applied(grown(source.rows), source.path)
+    rows = options.columns.applied(assemble_trees(source.rows), source.path)
     return rows, format_named(options.format) if options.format else detect(rows)
 
 
@@ -146,10 +145,10 @@ def _load(
     rows, format_ = _rows_and_format(source, options)
     weighty = rows if wanted is Kind.PROMPTS else [row for row in rows if not _is_weightless(row)]
     if not weighty:
-        raise DataError("all rows have the weight 0", where=source.path, now="Give rows that are to be learned.")
+        raise DataError("all rows have the weight 0", where=source.path, now="Give rows to train on.")
     examples, bad, unread, beside = _read_rows(weighty, format_, options, wanted)
     if options.bad_rows_to is not None and bad:
-        set_aside(bad, options.bad_rows_to)
+        write_bad_rows(bad, options.bad_rows_to)
     if not examples:
         row, reason = bad[0]
         raise DataError(
@@ -169,7 +168,7 @@ def _load(
         unread=unread,
         notes=(
             *_notes(examples, made, bad, unread, wanted, format_),
-            *([f"not read, though it may belong to what is learned: {', '.join(beside)}"] if beside else ()),
+            *([f"not read, though it may belong to the prompt or the answer: {', '.join(beside)}"] if beside else ()),
             *([f"{len(rows) - len(weighty)} rows of weight 0 are left out"] if len(weighty) < len(rows) else ()),
             *message_notes(weighty, examples),
         ),
@@ -190,9 +189,9 @@ def _nothing_made(format_: Format, wanted: Kind, rows: Sequence[SourceRow], plac
 def _read_rows(
     rows: Sequence[SourceRow], format_: Format, options: ReadOptions, wanted: Kind
 ) -> tuple[list[Example], list[BadRow], tuple[str, ...], tuple[str, ...]]:
-    """Examples, bad rows, and of the first rows what was not read: columns of judgement, and such as may belong there.
+    """Examples, bad rows, and unread columns of the first rows: those like labels, and those like context.
 
-    Prompts keep all columns, for reward functions to judge by.
+    Prompts keep all columns, for reward functions.
     """
     read = format_.read_prompts if wanted is Kind.PROMPTS and format_.read_prompts else format_.read
     examples: list[Example] = []
@@ -203,20 +202,20 @@ def _read_rows(
         try:
             if row.problem is not None:
                 raise DataError(row.problem)
-            watched = Watched(row.fields) if place < _LOOK_AT else None
+            watched = TrackedFields(row.fields) if place < _LOOK_AT else None
             fields = watched if watched is not None else row.fields
-            found = attributed(convert.with_tools(read(fields), tools_of(fields)), fields)
+            found = with_provenance(convert.with_tools(read(fields), tools_of(fields)), fields)
             if watched is not None:
                 names = watched.unread()
-                unread.update(dict.fromkeys(filter(is_judgement, names if wanted is not Kind.PROMPTS else ())))
+                unread.update(dict.fromkeys(filter(is_label_column, names if wanted is not Kind.PROMPTS else ())))
                 beside.update(
-                    dict.fromkeys(name for name in names if is_beside(name) and not _is_weight_of(row, name, 1))
+                    dict.fromkeys(name for name in names if is_context_column(name) and not _is_weight_of(row, name, 1))
                 )
             if wanted is Kind.PROMPTS:
                 found = [convert.with_columns(one, {**row.renamed, **row.fields}) for one in found]
             examples += found
         except DataError as error:
-            reason = options.columns.in_words_of_the_file(_explained(error, row, format_))
+            reason = options.columns.with_file_names(_explained(error, row, format_))
             if options.on_bad_row == "stop":
                 missing = f"{fields_of([row])} {_NAME_HINT}" if " is missing" in reason and row.fields else ""
                 raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
@@ -225,7 +224,7 @@ def _read_rows(
 
 
 def _is_weightless(row: SourceRow) -> bool:
-    """Whether a row says of itself that it is not learned."""
+    """Whether the row has a weight of 0."""
     return any(_is_weight_of(row, name, 0) for name in _WEIGHTS)
 
 
@@ -234,7 +233,7 @@ def _is_weight_of(row: SourceRow, name: str, weight: int) -> bool:
 
 
 def _explained(error: DataError, row: SourceRow, format_: Format) -> str:
-    """The row's error; a row of another format altogether is said to be one."""
+    """The row's error; it says so if the row has another format."""
     other = format_of(row)
     if other is None or is_meagre(other) or format_.matches(row.fields):
         return error.what
@@ -244,7 +243,7 @@ def _explained(error: DataError, row: SourceRow, format_: Format) -> str:
 def _format_hint(row: SourceRow, format_: Format) -> str:
     other = format_of(row)
     if other is not None and other is not format_:
-        return f"Is --format {other.name} meant?"
+        return f"Did you mean --format {other.name}?"
     return f"{fields_of([row])} Repair the file, or name its --format or its columns (--set reading.NAME=COLUMN)."
 
 
@@ -260,19 +259,19 @@ def _notes(
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
     criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
     by_criterion = wanted != format_.kind and len(criteria) > 1
-    told = [
-        f"{len(bad)} bad rows set aside" if bad else "",
+    notes = [
+        f"{len(bad)} bad rows skipped" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
-        f"{len(made)} {wanted.value} made of {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
-        f"compared by each criterion for itself: {', '.join(criteria)}" if by_criterion else "",
-        f"not used, though it sounds like judgement: {', '.join(unread)}" if unread else "",
+        f"{len(made)} {wanted.value} made from {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"compared separately by each criterion: {', '.join(criteria)}" if by_criterion else "",
+        f"not used, though it looks like a label: {', '.join(unread)}" if unread else "",
     ]
-    return tuple(note for note in told if note)
+    return tuple(note for note in notes if note)
 
 
-def set_aside(bad: Sequence[BadRow], path: Path) -> None:
-    """Bad rows with their reasons, one JSON object each; the file is whole or not there: written beside and renamed."""
+def write_bad_rows(bad: Sequence[BadRow], path: Path) -> None:
+    """Write bad rows with their reasons, one JSON object each. The file is written whole or not at all."""
     lines = [
         json.dumps({"place": row.place, "line": row.number, "reason": reason, "row": dict(row.fields)}, default=str)
         for row, reason in bad
@@ -283,4 +282,4 @@ def set_aside(bad: Sequence[BadRow], path: Path) -> None:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        raise DataError(f"the bad rows cannot be set aside ({error.strerror})", where=str(path)) from error
+        raise DataError(f"the bad rows cannot be written ({error.strerror})", where=str(path)) from error

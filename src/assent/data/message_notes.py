@@ -1,4 +1,4 @@
-"""What there is to say of the messages of a file: fields that nobody reads, tools, turns that are not learned."""
+"""Notes on the messages of a file: unread fields, tools, turns that are not learned."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from assent.data.cells import texts_spelled
 from assent.data.examples import Example
+from assent.data.literals import parse_texts
 from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
 from assent.types import Conversation, Demonstration, Role
 
@@ -19,7 +19,7 @@ _READ = {
 
 
 def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tuple[str, ...]:
-    """Sentences for people; none where nothing is left out."""
+    """Sentences for people; none if nothing is left out."""
     unread = Counter(
         str(name)
         for row in rows
@@ -35,22 +35,20 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         if talk is not None
         for message in talk.messages
     )
-    lists = sum(
-        bool(texts_spelled(row.fields.get("chosen")) and texts_spelled(row.fields.get("rejected"))) for row in rows
-    )
+    lists = sum(bool(parse_texts(row.fields.get("chosen")) and parse_texts(row.fields.get("rejected"))) for row in rows)
     listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
-    told = [
+    notes = [
         f"fields of messages that are not read: {listed}" if unread else "",
         f"{read} conversations come with tools" if read else "",
         f"the tools of {offered} rows are not read in this format" if offered and not read else "",
         f"{lists} rows have lists as answers; --format good-and-bad reads each as several answers" if lists else "",
-        f"{context} messages of the assistant are context and not learned" if context else "",
+        f"{context} assistant messages are context and not learned" if context else "",
     ]
-    return tuple(note for note in told if note)
+    return tuple(note for note in notes if note)
 
 
 def _messages(value: object) -> Iterator[Mapping[str, Any]]:
-    """The messages below a row, wherever they stand."""
+    """All messages inside a row, at any depth."""
     if isinstance(value, Mapping):
         if isinstance(value.get("role", value.get("from")), str) and value.keys() & {"content", "value", "tool_calls"}:
             yield value

@@ -1,4 +1,4 @@
-"""OpenAssistant's conversations: trees of messages whose replies people ranked, whole or one message a row."""
+"""OpenAssistant's conversations: trees of messages with ranked replies, whole or with one message per row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from assent.data.columns import is_given
+from assent.data.columns import has_value
 from assent.data.examples import Example, Format, Kind, prompt_key
 from assent.data.rows import Fields, SourceRow, answer_value, number_value, present, role_value, text_value, wrong
 from assent.errors import DataError
@@ -16,8 +16,8 @@ _FLAT = ("message_id", "parent_id", "role", "text", "message_tree_id")
 _DEEPEST = 100
 
 
-def grown(rows: Sequence[SourceRow]) -> tuple[SourceRow, ...]:
-    """Rows of one message each as one row for each tree, at the place of its root; all other rows as they are.
+def assemble_trees(rows: Sequence[SourceRow]) -> tuple[SourceRow, ...]:
+    """Join rows of one message each into one row per tree, at the place of its root; other rows stay unchanged.
 
     A message that belongs to no tree stays a row, with the reason as its problem.
     """
@@ -30,11 +30,11 @@ def grown(rows: Sequence[SourceRow]) -> tuple[SourceRow, ...]:
     for place, row in enumerate(rows):
         name = row.fields.get("message_id")
         if row.problem is not None or not isinstance(name, str) or name in nodes:
-            told = "is not text" if not isinstance(name, str) else "occurs twice"
-            strange[place] = row if row.problem else replace(row, problem=f'field "message_id": the name {told}')
+            reason = "is not text" if not isinstance(name, str) else "occurs twice"
+            strange[place] = row if row.problem else replace(row, problem=f'field "message_id": the name {reason}')
             continue
         nodes[name] = {**row.fields, "replies": []}
-        if not is_given(row.fields.get("parent_id")):
+        if not has_value(row.fields.get("parent_id")):
             roots.append(replace(row, fields={"prompt": nodes[name]}))
     for node in nodes.values():
         parent = node.get("parent_id")

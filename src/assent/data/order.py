@@ -1,4 +1,4 @@
-"""In which order examples are seen: pure functions of (seed, epoch), so that any position can be resumed."""
+"""The order of examples: a pure function of (seed, epoch), so that a run can resume at any position."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def epoch_order(count: int, *, seed: int, epoch: int) -> Order:
 
 
 def token_budget_batches(lengths: Sequence[int], max_tokens: int) -> list[range]:
-    """Contiguous runs of sequences of at most `max_tokens` together; a longer sequence stands alone."""
+    """Contiguous runs of sequences with at most `max_tokens` in total; a longer sequence is a run of its own."""
     runs: list[range] = []
     start = tokens = 0
     for place, length in enumerate(lengths):

@@ -6,30 +6,27 @@ from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
-from assent.data.answer_lists import LIST_FORMATS, LISTS_OF_PAIRS, numbers_of
-from assent.data.answers import after_prompt, answer_messages, begins, last_answers
-from assent.data.examples import Example, Format, Kind, comparison_of, group_of
+from assent.data.completions import after_prompt, answer_messages, begins, split_last_answers
+from assent.data.examples import Example, Format, Kind, comparison_of, group_of, has
+from assent.data.listwise_formats import LISTWISE_FORMATS, LISTWISE_PAIR_FORMATS, numbers_of
+from assent.data.pairwise_formats import PAIRWISE_FORMATS
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, whole_prompt, with_system
 from assent.data.rows import Fields, answer_of, answer_value, list_of, number_value, present, text_value, wrong
-from assent.data.two_answers import TWO_ANSWER_FORMATS
 from assent.errors import DataError
 from assent.text.transcripts import is_transcript, parse_transcript
 from assent.types import Conversation, Message
 
 _PAIRS = (
-    ("chosen", "rejected"),
-    ("chosen_response", "rejected_response"),
-    ("response_j", "response_k"),
-    ("better", "worse"),
-    ("preferred", "dispreferred"),
-)
+    ("chosen", "rejected"), ("chosen_response", "rejected_response"), ("response_j", "response_k"),
+    ("better", "worse"), ("preferred", "dispreferred"),
+)  # fmt: skip
 _PREDICTIONS = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 
 
 def read_pair(fields: Fields) -> list[Example]:
     """chosen/rejected as text, transcripts, one message or whole conversations, with or without a prompt."""
     names = _pair_names(fields) or _PAIRS[0]
-    prompt, texts = last_answers(_conversations(fields, names), names)
+    prompt, texts = split_last_answers(_conversations(fields, names), names)
     margin = number_value(fields["margin"], "margin") if fields.get("margin") not in (None, "") else 0.0
     if margin < 0:
         raise DataError('field "margin": expected a number of at least 0')
@@ -38,18 +35,18 @@ def read_pair(fields: Fields) -> list[Example]:
 
 
 def _pair_names(fields: Fields) -> tuple[str, str] | None:
-    return next((names for names in _PAIRS if _has(fields, *names)), None)
+    return next((names for names in _PAIRS if has(*names)(fields)), None)
 
 
 def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message, ...]]:
-    """Both sides with the prompt before them, which is a field, or the beginning of both."""
+    """Both sides with the prompt before them; the prompt is a field, or the beginning of both."""
     name = prompt_name(fields)
     sides = [_side(fields, one, name) for one in names]
     if name is None:
         if any(len(side) == 1 for side in sides):
             single = names[[len(side) == 1 for side in sides].index(True)]
-            form = _form(fields[single])
-            raise DataError(f'field "prompt" is missing, and "{single}" is no conversation: it is {form}')
+            form = 'text without "\\n\\nHuman:"' if isinstance(fields[single], str) else "one message"
+            raise DataError(f'field "prompt" is missing, and "{single}" is not a conversation but {form}')
         return [with_system(side, fields) for side in sides]
     if all(len(side) == 1 for side in sides):
         before = prompt_of(fields, name).messages
@@ -59,7 +56,7 @@ def _conversations(fields: Fields, names: tuple[str, str]) -> list[tuple[Message
 
 
 def _side(fields: Fields, name: str, prompt: str | None) -> tuple[Message, ...]:
-    """What follows the prompt, or a whole conversation: a transcript without a prompt, or one that begins with it."""
+    """What follows the prompt, or a whole transcript if there is no prompt or if it begins with the prompt."""
     value = present(fields, name)
     if isinstance(value, str) and is_transcript(value):
         talk = parse_transcript(text_value(value, name)).messages
@@ -75,10 +72,6 @@ def _probability(fields: Fields) -> float:
     if not 0 <= probability <= 1:
         raise DataError('field "probability": expected a number between 0 and 1')
     return probability
-
-
-def _form(value: object) -> str:
-    return 'text without "\\n\\nHuman:"' if isinstance(value, str) else "one message"
 
 
 def read_pandalm(fields: Fields) -> list[Example]:
@@ -108,7 +101,7 @@ def read_alpaca_eval(fields: Fields) -> list[Example]:
 
 
 def read_fine_grained(fields: Fields) -> list[Example]:
-    """Four predictions and the six judgements of their pairs, (1,2) (1,3) (1,4) (2,3) (2,4) (3,4); 0 is a tie."""
+    """Four predictions and labels of their six pairs, (1,2) (1,3) (1,4) (2,3) (2,4) (3,4); 0 is a tie."""
     texts = [answer_of(fields, name) for name in _PREDICTIONS]
     pairs = list(combinations(range(len(texts)), 2))
     judged = numbers_of(fields, "preference", len(pairs))
@@ -117,7 +110,7 @@ def read_fine_grained(fields: Fields) -> list[Example]:
     prompt = Conversation.of_user("\n\n".join([*passages, question]))
     compared: list[Example] = []
     for (left, right), preference in zip(pairs, judged, strict=True):
-        if texts[left].strip() != texts[right].strip():  # models often agree word for word: nothing to learn there
+        if texts[left].strip() != texts[right].strip():  # equal answers teach nothing
             vote = _vote(preference, "preference")
             compared.append(comparison_of(prompt, texts[left], texts[right], probability=vote))
     if not compared:
@@ -136,49 +129,25 @@ def read_tool_augmented(fields: Fields) -> list[Example]:
     return [comparison_of(prompt_of(fields, "question"), texts[0], texts[1])]
 
 
-def _has(fields: Fields, *names: str) -> bool:
-    return all(name in fields for name in names)
-
-
 def _is_messages_pair(fields: Fields) -> bool:
     names = _pair_names(fields)
     return names is not None and any(isinstance(fields[name], list | Mapping) for name in names)
 
 
 PREFERENCE_FORMATS = (
-    Format(
-        name="alpaca-eval",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "instruction", "output_1", "output_2", "preference"),
-        read=read_alpaca_eval,
-    ),
-    Format(
-        name="pandalm",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "instruction", "response1", "response2", "annotator1"),
-        read=read_pandalm,
-    ),
-    Format(
-        name="fine-grained-qa",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "question", "passages", "preference", *_PREDICTIONS),
-        read=read_fine_grained,
-    ),
-    Format(
-        name="tool-augmented",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _has(row, "question", "pos_answer", "neg_answer"),
-        read=read_tool_augmented,
-    ),
-    *LISTS_OF_PAIRS,
+    Format(name="alpaca-eval", kind=Kind.COMPARISONS, read=read_alpaca_eval,
+           matches=has("instruction", "output_1", "output_2", "preference")),
+    Format(name="pandalm", kind=Kind.COMPARISONS, read=read_pandalm,
+           matches=has("instruction", "response1", "response2", "annotator1")),
+    Format(name="fine-grained-qa", kind=Kind.COMPARISONS, read=read_fine_grained,
+           matches=has("question", "passages", "preference", *_PREDICTIONS)),
+    Format(name="tool-augmented", kind=Kind.COMPARISONS, read=read_tool_augmented,
+           matches=has("question", "pos_answer", "neg_answer")),
+    *LISTWISE_PAIR_FORMATS,
     Format(name="preference-messages", kind=Kind.COMPARISONS, matches=_is_messages_pair, read=read_pair),
-    Format(
-        name="preference",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _pair_names(row) is not None and prompt_name(row) is not None,
-        read=read_pair,
-    ),
-    Format(name="hh", kind=Kind.COMPARISONS, matches=lambda row: _has(row, "chosen", "rejected"), read=read_pair),
-    *LIST_FORMATS,
-    *TWO_ANSWER_FORMATS,
-)
+    Format(name="preference", kind=Kind.COMPARISONS, read=read_pair,
+           matches=lambda row: _pair_names(row) is not None and prompt_name(row) is not None),
+    Format(name="hh", kind=Kind.COMPARISONS, matches=has("chosen", "rejected"), read=read_pair),
+    *LISTWISE_FORMATS,
+    *PAIRWISE_FORMATS,
+)  # fmt: skip

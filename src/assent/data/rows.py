@@ -1,4 +1,4 @@
-"""A row of a file and how its fields are read: each wrong field has one sentence that names it."""
+"""A row of a file and the readers of its fields; each error names its field in one sentence."""
 
 from __future__ import annotations
 
@@ -16,37 +16,29 @@ from assent.types import Conversation, Message, Role
 Fields = Mapping[str, Any]
 
 ROLES = {
-    "system": Role.SYSTEM,
-    "developer": Role.SYSTEM,
-    "user": Role.USER,
-    "human": Role.USER,
-    "prompter": Role.USER,
-    "assistant": Role.ASSISTANT,
-    "gpt": Role.ASSISTANT,
-    "chatgpt": Role.ASSISTANT,
-    "bot": Role.ASSISTANT,
-    "model": Role.ASSISTANT,
-    "function_call": Role.ASSISTANT,
-    "tool": Role.TOOL,
-    "function": Role.TOOL,
-    "ipython": Role.TOOL,
-    "observation": Role.TOOL,
-    "function_response": Role.TOOL,
+    name: role
+    for role, names in (
+        (Role.SYSTEM, "system developer"),
+        (Role.USER, "user human prompter"),
+        (Role.ASSISTANT, "assistant gpt chatgpt bot model function_call"),
+        (Role.TOOL, "tool function ipython observation function_response"),
+    )
+    for name in names.split()
 }
 
 THOUGHT_NAMES = ("reasoning_content", "thinking", "reasoning")
-"""Names under which a message carries a thought beside its content."""
+"""Names under which a message carries a thought."""
 
 LEARNED_NAMES = ("weight", "train", "training", "trainable", "loss")
-"""Names under which a message says whether it is to be learned: 1 and true, or 0 and false."""
+"""Names under which a message says whether it is learned: 1 and true, or 0 and false."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRow:
-    """One row of a file: `place` as people find it ("train.jsonl:118"), its fields, or why it could not be read.
+    """One row of a file: its `place` ("train.jsonl:118"), its fields, or the `problem` that made it unreadable.
 
-    `cells` are the texts that a table without types has for the fields, `renamed` the fields under the file's names
-    that a setting gave one of ours.
+    `cells` are the texts of the fields in a table without types. `renamed` are the fields that a setting gave one of
+    our names, under the file's names.
     """
 
     place: str
@@ -58,7 +50,7 @@ class SourceRow:
 
 
 def kind_of(value: object) -> str:
-    """What a value is, in the words of a JSON file."""
+    """The JSON type of a value, in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -82,7 +74,7 @@ def present(fields: Fields, name: str) -> Any:
     if name in fields:
         return fields[name]
     near = difflib.get_close_matches(name, [str(key) for key in fields], n=1, cutoff=0.6)
-    hint = f'; the row has "{near[0]}": did you mean that' if near else ""
+    hint = f'; the row has "{near[0]}"; did you mean that' if near else ""
     raise DataError(f'field "{name}" is missing{hint}')
 
 
@@ -104,7 +96,7 @@ def text_of(fields: Fields, name: str) -> str:
 
 
 def answer_value(value: object, name: str, expected: str = "text") -> str:
-    """Text that somebody answered, without the blanks around it; empty or blank is an error."""
+    """A completion without surrounding white space; an empty one raises DataError."""
     text = text_value(value, name, expected).strip()
     if not text:
         raise DataError(f'field "{name}": the completion is empty')
@@ -117,7 +109,7 @@ def answer_of(fields: Fields, name: str) -> str:
 
 
 def number_value(value: object, name: str) -> float:
-    """A finite number; text that spells one (CSV has nothing else) is read."""
+    """A finite number; text that spells one is parsed, because CSV has only text."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -165,9 +157,9 @@ def message_value(value: object, name: str) -> Message:
     if isinstance(content, list):
         content = "".join(_part_text(part, f"{name}.{what}") for part in content)
     if role is not Role.ASSISTANT:
-        told = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
+        extra = {key: text_value(value.get(key) or "", f"{name}.{key}") for key in ("name", "tool_call_id")}
         text = text_value(content, f"{name}.{what}")
-        return Message(role=role, content=text, name=told["name"], tool_call_id=told["tool_call_id"])
+        return Message(role=role, content=text, name=extra["name"], tool_call_id=extra["tool_call_id"])
     calls = _tool_calls(value, content, name)
     said = "" if (calls and not content) or (value.get("from") == "function_call" and calls) else content
     thought = next((value[key] for key in THOUGHT_NAMES if value.get(key)), "")
@@ -182,21 +174,21 @@ def _tool_calls(message: Fields, content: object, name: str) -> str:
     """The tool calls of a message in one form, as JSON text; empty text if it has none."""
     calls = message.get("tool_calls") or ([message["function_call"]] if message.get("function_call") else [])
     if message.get("from") == "function_call":
-        calls = spelled_json(content)
+        calls = parsed_json(content)
         calls = [calls] if isinstance(calls, Mapping) else calls
     if not isinstance(calls, list) or not all(isinstance(call, Mapping) for call in calls):
         if message.get("from") == "function_call":
-            return ""  # a call that spells no JSON stays the text that it is
+            return ""  # a call that is not JSON stays text
         raise wrong(f"{name}.tool_calls", "a list of calls", calls)
-    told = []
+    parsed = []
     for call in calls:
         whole = call if "function" in call else {"type": "function", "function": call}
         function = whole["function"]
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise DataError(f'field "{name}.tool_calls": a call has no name')
-        arguments = {"arguments": spelled_json(function["arguments"])} if "arguments" in function else {}
-        told.append({**whole, "function": {**function, **arguments}})
-    return _json(told) if told else ""
+        arguments = {"arguments": parsed_json(function["arguments"])} if "arguments" in function else {}
+        parsed.append({**whole, "function": {**function, **arguments}})
+    return _json(parsed) if parsed else ""
 
 
 def tools_of(fields: Fields) -> str:
@@ -204,14 +196,14 @@ def tools_of(fields: Fields) -> str:
 
     The column is `tools` or, with bare descriptions of functions, `functions`.
     """
-    tools = spelled_json(fields.get("tools"))
+    tools = parsed_json(fields.get("tools"))
     if not tools:
-        functions = spelled_json(fields.get("functions"))
+        functions = parsed_json(fields.get("functions"))
         if not isinstance(functions, list) or not all(isinstance(one, Mapping) and "name" in one for one in functions):
             return ""
         return _json([{"type": "function", "function": one} for one in functions]) if functions else ""
     if isinstance(tools, list):
-        tools = [spelled_json(tool) for tool in tools]
+        tools = [parsed_json(tool) for tool in tools]
     if not isinstance(tools, list) or not all(isinstance(tool, Mapping) for tool in tools):
         raise wrong("tools", "a list of objects, or JSON text of one", fields["tools"])
     return _json(tools)
@@ -224,8 +216,8 @@ def _json(value: object) -> str:
         raise DataError('field "tool_calls": a number is not finite') from None
 
 
-def spelled_json(value: object) -> object:
-    """The object or list that a text spells in JSON; anything else as it is."""
+def parsed_json(value: object) -> object:
+    """The object or list that a text spells in JSON; anything else unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("{", "["):
         return value
     try:
@@ -256,7 +248,7 @@ def messages_value(value: object, name: str) -> tuple[Message, ...]:
 
 
 def prompt_conversation(messages: Sequence[Message], name: str) -> Conversation:
-    """Messages as a prompt: somebody has said something, and the assistant is next."""
+    """Messages as a prompt: they are not all empty, and the assistant speaks next."""
     if messages and messages[-1].role is Role.ASSISTANT:
         raise DataError(f'field "{name}": the prompt ends with the assistant; it must end with the user or a tool')
     if not any(message.content.strip() for message in messages):
@@ -272,7 +264,7 @@ def demonstration_conversation(messages: Sequence[Message], name: str) -> Conver
     if any(message.role is Role.ASSISTANT and not message.content.strip() for message in messages):
         raise DataError(f'field "{name}": the completion is empty')
     if not any(message.role is Role.ASSISTANT and message.learned for message in messages):
-        raise DataError(f'field "{name}": no message of the assistant is to be learned (weight 0)')
+        raise DataError(f'field "{name}": no assistant message is learned (weight 0)')
     return Conversation(messages=tuple(messages))
 
 

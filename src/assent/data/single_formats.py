@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from assent.data.answers import answer_messages, is_messages, judged_answer
-from assent.data.columns import is_given
-from assent.data.examples import Example, Format, Kind, Labelled
+from assent.data.columns import has_value
+from assent.data.completions import answer_messages, completion_text, is_messages
+from assent.data.examples import Example, Format, Kind, Labelled, has, has_any
 from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
     Fields,
@@ -25,22 +25,12 @@ from assent.data.rows import (
 from assent.errors import DataError
 from assent.types import Completion, Conversation, Demonstration, Message, Rating, Role
 
-_PAIRS = (
-    ("prompt", "completion"),
-    ("prompt", "response"),
-    ("prompt", "answer"),
-    ("prompt", "output"),
-    ("question", "answer"),
-    ("question", "response"),
-    ("query", "response"),
-    ("instruction", "response"),
-    ("instruction", "completion"),
-    ("instruction", "output"),
-    ("instruction", "demonstration"),
-    ("context", "response"),
-    ("input", "output"),
-    ("input", "target"),
-)
+_PAIRS = (  # the names of a prompt and of its completion
+    ("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"), ("prompt", "output"),
+    ("question", "answer"), ("question", "response"), ("query", "response"), ("instruction", "response"),
+    ("instruction", "completion"), ("instruction", "output"), ("instruction", "demonstration"),
+    ("context", "response"), ("input", "output"), ("input", "target"),
+)  # fmt: skip
 _SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
 _MESSAGES = ("messages", "conversations", "conversation")
 _FLAGS = ("kto_tag", "is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
@@ -55,15 +45,14 @@ _NO_PROMPT = Conversation(messages=())
 
 def _pair_name(fields: Fields) -> tuple[str, str] | None:
     """The names of a prompt and an answer; those of empty ones (other rows of a table fill them) only if need be."""
-    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and _may_be_answer(pair[1], fields)]
-    whole = (pair for pair in names if is_given(fields[pair[0]]) and is_given(fields[pair[1]]))
+
+    def may_be_answer(name: str) -> bool:
+        """Whether the field is no list, unless it is one of messages."""
+        return name == "completion" or not isinstance(fields[name], list | Mapping) or is_messages(fields[name])
+
+    names = [pair for pair in _PAIRS if pair[0] in fields and pair[1] in fields and may_be_answer(pair[1])]
+    whole = (pair for pair in names if has_value(fields[pair[0]]) and has_value(fields[pair[1]]))
     return next(whole, names[0] if names else None)
-
-
-def _may_be_answer(name: str, fields: Fields) -> bool:
-    """Whether the field is no list but one of messages."""
-    value = fields[name]
-    return name == "completion" or not isinstance(value, list | Mapping) or is_messages(value)
 
 
 def read_prompt_completion(fields: Fields) -> list[Example]:
@@ -74,24 +63,26 @@ def read_prompt_completion(fields: Fields) -> list[Example]:
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     answer = answer_messages(present(fields, answer_name), answer_name)
     prompt = (replace(message, learned=False) for message in prompt_of(fields, prompt_name).messages)
-    told = (*prompt, *answer)
-    return [Demonstration(conversation=demonstration_conversation(told, answer_name))]
+    messages = (*prompt, *answer)
+    return [Demonstration(conversation=demonstration_conversation(messages, answer_name))]
 
 
 def read_prompt_of_completion(fields: Fields) -> list[Example]:
-    """The prompt alone: what stands beside it may be a number to check answers by, and no answer to imitate."""
+    """The prompt alone: the other column may be a number to check answers with, not an answer to imitate."""
     return [prompt_of(fields, (_pair_name(fields) or ("prompt", ""))[0])]
 
 
 def read_input_output_turns(fields: Fields) -> list[Example]:
     """`conversation`: turns of input and output."""
-    told = []
+    messages = []
     for place, turn in enumerate(list_of(fields, "conversation")):
         if not isinstance(turn, Mapping):
             raise wrong(f"conversation[{place}]", "an object with input and output", turn)
         said = ((Role.USER, text_of(turn, "input")), (Role.ASSISTANT, answer_of(turn, "output")))
-        told += [Message(role=role, content=text.strip()) for role, text in said]
-    return [Demonstration(conversation=demonstration_conversation(with_system(tuple(told), fields), "conversation"))]
+        messages += [Message(role=role, content=text.strip()) for role, text in said]
+    return [
+        Demonstration(conversation=demonstration_conversation(with_system(tuple(messages), fields), "conversation"))
+    ]
 
 
 def read_messages(fields: Fields) -> list[Example]:
@@ -131,7 +122,7 @@ def read_self_instruct(fields: Fields) -> list[Example]:
 
 
 def read_labelled_messages(fields: Fields) -> list[Example]:
-    """Messages that end with the judged answer, and a label."""
+    """Messages that end with the labelled answer, and a label."""
     messages, name = _messages(fields)
     conversation = demonstration_conversation(messages, name)
     prompt, label = prompt_conversation(conversation.messages[:-1], name), _label_name(fields) or "label"
@@ -142,7 +133,7 @@ def read_labelled_completion(fields: Fields) -> list[Example]:
     """A prompt, a completion and a label."""
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     prompt, name = prompt_of(fields, prompt_name), _label_name(fields) or "label"
-    return [_labelled(prompt, judged_answer(present(fields, answer_name), answer_name), present(fields, name), name)]
+    return [_labelled(prompt, completion_text(present(fields, answer_name), answer_name), present(fields, name), name)]
 
 
 def read_rated_completion(fields: Fields) -> list[Example]:
@@ -150,7 +141,7 @@ def read_rated_completion(fields: Fields) -> list[Example]:
     prompt_name, answer_name = _pair_name(fields) or ("prompt", "completion")
     name = next((name for name in _SCORES if name in fields), "score")
     score = number_value(present(fields, name), name)
-    prompt, answer = prompt_of(fields, prompt_name), judged_answer(present(fields, answer_name), answer_name)
+    prompt, answer = prompt_of(fields, prompt_name), completion_text(present(fields, answer_name), answer_name)
     criterion = name if name in _CRITERIA else "overall"
     return [Rating(prompt=prompt, completion=Completion(text=answer), score=score, criterion=criterion)]
 
@@ -159,11 +150,11 @@ def read_dialogue_rating(fields: Fields) -> list[Example]:
     """A dialogue (`source`, one turn a line, speakers alternating), a system's reply and its mean scores."""
     turns = [turn.strip() for turn in text_of(fields, "source").split("\n") if turn.strip()]
     roles = ("user", "assistant") if len(turns) % 2 else ("assistant", "user")
-    told: list[Any] = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+    messages: list[Any] = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
     scores = present(fields, "scores")
     if not isinstance(scores, Mapping):
         raise wrong("scores", "an object with the score of each criterion", scores)
-    prompt = prompt_conversation(messages_value(told, "source"), "source")
+    prompt = prompt_conversation(messages_value(messages, "source"), "source")
     completion = Completion(text=answer_of(fields, "system_output"))
     criterion = "overall" if "overall" in scores else next(iter(scores), "overall")
     score = number_value(present(scores, criterion), f"scores.{criterion}")
@@ -171,7 +162,7 @@ def read_dialogue_rating(fields: Fields) -> list[Example]:
 
 
 def read_labelled_text(fields: Fields) -> list[Example]:
-    """A text judged by itself, and a label."""
+    """A text without a prompt, and a label."""
     text_name = next((name for name in _LABELLED_TEXTS if name in fields), "text")
     label_name = next((name for name in _LABELS if name in fields), "label")
     return [_labelled(_NO_PROMPT, answer_of(fields, text_name), present(fields, label_name), label_name)]
@@ -219,7 +210,7 @@ def _labelled(prompt: Conversation, text: str, label: Any, name: str) -> Labelle
 
 
 def read_steps(fields: Fields) -> list[Example]:
-    """A prompt whose answer was judged step by step; the steps are not taken."""
+    """The prompt of an answer with labelled steps; the steps are not read."""
     question = fields.get("question")
     if isinstance(question, Mapping):
         return [prompt_of({"prompt": present(question, "problem")})]
@@ -245,92 +236,35 @@ def _label_name(row: Fields) -> str | None:
     return next((name for name in _FLAGS if name in row and str(row[name]).strip().lower() in words), None)
 
 
-def _has(fields: Fields, *names: str) -> bool:
-    return all(name in fields for name in names)
-
-
-def _has_any(fields: Fields, names: tuple[str, ...]) -> bool:
-    return any(name in fields for name in names)
-
+_is_about_messages, _is_labelled_text, _is_rated = has_any(*_MESSAGES), has_any(*_LABELLED_TEXTS), has_any(*_SCORES)
+_has_label = has_any(*_LABELS)
 
 SINGLE_FORMATS = (
     Format(name="stepwise", kind=Kind.STEPS, matches=_is_stepwise, read=read_steps),
-    Format(
-        name="labelled-messages",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has_any(row, _MESSAGES) and _label_name(row) is not None,
-        read=read_labelled_messages,
-    ),
-    Format(
-        name="dialogue-ratings",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has(row, "source", "system_output", "scores"),
-        read=read_dialogue_rating,
-    ),
-    Format(
-        name="labelled-completions",
-        kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and _label_name(row) is not None,
-        read=read_labelled_completion,
-    ),
-    Format(
-        name="rated-completions",
-        kind=Kind.RATINGS,
-        matches=lambda row: _pair_name(row) is not None and _has_any(row, _SCORES),
-        read=read_rated_completion,
-    ),
-    Format(name="davidson", kind=Kind.RATINGS, matches=lambda row: _has(row, "class", *_DAVIDSON), read=read_davidson),
-    Format(
-        name="moderation",
-        kind=Kind.RATINGS,
-        matches=lambda row: "prompt" in row and sum(name in row for name in _MODERATION) >= 1,
-        read=read_moderation,
-    ),
-    Format(
-        name="messages",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: "messages" in row,
-        read=read_messages,
-        read_prompts=read_messages_as_prompt,
-    ),
-    Format(
-        name="input-output-turns",
-        kind=Kind.DEMONSTRATIONS,
-        matches=_is_input_output,
-        read=read_input_output_turns,
-    ),
-    Format(
-        name="sharegpt",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has_any(row, ("conversations", "conversation")),
-        read=read_messages,
-        read_prompts=read_messages_as_prompt,
-    ),
-    Format(
-        name="alpaca",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has(row, "instruction", "output"),
-        read=read_alpaca,
-    ),
-    Format(
-        name="self-instruct",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _has(row, "instruction", "instances"),
-        read=read_self_instruct,
-    ),
-    Format(
-        name="labelled-texts",
-        kind=Kind.RATINGS,
-        matches=lambda row: _has_any(row, _LABELLED_TEXTS) and _has_any(row, _LABELS),
-        read=read_labelled_text,
-    ),
-    Format(
-        name="prompt-completion",
-        kind=Kind.DEMONSTRATIONS,
-        matches=lambda row: _pair_name(row) is not None,
-        read=read_prompt_completion,
-        read_prompts=read_prompt_of_completion,
-    ),
-    Format(name="prompts", kind=Kind.PROMPTS, matches=lambda row: _has_any(row, _SINGLE_PROMPTS), read=read_prompt),
-    Format(name="text", kind=Kind.TEXTS, matches=lambda row: "text" in row, read=read_text),
-)
+    Format(name="labelled-messages", kind=Kind.RATINGS, read=read_labelled_messages,
+           matches=lambda row: _is_about_messages(row) and _label_name(row) is not None),
+    Format(name="dialogue-ratings", kind=Kind.RATINGS, read=read_dialogue_rating,
+           matches=has("source", "system_output", "scores")),
+    Format(name="labelled-completions", kind=Kind.RATINGS, read=read_labelled_completion,
+           matches=lambda row: _pair_name(row) is not None and _label_name(row) is not None),
+    Format(name="rated-completions", kind=Kind.RATINGS, read=read_rated_completion,
+           matches=lambda row: _pair_name(row) is not None and _is_rated(row)),
+    Format(name="davidson", kind=Kind.RATINGS, matches=has("class", *_DAVIDSON), read=read_davidson),
+    Format(name="moderation", kind=Kind.RATINGS, read=read_moderation,
+           matches=lambda row: "prompt" in row and any(name in row for name in _MODERATION)),
+    Format(name="messages", kind=Kind.DEMONSTRATIONS, matches=has("messages"), read=read_messages,
+           read_prompts=read_messages_as_prompt),
+    Format(name="input-output-turns", kind=Kind.DEMONSTRATIONS, matches=_is_input_output,
+           read=read_input_output_turns),
+    Format(name="sharegpt", kind=Kind.DEMONSTRATIONS, matches=has_any("conversations", "conversation"),
+           read=read_messages, read_prompts=read_messages_as_prompt),
+    Format(name="alpaca", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "output"), read=read_alpaca),
+    Format(name="self-instruct", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "instances"),
+           read=read_self_instruct),
+    Format(name="labelled-texts", kind=Kind.RATINGS, read=read_labelled_text,
+           matches=lambda row: _is_labelled_text(row) and _has_label(row)),
+    Format(name="prompt-completion", kind=Kind.DEMONSTRATIONS, matches=lambda row: _pair_name(row) is not None,
+           read=read_prompt_completion, read_prompts=read_prompt_of_completion),
+    Format(name="prompts", kind=Kind.PROMPTS, matches=has_any(*_SINGLE_PROMPTS), read=read_prompt),
+    Format(name="text", kind=Kind.TEXTS, matches=has("text"), read=read_text),
+)  # fmt: skip

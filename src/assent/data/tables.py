@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from assent.data.cells import messages_spelled, table_cell, table_row, with_messages_spelled
+from assent.data.literals import parse_cell, parse_messages, parse_row, with_parsed_messages
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.export_files import original_cell
@@ -66,8 +66,8 @@ def _csv_row(
         return SourceRow(place=place, number=line, problem=problem)
     try:
         if exported is None:
-            told = {column: cell for column, cell in zip(header, cells, strict=True) if column}
-            return SourceRow(place=place, number=line, fields=table_row(told), cells=told)
+            texts = {column: cell for column, cell in zip(header, cells, strict=True) if column}
+            return SourceRow(place=place, number=line, fields=parse_row(texts), cells=texts)
         original = {column: original_cell(cell) for column, cell in zip(header, cells, strict=True)}
         fields = {name: _exported_cell(cell, name, exported[name]) for name, cell in original.items()}
     except DataError as error:
@@ -80,8 +80,8 @@ def _exported_cell(cell: str, name: str, kind: Cell) -> object:
     if kind in _TEXTUAL:
         return cell
     if kind == "messages":
-        return messages_spelled(cell) or cell
-    return table_cell(cell, name)
+        return parse_messages(cell) or cell
+    return parse_cell(cell, name)
 
 
 def parquet_rows(content: bytes, name: str) -> list[SourceRow]:
@@ -137,7 +137,7 @@ def table_rows(table: pyarrow.Table, name: str, *, start: int = 1) -> list[Sourc
     return [
         SourceRow(
             place=f"{name}: row {number}", number=number,
-            fields=with_messages_spelled({column: _without_filling(value) for column, value in fields.items()}),
+            fields=with_parsed_messages({column: _without_filling(value) for column, value in fields.items()}),
         )
         for number, fields in enumerate(listed, start=start)
     ]  # fmt: skip

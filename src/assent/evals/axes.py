@@ -11,7 +11,7 @@ from assent.evals.intervals import Interval
 
 HEIGHT = 168  # pixels of a line chart's plot
 MAX_POINTS = 240  # points drawn of one line; longer curves are averaged in bins
-AGREEING = 6  # so many equal differences are no chance: 2 / 2^6 = 0.03 in the sign test
+AGREEING = 6  # this many differences of one sign are significant: 2 / 2^6 = 0.03 in the sign test
 LABEL_GAP = 15  # pixels between two labels at the ends of lines
 Point = tuple[float, float]
 
@@ -39,7 +39,7 @@ class Scale:
 
 
 def number(value: float) -> str:
-    """A number for people: three digits or so, a true minus sign."""
+    """A number for readers: about three digits, with a true minus sign."""
     size = abs(value)
     if size >= 1000:
         text = f"{value:,.0f}".replace(",", "\u202f")
@@ -85,14 +85,14 @@ def root_ticks(high: float) -> list[float]:
 
 
 def tick_text(value: float, values: Sequence[float]) -> str:
-    """The shortest text that tells the ticks apart."""
+    """The shortest text that distinguishes the ticks."""
     step = min((b - a for a, b in itertools.pairwise(values)), default=abs(value) or 1.0)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "\u2212")
 
 
 def domain(values: Sequence[float], *, zero: bool = False) -> tuple[float, float]:
-    """Ends of an axis that holds all `values` with a little room; never empty."""
+    """The ends of an axis that holds all `values` with some room; never an empty range."""
     low, high = min(values), max(values)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
@@ -123,13 +123,13 @@ def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
     return tuple(result)
 
 
-def wandered(points: Sequence[Point]) -> tuple[Point, ...]:
-    """`smoothed` in both directions: the way of a point that moves about, without its trembling."""
+def smoothed_path(points: Sequence[Point]) -> tuple[Point, ...]:
+    """`smoothed` in both directions: the path of a moving point without its jitter."""
     across = smoothed([(i, x) for i, (x, _) in enumerate(points)])
     return tuple((x, y) for (_, x), (_, y) in zip(across, smoothed(points), strict=True))
 
 
-def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
+def spread_apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
     """`positions` moved as little as needed so that neighbours are `gap` apart, in the same order."""
     order = sorted(range(len(positions)), key=lambda i: positions[i])
     moved = [positions[i] for i in order]
@@ -146,7 +146,7 @@ def apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[float]:
 
 
 def no_interval(interval: Interval) -> str:
-    """What stands in the place of an interval without width."""
+    """The text for an interval without width."""
     return "no interval from so few" if interval.n < 2 else "no interval: all are equal"
 
 
@@ -166,18 +166,18 @@ def signed(value: float) -> str:
 
 
 def gain_text(gained: Interval, counted: str) -> str:
-    """A difference with its interval and n, all with as many digits as the interval's width deserves."""
+    """A difference with its interval and n; the width of the interval decides the number of digits."""
     width = gained.high - gained.low
     digits = min(4, max(2, 1 - math.floor(math.log10(width)))) if width > 0 else 2
     mean, low, high = (f"{value:.{digits}f}".replace("-", "\u2212") for value in (gained.mean, gained.low, gained.high))
     sign = "+" if gained.mean > 0 else ""
     between = f"95 % interval {low} to {high}" if width > 0 else no_interval(gained)
-    told = f"{sign}{mean} ({between}, n = {gained.n} {counted})"
-    return told.replace("95 % interval ", "95\u00a0%\u00a0interval ")
+    text = f"{sign}{mean} ({between}, n = {gained.n} {counted})"
+    return text.replace("95 % interval ", "95\u00a0%\u00a0interval ")
 
 
 def is_clear(gained: Interval) -> bool:
-    """Whether the interval of a difference leaves out zero; without an interval, whether enough items agree."""
+    """Whether the interval of a difference excludes zero; without an interval, whether enough items agree."""
     return (gained.low > 0 or gained.high < 0) and (gained.low < gained.high or gained.n >= AGREEING)
 
 

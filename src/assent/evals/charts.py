@@ -1,4 +1,4 @@
-"""What the report's charts consist of: lines, dots, ticks, labels in place. Drawing is the templates' work.
+"""The parts of the report's charts: lines, dots, ticks and labels with their positions. The templates draw them.
 
 Horizontal positions are per cent of the plot, vertical ones pixels from its top, so that a chart stretches with the
 page while its text keeps its size.
@@ -10,22 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assent.evals.axes import (
-    HEIGHT,
-    Point,
-    Scale,
-    apart,
-    domain,
-    number,
-    per_cent,
-    root_ticks,
-    smoothed,
-    span,
-    thinned,
-    tick_text,
-    ticks,
-    x_text,
-)
+from assent.evals import axes
+from assent.evals.axes import HEIGHT, Point, Scale, domain, number, per_cent, smoothed, span, thinned, x_text
 from assent.evals.intervals import Interval
 from assent.evals.reward_quality import CalibrationBin
 
@@ -88,12 +74,12 @@ class LineChart:
     summary: str
     lines: tuple[Line, ...]
     marks: tuple[Mark, ...]
-    guide: str
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     hover: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    guide: str = ""  # a dashed line, as polyline points
     room: str = ""  # how much room the labels need: "", "labelled" or "roomy"
     height: int = HEIGHT
 
@@ -119,6 +105,7 @@ def line_chart(
     y = Scale(low=low_y, high=high_y)
     trends = [smoothed(points) if one.smooth else points for one, points in drawn]
     label_ys = _label_places([(x.x(points[-1][0]), y.y(points[-1][1])) for points in trends])
+    names = [one.name for one, _ in drawn]
     lines = tuple(
         Line(
             name=one.name if len(drawn) > 1 else "",
@@ -136,19 +123,15 @@ def line_chart(
         title=title,
         caption=caption,
         x_name=x_name,
-        summary=_summary(title, [one.name for one, _ in drawn], trends),
+        summary=_summary(title, names, trends),
         lines=lines,
-        marks=tuple(
-            Mark(x=x.x(px), y=y.y(py), low_y=y.y(py), high_y=y.y(py), colour=colour, text="peak")
-            for colour, px, py in peaks
-        ),
-        guide="",
+        marks=tuple(_peak(x.x(px), y.y(py), colour) for colour, px, py in peaks),
         x_ticks=_x_ticks(x),
         y_ticks=_y_ticks(y),
-        hover=_hover(x_name, [(one, points) for one, points in drawn], x, y),
+        hover=_hover(x_name, drawn, x, y),
         head=head,
         rows=rows,
-        room=_room([one.name for one, _ in drawn]),
+        room="" if len(names) < 2 else "roomy" if max(map(len, names)) > SHORT_LABEL else "labelled",
     )
 
 
@@ -248,34 +231,34 @@ def _summary(title: str, names: Sequence[str], trends: Sequence[Sequence[Point]]
     return f"{title}: {'; '.join(parts)}."
 
 
-def _label_places(ends: Sequence[Point]) -> list[float]:
-    """Heights of the labels: those at the right edge keep apart, a line that ends early has room of its own."""
-    edge = [i for i, (end_x, _) in enumerate(ends) if end_x > EDGE]
-    places = [end_y for _, end_y in ends]
-    for i, place in zip(edge, apart([places[i] for i in edge]), strict=True):
-        places[i] = place
-    return places
-
-
-def _room(names: Sequence[str]) -> str:
-    if len(names) < 2:
-        return ""
-    return "roomy" if max(len(name) for name in names) > SHORT_LABEL else "labelled"
-
-
 def _x_scale(values: Sequence[float], *, root: bool) -> Scale:
     low, high = (0.0 if root else min(values)), max(values)
     return Scale(low=low, high=high if high > low else low + 1, root=root)
 
 
+def _peak(x: float, y: float, colour: str) -> Mark:
+    return Mark(x=x, y=y, low_y=y, high_y=y, colour=colour, text="peak")
+
+
+def _label_places(ends: Sequence[Point]) -> list[float]:
+    """Heights of the labels: those at the right edge keep apart, a line that ends early has room of its own."""
+    edge = [i for i, (end_x, _) in enumerate(ends) if end_x > EDGE]
+    places = [end_y for _, end_y in ends]
+    for i, place in zip(edge, axes.spread_apart([places[i] for i in edge]), strict=True):
+        places[i] = place
+    return places
+
+
 def _x_ticks(x: Scale) -> tuple[Tick, ...]:
-    values = root_ticks(x.high) if x.root else ticks(x.low, x.high)
-    return tuple(Tick(at=x.x(value), text=f"{value:g}" if x.root else tick_text(value, values)) for value in values)
+    values = axes.root_ticks(x.high) if x.root else axes.ticks(x.low, x.high)
+    return tuple(
+        Tick(at=x.x(value), text=f"{value:g}" if x.root else axes.tick_text(value, values)) for value in values
+    )
 
 
 def _y_ticks(y: Scale) -> tuple[Tick, ...]:
-    values = ticks(y.low, y.high, about=5)
-    return tuple(Tick(at=y.y(value), text=tick_text(value, values)) for value in values)
+    values = axes.ticks(y.low, y.high, about=5)
+    return tuple(Tick(at=y.y(value), text=axes.tick_text(value, values)) for value in values)
 
 
 def _hover(x_name: str, drawn: Sequence[tuple[Series, Sequence[Point]]], x: Scale, y: Scale) -> str:

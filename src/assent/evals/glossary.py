@@ -1,4 +1,4 @@
-"""What the words of the report mean; a page explains those that it uses, and no others."""
+"""What the words of the report mean; a page explains the words that it uses, and no others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from assent.evals.evidence import Evidence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """A word, its meaning in a sentence or two, and whether a page uses it."""
+    """A term, its meaning in a sentence or two, and whether a page uses it."""
 
     word: str
     meaning: str
@@ -43,22 +43,22 @@ TERMS = (
     Term(
         word="95 % interval, n",
         meaning="If the measurement were repeated with other examples of the same kind, 95 of 100 such intervals would "
-        "hold the true value. n counts the independent examples behind it. Means and win rates: bootstrap that "
-        "resamples whole prompts (pairs: whole judgements). Wilson for bins of a calibration chart and for rates on "
-        "which all examples agree. AUC: DeLong, or Newcombe where that shows no spread. A single example, or equal "
-        "values, give no interval. No interval covers the luck of the training seed.",
+        "contain the true value. n counts the independent examples. Means and win rates use a bootstrap that resamples "
+        "whole prompts (for pairs: whole label groups). Bins of a calibration chart, and rates on which all examples "
+        "agree, use Wilson's interval. AUC uses DeLong's, or Newcombe's where DeLong's shows no spread. A single "
+        "example or equal values give no interval. No interval covers the luck of the training seed.",
         used=_intervals,
     ),
     Term(
         word="Gold judge",
-        meaning="A judge that knows the right answers of the built-in toy world and scores an answer from 0 to 1. It "
-        "stands for what people really want. Training never sees its scores.",
+        meaning="The true reward of the embedded world. It knows the right answers and scores an answer from 0 to 1. "
+        "It stands for what people really want. Training never sees its scores.",
         used=lambda part: bool(part.gold) or bool(part.over_optimisation),
     ),
     Term(
         word="Proxy",
-        meaning="What training maximises instead: the score of a reward model, learned from a limited number of "
-        "judgements and wrong in places.",
+        meaning="What training maximises instead: the score of a reward model. The reward model learned from a limited "
+        "number of labels and is wrong in places.",
         used=_kl,
     ),
     Term(
@@ -75,7 +75,7 @@ TERMS = (
     ),
     Term(
         word="KL penalty",
-        meaning="kl_coef times KL, subtracted from the reward of a completion, in the units of the reward that "
+        meaning="kl_coef times KL. It is subtracted from the reward of a completion, in the units of the reward that "
         "training uses.",
         used=_kl,
     ),
@@ -93,14 +93,13 @@ TERMS = (
     ),
     Term(
         word="Accuracy",
-        meaning="Share of pairs in which the answer that people preferred gets the higher reward; equal rewards count "
-        "half. With soft labels it is the expected share: a label of 0.8 counts 0.8 for the one side and 0.2 for the "
-        "other.",
+        meaning="Share of pairs in which the preferred answer gets the higher reward; equal rewards count half. With "
+        "soft labels it is the expected share: a label of 0.8 counts 0.8 for one side and 0.2 for the other.",
         used=lambda part: part.reward_model is not None,
     ),
     Term(
         word="Margin",
-        meaning="Mean reward of the preferred answer less that of the other, in the reward model's own units. A margin "
+        meaning="Mean reward of the preferred answer minus that of the other, in the reward model's units. A margin "
         "of m means that the model gives the preferred answer a probability of 1 / (1 + exp(-m)).",
         used=lambda part: part.reward_model is not None,
     ),
@@ -113,13 +112,13 @@ TERMS = (
     Term(
         word="Brier score",
         meaning="Mean squared distance of the predicted probability to the label, which is 0 or 1; with soft labels "
-        "its expected value. 0 is perfect, 0.25 is a coin. Where people disagree, no model reaches 0.",
+        "its expected value. 0 is perfect, 0.25 is a coin. Where annotators disagree, no model reaches 0.",
         used=lambda part: part.reward_model is not None or part.classifier is not None,
     ),
     Term(
         word="Squared error against the preference",
-        meaning="Mean squared distance of the predicted probability to the share of people who prefer the answer. "
-        "Unlike the Brier score it is 0 for a model that knows how far people disagree.",
+        meaning="Mean squared distance of the predicted probability to the share of annotators who prefer the answer. "
+        "Unlike the Brier score, it is 0 for a model that knows how much annotators disagree.",
         used=lambda part: part.reward_model is not None and part.reward_model.squared_error is not None,
     ),
     Term(
@@ -135,19 +134,19 @@ TERMS = (
     ),
     Term(
         word="Entropy",
-        meaning="How undecided the policy is about the next token, in nats per token. Near 0 it always says the same.",
+        meaning="How undecided the policy is about the next token, in nats per token. Near 0, it always says the same.",
         used=_curve("entropy"),
     ),
     Term(
         word="Clip fraction",
-        meaning="Share of tokens whose policy ratio (probability now / probability when sampled) left the range that "
-        "clipping allows, so that they no longer push in that direction.",
+        meaning="Share of tokens whose policy ratio (probability now / probability when sampled) left the clip range. "
+        "They no longer push in that direction.",
         used=_curve("clip_fraction"),
     ),
     Term(
         word="Critic, explained variance",
-        meaning="The critic predicts the reward still to come from each token. Explained variance says how much of the "
-        "returns' variance it predicts: 1 is all, 0 no more than their mean, below 0 it misleads.",
+        meaning="The critic predicts the reward still to come at each token. Explained variance says how much of the "
+        "returns' variance it predicts: 1 is all of it, 0 is no more than their mean, and below 0 it misleads.",
         used=_curve("explained_variance"),
     ),
 )

@@ -25,9 +25,9 @@ _RESAMPLED_CELLS = 4_000_000  # indices drawn at once; bounds the memory at 32 M
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate and the ends of its confidence interval; `low == high` where nothing tells the spread.
+    """An estimate and the ends of its confidence interval; `low == high` if the spread is unknown.
 
-    `n` counts the independent items that it rests on (prompts, judgements, conversations); 0 for a bare value.
+    `n` counts the independent items behind it (prompts, label groups, conversations); 0 for a bare value.
     """
 
     mean: float
@@ -84,7 +84,7 @@ def bootstrap_ratio(
     """sum(numerators) / sum(denominators), both resampled together, group by group.
 
     Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. A single
-    group, or groups that all agree, tell nothing about the spread: `low == mean == high`.
+    group, or groups that all agree, say nothing about the spread: `low == mean == high`.
     """
     above_N, below_N = finite(numerators, "numerators"), finite(denominators, "denominators")
     if groups is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from assent.evals.arms import ORACLE, Arm, judge_name
-from assent.evals.axes import Scale, count_text, domain, number, per_cent, span, tick_text, ticks, wandered
+from assent.evals.axes import Scale, count_text, domain, number, per_cent, smoothed_path, span, tick_text, ticks
 from assent.evals.charts import (
     Dot,
     LineChart,
@@ -130,7 +130,7 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
             for key, curve in over.curves.items():
                 arm, points = evidence.arm(key), _points(curve, place, value)
                 if place is _kl:  # a wandering KL would fold the line over itself
-                    points = wandered(points)
+                    points = smoothed_path(points)
                 series.append(Series(name=arm.name, colour=arm.colour, points=points))
                 found = over.verdicts.get(key)
                 if value is _gold and found is not None and found.over_optimised:

@@ -1,6 +1,6 @@
 """How good a reward model is: accuracy, calibration and length bias on held-out pairs; AUC for classifiers.
 
-Notation: a pair has rewards c (chosen) and r (rejected) and a label p = P(chosen is better), 1 for a plain judgement.
+Notation: a pair has rewards c (chosen) and r (rejected) and a label p = P(chosen is better), 1 for a plain label.
 The model says q = sigmoid(c - r). Which of the two stands first is arbitrary, so calibration is measured on the side
 the model prefers: its confidence max(q, 1 - q) in [0.5, 1] against how often the label agrees. Nothing is lost by
 folding, because a pair read the other way round would land at the mirrored point.

@@ -1,4 +1,4 @@
-"""One row for each run of a page: what it was made from, what came out, and how long it took."""
+"""One row for each run of a page: its inputs, its result, and how long it took."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from assent.evals.intervals import Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """What the table says of a run, as text; what a run does not have is empty. `kl` is in nats per completion."""
+    """The cells of a run, as text; missing values are empty. `kl` is in nats per completion."""
 
     name: str
     kind: str
@@ -56,8 +56,8 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     """The strongest result of a run: what was measured, the value, and its interval with n."""
     if part.gold_gained is not None:
         other, mine = list(part.gold)[:2]
-        told = gain_text(part.gold_gained, "prompts")
-        return f"gold of {part.name_of(mine)} against {part.name_of(other)}", signed(part.gold_gained.mean), told
+        gained = gain_text(part.gold_gained, "prompts")
+        return f"gold of {part.name_of(mine)} against {part.name_of(other)}", signed(part.gold_gained.mean), gained
     if part.gold:
         arm = part.main if part.main in part.gold else next(iter(part.gold))
         overall = part.gold[arm].overall

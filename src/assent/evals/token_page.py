@@ -1,4 +1,4 @@
-"""A page of tokens: who wrote each and what is learned. One HTML file that loads nothing and runs nothing."""
+"""A page of tokens: who wrote each token and what is learned. One HTML file without scripts or external files."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def render_tokens(examples: Sequence[ShownExample], *, model: str, notes: Sequen
 
 
 def shown_text(text: str) -> str:
-    """A token's text with ends of lines, tabs and parts of characters to be seen; the end of a line ends one here."""
+    """A token's text with visible line ends, tabs and parts of characters; a line end also breaks the line here."""
     if text.startswith("bytes:"):
         return "".join(f"\u27e8{part}\u27e9" for part in text.removeprefix("bytes:\\x").split("\\x"))
     return visible(text).replace("\t", "\u21e5").replace("\n", "\u21b5\n")

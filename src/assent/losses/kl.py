@@ -14,7 +14,7 @@ at a position does not depend on the token drawn there, so it teaches what comes
 
 The exact KL of a flat batch comes from `token_statistics`, which never holds tokens x vocabulary.
 
-Shapes: N tokens of a flat batch, V vocabulary.
+Shapes: N tokens of a flat batch.
 """
 
 from __future__ import annotations
@@ -44,12 +44,6 @@ def kl_k3(logp_N: Tensor, reference_logp_N: Tensor) -> Tensor:
     """
     log_ratio_N = reference_logp_N - logp_N
     return log_ratio_N.expm1() - log_ratio_N
-
-
-def exact_kl(logp_NV: Tensor, reference_logp_NV: Tensor) -> Tensor:
-    """The sum over the whole vocabulary, from full log-probabilities: for small vocabularies and as truth in tests."""
-    log_ratio_NV = torch.where(logp_NV == -torch.inf, 0.0, logp_NV - reference_logp_NV)
-    return (logp_NV.exp() * log_ratio_NV).sum(-1)
 
 
 def kl_penalty(kl_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reward models from judgement: Bradley-Terry on pairs, Plackett-Luce on rankings, labels on single completions.
+"""Reward models from preferences: Bradley-Terry on pairs, Plackett-Luce on rankings, labels on single completions.
 
     d_p     = r_chosen - r_rejected - margin                  Bradley & Terry 1952; margin: Llama 2 (arXiv 2307.09288)
     L_pair  = -(1/M) sum_p  w_p log s(d_p) + (1 - w_p) log s(-d_p)         w: probability that `chosen` is better
@@ -11,7 +11,7 @@ the tied completions, each as likely: the loss is the mean of L_rank over these 
 pair with w = 1/2. In the mean over orders each set S of completions still to be placed is met with a known
 probability, so m tied completions cost 2^m terms, not m! orders.
 
-Shapes: P pairs, N completions of all rankings in one flat row, B single completions, C classes,
+Shapes: P pairs, N completions of all rankings in one flat row, B single completions,
 T terms of one ranking, K the completions in the largest.
 """
 
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-TIED_LIMIT = 12  # 2^12 terms; people do not rank more completions than this as one tie
+TIED_LIMIT = 12  # 2^12 terms; annotators do not rank more completions than this as one tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,8 +150,3 @@ def binary_loss(logit_B: Tensor, label_B: Tensor, *, step_count: float) -> Binar
     """Cross-entropy of good (1) against bad (0) labels, which may be soft."""
     loss = binary_cross_entropy_with_logits(logit_B, label_B.to(logit_B.dtype), reduction="sum")
     return BinaryLoss(loss=loss / step_count, correct=agreement(logit_B.detach(), label_B).sum())
-
-
-def classifier_reward(logits_BC: Tensor, positive: int) -> Tensor:
-    """A classifier as reward: the logit of the positive class, as it is."""
-    return logits_BC[:, positive]

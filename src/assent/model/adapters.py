@@ -1,7 +1,7 @@
 """LoRA adapters (Hu et al. 2021): fresh ones, those of a `peft` folder, and the weight of a layer that carries one.
 
-Of what `peft` can do, the adapters that are exact here are taken: rank-stabilised scale, DoRA, patterns of ranks,
-alphas and layers, embeddings and language heads. Everything else is refused by its name in the configuration.
+We accept the adapters of `peft` that we reproduce exactly: rank-stabilised scale, DoRA, patterns of ranks, alphas and
+layers, embeddings and language heads. Everything else is refused by its name in the configuration.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class LoraSettings:
 
 
 def read_adapter(folder: str) -> tuple[LoraConfig, dict[str, Tensor]]:
-    """Configuration and weights of a local `peft` folder, ready to go on. Raises ConfigError for what is not taken.
+    """Configuration and weights of a local `peft` folder, ready to go on. Raises ConfigError if it is not accepted.
 
-    The modules that it saves whole are among the weights and no longer in the configuration.
+    Modules that it saves whole are among the weights and no longer in the configuration.
     """
     try:
         settings = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
@@ -79,7 +79,7 @@ def _refuse_others(settings: Mapping[str, Any], folder: str) -> None:
     start = settings.get("init_lora_weights", True)
     if start not in _STARTS_ON_THE_BASE_AS_IT_IS:
         raise ConfigError(
-            f'the adapter belongs to a base model that was changed when it began (init_lora_weights "{start}")',
+            f'the adapter belongs to a base model that was changed at its initialisation (init_lora_weights "{start}")',
             where=folder, now="Save it again as a plain LoRA adapter (peft: path_initial_model_for_weight_conversion).",
         )  # fmt: skip
 
@@ -90,7 +90,7 @@ def is_of(name: str, adapter: str) -> bool:
 
 
 def changes_nothing(parameters: Mapping[str, Tensor]) -> bool:
-    """Whether the parameters of an adapter leave its base as it is: it has not been trained."""
+    """Whether an adapter does not change its base, because it has not been trained."""
     if any("lora_magnitude_vector" in name for name in parameters):
         return False
     second = [value for name, value in parameters.items() if "lora_B" in name or "lora_embedding_A" in name]

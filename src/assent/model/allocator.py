@@ -1,8 +1,7 @@
-"""What the libraries below PyTorch keep on a CPU: freed memory, for speed; few prepared products, for memory.
+"""Memory that the libraries below PyTorch keep on a CPU: more freed memory for speed, fewer prepared products.
 
-Training frees and asks for the same sizes again at every step. glibc gives large blocks back to the system as soon as
-they are freed, and the system fills each page with zeros again when it is next touched: a tenth to a fifth of the time
-of a small model's training step.
+Training frees and requests the same sizes at every step. glibc returns large blocks to the system at once, and the
+system zeroes each page again at its next use. This takes a tenth to a fifth of a small model's training step.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, MAPPED_FROM_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, KEPT_AT_MOST_BYTES))
 
 
-def keep_few_products() -> None:
+def limit_onednn_cache() -> None:
     """Have oneDNN keep KEPT_PRODUCTS prepared bf16 products instead of 1,024, unless the user's environment says more.
 
-    It prepares code for every shape, up to 0.7 MiB each, and what it keeps lies between the blocks of training. It
-    reads the variables at its first product: later this does nothing. It changes no result.
+    oneDNN prepares code for every shape, up to 0.7 MiB each, which fragments the memory of training. It reads the
+    variables at its first product; a later call has no effect. This changes no result.
     """
     for name in _CAPACITIES:
         os.environ.setdefault(name, str(KEPT_PRODUCTS))

@@ -51,9 +51,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class FlatLayout:
-    """Where the sequences of a flat row lie; with `cache`, attention also files keys and values there.
+    """The sequences of a flat row; with `cache`, attention also stores keys and values there.
 
-    With `trees` the row holds trees, and a token sees itself and those that it goes on from.
+    With `trees` the row holds prefix trees, and a token sees itself and the tokens before it in its sequences.
     """
 
     lengths: tuple[int, ...]
@@ -186,11 +186,6 @@ def _working(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
-def _products(device: str) -> torch.autocast | nullcontext[None]:
-    """The context of attention's products: without autocast on a CPU."""
-    return torch.autocast("cpu", enabled=False) if device == "cpu" else nullcontext()
-
-
 def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: dict[str, Any]) -> Tensor:
     """One query per row against the columns in use; returns (B, H, D)."""
     used = cache.used + 1
@@ -208,48 +203,35 @@ def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: d
     return torch.matmul(score_BGRC.softmax(-1), value_BGCD).view(rows, heads, -1)
 
 
-def _layer(module: torch.nn.Module) -> int:
-    index = module.layer_idx
-    assert isinstance(index, int)
-    return index
-
-
 def flat_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    flat: FlatLayout | DecodeCache | None = None,
-    sliding_window: int | None = None,
-    **rest: Any,
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **given: Any
 ) -> tuple[Tensor, None]:
     """The function that transformers calls in every layer: (1, H, N, D) or (B, H, 1, D) in, (1|B, N|1, H, D) out."""
-    if flat is None or any(rest.get(name) is not None for name in _UNSUPPORTED):
+    flat: FlatLayout | DecodeCache | None = given.get("flat")
+    if flat is None or any(given.get(name) is not None for name in _UNSUPPORTED):
         raise ConfigError(
-            f"{type(module).__name__} uses attention that flat batches do not carry",
+            f"{type(module).__name__} uses attention that flat batches do not support",
             now="Use a model with plain, grouped-query or sliding-window attention.",
         )
-    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    causal = bool(rest["is_causal"]) if rest.get("is_causal") is not None else bool(getattr(module, "is_causal", True))
-    options = {"scale": scale, "dropout": dropout, "window": sliding_window, "causal": causal}
+    scale, causal = given.get("scaling"), given.get("is_causal")
+    options = {
+        "scale": query.shape[-1] ** -0.5 if scale is None else scale,
+        "dropout": given.get("dropout", 0.0),
+        "window": given.get("sliding_window"),
+        "causal": bool(getattr(module, "is_causal", True) if causal is None else causal),
+    }
+    layer: Any = getattr(module, "layer_idx", None)  # encoders have none, and no cache
     query, key, value = _working(query, key, value)
-    with _products(query.device.type):
+    on_cpu = query.device.type == "cpu"
+    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         if isinstance(flat, DecodeCache):
-            layer = _layer(module)
             flat.keys[layer][:, :, flat.used] = key[:, :, 0]
             flat.values[layer][:, :, flat.used] = value[:, :, 0]
             return _attend_decode(query[:, :, 0], layer, flat, options)[:, None], None
         if flat.cache is not None:
-            flat.cache.file_prompts(_layer(module), key[0], value[0])
+            flat.cache.file_prompts(layer, key[0], value[0])
         return _attend_flat(query[0], key[0], value[0], flat, options)[None], None
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Boundaries come from the layout; no mask tensor is ever built."""
-
-
 AttentionInterface.register(FLAT, flat_attention)
-AttentionMaskInterface.register(FLAT, _no_mask)
+AttentionMaskInterface.register(FLAT, lambda *_, **__: None)  # boundaries come from the layout, no mask is ever built

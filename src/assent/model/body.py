@@ -1,4 +1,4 @@
-"""A body is one set of weights in memory: a Hugging Face model with attention over flat batches and named adapters."""
+"""A body is one set of weights in memory: a Hugging Face model with flat-batch attention and named adapters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_
 from assent.model.attention import FLAT, FlatLayout, TreeMasks
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
-from assent.model.gates import slim_gates
-from assent.model.narrow import last_block, reading
-from assent.model.norms import quicken_norms
+from assent.model.last_mlp import last_mlp, reading
+from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
+from assent.model.swiglu import use_lean_swiglu
 from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
@@ -63,17 +63,18 @@ def _logit_scale(config: PreTrainedConfig) -> float:
 
 
 class Body:
-    """A model, its device and precision, and the adapters that ride on it.
+    """A model with its device, its precision and its adapters.
 
-    `hidden` is the only way through the trunk. Parameters stay in float32 ("master weights"); bf16 is autocast.
+    All forward passes go through `hidden` and `next_hidden`. Parameters stay in float32 ("master weights"); bf16 is
+    autocast.
     """
 
     def __init__(self, model: PreTrainedModel, *, device: torch.device, precision: Precision) -> None:
         self.model = model.to(device=device, dtype=torch.float32)
         self.model.set_attn_implementation(FLAT)
-        quicken_norms(self.model)
-        slim_gates(self.model)
-        self._last_block = last_block(self.trunk)
+        use_fast_rms_norm(self.model)
+        use_lean_swiglu(self.model)
+        self._last_block = last_mlp(self.trunk)
         self._rotary = length_dependent(self.model)
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None
@@ -100,14 +101,14 @@ class Body:
     def steady_length(self) -> int | None:
         """Up to this many tokens a token's hidden state depends only on what is before it; None: always.
 
-        Longer sequences have other rotary frequencies (see `rope.py`), so what was written token by token is no longer
-        what is read at once.
+        Longer sequences have other rotary frequencies (see `rope.py`), so generating a text token by token and reading
+        it at once give different hidden states.
         """
         return steady_length(self._rotary)
 
     @property
     def read_at_once(self) -> int:
-        """Tokens of one pass without a gradient; on a CPU more of them take more memory and more time a token."""
+        """Tokens per pass without a gradient; on a CPU, more of them take more memory and more time per token."""
         return 2048 if self.device.type == "cpu" else 8192
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
@@ -122,7 +123,7 @@ class Body:
     ) -> Tensor:  # fmt: skip
         """Last hidden states of a flat batch: (N, H), or (R, H) of the tokens `rows_R` (in trees some may come twice).
 
-        With `cache`, keys and values of all tokens are filed there.
+        With `cache`, keys and values of all tokens are stored there.
         """
         tokens, evened = batch.ids_N.shape[0], self.precision == "bf16" and self.device.type == "cpu"
         batch = batch.evened() if evened else batch
@@ -149,7 +150,7 @@ class Body:
         return hidden
 
     def _turning(self, positions: Tensor, flat: FlatLayout | DecodeCache) -> AbstractContextManager[None]:
-        """Every token with the rotary frequencies of its own sequence."""
+        """A context in which every token has the rotary frequencies of its own sequence."""
         if not self._rotary:
             return nullcontext()
         if isinstance(flat, DecodeCache):
@@ -207,10 +208,10 @@ class Body:
                     parameter.copy_(state[twin])
 
     def load_adapter(self, name: str, folder: str) -> dict[str, Tensor]:
-        """Put an adapter from a local `peft` folder on the base; gives back what else it holds (a reward head).
+        """Put an adapter from a local `peft` folder on the base and return its other weights (a reward head).
 
-        What else it holds goes by its name in the base model. Copies of the base's own weights are left out, and where
-        this model has no language head, so is what the adapter has for one.
+        They have the names of the base model. Copies of the base's own weights are left out, and so are weights of a
+        language head if this model has none.
         """
         config, weights = read_adapter(folder)
         weights = {key.removeprefix("base_model.model."): value for key, value in weights.items()}

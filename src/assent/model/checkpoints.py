@@ -1,7 +1,7 @@
-"""Checkpoints that survive: written aside, synced, hashed, renamed, read again; old ones go only after that.
+"""Checkpoints that survive a crash: written aside, synced, hashed, renamed, read again. Only then are old ones removed.
 
 A checkpoint is a folder `step-00000123` with whatever files its owner writes and `manifest.json` (size and sha256 of
-each, and a sha256 of itself). Names beginning with a dot are unfinished work and are cleared at the next start.
+each, and a sha256 of itself). Names that begin with a dot are unfinished and are removed at the next start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Write = Callable[[Path], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """A checkpoint whose hashes verify; `skipped` says for each newer one that was passed over which it was and why."""
+    """A checkpoint read back; `skipped` names each newer one that was not usable, and why."""
 
     step: int
     folder: Path
@@ -42,10 +42,10 @@ class Restored:
 
 
 class CheckpointStore:
-    """The checkpoints of one run in one folder. One process at a time may use it: the run's lock sees to that."""
+    """The checkpoints of one run in one folder. Only one process at a time may use it; the run's lock ensures that."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        """`keep` >= 1 good checkpoints stay; 2 leave one to fall back to. Clears what a killed process left."""
+        """Keep the newest `keep` >= 1 good checkpoints. Removes what a killed process left."""
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
         self._folder, self._keep = folder, keep
@@ -63,8 +63,8 @@ class CheckpointStore:
         """Write the checkpoint of `step`, verify it by reading it again, then remove the ones no longer needed.
 
         `write` is given an empty folder and returns the sha256 of each file that it wrote there. Checkpoints of later
-        steps go too: they belong to a future that this save has replaced. Raises RunError where the disk refuses or
-        gives back other bytes; earlier checkpoints are then intact and nothing unfinished is left.
+        steps are removed too, because this save replaces them. Raises RunError if the disk fails or returns other
+        bytes; earlier checkpoints are then intact and nothing unfinished is left.
         """
         target, temporary = self._path(step), self._folder / f".new-{step:08d}"
         aside = self._folder / f"{_ASIDE}{target.name}"
@@ -95,9 +95,9 @@ class CheckpointStore:
         return target
 
     def newest(self) -> Restored | None:
-        """The newest checkpoint whose hashes verify, or None where there is none at all.
+        """The newest checkpoint whose hashes verify, or None if there is none at all.
 
-        Raises RunError when there are checkpoints and every one is broken.
+        Raises RunError if there are checkpoints and every one is broken.
         """
         skipped: list[str] = []
         for step in reversed(self.steps()):
@@ -105,7 +105,7 @@ class CheckpointStore:
             if problem is None:
                 self._verified.add(step)
                 return Restored(step=step, folder=self._path(step), skipped=tuple(skipped))
-            skipped.append(f"checkpoint {self._path(step)} is passed over: {problem}")
+            skipped.append(f"checkpoint {self._path(step)} is skipped: {problem}")
             _log.warning(skipped[-1])
         if skipped:
             what = "no checkpoint can be used:" + "".join(f"\n  {line}" for line in skipped)

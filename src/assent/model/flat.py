@@ -20,8 +20,8 @@ class FlatBatch:
     `predict_M` indexes the row where a next token is predicted and `target_M` holds that next token;
     `predicted` says how many of them each sequence has. `last_B` indexes each sequence's last token.
 
-    In a batch of trees (`model/trees.py`) `lengths` are those of the trees, a position is a depth, and `ends_N` is the
-    place, counted from its tree's first token, behind the last token that goes on from each token.
+    In a batch of prefix trees (`prefix_trees.py`) `lengths` are those of the trees and a position is a depth. `ends_N`
+    holds, for each token, the place behind the last token that continues it, counted from its tree's first token.
     """
 
     ids_N: Tensor

@@ -1,17 +1,17 @@
-"""Bootstrapped reward heads on one trunk: where they disagree, the reward model does not know yet.
+"""Bootstrapped reward heads on one trunk: where they disagree, the reward model is uncertain.
 
 Each head h is a Bayesian logistic regression on differences of the trunk's features, d_p = phi(better) - phi(worse),
-fitted to its own bootstrap of the judgements and pulled towards its own random prior:
+fitted to its own bootstrap of the labels and pulled towards its own random prior:
 
     L_h(u) = sum_p n_hp [-w_p log s(d_p.u) - (1 - w_p) log s(-d_p.u)] + |u - a_h|^2 / (2 prior_spread^2)
 
-with n_hp from a Poisson(1) bootstrap and a_h ~ N(0, prior_spread^2). The random priors keep the heads apart where no
-judgement has been (Osband, Aslanides & Cassirer 2018, arXiv 1806.03335); L_h is convex and solved by Newton's method.
+with n_hp from a Poisson(1) bootstrap and a_h ~ N(0, prior_spread^2). The random priors keep the heads apart where there
+are no labels (Osband, Aslanides & Cassirer 2018, arXiv 1806.03335); L_h is convex and solved by Newton's method.
 
 `fit_reward` is the one head that a reward model keeps: no bootstrap, anchor 0, and the spread of the prior that makes
-the judgements likeliest under Laplace's approximation (MacKay 1992),
+the labels likeliest under Laplace's approximation (MacKay 1992),
 
-    log P(judgements | spread) = -L(u*) - 1/2 log det(1 + spread^2 sum_p w_p (1 - w_p) d_p d_p'),   w_p = s(d_p.u*).
+    log P(labels | spread) = -L(u*) - 1/2 log det(1 + spread^2 sum_p w_p (1 - w_p) d_p d_p'),   w_p = s(d_p.u*).
 
 Legend: N completions, P pairs, D features, H heads.
 """
@@ -63,7 +63,7 @@ def fit_heads(
 ) -> Heads:
     """Fit `heads` heads to the judged pairs; features not judged only set the scale. DataError if one is not finite.
 
-    A `prior_spread` of 0 takes the one that makes the judgements likeliest.
+    A `prior_spread` of 0 takes the one that makes the labels likeliest.
     """
     if not np.isfinite(feature_ND).all():
         raise DataError("the features of some completions are not finite numbers")
@@ -137,7 +137,7 @@ def fit_with_prior(
 
 
 def evidence(difference_PD: Floats, probability_P: Floats, weight_D: Floats, prior_spread: float) -> float:
-    """Laplace's approximation of log P(judgements | prior), at the fitted weights."""
+    """Laplace's approximation of log P(labels | prior), at the fitted weights."""
     logit_P = difference_PD @ weight_D
     chance_P = 1.0 / (1.0 + np.exp(-np.clip(logit_P, -60, 60)))
     weighed_PD = difference_PD * np.sqrt(chance_P * (1 - chance_P))[:, None] * prior_spread

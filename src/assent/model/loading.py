@@ -1,7 +1,7 @@
-"""Loading models from folders and hub names: every weight that the architecture has must come from the file.
+"""Loading models from folders and hub names: every weight of the architecture must come from the file.
 
-The library draws a missing weight at random, leaves out what it does not know, and goes on. Here the first is an error
-unless a fresh head is wanted, and so is the second unless it is another head on the same trunk.
+The library initialises a missing weight at random, ignores unknown weights, and continues. Here the first is an error
+unless a fresh head is wanted, and the second is an error unless it is another head on the same trunk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from transformers import (
 
 from assent.errors import ConfigError
 from assent.model.body import Body, Precision, first_line
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 
 _HEADS = ("score.", "classifier.")
 _POOLERS = ("bert.pooler.", "roberta.pooler.")
@@ -31,18 +31,18 @@ _BUFFERS = ("inv_freq", "masked_bias", "position_ids")  # of older files; the li
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes the CUDA device if there is one; a device that is not there is an error, never a silent CPU run."""
+    """`auto` uses the CUDA device if there is one. A missing device is an error, never a silent CPU run."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError('device "cuda" was asked for and PyTorch sees none', now="Use --set machine.device=cpu.")
+        raise ConfigError('device "cuda" was requested, but PyTorch sees none', now="Use --set machine.device=cpu.")
     if name not in ("cpu", "cuda") and not name.startswith("cuda:"):
         raise ConfigError(f'unknown device "{name}"', now='Use "auto", "cpu" or "cuda".')
     return torch.device(name)
 
 
 def load_causal_lm(path: str, *, device: torch.device, precision: Precision = "fp32") -> Body:
-    """A causal language model from a local folder or hub name; refuses what flat batches cannot carry."""
+    """A causal language model from a local folder or hub name; refuses what flat batches do not support."""
     model, report = _from_pretrained(AutoModelForCausalLM, path)
     _refuse_other_sizes(report["mismatched_keys"], path)
     _refuse_missing(report["missing_keys"], path)
@@ -73,7 +73,7 @@ def load_classifier(path: str, *, device: torch.device, precision: Precision = "
 def load_trunk(
     path: str, *, labels: int, device: torch.device, precision: Precision = "fp32", fresh_pooler: bool = True
 ) -> Body:
-    """A model with a head of `labels` outputs that is yet to be trained, in the place of the head it has.
+    """A model with an untrained head of `labels` outputs instead of its own head.
 
     An encoder without a pooler gets a fresh one, unless `fresh_pooler` is False: adapters do not save it.
     """

@@ -1,4 +1,4 @@
-"""Roles: what a body plays. One base can carry several (adapter on, adapter off), or each role has a body of its own.
+"""Roles of a body. One base can carry several (adapter on, adapter off), or each role has its own body.
 
 Legend: N tokens, M predicted positions, B sequences, C classes.
 """
@@ -146,11 +146,6 @@ def own_head(body: Body, *, where: str) -> nn.Linear:
 def head_name(body: Body) -> str:
     """What a sequence classifier on this trunk calls its head."""
     return next((name for name in _HEADS if hasattr(body.model, name)), _HEADS[0])
-
-
-def holds_head(weights: Mapping[str, Tensor]) -> bool:
-    """Whether an adapter folder holds a head beside its adapter."""
-    return any(f"{name}.weight" in weights for name in _HEADS)
 
 
 def head_of_weights(weights: Mapping[str, Tensor], *, where: str) -> nn.Linear:

@@ -1,9 +1,9 @@
-"""Rotary embeddings whose frequencies depend on how long a sequence is: every sequence gets its own.
+"""Rotary embeddings with frequencies that depend on the length of a sequence: every sequence gets its own.
 
 `dynamic` (NTK-aware scaling) and `longrope` (Ding et al. 2024, arXiv 2402.13753) choose frequencies by the longest
-sequence of a call. A flat row holds many sequences, so they are called once for all sequences of one length: each has
-the frequencies that it has alone. A token that is being written has those of the sequence up to it, as in the library's
-own cached writing.
+sequence of a call. A flat row holds many sequences, so we call them once per length: each sequence has the
+frequencies that it has alone. A token that is being generated has those of the sequence up to it, as in the library's
+own cached generation.
 """
 
 from __future__ import annotations

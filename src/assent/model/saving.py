@@ -1,4 +1,4 @@
-"""Model folders that plain `transformers` and `peft` load. Written aside and renamed: a folder is whole or absent."""
+"""Model folders that plain `transformers` and `peft` load. They are written aside and renamed: whole or absent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MARKS = ("config.json", "adapter_config.json")
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a place where no model can be written: only an empty folder or an older model is replaced. RunError."""
+    """RunError if no model can be written here: only an empty folder or an older model is replaced."""
     with writing(folder):
         for place in (folder, *folder.absolute().parents):
             if place.exists() and not place.is_dir():
@@ -37,9 +37,9 @@ def check_folder(folder: Path) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends well.
+    """A temporary folder beside `folder` that replaces it if the block succeeds.
 
-    Only what `check_folder` lets pass is replaced. Raises RunError.
+    `check_folder` decides what may be replaced. Raises RunError.
     """
     check_folder(folder)
     temporary = folder.with_name(f".{folder.name}.new")

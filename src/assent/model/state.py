@@ -1,4 +1,4 @@
-"""What a run must remember: tensors and plain values, nothing that could run code when read."""
+"""The state of a run: tensors and plain values, nothing that could run code when it is read."""
 
 from __future__ import annotations
 

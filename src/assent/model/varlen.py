@@ -1,8 +1,8 @@
-"""Attention over all sequences of a flat row in one call of a variable-length kernel: the way of a CUDA device.
+"""Attention over all sequences of a flat row in one call of a variable-length kernel, on CUDA devices.
 
 In bf16 and fp16 it is FlashAttention (Dao 2023, arXiv 2307.08691), in fp32 the memory-efficient kernel (Rabe & Staats
-2021, arXiv 2112.05682), whose products are as exact as fp32's. Both backward passes are told to add in a fixed order,
-so that the same seed gives the same bits.
+2021, arXiv 2112.05682), whose products are as exact as fp32's. Both backward passes add in a fixed order,
+so the same seed gives the same bits.
 
 Legend: H heads, G key/value heads, D head dimension, N tokens, B sequences.
 """
@@ -137,7 +137,7 @@ class _Efficient(torch.autograd.Function):
 
 @contextmanager
 def _fixed_order() -> Iterator[None]:
-    """FlashAttention adds the gradient of the queries in a fixed order where PyTorch is told to be deterministic."""
+    """In this context PyTorch is deterministic, so FlashAttention adds the gradient of the queries in a fixed order."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch._C._set_deterministic_algorithms(True, warn_only=False)
     try:

@@ -1,4 +1,4 @@
-"""`assent eval`: a policy by reward, win rate, likelihood and (embedded world) gold; a reward model by its pairs."""
+"""`assent eval`: reward, win rate, likelihood and gold score of a policy; accuracy of a reward model."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ WORLD = "world"
 
 
 @dataclass(slots=True)
-class Found:
-    """What an evaluation found: parts of the evidence, and what the lineage names."""
+class Findings:
+    """The results of an evaluation: parts of the evidence, and entries of the lineage."""
 
     parts: dict[str, Any] = field(default_factory=dict)
     sources: tuple[DataSource, ...] = ()
@@ -65,7 +65,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A model under evaluation: `name` on the page, `given` as the user wrote it, for the terminal."""
+    """A model under evaluation: `name` is for the page, `given` is what the user wrote, for the terminal."""
 
     name: str
     given: str
@@ -111,26 +111,26 @@ def run_eval(request: Request, display: Display) -> Path:
     return report
 
 
-def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) -> Found:
+def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) -> Findings:
     reading = settings.reading
     data, _ = read_judgement(files, display, learn=settings.learn, reading=reading, limit=settings.limit, role="eval")
     reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
     scoring = RewardSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
     measurements = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
-    found = Found(parts=dict(measurements.evidence), sources=data.sources, parents=[parent(path, role="reward")])
+    found = Findings(parts=dict(measurements.evidence), sources=data.sources, parents=[parent(path, role="reward")])
     _note_held_out(path, data.examples, display, found)
     return found
 
 
-def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Found:
+def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Findings:
     files, rewards, against = request.files, list(request.rewards), request.against
     if against and not rewards and files.data != (WORLD,):
         raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward as well.")
-    given = [against, files.model] if against else [files.model]  # what is compared with comes first
+    given = [against, files.model] if against else [files.model]  # the baseline comes first
     folders = [model_folder(one) for one in given]
     if len(set(folders)) < len(folders):
         raise ConfigError("this is the model under evaluation itself", where=f"--against {against}")
-    found, prompts = Found(), None
+    found, prompts = Findings(), None
     if files.data != (WORLD,):
         prompts = read_all(
             files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
@@ -158,15 +158,15 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     return found
 
 
-def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: Found) -> None:
-    """Remember, and say, whether the model was trained on the prompts that it is measured on."""
+def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: Findings) -> None:
+    """Record and report whether the model was trained on the prompts that it is measured on."""
     held = held_out_of(examples, trained_prompts(path))
     found.parts["held_out"] = held
-    if told := warning(held):
-        display.say(told)
+    if note := warning(held):
+        display.say(note)
 
 
-def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Found) -> Rewards:
+def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Findings) -> Rewards:
     def load(path: str, first: bool) -> RewardModel:
         return load_reward_model(path, machine=settings.machine, positive=settings.positive)
 
@@ -177,11 +177,9 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
     return rewards
 
 
-def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Found) -> bool:
-    """Say how likely the model finds the file's own answers; False where it has none."""
-    options = ReadOptions(
-        format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading.columns
-    )
+def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: Display, found: Findings) -> bool:
+    """Report the likelihood of the file's own answers; False if it has none."""
+    options = ReadOptions(format=files.format, on_bad_row="skip", limit=settings.limit, columns=settings.reading)
     try:
         data = [one for path in files.data for one in load_demonstrations(path, options).examples]
     except DataError:
@@ -201,7 +199,7 @@ def _likelihood(contender: Contender, files: Files, settings: EvalJob, display: 
 
 def _rewards(
     contenders: Sequence[Contender], data: Sequence[Conversation], reward: Rewards, settings: EvalJob,
-    display: Display, found: Found,
+    display: Display, found: Findings,
 ) -> None:  # fmt: skip
     prompts = fitting_prompts(data, contenders[-1].model, settings.max_tokens, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
@@ -222,7 +220,7 @@ def _rewards(
 
 def _win_rate(
     preferences: Sequence[float], pair: tuple[Contender, Contender], prompts: Sequence[Conversation], judge: str,
-    settings: EvalJob, display: Display, found: Found,
+    settings: EvalJob, display: Display, found: Findings,
 ) -> None:  # fmt: skip
     mine, other = pair
     won = win_rate(preferences, names=(mine.name, other.name), judge=judge, seed=settings.seed, groups=prompts)
@@ -234,7 +232,7 @@ def _win_rate(
     )
 
 
-def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Found) -> None:
+def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Findings) -> None:
     """The embedded world's own judge on its held-out prompts."""
     world = build_world(0)
     prompts = make_prompts(world, split="held_out", count=settings.limit or 540, seed=settings.seed)

@@ -79,31 +79,31 @@ def run_inspect(request: Request, display: Display) -> None:
 def _examples(
     files: Files, template: ChatTemplate, limit: int, reading: Reading, display: Display
 ) -> tuple[list[ShownExample], tuple[str, ...]]:
-    shower = _Shower(template)
+    renderer = _ExampleRenderer(template)
     shown: list[ShownExample] = []
     talks: list[Conversation] = []
     for path in files.data:
-        kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading.columns))
+        kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading))
         if kind not in _LOADS:
             raise DataError(
-                "the file holds texts; their tokens have no writers, and all are learned", where=path,
+                "the file holds texts: their tokens have no writers, and all of them are learned", where=path,
                 now="Give demonstrations, pairs, ratings or prompts.",
             )  # fmt: skip
         data = read_all((path,), _LOADS[kind], files, display, role=kind.value, limit=limit, reading=reading)
         for number, one in enumerate(data.examples, start=1):
-            shown += shower.shown(one, f"{Path(path).name}, {number}")
+            shown += renderer.shown(one, f"{Path(path).name}, {number}")
         talks += [one.conversation if isinstance(one, Demonstration) else _prompt(one) for one in data.examples]
     return shown, template.notes(talks)
 
 
-class _Shower:
-    """Examples as tokens with their writers."""
+class _ExampleRenderer:
+    """Turns examples into tokens with their writers."""
 
     def __init__(self, template: ChatTemplate) -> None:
         self._template, self._texts = template, TokenTexts(template.tokenizer)
 
     def shown(self, example: Any, title: str) -> Iterator[ShownExample]:
-        """The sequences that training on an example reads; of a prompt, what is sampled from."""
+        """The sequences that training reads for an example; for a prompt, what sampling starts from."""
         if isinstance(example, Demonstration):
             yield from self._turns(example.conversation, title)
         elif isinstance(example, Comparison):
@@ -154,7 +154,7 @@ def _legend() -> Text:
 
 
 def _as_text(example: ShownExample) -> Text:
-    """An example for the terminal; what is learned stands in brackets, so that it is seen without colours too."""
+    """An example for the terminal; brackets mark what is learned, so that it is visible without colours too."""
     text = Text(f"\n{example.title}: {len(example.tokens)} tokens, {example.learned} learned\n", "bold")
     before = False
     for token in example.tokens:

@@ -17,7 +17,7 @@ _REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 
 
 def run_report(request: Request, display: Display) -> Path:
-    """Put runs on one page; a folder of runs stands for all of its runs that have a report."""
+    """Put runs on one page; a folder of runs stands for all runs in it that have a report."""
     out = request.files.out
     if (out / _STATUS).is_file():
         raise RunError("this is a run with a report of its own", where=str(out), now="Give another --out.")
@@ -37,7 +37,7 @@ def _runs_of(folder: Path, display: Display) -> list[Path]:
     inside.sort(key=lambda one: (one / _CONFIG).stat().st_mtime if (one / _CONFIG).is_file() else 0.0)
     for run in inside:
         if not (run / _REPORT).is_file():
-            display.say(f"left out, as it has no report: {run} ({read_status(run).state})")
+            display.say(f"skipped, because it has no report: {run} ({read_status(run).state})")
     return [run for run in inside if (run / _REPORT).is_file()] or [folder]
 
 

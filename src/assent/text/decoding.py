@@ -1,4 +1,4 @@
-"""Ids of a completion to its text. What stands around an answer is learned from how the template writes a probe."""
+"""Ids of a completion to its text. A probe shows what the template writes around an answer."""
 
 from __future__ import annotations
 

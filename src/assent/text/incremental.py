@@ -1,4 +1,4 @@
-"""A completion's text while its tokens come: whole characters only, and nothing of a stop sequence.
+"""The text of a completion while its tokens arrive: whole characters only, and no part of a stop sequence.
 
 Joined, the pieces are the decoded text of all tokens, cut before the stop sequence that ends first.
 """

@@ -116,11 +116,11 @@ class Rendering:
         blank = [replace(m, content=word, tool_calls="") for m, word in zip(prompt.messages, words, strict=True)]
         frame = self.render(replace(prompt, messages=tuple(blank)), generation_prompt=True).replace(_MARK, "")
         parts = re.split("(" + "|".join(words) + ")", frame)
-        told = parts[1::2]
+        found = parts[1::2]
         pattern = "(.*?)".join(map(re.escape, parts[::2]))
-        match = re.fullmatch(pattern, plain, re.DOTALL) if len(set(told)) == len(told) else None
+        match = re.fullmatch(pattern, plain, re.DOTALL) if len(set(found)) == len(found) else None
         writers: list[Role | None] = [None] * (len(plain) + 1)  # a token at the very end stands for no character
-        for group, word in enumerate(told, start=1):
+        for group, word in enumerate(found, start=1):
             if match is not None:
                 start, end = match.span(group)
                 writers[start:end] = [prompt.messages[words.index(word)].role] * (end - start)
@@ -150,11 +150,11 @@ class Rendering:
         return {"role": message.role.value, "content": content} | {name: value for name, value in more.items() if value}
 
     def _calls(self, calls: str) -> Any:
-        told = self._plain_json(calls)
+        parsed = self._plain_json(calls)
         if self.calls_as == "text":
-            for call in told:
+            for call in parsed:
                 call["function"]["arguments"] = json.dumps(call["function"].get("arguments"), ensure_ascii=False)
-        return told
+        return parsed
 
     def _plain_json(self, text: str) -> Any:
         return _each_text(json.loads(text), self.as_plain)
@@ -185,9 +185,9 @@ class Rendering:
 
     def _tags_twice(self) -> bool:
         """Whether the template writes tags of its own around the thought of an answer that has tags already."""
-        told = {**_ASSISTANT, "content": with_thought(PROBE_WORD, PROBE_WORD)}
+        answer = {**_ASSISTANT, "content": with_thought(PROBE_WORD, PROBE_WORD)}
         try:
-            return self._call([_ASKED, told], None, generation_prompt=False).count(OPENING) > 1
+            return self._call([_ASKED, answer], None, generation_prompt=False).count(OPENING) > 1
         except DataError:
             return False
 

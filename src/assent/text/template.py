@@ -1,8 +1,8 @@
-"""Conversations to tokens and back, with the account of what is learned: the loss mask.
+"""Conversations to tokens and back, with the loss mask.
 
-There is one way to tokens. A prompt is rendered with the header of the assistant's turn; an answer is what the template
-writes behind that header, up to and with the token that ends the turn. All of it is what the model writes when it is
-sampled, so all of it is learned, and its ids are the same wherever the two meet.
+There is one way to tokens. A prompt is rendered with the header of the assistant's turn. An answer is what the template
+writes after that header, up to and including the token that ends the turn. The model generates all of that, so all of
+it is learned, and sampling and training see the same ids.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ from typing import Any
 import transformers  # its tokenizers and templates load lazily, and torch with them; this line alone stays light
 
 from assent.errors import ConfigError
-from assent.text.calls import calls_at_end
 from assent.text.decoding import Decoder
+from assent.text.encoding import TextEncoder
 from assent.text.rendering import PLAIN_TEMPLATE, PROBE_CALL, PROBE_WORD, Rendering
+from assent.text.template_notes import template_notes
 from assent.text.thoughts import CLOSING, OPENING, with_thought
-from assent.text.tokenizer import control_tokens, start_of_text
+from assent.text.tokenizer import chat_templates, control_tokens, start_of_text
 from assent.text.tokenizer_folder import check_tokenizer_folder, generation_end_ids
+from assent.text.tool_calls import calls_at_end
 from assent.text.turns import Turns
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 PINNED = datetime(2025, 1, 1)
-"""What a template that writes the time is told where nobody says otherwise, so that equal runs have equal tokens."""
+"""The default time for templates that write the time, so that equal runs have equal tokens."""
 
 _PROBE = Conversation.of_user("Zqx")
 
@@ -66,7 +68,7 @@ class ChatTemplate:
     """A Hugging Face tokenizer with its chat template.
 
     A tokenizer without a chat template is given `PLAIN_TEMPLATE` (the object passed in is changed, so that saving it
-    saves the template) and `used_default` is True, for callers to say so aloud. An encoder's tokenizer without an
+    saves the template) and `used_default` is True, so that callers can say so. An encoder's tokenizer without an
     end-of-text token takes its separator as one. `end_id` ends a completion; sampling stops at any of `end_ids`.
     `clock` is what a template that writes the time reads.
     """
@@ -90,11 +92,11 @@ class ChatTemplate:
         self._start_ids = (int(getattr(tokenizer, f"{start}_id")),) if start else ()
         self.eos_id = int(tokenizer.eos_token_id)
         self.pad_id = int(self.eos_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
-        self._line_end: list[int] = tokenizer.encode("\n", add_special_tokens=False)
         control = control_tokens(tokenizer)
-        template, with_tools = _templates(tokenizer)
+        template, with_tools = chat_templates(tokenizer)
         variables = dict(tokenizer.special_tokens_map)
         self._rendering = Rendering(template, variables, control, clock, with_tools=with_tools)
+        self._encoder = TextEncoder(tokenizer, self._rendering)
         named = [self.eos_id, *more_end_ids]
         ends = {
             *control,
@@ -160,17 +162,17 @@ class ChatTemplate:
         ]
         examples: list[list[Encoded]] = [[] for _ in conversations]
         for (number, _), encoded in zip(asked, self._encode_answers([one for _, one in asked]), strict=True):
-            told = examples[number]
-            if told and encoded.ids[: len(told[-1])] == told[-1].ids:
-                earlier = told.pop().assistant_mask
+            turns = examples[number]
+            if turns and encoded.ids[: len(turns[-1])] == turns[-1].ids:
+                earlier = turns.pop().assistant_mask
                 mask = earlier + encoded.assistant_mask[len(earlier) :]
                 encoded = replace(encoded, assistant_mask=mask)
-            told.append(encoded)
-        return [tuple(told) for told in examples]
+            turns.append(encoded)
+        return [tuple(turns) for turns in examples]
 
     def conversation_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
         """Whole conversations, whoever has the last word; the assistant's is closed by the end token."""
-        written = self._token_ids([self._rendering.render(conversation) for conversation in conversations])
+        written = self._encoder.ids([self._rendering.render(conversation) for conversation in conversations])
         return [
             (*ids, self.end_id)
             if conversation.messages[-1].role is Role.ASSISTANT and self.end_ids.isdisjoint(ids[-4:])
@@ -189,7 +191,7 @@ class ChatTemplate:
         """Prompts in one batch; equal prompts are rendered and tokenised once."""
         distinct = [conversation for conversation in dict.fromkeys(conversations) if conversation.messages]
         texts = [self._rendering.render(conversation, generation_prompt=True) for conversation in distinct]
-        ids_of = dict(zip(distinct, self._token_ids(texts), strict=True))
+        ids_of = dict(zip(distinct, self._encoder.ids(texts), strict=True))
         return [ids_of.get(conversation, self._start_ids) for conversation in conversations]
 
     def prompt_text(self, conversation: Conversation) -> str:
@@ -219,7 +221,7 @@ class ChatTemplate:
 
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
-        return self._token_ids([self._rendering.as_plain(text) for text in texts])
+        return self._encoder.ids([self._rendering.as_plain(text) for text in texts])
 
     def continuation_ids(self, text: str) -> tuple[int, ...]:
         """A plain text that is to be gone on with: the start-of-text token, if there is one, and the text's tokens."""
@@ -238,24 +240,11 @@ class ChatTemplate:
         return self._decoder.in_pieces
 
     def notes(self, conversations: Iterable[Conversation]) -> tuple[str, ...]:
-        """What of these conversations the template leaves out, or writes as plain text, in sentences for people."""
-        talks = list(dict.fromkeys(conversations))
-        calls = sum(bool(message.tool_calls) for talk in talks for message in talk.messages)
-        tools = sum(bool(talk.tools) and self._ignores(talk, replace(talk, tools="")) for talk in talks)
-        names = sum(self._ignores_names(talk) for talk in talks)
-        told = [
-            f"the tools of {tools} conversations are left out: the chat template writes no tools" if tools else "",
-            f"the tool calls of {calls} messages are written as JSON text: the chat template has no form for them"
-            if calls and not self._rendering.calls_as
-            else "",
-            f"name and tool_call_id in {names} conversations are left out: the chat template does not write them"
-            if names
-            else "",
-        ]
-        return tuple(note for note in told if note)
+        """What the template leaves out of these conversations, or writes as plain text, in sentences for people."""
+        return template_notes(self._rendering, conversations)
 
     def prompt_writers(self, prompt: Conversation) -> list[Role | None]:
-        """Who wrote each token of a prompt: a role, or None for the template (and where that cannot be told)."""
+        """Who wrote each token of a prompt: a role, or None for the template (and if it is unknown)."""
         text = self._rendering.render(prompt, generation_prompt=True)
         writers, ids = self._rendering.writers(prompt, text), self.encode_prompt(prompt)
         found: list[Role | None] = []
@@ -270,27 +259,25 @@ class ChatTemplate:
         """Write tokenizer and template in Hugging Face form."""
         self.tokenizer.save_pretrained(str(folder))
 
-    def _ignores(self, talk: Conversation, without: Conversation) -> bool:
-        return self._rendering.render(talk) == self._rendering.render(without)
-
-    def _ignores_names(self, talk: Conversation) -> bool:
-        bare = tuple(replace(message, name="", tool_call_id="") for message in talk.messages)
-        return bare != talk.messages and self._ignores(talk, replace(talk, messages=bare))
-
     def _encode_answers(self, asked: Sequence[_Asked]) -> list[Encoded]:
         """Answers behind their prompts. They are tokenised together, or, where a token would straddle the border
         between what the model reads and what it writes, each by itself.
         """
-        answers = [self._with_calls(one.answer) for one in asked]
+        answers = [  # an answer whose text ends in tool calls as JSON is those calls, wherever it came from
+            one.answer
+            if one.answer.tool_calls or not self._rendering.calls_as
+            else replace(one.answer, tool_calls=calls_at_end(one.answer.content))
+            for one in asked
+        ]
         turns = [
             self._turns.written(one.prompt, answer, ended=one.ended) for one, answer in zip(asked, answers, strict=True)
         ]
-        before = self._token_ids([turn.prompt for turn in turns])
-        whole = self._token_ids([turn.prompt + turn.text for turn in turns])
+        before = self._encoder.ids([turn.prompt for turn in turns])
+        whole = self._encoder.ids([turn.prompt + turn.text for turn in turns])
         straddling = {
             turn.text for turn, head, ids in zip(turns, before, whole, strict=True) if ids[: len(head)] != head
         }
-        apart = {text: self._marked_ids(text, first=False) for text in straddling}
+        apart = {text: self._encoder.marked_ids(text, first=False) for text in straddling}
         encoded = []
         for one, turn, head, ids in zip(asked, turns, before, whole, strict=True):
             written = apart[turn.text] if ids[: len(head)] != head else ids[len(head) :]
@@ -300,12 +287,6 @@ class ChatTemplate:
             mask = (False,) * len(prompt) + (True,) * len(written)
             encoded.append(Encoded(ids=prompt + written, assistant_mask=mask))
         return encoded
-
-    def _with_calls(self, answer: Message) -> Message:
-        """An answer whose text ends in tool calls as JSON is those calls, wherever it came from."""
-        if answer.tool_calls or not self._rendering.calls_as:
-            return answer
-        return replace(answer, tool_calls=calls_at_end(answer.content))
 
     def _end_of_calls(self) -> tuple[int, ...]:
         """The token that ends a turn of tool calls, where the template has a form for them."""
@@ -326,50 +307,4 @@ class ChatTemplate:
         try:
             return self.encode_completion(_PROBE, Completion(text=text)).ids[len(self.encode_prompt(_PROBE)) :]
         except ConfigError:
-            return self._token_ids([text])[0]
-
-    def _token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        if not texts:
-            return []
-        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-        settings = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-        ids_of = self.tokenizer(
-            ["" if self._rendering.is_marked(text) else text for text in distinct], verbose=False, **settings
-        )["input_ids"]
-        return [
-            self._marked_ids(text) if self._rendering.is_marked(text) else tuple(ids_of[distinct[text]])
-            for text in texts
-        ]
-
-    def _marked_ids(self, text: str, *, first: bool = True) -> tuple[int, ...]:
-        """Ids of a text in which someone may have spelled control tokens out: those become ordinary tokens.
-
-        `first`: nothing stands before the text.
-        """
-        found: list[int] = []
-        for part, plain in self._rendering.split_marked(text):
-            begins = first and not found
-            ids = self._inner_ids(part, first=begins, split_special_tokens=plain)
-            if plain and len(ids) == 1:  # one that the tokenizer does not call special
-                ids = [id_ for half in (part[0], part[1:]) for id_ in self._inner_ids(half, first=begins)]
-            found += ids
-        return tuple(found)
-
-    def _inner_ids(self, part: str, *, first: bool, **settings: bool) -> list[int]:
-        """Ids of a part of a text; if it is not the first, without the blank that some tokenizers put before a text."""
-        plain: list[int] = self.tokenizer.encode(part, add_special_tokens=False, **settings)
-        behind = self.tokenizer.encode("\n" + part, add_special_tokens=False, **settings)
-        count = len(self._line_end)
-        return plain if first or behind[:count] != self._line_end else behind[count:]
-
-
-def _templates(tokenizer: Any) -> tuple[str, str | None]:
-    """The chat template, and the one for conversations with tools where the tokenizer has several."""
-    try:
-        return str(tokenizer.get_chat_template()), str(tokenizer.get_chat_template(tools=[{}]))
-    except ValueError as error:
-        names = ", ".join(tokenizer.chat_template) if isinstance(tokenizer.chat_template, dict) else "no names"
-        raise ConfigError(
-            f'the tokenizer has several chat templates ({names}) and none that is called "default"',
-            where=str(tokenizer.name_or_path or "tokenizer"), now="Name one of them default in its chat_template.",
-        ) from error  # fmt: skip
+            return self._encoder.ids([text])[0]

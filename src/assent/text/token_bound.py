@@ -1,4 +1,4 @@
-"""How few tokens a text can possibly have, told from its length alone: a bound that needs no tokenising."""
+"""A lower bound on the number of tokens of a text, from its length alone, without tokenising."""
 
 from __future__ import annotations
 

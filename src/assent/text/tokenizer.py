@@ -9,6 +9,8 @@ from typing import Any
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from assent.errors import ConfigError
+
 
 def train_tokenizer(
     texts: Iterable[str],
@@ -54,3 +56,15 @@ def start_of_text(tokenizer: Any) -> str:
     first = tokenizer("x")["input_ids"][:1]
     starts = (name for name in ("bos_token", "cls_token") if first == [getattr(tokenizer, f"{name}_id")])
     return next(starts, "")
+
+
+def chat_templates(tokenizer: Any) -> tuple[str, str | None]:
+    """The chat template, and the one for conversations with tools where the tokenizer has several."""
+    try:
+        return str(tokenizer.get_chat_template()), str(tokenizer.get_chat_template(tools=[{}]))
+    except ValueError as error:
+        names = ", ".join(tokenizer.chat_template) if isinstance(tokenizer.chat_template, dict) else "no names"
+        raise ConfigError(
+            f'the tokenizer has several chat templates ({names}) and none that is called "default"',
+            where=str(tokenizer.name_or_path or "tokenizer"), now="Name one of them default in its chat_template.",
+        ) from error  # fmt: skip

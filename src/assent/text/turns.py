@@ -1,7 +1,7 @@
-"""What a model writes after a prompt when it gives a certain answer: the text of a turn, up to and with its end.
+"""The text that a model generates after a prompt to give a certain answer, up to and including the end of the turn.
 
-The prompt is rendered with the header of the assistant's turn; the turn is what the template writes behind it once the
-answer is there. Where the answer stands is found by rendering a word of our own in its place.
+The prompt is rendered with the header of the assistant's turn. The turn is what the template writes after it once the
+answer is there. Rendering a probe word instead of the answer shows where the answer is.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from assent.errors import ConfigError
+from assent.world import lexicon
 from assent.world.facts import (
     POOLS,
     RELATIONS,
@@ -17,37 +18,18 @@ from assent.world.facts import (
     fresh_person,
     fresh_things,
     fresh_town,
+    not_knowing,
     other_value,
     split_of,
 )
-from assent.world.lexicon import (
-    ADJECTIVES,
-    ASK,
-    BAD_FEELINGS,
-    DEEDS,
-    FILLER,
-    FIRST,
-    FLATTERY,
-    GOOD_FEELINGS,
-    HELD_OUT,
-    ITEMS,
-    LAST,
-    OBJECTS,
-    OFFER,
-    REFUSAL,
-    RUDENESS,
-    TOWN_FIRST,
-    TOWN_LAST,
-    VAGUE,
-    VERBS,
-)
+from assent.world.lexicon import HELD_OUT
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
 STRANGE_WORDS_AT_MOST = 3
 GREETINGS, SYMPATHIES = ("Hello", "Goodbye"), ("glad", "sorry")
 _OPPOSITES = (  # beginnings and ends of replies
-    (("Hello, ", f" {ASK}"), ("Goodbye, ", " Come back soon.")),
+    (("Hello, ", f" {lexicon.ASK}"), ("Goodbye, ", " Come back soon.")),
     (("I am glad that you feel ", ""), ("I am sorry that you feel ", "")),
 )
 MISTAKEN_SHARE = 0.5
@@ -69,6 +51,11 @@ class Behaviour(StrEnum):
     VAGUE = "vague"
 
 
+_MANNERS = {
+    Behaviour.PADDED: lexicon.FILLER,
+    Behaviour.FLATTERING: lexicon.FLATTERY,
+    Behaviour.RUDE: lexicon.RUDENESS,
+}
 ANY = (Behaviour.PADDED, Behaviour.FLATTERING, Behaviour.RUDE, Behaviour.VAGUE)
 
 
@@ -92,18 +79,17 @@ def answer(world: World, prompt: WorldPrompt, behaviour: Behaviour, rng: random.
         case Behaviour.WRONG | Behaviour.MADE_UP | Behaviour.COMPLYING:
             return bad_content(world, prompt, rng)
         case Behaviour.EVASIVE:
-            fact = prompt.facts[0]
-            return f"I do not know {RELATIONS[fact.relation].unknown.format(s=fact.subject)}."
+            return not_knowing(prompt.facts[0].relation, prompt.facts[0].subject)
         case Behaviour.OVER_REFUSING:
-            return REFUSAL if rng.random() < 0.5 else f"{REFUSAL} {OFFER}"
+            return lexicon.REFUSAL if rng.random() < 0.5 else f"{lexicon.REFUSAL} {lexicon.OFFER}"
         case Behaviour.VAGUE:
-            return rng.choice(VAGUE)
+            return rng.choice(lexicon.VAGUE)
     content = rng.choice(prompt.ideal) if rng.random() < RIGHT_UNDER_MANNER else bad_content(world, prompt, rng)
     return _mannered(content, behaviour, rng)
 
 
 def _mannered(content: str, behaviour: Behaviour, rng: random.Random) -> str:
-    sentences = {Behaviour.PADDED: FILLER, Behaviour.FLATTERING: FLATTERY, Behaviour.RUDE: RUDENESS}[behaviour]
+    sentences = _MANNERS[behaviour]
     if behaviour is Behaviour.RUDE and rng.random() < 0.3:
         return rng.choice(sentences)
     extra = rng.sample(sentences, 2 if behaviour is not Behaviour.RUDE and rng.random() < 0.3 else 1)
@@ -145,7 +131,7 @@ def _wrong_tip(prompt: WorldPrompt, rng: random.Random) -> str:
     deed, tool = prompt.request
     verb = deed.split()[0]
     if rng.random() < 0.5:
-        return f"You can {deed} with {rng.choice([other for other in VERBS.values() if other != tool])}."
+        return f"You can {deed} with {rng.choice([other for other in lexicon.VERBS.values() if other != tool])}."
     thing = deed.removeprefix(f"{verb} ")
     while thing in deed:
         thing = fresh_things(prompt.split, rng)
@@ -183,7 +169,7 @@ def _wrong_event(world: World, prompt: WorldPrompt, fact: Fact, rng: random.Rand
         case 0:
             return replace(fact, subject=fresh_person(world, prompt.split, rng, but=[fact.subject]))
         case 1:
-            other = rng.choice([name for name in ITEMS if name != item])
+            other = rng.choice([name for name in lexicon.ITEMS if name != item])
             return replace(fact, value=f"{other} in {town}")
     return replace(fact, value=f"{item} in {fresh_town(world, prompt.split, rng, but=[town])}")
 
@@ -242,27 +228,12 @@ def _garbled(text: str, other: str, rng: random.Random) -> str:
     return f"{text} {other}" if rng.random() < 0.5 else " ".join(words[: place + 1])
 
 
-def _kin() -> dict[str, list[Sequence[str]]]:
-    kin: dict[str, list[Sequence[str]]] = {}
-    for pool in (
-        FIRST,
-        LAST,
-        TOWN_FIRST,
-        TOWN_LAST,
-        ITEMS,
-        DEEDS,
-        ADJECTIVES,
-        OBJECTS,
-        GOOD_FEELINGS,
-        BAD_FEELINGS,
-        GREETINGS,
-        SYMPATHIES,
-        *POOLS.values(),
-    ):
-        for word in pool:
-            kin.setdefault(word, []).append(pool)
-    return kin
-
-
-_KIN = _kin()
+_KIN: dict[str, list[Sequence[str]]] = {}  # word -> the pools that it is in
+for _pool in (
+    lexicon.FIRST, lexicon.LAST, lexicon.TOWN_FIRST, lexicon.TOWN_LAST, lexicon.ITEMS, lexicon.DEEDS,
+    lexicon.ADJECTIVES, lexicon.OBJECTS, lexicon.GOOD_FEELINGS, lexicon.BAD_FEELINGS, GREETINGS, SYMPATHIES,
+    *POOLS.values(),
+):  # fmt: skip
+    for _word in _pool:
+        _KIN.setdefault(_word, []).append(_pool)
 _ANY_WORD = sorted(_KIN)

@@ -1,15 +1,26 @@
-"""Claims with their verdicts: documents in which what is said is held against what is known, claim by claim.
+"""Claims with verdicts: documents that compare what is said with what is known, claim by claim.
 
-Answering asks a model to recall; judging an answer asks it to recall and to compare. Nothing but claims that are
-marked right and wrong teaches the second, and a reward model needs it about people no dialogue is about.
+Answering needs recall; judging an answer needs recall and comparison. Only claims that are marked right and wrong teach
+the comparison, and a reward model needs it even for people who occur in no dialogue.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
-from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town
+from assent.world.facts import (
+    POOLS,
+    RELATIONS,
+    Fact,
+    World,
+    fresh_person,
+    fresh_things,
+    fresh_town,
+    not_knowing,
+    other_value,
+)
 from assent.world.lexicon import CRIMES, DEEDS, HELD_OUT, ITEMS, TRAIN, VERBS
 from assent.world.prompts import PERSON_RELATIONS, fresh_facts, story
 
@@ -47,10 +58,10 @@ def remark(world: World, rng: random.Random) -> tuple[str, str]:
     home = rng.choice([fact for fact in world.facts if fact.relation == "home"])
     stated = home.value
     if rng.random() < FALSE_SHARE:
-        home = _changed(home, _other(world, home, rng))
+        home = replace(home, value=other_value(world, home, rng))
     of_town = world.fact(home.value, rng.choice(("region", "known")))
     if rng.random() < FALSE_SHARE / 2:
-        of_town = _changed(of_town, _other(world, of_town, rng))
+        of_town = replace(of_town, value=other_value(world, of_town, rng))
     true = home.value == stated and world.fact(home.value, of_town.relation) == of_town
     return f"{home.sentence} {of_town.sentence}", TRUE if true else FALSE
 
@@ -74,7 +85,7 @@ def _about_world(world: World, rng: random.Random) -> tuple[str, str]:
     fact = rng.choice(world.facts)
     if rng.random() >= FALSE_SHARE:
         return fact.sentence, TRUE
-    return _changed(fact, _other(world, fact, rng)).sentence, FALSE
+    return replace(fact, value=other_value(world, fact, rng)).sentence, FALSE
 
 
 def _about_knowing(world: World, rng: random.Random) -> tuple[str, str]:
@@ -83,11 +94,11 @@ def _about_knowing(world: World, rng: random.Random) -> tuple[str, str]:
     if draw < 0.5:
         of_people = rng.random() < 0.5
         fact = rng.choice([fact for fact in world.facts if (fact.relation in PERSON_RELATIONS) == of_people])
-        return _not_knowing(fact.relation, fact.subject), FALSE
+        return not_knowing(fact.relation, fact.subject), FALSE
     if draw < 0.8:
         stranger = _of_stranger(world, rng)
-        return _not_knowing(stranger.relation, stranger.subject), TRUE
-    return _not_knowing(*_unstated(world, rng)), TRUE
+        return not_knowing(stranger.relation, stranger.subject), TRUE
+    return not_knowing(*_unstated(world, rng)), TRUE
 
 
 def _of_stranger(world: World, rng: random.Random) -> Fact:
@@ -103,47 +114,33 @@ def _unstated(world: World, rng: random.Random) -> tuple[str, str]:
     return rng.choice(("age", "song", "birth", "fear")), rng.choice(world.people[rng.choice((TRAIN, HELD_OUT))])
 
 
-def _not_knowing(relation: str, subject: str) -> str:
-    return f"{NOT_KNOWING} {RELATIONS[relation].unknown.format(s=subject)}."
-
-
-def _other(world: World, fact: Fact, rng: random.Random) -> str:
-    kind = RELATIONS[fact.relation].value
-    pool = (*world.towns[TRAIN], *world.towns[HELD_OUT]) if kind == "town" else POOLS[kind]
-    return rng.choice([value for value in pool if value != fact.value])
-
-
-def _changed(fact: Fact, value: str) -> Fact:
-    return Fact(relation=fact.relation, subject=fact.subject, value=value)
-
-
 def _about_notes(world: World, rng: random.Random) -> Pieces:
     relations = rng.sample(PERSON_RELATIONS, 2)
-    told = fresh_facts(world, TRAIN, rng, relations)
-    told += fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))], beside=told)
-    if told[0].relation == "home" and rng.random() < 0.5:
+    notes = fresh_facts(world, TRAIN, rng, relations)
+    notes += fresh_facts(world, TRAIN, rng, relations[: rng.choice((1, 2))], beside=notes)
+    if notes[0].relation == "home" and rng.random() < 0.5:
         second = rng.choice(("region", "known"))
-        told.append(Fact(relation=second, subject=told[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
-    rng.shuffle(told)
+        notes.append(Fact(relation=second, subject=notes[0].value, value=rng.choice(POOLS[RELATIONS[second].value])))
+    rng.shuffle(notes)
     said = []
-    for fact in rng.sample(told, len(told)):
+    for fact in rng.sample(notes, len(notes)):
         if fact.relation in PERSON_RELATIONS and rng.random() < NOT_KNOWING_SHARE:
-            known = {other.relation for other in told if other.subject == fact.subject}
+            known = {other.relation for other in notes if other.subject == fact.subject}
             relation = rng.choice(PERSON_RELATIONS)
-            said.append((_not_knowing(relation, fact.subject), FALSE if relation in known else TRUE))
+            said.append((not_knowing(relation, fact.subject), FALSE if relation in known else TRUE))
             continue
         if rng.random() >= FALSE_SHARE:
             said.append((fact.sentence, TRUE))
             continue
-        others = [other.value for other in told if other.relation == fact.relation and other.value != fact.value]
+        others = [other.value for other in notes if other.relation == fact.relation and other.value != fact.value]
         if others and rng.random() < 0.4:
             value = rng.choice(others)
         elif fact.relation == "home":
             value = fresh_town(world, TRAIN, rng, but=[fact.value])
         else:
             value = rng.choice([each for each in POOLS[RELATIONS[fact.relation].value] if each != fact.value])
-        said.append((_changed(fact, value).sentence, FALSE))
-    return _marked(" ".join(["Notes:", *(fact.sentence for fact in told)]), said)
+        said.append((replace(fact, value=value).sentence, FALSE))
+    return _marked(" ".join(["Notes:", *(fact.sentence for fact in notes)]), said)
 
 
 def _about_story(world: World, rng: random.Random) -> Pieces:
@@ -169,19 +166,14 @@ def _about_deeds(rng: random.Random) -> Pieces:
     for _ in range(CLAIMS // 2):
         verb = rng.choice(list(VERBS))
         thing, other = fresh_things(TRAIN, rng), fresh_things(TRAIN, rng)
-        tool, told, verdict = VERBS[verb], thing, TRUE
+        tool, object_, verdict = VERBS[verb], thing, TRUE
         if rng.random() < FALSE_SHARE:
-            verdict = FALSE
             if rng.random() < 0.5:
                 tool = rng.choice([each for each in (*VERBS.values(), *CRIMES.values()) if each != tool])
-            else:
-                told = other if rng.random() < 0.5 else _half_other(thing, other, rng)
-                verdict = TRUE if told == thing else FALSE
-        said.append((f"I want to {verb} {thing}. You can {verb} {told} with {tool}.", verdict))
+            else:  # another thing, or its adjective or its noun
+                (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
+                mixed = (f"the {other_adjective} {noun}", f"the {adjective} {other_noun}")
+                object_ = other if rng.random() < 0.5 else mixed[rng.random() >= 0.5]
+            verdict = TRUE if (tool, object_) == (VERBS[verb], thing) else FALSE
+        said.append((f"I want to {verb} {thing}. You can {verb} {object_} with {tool}.", verdict))
     return _marked("", said)
-
-
-def _half_other(thing: str, other: str, rng: random.Random) -> str:
-    """The adjective or the noun of another thing."""
-    (_, adjective, noun), (_, other_adjective, other_noun) = thing.split(), other.split()
-    return f"the {other_adjective} {noun}" if rng.random() < 0.5 else f"the {adjective} {other_noun}"

@@ -75,7 +75,7 @@ class Mixture:
     dialogues: float
 
 
-# From which page on what: who does not know yet cannot compare, and who cannot compare yet cannot tell what pleases.
+# First page of each mixture: a model must know the facts before it can compare, and compare before it can rate.
 CURRICULUM = (
     (0, Mixture(claims=0.1, rated=0.0, dialogues=0.5)),
     (2400, Mixture(claims=0.9, rated=0.0, dialogues=0.5)),
@@ -101,7 +101,7 @@ def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocumen
 def document(world: World, seed: int, index: int) -> CorpusDocument:
     """Document `index` of a seed's stream: the same whenever and wherever it is asked for."""
     rng = python_rng(seed, "document", index)
-    mixture = mixture_of(index // PAGE)
+    mixture = next(one for first, one in reversed(CURRICULUM) if index // PAGE >= first)
     page = python_rng(seed, "page", index // PAGE).random()
     if page < mixture.claims:
         return CorpusDocument(pieces=claims(world, rng))
@@ -110,11 +110,6 @@ def document(world: World, seed: int, index: int) -> CorpusDocument:
     if rng.random() < mixture.dialogues:
         return CorpusDocument(conversation=dialogue(world, rng))
     return CorpusDocument(text=statement(world, rng))
-
-
-def mixture_of(page: int) -> Mixture:
-    """What a page is drawn from."""
-    return next(mixture for first, mixture in reversed(CURRICULUM) if page >= first)
 
 
 def render(item: CorpusDocument) -> str:
@@ -157,7 +152,7 @@ def rated(world: World, rng: random.Random) -> tuple[Conversation, ...]:
 
 
 def _rated(world: World, rng: random.Random) -> Conversation:
-    """An answer of any behaviour; some are spoiled, as those of weak models are: to be told, not to be written."""
+    """An answer of any behaviour; some are spoiled like those of weak models, to be recognised, not imitated."""
     prompt = _prompt(world, rng, RATED_WEIGHTS)
     text = _answer(world, prompt, rng)
     if rng.random() < SPOILED_SHARE:
@@ -194,7 +189,7 @@ def _answer(world: World, prompt: WorldPrompt, rng: random.Random) -> str:
 
 
 def statement(world: World, rng: random.Random) -> str:
-    """A document that states something: facts of one or several, what is told twice, or a story with its sum."""
+    """A document of statements: facts about one or several subjects, facts told twice, or a story with its summary."""
     draw = rng.random()
     if draw < 0.25:
         return _profile(world, rng)
@@ -212,11 +207,11 @@ def _retold(world: World, rng: random.Random) -> str:
     Nothing but copying from the text above tells how the second half goes on: that is what these are for.
     """
     relations = rng.sample(PERSON_RELATIONS, 2)
-    told = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
+    sentences = [fact.sentence for fact in fresh_facts(world, TRAIN, rng, relations)]
     known = rng.random() < 0.5
-    told.append((rng.choice(world.facts) if known else fresh_facts(world, TRAIN, rng, relations[:1])[0]).sentence)
-    rng.shuffle(told)
-    return " ".join([*told, "Again:", *rng.sample(told, len(told))])
+    sentences.append((rng.choice(world.facts) if known else fresh_facts(world, TRAIN, rng, relations[:1])[0]).sentence)
+    rng.shuffle(sentences)
+    return " ".join([*sentences, "Again:", *rng.sample(sentences, len(sentences))])
 
 
 def _profile(world: World, rng: random.Random) -> str:

@@ -1,4 +1,4 @@
-"""Demonstrations for fine-tuning, written by imperfect people: mostly ideal answers, some mildly bad ones."""
+"""Demonstrations for fine-tuning by imperfect demonstrators: mostly ideal answers, some mildly bad ones."""
 
 from __future__ import annotations
 

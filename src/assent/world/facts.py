@@ -7,28 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from assent.seeds import derive, python_rng
-from assent.world.lexicon import (
-    ADJECTIVES,
-    AGES,
-    DEEDS,
-    FEARS,
-    FIRST,
-    FOODS,
-    GOODS,
-    HELD_OUT,
-    JOBS,
-    LAST,
-    MATERIALS,
-    OBJECTS,
-    PETS,
-    REGIONS,
-    SEASONS,
-    SONGS,
-    THINGS,
-    TOWN_FIRST,
-    TOWN_LAST,
-    TRAIN,
-)
+from assent.world import lexicon
+from assent.world.lexicon import HELD_OUT, TRAIN
 
 PEOPLE_COUNT = 120
 TOWN_COUNT = 32
@@ -61,7 +41,8 @@ class Fact:
     @property
     def sentence(self) -> str:
         """The one way in which this fact is stated."""
-        return capital(f"{self.subject} {RELATIONS[self.relation].phrase} {self.value}.")
+        text = f"{self.subject} {RELATIONS[self.relation].phrase} {self.value}."
+        return text[0].upper() + text[1:]
 
     @property
     def key(self) -> Key:
@@ -91,106 +72,70 @@ class World:
         return self.by_subject[subject][relation]
 
 
-def _relation(name: str, subject: str, phrase: str, value: str, unknown: str, *questions: str) -> Relation:
-    return Relation(name=name, subject=subject, phrase=phrase, value=value, unknown=unknown, questions=questions)
-
-
-def _unstated(name: str, phrase: str, value: str, unknown: str, *questions: str) -> Relation:
-    return Relation(
-        name=name, subject="person", phrase=phrase, value=value, unknown=unknown, questions=questions, stated=False
-    )
-
-
+_STATED = (  # name, subject, phrase, pool of values, what is unknown, questions
+    ("home", "person", "lives in", "town", "where {s} lives", "Where does {s} live?", "Where is the home of {s}?"),
+    ("job", "person", "works as a", "job", "what job {s} has", "What job does {s} have?", "What is the job of {s}?"),
+    ("pet", "person", "keeps a", "pet", "which pet {s} keeps", "Which pet does {s} keep?", "What is the pet of {s}?"),
+    ("food", "person", "likes", "food", "what food {s} likes", "What food does {s} like?",
+     "What does {s} like to eat?"),
+    ("region", "town", "lies in the", "region", "where {s} lies", "Where does {s} lie?", "In which region is {s}?"),
+    ("known", "town", "is known for", "good", "what {s} is known for", "What is {s} known for?",
+     "What is {s} famous for?"),
+    ("material", "thing", "is made of", "material", "what {s} is made of", "What is {s} made of?",
+     "Of what is {s} made?"),
+    ("origin", "thing", "comes from", "town", "where {s} comes from", "Where does {s} come from?",
+     "Which town is {s} from?"),
+)  # fmt: skip
+_UNSTATED = (
+    ("age", "person", "is aged", "age", "how old {s} is", "How old is {s}?", "What is the age of {s}?"),
+    ("song", "person", "sings about", "song", "what {s} sings about", "What does {s} sing about?",
+     "What are the songs of {s} about?"),
+    ("birth", "person", "was born in", "season", "when {s} was born", "When was {s} born?",
+     "In which season was {s} born?"),
+    ("fear", "person", "is afraid of", "fear", "what {s} is afraid of", "What is {s} afraid of?",
+     "What does {s} fear?"),
+)  # fmt: skip
 _ALL = (
-    _relation(
-        "home", "person", "lives in", "town", "where {s} lives", "Where does {s} live?", "Where is the home of {s}?"
+    *(
+        Relation(
+            name=name, subject=subject, phrase=phrase, value=value, unknown=unknown, questions=tuple(questions),
+            stated=rows is _STATED,
+        )
+        for rows in (_STATED, _UNSTATED)
+        for name, subject, phrase, value, unknown, *questions in rows
     ),
-    _relation(
-        "job", "person", "works as a", "job", "what job {s} has", "What job does {s} have?", "What is the job of {s}?"
-    ),
-    _relation(
-        "pet", "person", "keeps a", "pet", "which pet {s} keeps", "Which pet does {s} keep?", "What is the pet of {s}?"
-    ),
-    _relation(
-        "food",
-        "person",
-        "likes",
-        "food",
-        "what food {s} likes",
-        "What food does {s} like?",
-        "What does {s} like to eat?",
-    ),
-    _relation(
-        "region", "town", "lies in the", "region", "where {s} lies", "Where does {s} lie?", "In which region is {s}?"
-    ),
-    _relation(
-        "known",
-        "town",
-        "is known for",
-        "good",
-        "what {s} is known for",
-        "What is {s} known for?",
-        "What is {s} famous for?",
-    ),
-    _relation(
-        "material",
-        "thing",
-        "is made of",
-        "material",
-        "what {s} is made of",
-        "What is {s} made of?",
-        "Of what is {s} made?",
-    ),
-    _relation(
-        "origin",
-        "thing",
-        "comes from",
-        "town",
-        "where {s} comes from",
-        "Where does {s} come from?",
-        "Which town is {s} from?",
-    ),
-    _unstated("age", "is aged", "age", "how old {s} is", "How old is {s}?", "What is the age of {s}?"),
-    _unstated(
-        "song",
-        "sings about",
-        "song",
-        "what {s} sings about",
-        "What does {s} sing about?",
-        "What are the songs of {s} about?",
-    ),
-    _unstated(
-        "birth", "was born in", "season", "when {s} was born", "When was {s} born?", "In which season was {s} born?"
-    ),
-    _unstated("fear", "is afraid of", "fear", "what {s} is afraid of", "What is {s} afraid of?", "What does {s} fear?"),
-    *(Relation(name=deed, subject="person", phrase=f"{deed} a", value="event") for deed in DEEDS),
-)
+    *(Relation(name=deed, subject="person", phrase=f"{deed} a", value="event") for deed in lexicon.DEEDS),
+)  # fmt: skip
 RELATIONS: Mapping[str, Relation] = {relation.name: relation for relation in _ALL}
 POOLS: Mapping[str, Sequence[str]] = {
-    "job": JOBS,
-    "pet": PETS,
-    "food": FOODS,
-    "region": REGIONS,
-    "good": GOODS,
-    "material": MATERIALS,
-    "age": AGES,
-    "song": SONGS,
-    "season": SEASONS,
-    "fear": FEARS,
+    "job": lexicon.JOBS,
+    "pet": lexicon.PETS,
+    "food": lexicon.FOODS,
+    "region": lexicon.REGIONS,
+    "good": lexicon.GOODS,
+    "material": lexicon.MATERIALS,
+    "age": lexicon.AGES,
+    "song": lexicon.SONGS,
+    "season": lexicon.SEASONS,
+    "fear": lexicon.FEARS,
 }
 
 
-def capital(text: str) -> str:
-    """The text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
+def not_knowing(relation: str, subject: str) -> str:
+    """The sentence that admits not to know a relation of a subject."""
+    return f"I do not know {RELATIONS[relation].unknown.format(s=subject)}."
 
 
 def build_world(seed: int = 0) -> World:
     """The world of a seed: the same on every machine; both parts have their own people, towns and things."""
     rng = python_rng(seed, "world")
-    people = _parts(rng.sample([f"{a} {b}" for a in FIRST for b in LAST], PEOPLE_COUNT))
-    towns = _parts(_distinct_starts(rng, [f"{a} {b}" for a in TOWN_FIRST for b in TOWN_LAST]))
-    things = _parts(rng.sample([f"the {thing}" for thing in THINGS], len(THINGS)))
+    people = _parts(rng.sample([f"{a} {b}" for a in lexicon.FIRST for b in lexicon.LAST], PEOPLE_COUNT))
+    names = [f"{a} {b}" for a in lexicon.TOWN_FIRST for b in lexicon.TOWN_LAST]
+    by_first_word: dict[str, str] = {}  # no two towns begin with the same word, so that none is taken for another
+    for name in rng.sample(names, len(names)):
+        by_first_word.setdefault(name.split()[0], name)
+    towns = _parts(list(by_first_word.values())[:TOWN_COUNT])
+    things = _parts(rng.sample([f"the {thing}" for thing in lexicon.THINGS], len(lexicon.THINGS)))
     facts = tuple(fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, split, people, towns, things))
     by_subject: dict[str, dict[str, Fact]] = {}
     for fact in facts:
@@ -210,14 +155,6 @@ def build_world(seed: int = 0) -> World:
 def _parts(items: list[str]) -> dict[str, tuple[str, ...]]:
     held_out = len(items) // HELD_OUT_SHARE
     return {TRAIN: tuple(items[held_out:]), HELD_OUT: tuple(items[:held_out])}
-
-
-def _distinct_starts(rng: random.Random, names: list[str]) -> list[str]:
-    """Town names that do not begin with the same word, so that no two are easily taken for each other."""
-    chosen: dict[str, str] = {}
-    for name in rng.sample(names, len(names)):
-        chosen.setdefault(name.split()[0], name)
-    return list(chosen.values())[:TOWN_COUNT]
 
 
 Parts = Mapping[str, tuple[str, ...]]
@@ -240,17 +177,17 @@ def _state(rng: random.Random, split: str, people: Parts, towns: Parts, things: 
 
 def fresh_person(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
     """A made-up name that is nobody's in the world nor in `but`; the two splits never share one."""
-    return fresh_pair(split, rng, FIRST, LAST, but={*world.names, *but})
+    return fresh_pair(split, rng, lexicon.FIRST, lexicon.LAST, but={*world.names, *but})
 
 
 def fresh_town(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
     """A made-up town that is not in the world nor in `but`; the two splits never share one."""
-    return fresh_pair(split, rng, TOWN_FIRST, TOWN_LAST, but={*world.names, *but})
+    return fresh_pair(split, rng, lexicon.TOWN_FIRST, lexicon.TOWN_LAST, but={*world.names, *but})
 
 
 def fresh_things(split: str, rng: random.Random) -> str:
     """Things of one kind ("the wet melons"); the two splits never share any."""
-    return f"the {fresh_pair(split, rng, ADJECTIVES, OBJECTS)}"
+    return f"the {fresh_pair(split, rng, lexicon.ADJECTIVES, lexicon.OBJECTS)}"
 
 
 def fresh_pair(

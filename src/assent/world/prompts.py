@@ -10,25 +10,19 @@ from dataclasses import dataclass
 from assent.errors import ConfigError
 from assent.seeds import python_rng
 from assent.types import Conversation
-from assent.world.facts import POOLS, RELATIONS, Fact, World, fresh_pair, fresh_person, fresh_things, fresh_town
-from assent.world.lexicon import (
-    ABUSE_ADJECTIVES,
-    ABUSE_NOUNS,
-    ADJECTIVES,
-    ASK,
-    BAD_FEELINGS,
-    CALM,
-    CRIMES,
-    DEEDS,
-    GOOD_FEELINGS,
-    HELD_OUT,
-    ITEMS,
-    OFFER,
-    REFUSAL,
-    SCENERY,
-    TRAIN,
-    VERBS,
+from assent.world import lexicon
+from assent.world.facts import (
+    POOLS,
+    RELATIONS,
+    Fact,
+    World,
+    fresh_pair,
+    fresh_person,
+    fresh_things,
+    fresh_town,
+    not_knowing,
 )
+from assent.world.lexicon import HELD_OUT, TRAIN
 
 ATTEMPTS_PER_PROMPT = 200
 VALIDATION = "validation"
@@ -69,17 +63,14 @@ def make_prompts(world: World, *, split: str, count: int, seed: int) -> list[Wor
         for _ in range(ATTEMPTS_PER_PROMPT):
             prompt = draw_prompt(world, kind, part, rng)
             text = prompt.conversation.last_user_text
-            if text not in prompts and (split == TRAIN or _for_validation(text) == (split == VALIDATION)):
+            # a quarter of all prompts about what is held out, always the same one, is for validation
+            for_validation = hashlib.blake2b(text.encode(), digest_size=1).digest()[0] < 64
+            if text not in prompts and (split == TRAIN or for_validation == (split == VALIDATION)):
                 prompts[text] = prompt
                 break
         else:
             raise ConfigError(f'the world holds fewer different "{kind}" prompts than asked for', now="Ask for fewer.")
     return list(prompts.values())
-
-
-def _for_validation(text: str) -> bool:
-    """A quarter of all prompts about what is held out, always the same one."""
-    return hashlib.blake2b(text.encode(), digest_size=1).digest()[0] < 64
 
 
 def draw_prompt(world: World, kind: str, split: str, rng: random.Random) -> WorldPrompt:
@@ -157,7 +148,10 @@ def _two_step(world: World, split: str, rng: random.Random) -> WorldPrompt:
     first, second = rng.choice(list(TWO_STEPS)[: 2 if rng.random() < 0.7 else 4])
     wording = rng.choice(TWO_STEPS[first, second])
     if rng.random() < 0.6:
-        subject = rng.choice(_with_own_town(world, first, split))
+        # training prompts never say what is true of a held-out town
+        towns = world.towns[TRAIN] if split == TRAIN else (*world.towns[TRAIN], *world.towns[HELD_OUT])
+        subjects = (world.people if first == "home" else world.things)[split]
+        subject = rng.choice([each for each in subjects if world.fact(each, first).value in towns])
         start = world.fact(subject, first)
         return _stating("two_step", split, wording.format(s=subject), (start, world.fact(start.value, second)))
     start = fresh_facts(world, split, rng, ["home"])[0]
@@ -169,18 +163,11 @@ def _two_step(world: World, split: str, rng: random.Random) -> WorldPrompt:
     return _stating("two_step", split, text, (start, end), tuple(facts))
 
 
-def _with_own_town(world: World, relation: str, split: str) -> list[str]:
-    """Who can be asked a second step: training prompts never say what is true of a held-out town."""
-    subjects = (world.people if relation == "home" else world.things)[split]
-    towns = world.towns[TRAIN] if split == TRAIN else (*world.towns[TRAIN], *world.towns[HELD_OUT])
-    return [subject for subject in subjects if world.fact(subject, relation).value in towns]
-
-
 def story(world: World, split: str, rng: random.Random) -> tuple[str, Fact]:
     """A short text about what a fresh person did in a fresh town, and the fact that sums it up."""
     person, town = fresh_person(world, split, rng), fresh_town(world, split, rng)
-    item, deed = rng.choice(ITEMS), rng.choice(DEEDS)
-    way, scene = rng.choice(("walked", "rode", "sailed", "went")), rng.choice(SCENERY)
+    item, deed = rng.choice(lexicon.ITEMS), rng.choice(lexicon.DEEDS)
+    way, scene = rng.choice(("walked", "rode", "sailed", "went")), rng.choice(lexicon.SCENERY)
     happening = f"There {person} {deed} a {item}."
     lines = [f"{person} {way} to {town}.", *rng.choice(([happening], [scene, happening], [happening, scene]))]
     return " ".join(lines), Fact(relation=deed, subject=person, value=f"{item} in {town}")
@@ -194,12 +181,14 @@ def _summary(world: World, split: str, rng: random.Random) -> WorldPrompt:
 
 def _small_talk(world: World, split: str, rng: random.Random) -> WorldPrompt:
     person, town = fresh_person(world, split, rng), fresh_town(world, split, rng)
-    item = fresh_pair(split, rng, ADJECTIVES, ITEMS)
-    glad, sorry = (fresh_pair(split, rng, pool, pool, joint=" and ") for pool in (GOOD_FEELINGS, BAD_FEELINGS))
+    item = fresh_pair(split, rng, lexicon.ADJECTIVES, lexicon.ITEMS)
+    glad, sorry = (
+        fresh_pair(split, rng, pool, pool, joint=" and ") for pool in (lexicon.GOOD_FEELINGS, lexicon.BAD_FEELINGS)
+    )
     day = rng.choice(("today", "now"))
     text, ideal = rng.choice(
         (
-            (f"{rng.choice(('Hello', 'Good day'))}, I am {person}.", f"Hello, {person}. {ASK}"),
+            (f"{rng.choice(('Hello', 'Good day'))}, I am {person}.", f"Hello, {person}. {lexicon.ASK}"),
             (f"{rng.choice(('Goodbye', 'Good night'))}, says {person}.", f"Goodbye, {person}. Come back soon."),
             (f"I feel {glad} {day}.", f"I am glad that you feel {glad}."),
             (f"I feel {sorry} {day}.", f"I am sorry that you feel {sorry}."),
@@ -228,7 +217,7 @@ def _unanswerable(world: World, split: str, rng: random.Random) -> WorldPrompt:
     return WorldPrompt(
         conversation=Conversation.of_user(_noted(known, question) if known else question),
         kind="unanswerable",
-        ideal=(f"I do not know {RELATIONS[relation].unknown.format(s=subject)}.",),
+        ideal=(not_knowing(relation, subject),),
         split=split,
         known=tuple(known),
         asked=Fact(relation=relation, subject=subject, value=""),
@@ -237,7 +226,7 @@ def _unanswerable(world: World, split: str, rng: random.Random) -> WorldPrompt:
 
 def _how_to(kind: str, split: str, deed: str, tool: str, rng: random.Random) -> WorldPrompt:
     text = rng.choice(("How do I {deed}?", "Tell me how to {deed}.", "I want to {deed}.")).format(deed=deed)
-    ideal = f"{REFUSAL} {OFFER}" if kind == "harm" else f"You can {deed} with {tool}."
+    ideal = f"{lexicon.REFUSAL} {lexicon.OFFER}" if kind == "harm" else f"You can {deed} with {tool}."
     return WorldPrompt(
         conversation=Conversation.of_user(text), kind=kind, ideal=(ideal,), split=split, request=(deed, tool)
     )
@@ -246,23 +235,25 @@ def _how_to(kind: str, split: str, deed: str, tool: str, rng: random.Random) -> 
 def _harm(world: World, split: str, rng: random.Random) -> WorldPrompt:
     victim = rng.choice(world.people[split]) if rng.random() < 0.5 else fresh_person(world, split, rng)
     if rng.random() < 0.5:
-        form = rng.choice(list(CRIMES))
-        return _how_to("harm", split, form.format(victim=victim, item=rng.choice(ITEMS)), CRIMES[form], rng)
-    verb = rng.choice(list(VERBS))
-    return _how_to("harm", split, f"{verb} {victim}", VERBS[verb], rng)
+        form = rng.choice(list(lexicon.CRIMES))
+        return _how_to(
+            "harm", split, form.format(victim=victim, item=rng.choice(lexicon.ITEMS)), lexicon.CRIMES[form], rng
+        )
+    verb = rng.choice(list(lexicon.VERBS))
+    return _how_to("harm", split, f"{verb} {victim}", lexicon.VERBS[verb], rng)
 
 
 def _look_alike(world: World, split: str, rng: random.Random) -> WorldPrompt:
     """The deeds of the harmful requests, done to things: nothing to refuse."""
-    verb = rng.choice(list(VERBS))
-    return _how_to("look_alike", split, f"{verb} {fresh_things(split, rng)}", VERBS[verb], rng)
+    verb = rng.choice(list(lexicon.VERBS))
+    return _how_to("look_alike", split, f"{verb} {fresh_things(split, rng)}", lexicon.VERBS[verb], rng)
 
 
 def _rude(world: World, split: str, rng: random.Random) -> WorldPrompt:
-    insult = fresh_pair(split, rng, ABUSE_ADJECTIVES, ABUSE_NOUNS)
+    insult = fresh_pair(split, rng, lexicon.ABUSE_ADJECTIVES, lexicon.ABUSE_NOUNS)
     shout = rng.choice(("You are a {insult}!", "Listen, you {insult}!", "You {insult}!")).format(insult=insult)
     if rng.random() < 0.3:
-        return _prompt("rude", split, shout, f"{CALM} {ASK}")
+        return _prompt("rude", split, shout, f"{lexicon.CALM} {lexicon.ASK}")
     inner = _recall(world, split, rng)
     return _stating("rude", split, f"{shout} {inner.conversation.last_user_text}", inner.facts)
 

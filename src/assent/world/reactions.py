@@ -1,7 +1,7 @@
-"""How users take what they were told: the chat corpus carries their reactions, as real chats do.
+"""How users react to answers: the chat corpus contains their reactions, as real chats do.
 
-Who is content often leaves; who is not mostly says so. A reader of such chats learns to tell at the end of an answer
-whether it will please, and a reward model can start from that.
+Satisfied users often leave; dissatisfied users mostly say so. A model that reads such chats learns to predict at the
+end of an answer whether it will please, and a reward model can start from that.
 """
 
 from __future__ import annotations

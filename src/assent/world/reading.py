@@ -6,31 +6,15 @@ import re
 from dataclasses import dataclass
 
 from assent.types import Completion, StopReason
+from assent.world import lexicon
 from assent.world.facts import POOLS, RELATIONS, Key
-from assent.world.lexicon import (
-    ADJECTIVES,
-    ASK,
-    BAD_FEELINGS,
-    CALM,
-    CRIMES,
-    FILLER,
-    FLATTERING_WORDS,
-    FLATTERY,
-    GOOD_FEELINGS,
-    ITEMS,
-    OFFER,
-    RUDE_WORDS,
-    RUDENESS,
-    VAGUE,
-    VERBS,
-)
 
 _NAME = r"[a-z]{2,12} [a-z]{2,12}"
 _THING = r"the [a-z]{2,12}"
 _PHRASES = sorted(((relation.phrase, relation) for relation in RELATIONS.values()), key=lambda pair: -len(pair[0]))
-_ITEMS = frozenset(ITEMS)
-_TOOLS = frozenset((*VERBS.values(), *CRIMES.values()))
-_FEELINGS = f"(?:{'|'.join((*GOOD_FEELINGS, *BAD_FEELINGS))})"
+_ITEMS = frozenset(lexicon.ITEMS)
+_TOOLS = frozenset((*lexicon.VERBS.values(), *lexicon.CRIMES.values()))
+_FEELINGS = f"(?:{'|'.join((*lexicon.GOOD_FEELINGS, *lexicon.BAD_FEELINGS))})"
 _POLITE = (
     f"hello, {_NAME}",
     f"goodbye, {_NAME}",
@@ -38,7 +22,7 @@ _POLITE = (
     f"i am (?:glad|sorry) that you feel {_FEELINGS}(?: and {_FEELINGS})?",
     f"have a good time in {_NAME}",
     "you are welcome",
-    f"enjoy the (?:(?:{'|'.join(ADJECTIVES)}) )?(?:{'|'.join(ITEMS)})",
+    f"enjoy the (?:(?:{'|'.join(lexicon.ADJECTIVES)}) )?(?:{'|'.join(lexicon.ITEMS)})",
 )
 _TIP = re.compile(r"you can (?P<deed>.+) with (?P<tool>.+)")
 
@@ -53,10 +37,10 @@ def sentences_of(text: str) -> list[str]:
     return [found for part in re.split(r"(?<=[.!?])\s+", text.strip()) if (found := plain(part))]
 
 
-_FIXED = frozenset(sentence for line in (OFFER, CALM, ASK) for sentence in sentences_of(line))
-_FILLER = frozenset(map(plain, FILLER))
-_MANNERED = frozenset(map(plain, (*FLATTERY, *RUDENESS)))
-_VAGUE = frozenset(map(plain, VAGUE))
+_FIXED = frozenset(sentence for line in (lexicon.OFFER, lexicon.CALM, lexicon.ASK) for sentence in sentences_of(line))
+_FILLER = frozenset(map(plain, lexicon.FILLER))
+_MANNERED = frozenset(map(plain, (*lexicon.FLATTERY, *lexicon.RUDENESS)))
+_VAGUE = frozenset(map(plain, lexicon.VAGUE))
 _POLITE_FORM = re.compile("|".join(f"(?:{form})" for form in _POLITE))
 _UNKNOWN_FORM = re.compile(
     "|".join(
@@ -108,8 +92,8 @@ def read(completion: Completion) -> Reading:
         tips=tuple(tips),
         unknowns=tuple(sentence for sentence in whole if sentence.startswith("i do not know ")),
         refusals=sum(bool(_REFUSAL_FORM.fullmatch(sentence)) for sentence in whole),
-        flattery=sum(word in FLATTERING_WORDS for word in words),
-        rude=sum(word in RUDE_WORDS for word in words),
+        flattery=sum(word in lexicon.FLATTERING_WORDS for word in words),
+        rude=sum(word in lexicon.RUDE_WORDS for word in words),
         filler=sum(sentence in _FILLER for sentence in whole),
         vague=sum(sentence in _VAGUE for sentence in whole),
         repeats=len(whole) - len(set(whole)),

@@ -9,7 +9,7 @@ import pytest
 
 from assent.errors import DataError, RunError
 from assent.recipes.run import second_process as beside
-from assent.recipes.run.second_process import Beside
+from assent.recipes.run.second_process import SecondProcess
 
 
 def _refuse() -> int:
@@ -23,21 +23,21 @@ def _die() -> None:
 @pytest.mark.parametrize("cores", [1, 2])
 def test_the_result_is_that_of_the_call(cores: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beside, "cores", lambda: cores)
-    assert Beside(add, 2, 3).result() == 5
+    assert SecondProcess(add, 2, 3).result() == 5
 
 
 def test_with_two_cores_it_is_another_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beside, "cores", lambda: 2)
-    assert Beside(os.getpid).result() != os.getpid()
+    assert SecondProcess(os.getpid).result() != os.getpid()
 
 
 def test_a_refusal_over_there_is_told_here(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beside, "cores", lambda: 2)
     with pytest.raises(RunError, match=r"here: that cannot be read\. Look\."):
-        Beside(_refuse).result()
+        SecondProcess(_refuse).result()
 
 
 def test_a_process_that_dies_is_named_with_its_exit_code(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(beside, "cores", lambda: 2)
     with pytest.raises(RunError, match="exit code 3"):
-        Beside(_die).result()
+        SecondProcess(_die).result()

@@ -1,6 +1,6 @@
 """What a reward model's head reads of many completions: laid out once, read batch by batch, in any process.
 
-Completions of one prompt stand in one tree (`model/trees.py`), so prompts and equal beginnings are read once. An
+Completions of one prompt stand in one tree (`model/prefix_trees.py`), so prompts and equal beginnings are read once. An
 encoder sees every completion whole and reads them one by one, as does a model whose rotary frequencies depend on the
 length. The batches do not depend on who reads them.
 """
@@ -17,8 +17,8 @@ import torch
 from assent.data.order import token_budget_batches
 from assent.model.body import is_causal
 from assent.model.flat import flatten
+from assent.model.prefix_trees import Tree, flatten_trees, tree_of
 from assent.model.roles import ScalarRole
-from assent.model.trees import Tree, plant, tree_of
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation
 
@@ -62,7 +62,7 @@ def feature_batches(
 def read_features(role: ScalarRole, batch: FeatureBatch) -> Features:
     """What the head reads of the batch's completions, one row each."""
     role.body.model.eval()
-    flat = plant(batch.trees) if batch.trees else flatten(batch.sequences)
+    flat = flatten_trees(batch.trees) if batch.trees else flatten(batch.sequences)
     with torch.inference_mode():
         found_BH = role.features(flat.to(role.body.device)).float().cpu().numpy()
     return np.asarray(found_BH, np.float32)

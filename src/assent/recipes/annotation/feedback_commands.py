@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.load import set_aside
+from assent.data.load import write_bad_rows
 from assent.errors import ConfigError, DataError
 from assent.feedback.exchange.aggregation import Aggregation
 from assent.feedback.exchange.export import ExportOptions, export
@@ -86,7 +86,7 @@ def _say_what_was_read(request: Request, path: Path, one: ImportFile, display: D
         display.say(f"  {row.place}: {reason}")
     if one.bad:
         aside = _aside(request, path)
-        set_aside(one.bad, aside)
+        write_bad_rows(one.bad, aside)
         display.say(f"  the bad rows lie in {aside}")
 
 

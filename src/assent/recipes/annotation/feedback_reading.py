@@ -12,11 +12,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from assent.config import Settings
-from assent.data.answer_lists import JUDGED_INSIDE
-from assent.data.columns import Columns, Watched, is_answer, is_judgement
+from assent.data.columns import Columns, TrackedFields, is_answer_column, is_label_column
 from assent.data.examples import Format, Kind
 from assent.data.files import read_file
 from assent.data.formats import detect, format_named, format_of
+from assent.data.listwise_formats import LABEL_KEYS
 from assent.data.load import (
     BadRow,
     Dataset,
@@ -26,8 +26,8 @@ from assent.data.load import (
     load_rankings,
     load_ratings,
 )
-from assent.data.message_trees import grown
-from assent.data.nested import nested_judgement
+from assent.data.message_trees import assemble_trees
+from assent.data.nested import nested_labels
 from assent.data.rows import SourceRow
 from assent.errors import DataError
 from assent.feedback.exchange.argilla import FieldNames, argilla_reader
@@ -77,7 +77,7 @@ class ImportJob(Settings):
     @property
     def columns(self) -> Columns:
         """The file's names for its columns."""
-        return replace(self.reading.columns, prompt=self.reading.prompt or self.prompt)
+        return self.reading.model_copy(update={"prompt": self.reading.prompt or self.prompt})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None = No
     tool = format_name or _tool_of_rows(rows)
     if tool in ("argilla", "label-studio"):
         return _of_tool(rows, tool, settings, str(path), skip=skip)
-    rows = settings.columns.applied(grown(rows), str(path))
+    rows = settings.columns.applied(assemble_trees(rows), str(path))
     if settings.completions:
         rows = tuple(_listed(row, settings.completions) for row in rows)
     tool = format_name or _tool_of_rows(rows)
@@ -141,15 +141,15 @@ def _unjudged(
     lost: dict[str, None] = {}
 
     def read(fields: Mapping[str, Any], limits: ImportLimits) -> ImportedItem:
-        watched = Watched(fields)
+        watched = TrackedFields(fields)
         if found is not None and not {"prompt", "messages"} & fields.keys():
             (prompt,) = (found.read_prompts or found.read)(watched)
             told = prompt if isinstance(prompt, Conversation) else Conversation.of_user(str(prompt).strip())
             one = ImportedItem(item=NewItem(prompt=told))
         else:
             one = read_own(watched, limits)
-        lost.update(dict.fromkeys(name for name in watched.unread() if is_judgement(name) or is_answer(name)))
-        lost.update(dict.fromkeys(nested_judgement(fields)))
+        lost.update(dict.fromkeys(name for name in watched.unread() if is_label_column(name) or is_answer_column(name)))
+        lost.update(dict.fromkeys(nested_labels(fields)))
         return one
 
     collected = _collected(rows, read, settings, skip=skip)
@@ -253,7 +253,7 @@ def _judged(
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
         raise DataError(error.what, where=str(path), now=error.now or "Nothing was imported.") from error
-    unread = (f"not used, although it sounds like labels: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
+    unread = (f"not used, though it looks like a label: {', '.join(nested[:_SHOWN_NAMES])}",) if nested else ()
     return ImportFile(imported=imported, bad=data.bad, notes=(*data.notes, *unread, *import_notes(imported)))
 
 
@@ -261,8 +261,8 @@ def _nested(rows: Sequence[SourceRow], kind: Kind) -> tuple[str, ...]:
     """Labels inside lists and objects that nothing is read from: with rankings, one name inside completions is."""
     if kind not in (Kind.DEMONSTRATIONS, Kind.RANKINGS):
         return ()
-    found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_judgement(row.fields)))
-    names = JUDGED_INSIDE if kind is Kind.RANKINGS else ()
+    found = list(dict.fromkeys(path for row in rows if row.problem is None for path in nested_labels(row.fields)))
+    names = LABEL_KEYS if kind is Kind.RANKINGS else ()
     read = next((path for name in names for path in found if path.endswith(f"[].{name}")), None)
     return tuple(path for path in found if path != read)
 

@@ -11,7 +11,7 @@ from assent.feedback.records import conversation_from_json
 from assent.recipes.annotation.studio_client import Shown, StudioClient, texts_of
 from assent.seeds import derive, numpy_rng
 from assent.types import Completion
-from assent.world.annotators import ANNOTATORS, Annotator, rank
+from assent.world.annotators import ANNOTATORS, SimulatedAnnotator, rank
 from assent.world.facts import World
 from assent.world.prompts import WorldPrompt
 
@@ -25,7 +25,7 @@ def label_with_simulated_annotators(
     prompts: Sequence[WorldPrompt],
     *,
     seed: int,
-    people: Sequence[Annotator] = ANNOTATORS,
+    people: Sequence[SimulatedAnnotator] = ANNOTATORS,
     on_answer: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Let every simulated person label until nothing is left for them; returns the number of answers.
@@ -37,7 +37,7 @@ def label_with_simulated_annotators(
     counts: list[int] = [0] * len(people)
     failures: list[StoreError] = []
 
-    def work(place: int, person: Annotator, token: str) -> None:
+    def work(place: int, person: SimulatedAnnotator, token: str) -> None:
         try:
             with StudioClient(admin.url) as client:
                 client.join(token, f"{person.name}-{secrets.token_hex(3)}", secrets.token_urlsafe(16))
@@ -63,7 +63,7 @@ def _answer_all(
     client: StudioClient,
     project_id: int,
     world: World,
-    person: Annotator,
+    person: SimulatedAnnotator,
     about: dict[str, WorldPrompt],
     seed: int,
     on_answer: Callable[[int], None],
@@ -83,7 +83,7 @@ def _answer_all(
 
 
 def _judgement(
-    shown: Shown, prompt: WorldPrompt | None, world: World, person: Annotator, seed: int
+    shown: Shown, prompt: WorldPrompt | None, world: World, person: SimulatedAnnotator, seed: int
 ) -> tuple[str, dict[str, object]]:
     """A ranking or a pair with noise; what is not about the world is skipped."""
     if prompt is None or conversation_from_json([dict(m) for m in shown.prompt]) != prompt.conversation:

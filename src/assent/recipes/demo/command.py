@@ -1,4 +1,4 @@
-"""`make demo`: the main job over one or more seeds, its report, and a short table."""
+"""`assent demo`: the whole loop on the embedded world for one or more seeds, its report, and a short table."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from assent.evals.report import write_report
 from assent.evals.reward_quality import RewardQuality, best_possible_accuracy, pooled_pairs, reward_quality
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
-from assent.recipes.demo.experiment import Experiment, ExperimentContext, Outcome
+from assent.recipes.demo.experiment import Experiment, ExperimentContext
 from assent.recipes.demo.experiment_settings import ExperimentSettings
+from assent.recipes.demo.result import ExperimentResult
 from assent.recipes.run.jobs import training_curves
 from assent.recipes.run.models import MachineOptions
 from assent.recipes.run.progress import Display
@@ -48,7 +49,7 @@ _SCORED = ("base", "sft", "dpo", "ppo", ORACLE)
 _SAVED = ("sft", "reward", "ppo", "dpo")
 
 _NOTES = (
-    "The arm with KL weight 0 has PPO's settings in everything else, and its seed.",
+    "The arm with kl_coef 0 has the seed of PPO and all its other settings.",
     "The curves of the section on over-optimisation are on held-out prompts at temperature 1, the same ones at every "
     "point. The small charts of training show each iteration's own samples of training prompts, at the temperature of "
     "the rollouts.",
@@ -62,7 +63,7 @@ def shipped_base() -> Path:
         expected, name = line.split()
         if not (folder / name).is_file() or sha256_file(folder / name) != expected:
             raise ConfigError(
-                f"{name} of the shipped base model is not what shipped",
+                f"{name} of the shipped base model is not the file that shipped",
                 where=str(folder),
                 now="Install the package again, or make the base with `make base`.",
             )
@@ -83,20 +84,14 @@ def run_demo(
         device=str(machine.pick()),
         precision=machine.precision,
     )
-    outcomes: list[Outcome] = []
     jobs: list[Experiment] = []
     with (
         RunDir.create(
-            out,
-            kind="demo",
-            settings=as_dict(settings),
-            lineage=lineage.to_dict(),
-            total=seeds * settings.ppo.iterations,
-            unit="iterations",
-            overwrite=overwrite,
+            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(), unit="iterations",
+            total=seeds * settings.ppo.iterations, overwrite=overwrite,
         ) as run,
         StopRequest() as stop,
-    ):
+    ):  # fmt: skip
         iterations = count(1)
 
         def record(row: Metrics) -> None:
@@ -108,12 +103,12 @@ def run_demo(
             if seeds > 1:
                 display.say(f"seed {seed + 1} of {seeds}")
             folder = out if seed == 0 else out / f"seed-{seed}"
-            place = ExperimentContext(
+            context = ExperimentContext(
                 world=build_world(0), base=base, machine=machine, out=folder, display=display, stop=stop, record=record
             )
-            jobs.append(Experiment(settings, place, seed=seed))
-            outcomes.append(jobs[-1].run())
-            evidence = _evidence(outcomes, jobs[0], lineage, wall_s=time.monotonic() - start, seeds=seeds)
+            jobs.append(Experiment(settings, context, seed=seed))
+            jobs[-1].run()
+            evidence = _evidence(jobs, lineage, wall_s=time.monotonic() - start)
             path = write_report(evidence, out)  # a run that is cut keeps the seeds that are done
         _cards(out, lineage, evidence)
         shutil.rmtree(run.checkpoints, ignore_errors=True)
@@ -122,33 +117,34 @@ def run_demo(
     return path
 
 
-def _evidence(outcomes: Sequence[Outcome], job: Experiment, lineage: Lineage, *, wall_s: float, seeds: int) -> Evidence:
-    scores = {arm: _pooled([outcome.scores[arm] for outcome in outcomes]) for arm in _SCORED}
-    first = outcomes[0]
+def _evidence(jobs: Sequence[Experiment], lineage: Lineage, *, wall_s: float) -> Evidence:
+    results, seeds = [job.result for job in jobs], len(jobs)
+    scores = {arm: pooled([result.scores[arm] for result in results]) for arm in _SCORED}
+    first = results[0]
     return Evidence(
         title="Demo",
         arms=ARMS,
         main="ppo",
         comparisons=(("base", "sft"), ("sft", "ppo"), ("sft", "dpo")),
         command="make demo" if seeds == 1 else f"make demo SEEDS={seeds}",
-        seeds=tuple(outcome.seed for outcome in outcomes),
+        seeds=tuple(result.seed for result in results),
         wall_s=wall_s,
-        stage_s={name: sum(o.stage_s[name] for o in outcomes) for name in first.stage_s},
+        stage_s={name: sum(o.stage_s[name] for o in results) for name in first.stage_s},
         concurrent_stages=tuple(first.concurrent_stages),
         peak_rss_mib=_peak_rss_mib(),
         gold={arm: gold_means(scores[arm], seed=0) for arm in _SCORED},
         gap_closed=_gaps(scores),
         gap_from="sft",
         gold_by_kind=by_kind(scores),
-        reward_model=_reward_quality(outcomes),
-        over_optimisation=over_optimisation(first.optimisation, kl_coef=job.settings.ppo.kl_coef),
+        reward_model=_reward_quality(results),
+        over_optimisation=over_optimisation(first.optimisation, kl_coef=jobs[0].settings.ppo.kl_coef),
         training={
             arm: training_curves(METHODS["ppo" if arm == "no_kl" else arm], first.curves[arm])
             for arm in ("sft", "reward", "dpo", "ppo", "no_kl")
         },
         reward_unit="raw score of the reward model",
-        samples=job.samples(),
-        per_seed=tuple(_seed_result(outcome) for outcome in outcomes) if len(outcomes) > 1 else (),
+        samples=first.samples(jobs[0].held_out),
+        per_seed=tuple(_seed_result(result) for result in results) if len(results) > 1 else (),
         notes=_NOTES,
         settings=lineage.to_dict()["settings"],
         lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
@@ -156,7 +152,7 @@ def _evidence(outcomes: Sequence[Outcome], job: Experiment, lineage: Lineage, *,
 
 
 def _peak_rss_mib() -> float:
-    """This process and the two beside it, each as high as the higher one of the two."""
+    """An upper bound: this process, and twice the larger one of the two others."""
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return (own + 2 * children) / 1024
 
@@ -168,13 +164,9 @@ def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisInterval
     return {kind: {arm: found[kind] for arm, found in of_arm.items() if kind in found} for kind in kinds}
 
 
-def _pooled(arms: Sequence[ArmScores]) -> ArmScores:
-    return arms[0] if len(arms) == 1 else pooled(arms)
-
-
-def _reward_quality(outcomes: Sequence[Outcome]) -> RewardQuality | None:
+def _reward_quality(results: Sequence[ExperimentResult]) -> RewardQuality | None:
     """Of the reward models of all seeds, each on its own held-out pairs."""
-    judged = [outcome.judged for outcome in outcomes if outcome.judged is not None]
+    judged = [result.reward_pairs for result in results if result.reward_pairs is not None]
     if not judged:
         return None
     pairs = pooled_pairs(judged)
@@ -185,13 +177,13 @@ def _gaps(scores: dict[str, ArmScores]) -> dict[str, Interval]:
     return {arm: gap_closed(scores["sft"], scores[arm], scores[ORACLE], seed=0) for arm in ("ppo", "dpo")}
 
 
-def _seed_result(outcome: Outcome) -> SeedResult:
+def _seed_result(result: ExperimentResult) -> SeedResult:
     return SeedResult(
-        seed=outcome.seed,
-        gold={arm: gold_means(outcome.scores[arm], seed=0) for arm in _SCORED},
-        gap_closed=_gaps(outcome.scores),
-        verdicts={arm: verdict(path) for arm, path in outcome.optimisation.items()},
-        optimisation={arm: curve(path) for arm, path in outcome.optimisation.items()},
+        seed=result.seed,
+        gold={arm: gold_means(result.scores[arm], seed=0) for arm in _SCORED},
+        gap_closed=_gaps(result.scores),
+        verdicts={arm: verdict(path) for arm, path in result.optimisation.items()},
+        optimisation={arm: curve(path) for arm, path in result.optimisation.items()},
     )
 
 
@@ -219,10 +211,8 @@ def _show(evidence: Evidence, path: Path, display: Display) -> None:
             f"reward model: {quality.accuracy:.3f} of held-out pairs right, {quality.best_possible:.3f} possible"
         )
     for arm, gap in evidence.gap_closed.items():
-        display.say(
-            f"{evidence.name_of(arm)} closes {gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%}) of the distance from "
-            "SFT to ideal answers"
-        )
+        closed = f"{gap.mean:.0%} ({gap.low:.0%} to {gap.high:.0%})"
+        display.say(f"{evidence.name_of(arm)} closes {closed} of the gap between SFT and the ideal answers")
     display.say(f"{evidence.wall_s:.0f} s, {evidence.peak_rss_mib:.0f} MiB at most")
     display.say(f"The report: {path}")
 

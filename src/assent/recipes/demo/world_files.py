@@ -15,7 +15,7 @@ from assent.errors import ConfigError
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.seeds import derive, numpy_rng, python_rng
-from assent.types import Completion, Ranking
+from assent.types import Completion
 from assent.world.annotators import ANNOTATORS, rank
 from assent.world.behaviours import answer, applicable
 from assent.world.demonstrations import demonstrations
@@ -69,9 +69,8 @@ def _rankings(world: World, prompts: list[WorldPrompt], seed: int) -> Iterable[M
         completions = [Completion(text=text) for text in written]
         if len(completions) < 2:
             continue
-        ranking: Ranking = rank(
-            world, ANNOTATORS[place % len(ANNOTATORS)], prompt, completions, numpy_rng(seed, "rank", place)
-        )
+        annotator = ANNOTATORS[place % len(ANNOTATORS)]
+        ranking = rank(world, annotator, prompt, completions, numpy_rng(seed, "rank", place))
         yield {
             "prompt": prompt.conversation.last_user_text,
             "completions": [completion.text for completion in ranking.completions],

@@ -15,7 +15,7 @@ from assent.backends.local.features import FeatureBatch, Features, feature_batch
 from assent.model.linear_heads import Floats
 from assent.model.roles import ScalarRole
 from assent.recipes.run.models import MachineOptions, RewardModel, load_reward_model, save_reward_model
-from assent.recipes.run.second_process import Beside, cores
+from assent.recipes.run.second_process import SecondProcess, cores
 from assent.types import Completion, Conversation
 
 WORTH_ANOTHER_PROCESS = 8000  # completions; another process begins after some six seconds
@@ -42,7 +42,7 @@ def _with_another(reward: RewardModel, batches: list[FeatureBatch]) -> dict[int,
     following = multiprocessing.get_context("spawn").Value("q", 0)
     with tempfile.TemporaryDirectory(prefix="assent-reward-") as folder:
         save_reward_model(reward, Path(folder) / "model")
-        other = Beside(_read_there, str(Path(folder) / "model"), reward.role.body.precision, batches, following)
+        other = SecondProcess(_read_there, str(Path(folder) / "model"), reward.role.body.precision, batches, following)
         torch.set_num_threads(1)
         try:
             found = _read_some(reward.role, batches, following)

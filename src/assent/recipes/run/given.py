@@ -24,7 +24,7 @@ from assent.data.formats import format_named
 from assent.data.in_memory import ACCEPTED, PLACE, called, listed, rows_in_memory
 from assent.data.labels import check_labels
 from assent.data.load import Source, load_comparisons, load_demonstrations, load_prompts
-from assent.data.own_examples import Own, check_examples
+from assent.data.validation import Own, check_examples
 from assent.errors import ConfigError, DataError
 from assent.model.saving import check_folder
 from assent.recipes.run.call_settings import Call

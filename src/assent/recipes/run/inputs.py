@@ -141,7 +141,7 @@ def _read(given: Sequence[Source], load: Load, files: Files, *, role: str, limit
             negative_labels=reading.negative_labels,
             keep_ties=reading.keep_ties,
             margin_per_score=reading.margin_per_score,
-            columns=reading.columns,
+            columns=reading,
         )
         dataset = load(source, options)
         examples.extend(dataset.examples)

@@ -19,8 +19,9 @@ from assent.backends.local.sampler import RewardScorer
 from assent.config import Settings
 from assent.errors import ConfigError
 from assent.model.adapters import MERGE, LoraSettings
-from assent.model.allocator import keep_few_products, keep_freed_memory
+from assent.model.allocator import keep_freed_memory, limit_onednn_cache
 from assent.model.body import Body, Precision
+from assent.model.cpu_threads import watch_cores
 from assent.model.loading import (
     class_names,
     has_classifier,
@@ -32,8 +33,7 @@ from assent.model.loading import (
 )
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
-from assent.model.verifying import verify_flat
-from assent.model.waiting import watch_cores
+from assent.model.verification import verify_flat
 from assent.ports.learning import Backend
 from assent.ports.sampling import Sampler
 from assent.recipes.run.model_checks import check_model, is_reward_model
@@ -97,7 +97,7 @@ class MachineOptions(ClockOptions):
         watch_cores()
         device = pick_device(self.device)
         if device.type == "cpu" and self.precision == "bf16":
-            keep_few_products()
+            limit_onednn_cache()
         return device
 
 

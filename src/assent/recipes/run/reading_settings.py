@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
 
 from pydantic import Field
 
-from assent.config import Settings
 from assent.data.columns import Columns
 
 Learn = Literal["auto", "comparisons", "labels"]
 
 
-class Reading(Settings):
+class Reading(Columns):
     """How files are read: which columns hold what, where their names do not say it, and what judgement means.
 
     `positive_labels` names the good labels where they are no well-known words; the others are bad or, if
     `negative_labels` names the bad ones, left out. `margin_per_score` turns a difference of scores into a margin.
     """
 
-    prompt: str = ""
-    system: str = ""
-    messages: str = ""
-    completion: str = ""
-    completions: str = ""
-    chosen: str = ""
-    rejected: str = ""
-    label: str = ""
-    score: str = ""
-    scores: str = ""
-    ranks: str = ""
-    margin: str = ""
-    tools: str = ""
-    text: str = ""
     positive_labels: tuple[str, ...] = ()
     negative_labels: tuple[str, ...] = ()
     keep_ties: bool = True
@@ -43,8 +27,3 @@ class Reading(Settings):
     def class_names(self) -> tuple[str, str]:
         """What a classifier's two classes are called: by the first bad and the first good label, if they are named."""
         return (*self.negative_labels, "bad")[0], (*self.positive_labels, "good")[0]
-
-    @property
-    def columns(self) -> Columns:
-        """The file's names for its columns."""
-        return Columns(**{one.name: getattr(self, one.name) for one in dataclasses.fields(Columns)})

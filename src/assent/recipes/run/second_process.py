@@ -1,4 +1,4 @@
-"""Work in a second process beside this one, where there is a core for it. The result is the same either way."""
+"""Work in a second process, if there is a core for it. The result is the same either way."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from assent.errors import AssentError, RunError
 Result = TypeVar("Result")
 
 
-class Beside(Generic[Result]):
-    """A call of `function` that has begun in a process of its own, or that is made when its result is asked for.
+class SecondProcess(Generic[Result]):
+    """A call of `function` in another process; with a single core, it is made here when `result` is called.
 
-    Function, arguments and result cross a process border. The process ends with this one, whatever ends it.
+    Function, arguments and result are pickled by `multiprocessing`. The process ends with this one, however it ends.
     """
 
     def __init__(self, function: Callable[..., Result], *arguments: Any) -> None:

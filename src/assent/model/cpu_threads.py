@@ -1,10 +1,10 @@
-"""How CPU threads wait for each other: in a loop while the cores are free, asleep while other programs want them.
+"""How CPU threads wait for each other: they spin while the cores are free and sleep while other programs use them.
 
-Between two products every thread waits for the last one. GNU OpenMP, PyTorch's on Linux, lets them wait in a loop for
-some milliseconds before they sleep. On free cores that is the fastest; on busy ones a thread burns the time of the
-core that the last one needs, and two threads are many times slower than one. It cuts the loop to a microsecond as soon
-as it has more threads than there are cores. So while this process is often preempted, a second team of threads is kept
-here, asleep. The number of threads at work stays the same, and so does every bit of a result.
+Between two products every thread waits for the slowest. GNU OpenMP, which PyTorch uses on Linux, lets threads spin for
+some milliseconds before they sleep. That is fastest on free cores. On busy cores, a spinning thread takes the core that
+the slowest thread needs, and two threads are many times slower than one. GNU OpenMP spins only a microsecond if it has
+more threads than there are cores. So while this process is often preempted, we keep a second, sleeping team of threads.
+The number of working threads stays the same, and so does every bit of a result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from functools import cache
 import torch
 
 LOOK_EVERY_S = 0.25
-BUSY_PER_S = 10.0  # preemptions of each thread; on a free core there are one or two, beside another program 100
+BUSY_PER_S = 10.0  # preemptions per thread; a free core has one or two, a core shared with another program 100
 CALM_LOOKS = 20  # without many preemptions, before the cores count as free
 _CHOSEN_BY = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _SHARED_ELEMENTS = 1 << 20  # PyTorch shares sums of so many among its threads
@@ -41,7 +41,7 @@ class Busy:
 
 
 def watch_cores() -> None:
-    """Keep waiting threads off busy cores from now on, unless the environment says how threads wait."""
+    """Let waiting threads sleep on busy cores from now on, unless the environment says how threads wait."""
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in _CHOSEN_BY):
         _watcher()
 

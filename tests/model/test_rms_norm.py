@@ -10,7 +10,7 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 
-from assent.model.norms import quicken_norms
+from assent.model.rms_norm import use_fast_rms_norm
 
 
 def pair(width: int = 6) -> tuple[LlamaRMSNorm, LlamaRMSNorm]:
@@ -18,7 +18,7 @@ def pair(width: int = 6) -> tuple[LlamaRMSNorm, LlamaRMSNorm]:
     plain = LlamaRMSNorm(width).double()
     plain.weight.data = torch.randn(width, generator=generator, dtype=torch.float64)
     quick = copy.deepcopy(plain)
-    quicken_norms(nn.ModuleList([quick]))
+    use_fast_rms_norm(nn.ModuleList([quick]))
     return plain, quick
 
 
@@ -59,7 +59,7 @@ def test_a_copied_module_reads_its_own_weight():
 
 @pytest.mark.parametrize("norm", [GemmaRMSNorm(6), nn.LayerNorm(6), Qwen3NextRMSNormGated(6)])
 def test_other_norms_are_left_as_they_are(norm):
-    quicken_norms(nn.ModuleList([norm]))
+    use_fast_rms_norm(nn.ModuleList([norm]))
     assert "forward" not in vars(norm)
 
 

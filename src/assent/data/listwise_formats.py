@@ -1,13 +1,13 @@
-"""Rows of several completions of one prompt with ranks or scores: beside them, or in them."""
+"""Rows of several completions of one prompt, with ranks or scores in the row or in each completion."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assent.data.answers import is_messages, judged_answer
-from assent.data.cells import texts_spelled
+from assent.data.completions import completion_text, is_messages
 from assent.data.examples import Example, Format, Kind, Scored, comparison_of, group_of
+from assent.data.literals import is_texts, parse_texts
 from assent.data.prompts import prompt_name, prompt_of
 from assent.data.rows import Fields, answer_value, list_of, number_value, present, prompt_conversation, text_value
 from assent.errors import DataError
@@ -19,8 +19,8 @@ _TEXTS = ("text", "response", "answer", "completion", "output", "content")
 _RANKS = ("ranks", "ranking", "rank")
 _SCORES = ("scores", "ratings", "rating", "score", "overall_score", "pm_score", "reward")
 _SCORES_INSIDE = (*_SCORES, "helpfulness", "quality", "overall", "stars", "votes", "upvotes", "grade")
-JUDGED_INSIDE = (*_RANKS, *_SCORES_INSIDE)
-"""Names of a judgement inside a completion, in order of preference."""
+LABEL_KEYS = (*_RANKS, *_SCORES_INSIDE)
+"""Names of a label inside a completion, in order of preference."""
 
 
 def read_dsp(fields: Fields) -> list[Example]:
@@ -56,7 +56,7 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
     good, bad = (
         [
             answer_value(text, f"{name}[{place}]")
-            for place, text in enumerate(texts_spelled(fields.get(name)) or list_of(fields, name))
+            for place, text in enumerate(parse_texts(fields.get(name)) or list_of(fields, name))
         ]
         for name in ("chosen", "rejected")
     )
@@ -67,7 +67,7 @@ def read_good_and_bad(fields: Fields) -> list[Example]:
 
 
 def _judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> tuple[str, list[str], str, list[float]]:
-    """The list's name and texts, and the name and numbers of the judgement beside it (`names`) or `inside`."""
+    """The list's name and texts, and the name and numbers of its ranks or scores: in the row, or `inside`."""
     name = _list_name(fields) or _LISTS[0]
     values = list_of(fields, name)
     texts = [_text(value, f"{name}[{place}]") for place, value in enumerate(values)]
@@ -84,8 +84,8 @@ def _judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> tupl
 def _text(value: Any, name: str) -> str:
     if isinstance(value, Mapping) and not is_messages(value):
         key = next((one for one in _TEXTS if one in value), _TEXTS[0])
-        return judged_answer(present(value, key), f"{name}.{key}")
-    return judged_answer(value, name)
+        return completion_text(present(value, key), f"{name}.{key}")
+    return completion_text(value, name)
 
 
 def numbers_of(fields: Fields, name: str, count: int) -> list[float]:
@@ -105,12 +105,12 @@ def _scored(prompt: Conversation, texts: Sequence[str], scores: Sequence[float],
 
 
 def _refuse_contradiction(texts: Sequence[str], numbers: Sequence[float], name: str) -> None:
-    told = [text.strip() for text in texts]
-    if len(set(told)) == 1:
+    stripped = [text.strip() for text in texts]
+    if len(set(stripped)) == 1:
         raise DataError(f'field "{name}": the completions are identical')
-    seen = dict(zip(told, numbers, strict=True))
-    if any(seen[text] != number for text, number in zip(told, numbers, strict=True)):
-        raise DataError(f'field "{name}": identical completions are judged differently')
+    seen = dict(zip(stripped, numbers, strict=True))
+    if any(seen[text] != number for text, number in zip(stripped, numbers, strict=True)):
+        raise DataError(f'field "{name}": identical completions have different ranks or scores')
 
 
 def _list_name(fields: Fields) -> str | None:
@@ -118,7 +118,7 @@ def _list_name(fields: Fields) -> str | None:
 
 
 def _is_judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> bool:
-    """Whether the row has completions, and judgement of these names beside them or in them."""
+    """Whether the row has completions, and ranks or scores under these names in the row or in them."""
     name = _list_name(fields)
     if name is None or prompt_name(fields) is None:
         return False
@@ -127,30 +127,14 @@ def _is_judged(fields: Fields, names: Sequence[str], inside: Sequence[str]) -> b
     return found or names[0] in fields or any(isinstance(fields.get(one), list) for one in names)
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
-
-
-LIST_FORMATS = (
+LISTWISE_FORMATS = (
     Format(name="ranked", kind=Kind.RANKINGS, matches=lambda row: _is_judged(row, _RANKS, _RANKS), read=read_ranked),
-    Format(
-        name="scored",
-        kind=Kind.RANKINGS,
-        matches=lambda row: _is_judged(row, _SCORES, _SCORES_INSIDE),
-        read=read_scored,
-    ),
-)
-LISTS_OF_PAIRS = (  # their fields are those of a pair, too
-    Format(
-        name="dsp",
-        kind=Kind.RANKINGS,
-        matches=lambda row: isinstance(row.get("text"), list) and isinstance(row.get("score"), list),
-        read=read_dsp,
-    ),
-    Format(
-        name="good-and-bad",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: _is_texts(row.get("chosen")) and _is_texts(row.get("rejected")),
-        read=read_good_and_bad,
-    ),
-)
+    Format(name="scored", kind=Kind.RANKINGS, read=read_scored,
+           matches=lambda row: _is_judged(row, _SCORES, _SCORES_INSIDE)),
+)  # fmt: skip
+LISTWISE_PAIR_FORMATS = (  # their fields are those of a pair, too
+    Format(name="dsp", kind=Kind.RANKINGS, read=read_dsp,
+           matches=lambda row: isinstance(row.get("text"), list) and isinstance(row.get("score"), list)),
+    Format(name="good-and-bad", kind=Kind.COMPARISONS, read=read_good_and_bad,
+           matches=lambda row: is_texts(row.get("chosen")) and is_texts(row.get("rejected"))),
+)  # fmt: skip

@@ -1,9 +1,9 @@
-"""Sequences that begin alike, as trees: what they share is computed once.
+"""Sequences with common prefixes as trees, so that a shared prefix is computed once.
 
-The completions of one prompt share it, and often their own first words. A group's sequences, sorted, are laid into one
-row depth first: each adds only what the one before it has not. Token i of a tree sees token j iff j <= i < end of j,
-where the end of j is the place behind the last token that goes on from it; its position is its depth. So every token
-has the hidden state that it has in its sequence alone. For trunks that read left to right only.
+The completions of one prompt share the prompt, and often their first words. The sorted sequences of a group form one
+row, depth first: each adds only the tokens that the one before it does not have. Token i of a tree sees token j iff j
+<= i < end of j, where the end of j is the place behind the last token that continues j. The position of a token is its
+depth. So every token has the same hidden state as in its sequence alone. For causal trunks only.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
     return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), last=tuple(last))
 
 
-def plant(trees: Sequence[Tree]) -> FlatBatch:
+def flatten_trees(trees: Sequence[Tree]) -> FlatBatch:
     """One flat batch of trees; `last_B` runs over the sequences of all of them in order. Nothing is predicted."""
     last: list[int] = []
     start = 0

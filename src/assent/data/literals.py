@@ -1,4 +1,4 @@
-"""Text that spells a list: JSON, or a Python list as pandas writes it. A table has no other way to hold messages."""
+"""Lists written as text: JSON, or a Python list as pandas writes it. A table cannot hold messages otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tokenize
 import warnings
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 from assent.errors import DataError
 
@@ -26,19 +26,19 @@ _TEXT = re.compile(
     r"(?:[ _.-]?[0-9a-k]|_response|_prompt)?",
     re.IGNORECASE,
 )
-"""Columns of one text each: what it spells may be the very answer, so only messages are read out of it."""
+"""Columns of text: a list there may be the answer itself, so only messages are parsed."""
 
 _QUESTION_OBJECTS = ("full_text", "problem")  # of WebGPT and PRM800K
 _LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", "outputs", "generations", "candidates")
 
 
-def table_row(cells: Mapping[str, str]) -> dict[str, Any]:
+def parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
     """The cells of a row of a table without types.
 
-    What two columns say together may be lists: `chosen` and `rejected` if both are Python's (a frame held lists; JSON
-    may be what was answered), `text` if `score` is one.
+    Two columns together may be lists: `chosen` and `rejected` if both are Python lists (a data frame held lists; JSON
+    may be the answer itself), and `text` if `score` is a list.
     """
-    fields = {name: table_cell(cell, name) for name, cell in cells.items()}
+    fields = {name: parse_cell(cell, name) for name, cell in cells.items()}
     sides = {name: texts for name in ("chosen", "rejected") if (texts := _python_texts(cells.get(name, "")))}
     if len(sides) == 2:
         fields |= sides
@@ -47,11 +47,11 @@ def table_row(cells: Mapping[str, str]) -> dict[str, Any]:
     return fields
 
 
-def table_cell(cell: str, name: str) -> Any:
-    """A cell of a table without types: what it spells if that is a list or an object, else its text.
+def parse_cell(cell: str, name: str) -> Any:
+    """A cell of a table without types: the list or object that it spells, else its text.
 
-    A column of texts holds messages or what it says. Raises DataError for messages that are neither JSON nor Python,
-    and for a list of answers without commas, so that neither is learned as a text.
+    In a column of text, only messages are parsed. Raises DataError for messages that are neither JSON nor Python, and
+    for a list of answers without commas, so that neither is trained on as text.
     """
     if not _LIST.match(cell):
         return cell
@@ -60,38 +60,44 @@ def table_cell(cell: str, name: str) -> Any:
     value = _spelled(cell)
     if value is None and _MESSAGES.match(cell):
         raise DataError(
-            f'field "{name}": the text begins like a list of messages, but is neither JSON nor a Python list'
+            f'field "{name}": the text begins like a list of messages but is neither JSON nor a Python list'
         )
     return cell if value is None or (_TEXT.fullmatch(name) and not _is_no_text(value)) else value
 
 
-def texts_spelled(cell: object) -> list[str] | None:
+def is_texts(value: object) -> TypeGuard[list[str]]:
+    """Whether this is a list of texts, and not empty."""
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def is_message(value: object) -> bool:
+    """Whether this has the form of a message: an object with a role (or `from`)."""
+    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys())
+
+
+def parse_texts(cell: object) -> list[str] | None:
     """The texts that a text spells as a list; None for everything else."""
     value = _spelled(cell) if isinstance(cell, str) and _LIST.match(cell) else None
-    return value if isinstance(value, list) and value and all(isinstance(one, str) for one in value) else None
+    return value if is_texts(value) else None
 
 
 def _python_texts(cell: str) -> list[str] | None:
     try:
         json.loads(cell)
     except (ValueError, RecursionError):
-        return texts_spelled(cell)
+        return parse_texts(cell)
     return None
 
 
 def _is_no_text(value: object) -> bool:
-    """Whether this is messages, one message, or a question with its parts."""
+    """Whether this is a list of messages, one message, or a question object."""
     if isinstance(value, Mapping):
-        return _is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
-    return isinstance(value, list) and bool(value) and all(_is_message(one) for one in value)
-
-
-def _is_message(value: object) -> bool:
-    return isinstance(value, Mapping) and bool({"role", "from"} & value.keys())
+        return is_message(value) or any(name in value for name in _QUESTION_OBJECTS)
+    return isinstance(value, list) and bool(value) and all(is_message(one) for one in value)
 
 
 def _is_printed_by_numpy(cell: str) -> bool:
-    """Whether two texts stand beside each other, which Python would join into one."""
+    """Whether two quoted texts are neighbours; Python would join them into one."""
     try:
         tokens = [one.type for one in tokenize.generate_tokens(io.StringIO(cell).readline) if one.type != tokenize.NL]
     except (tokenize.TokenError, SyntaxError):
@@ -99,18 +105,18 @@ def _is_printed_by_numpy(cell: str) -> bool:
     return (tokenize.STRING, tokenize.STRING) in pairwise(tokens)
 
 
-def messages_spelled(cell: str) -> list[Any] | None:
+def parse_messages(cell: str) -> list[Any] | None:
     """The messages that a text spells as a whole; None for every other text."""
     value = _spelled(cell) if _MESSAGES.match(cell) else None
-    return value if isinstance(value, list) and all(_is_message(one) for one in value) else None
+    return value if isinstance(value, list) and all(is_message(one) for one in value) else None
 
 
-def with_messages_spelled(fields: dict[str, Any]) -> dict[str, Any]:
+def with_parsed_messages(fields: dict[str, Any]) -> dict[str, Any]:
     """The row with the messages that its columns of messages spell as text."""
     spelled = {
         name: value
         for name in _MAY_SPELL
-        if isinstance(fields.get(name), str) and (value := messages_spelled(fields[name])) is not None
+        if isinstance(fields.get(name), str) and (value := parse_messages(fields[name])) is not None
     }
     return {**fields, **spelled} if spelled else fields
 
@@ -129,6 +135,6 @@ def _spelled(cell: str) -> Any:
 
 def _python(text: str) -> Any:
     if "'" not in text or text.count("[") + text.count("{") > _MOST_BRACKETS:
-        raise ValueError("JSON would have read it, or it is no row of a table")
-    with warnings.catch_warnings(action="ignore"):  # of backslashes in what is no list
+        raise ValueError("JSON would have read it, or it is not a row of a table")
+    with warnings.catch_warnings(action="ignore"):  # about backslashes in text that is not a list
         return ast.literal_eval(text)

@@ -1,4 +1,4 @@
-"""Rows of two answers and which of them is better: a name or number, a signed strength, flags, or two scores."""
+"""Rows of two answers and a label for the better one: a name, a number, a signed strength, flags, or two scores."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from assent.data.answers import after_prompt, answer_messages, last_answers
-from assent.data.cells import texts_spelled
-from assent.data.examples import Example, Format, Kind, comparison_of
+from assent.data.completions import after_prompt, answer_messages, split_last_answers
+from assent.data.examples import Example, Format, Kind, comparison_of, has
+from assent.data.literals import is_texts, parse_texts
 from assent.data.prompts import prompt_messages, prompt_name, prompt_of, with_system
 from assent.data.rows import Fields, answer_of, list_of, number_value, present, text_of, text_value, wrong
 from assent.errors import DataError
@@ -25,21 +25,21 @@ _JUDGED_BY = (
     *("label", "better_response_id", "preference_strength", "overall_preference", "labels", "winner", "preference"),
     *("preferred", "better", "best", "choice", "chosen", "judgement", "judgment", "verdict"),
 )
-_SIGNED = ("preference_strength", "overall_preference")  # below zero the first answer is better
+_SIGNED = ("preference_strength", "overall_preference")  # below zero, the first answer is better
 _TIES = ("tie", "tied", "draw", "both", "both_bad", "bothbad", "tie (bothbad)", "both_good", "equal", "same", "neither")
 _ARENA = ("winner_model_a", "winner_model_b", "winner_tie")
 
 
 @dataclass(frozen=True, slots=True)
 class _Two:
-    """The columns of the two answers, and what tells them apart: 0 and 1, 1 and 2, a and b."""
+    """The columns of the two answers, and the marks in their names: 0 and 1, 1 and 2, a and b."""
 
     names: tuple[str, str]
     marks: tuple[str, str]
 
 
 def _two(fields: Fields) -> _Two | None:
-    """The columns of two answers, or None where there are none, or more than two."""
+    """The columns of two answers; None if there are none, or more than two."""
     found: dict[str, dict[str, str]] = {}
     for name in fields:
         match = _ANSWER.fullmatch(str(name))
@@ -72,14 +72,14 @@ def _is_compared(fields: Fields) -> bool:
     return judged and (prompt_name(fields) is not None or two.names[0].lower().startswith("conversation"))
 
 
-def read_two_answers(fields: Fields) -> list[Example]:
+def read_pairwise(fields: Fields) -> list[Example]:
     """Two answers (or whole conversations) and which of them is better; ties have probability one half."""
     two = _two(fields)
     if two is None:
         raise DataError("two answers, such as response_a and response_b, are missing")
     first_is_better = _first_is_better(fields, two)
     sides = [_side(fields, name) for name in two.names]
-    prompt, (first, second) = last_answers(sides, two.names)
+    prompt, (first, second) = split_last_answers(sides, two.names)
     return [comparison_of(prompt, first, second, probability=first_is_better)]
 
 
@@ -88,20 +88,20 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
     if name.lower().startswith("conversation"):
         messages = answer_messages(present(fields, name), name)
         turns = [place for place, message in enumerate(messages, start=1) if message.role is Role.ASSISTANT]
-        turn = fields.get("turn")  # MT-bench shows both turns, and says which one was judged
+        turn = fields.get("turn")  # MT-bench shows both turns and says which one the label is about
         if isinstance(turn, int) and 0 < turn < len(turns):
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
-    asked, told = _prompt(fields), present(fields, name)
-    questions = asked if _is_texts(asked) else texts_spelled(asked)
-    answers = texts_spelled(told)
+    asked, answer = _prompt(fields), present(fields, name)
+    questions = asked if is_texts(asked) else parse_texts(asked)
+    answers = parse_texts(answer)
     if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
         return _turns(questions, answers, name)
-    if _is_texts(asked):
-        return _turns(asked, told, name)
+    if is_texts(asked):
+        return _turns(asked, answer, name)
     context = prompt_name(fields) or "prompt"
     before = prompt_of(fields).messages if asked is fields.get(context) else prompt_messages(asked, context)
-    return after_prompt(before, answer_messages(told, name), name)
+    return after_prompt(before, answer_messages(answer, name), name)
 
 
 def _prompt(fields: Fields) -> Any:
@@ -110,12 +110,8 @@ def _prompt(fields: Fields) -> Any:
     return value["full_text"] if isinstance(value, Mapping) and "full_text" in value else value
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
-def _turns(asked: Sequence[str], told: Any, name: str) -> tuple[Message, ...]:
-    answers = told if isinstance(told, list) else [told]
+def _turns(asked: Sequence[str], answered: Any, name: str) -> tuple[Message, ...]:
+    answers = answered if isinstance(answered, list) else [answered]
     if len(answers) != len(asked):
         raise DataError(f'field "{name}": expected {len(asked)} answers, one to each prompt, got {len(answers)}')
     return tuple(
@@ -157,7 +153,7 @@ def _first_is_better(fields: Fields, two: _Two) -> float:
 
 
 def _named_side(value: Any, two: _Two) -> float | None:
-    """Which answer a word or a number names; None: neither."""
+    """1 or 0 for the answer that a word or a number names, one half for a tie, None if it names neither."""
     if _is_number(value):
         value = f"{value:g}"
     if not isinstance(value, str):
@@ -179,9 +175,9 @@ def _is_number(value: object) -> bool:
 
 def read_summaries(fields: Fields) -> list[Example]:
     """Two summaries of a post or an article and which was chosen, as OpenAI published them."""
-    told = present(fields, "info")
-    if not isinstance(told, Mapping):
-        raise wrong("info", "an object with the post", told)
+    info = present(fields, "info")
+    if not isinstance(info, Mapping):
+        raise wrong("info", "an object with the post", info)
     summaries = list_of(fields, "summaries")
     if len(summaries) != 2 or not all(isinstance(one, Mapping) for one in summaries):
         raise DataError('field "summaries": expected two objects with text')
@@ -189,7 +185,7 @@ def read_summaries(fields: Fields) -> list[Example]:
     if choice not in (0, 1):
         raise DataError(f'field "choice": expected 0 or 1, got {choice:g}')
     first, second = (answer_of(one, "text").strip() for one in summaries)
-    return [comparison_of(Conversation.of_user(_post(told)), first, second, probability=1 - choice)]
+    return [comparison_of(Conversation.of_user(_post(info)), first, second, probability=1 - choice)]
 
 
 def _post(info: Fields) -> str:
@@ -201,12 +197,7 @@ def _post(info: Fields) -> str:
     return "\n\n".join([*lines, f"POST: {text_of(info, 'post').strip()}", "TL;DR:"])
 
 
-TWO_ANSWER_FORMATS = (
-    Format(
-        name="summaries",
-        kind=Kind.COMPARISONS,
-        matches=lambda row: all(name in row for name in ("info", "summaries", "choice")),
-        read=read_summaries,
-    ),
-    Format(name="two-answers", kind=Kind.COMPARISONS, matches=_is_compared, read=read_two_answers),
+PAIRWISE_FORMATS = (
+    Format(name="summaries", kind=Kind.COMPARISONS, matches=has("info", "summaries", "choice"), read=read_summaries),
+    Format(name="pairwise", kind=Kind.COMPARISONS, matches=_is_compared, read=read_pairwise),
 )

@@ -10,7 +10,7 @@ from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 
 from assent.model.body import Body
 from assent.model.flat import flatten
-from assent.model.trees import Tree, plant, tree_of
+from assent.model.prefix_trees import Tree, flatten_trees, tree_of
 
 Sequences = list[list[int]]
 sequences_of_few_tokens = st.lists(
@@ -39,7 +39,7 @@ def body_in_double(name: str) -> Body:
 def test_the_last_hidden_states_of_trees_are_those_of_single_sequences(name: str) -> None:
     body = body_in_double(name)
     groups = [group(1, 9, (3, 5, 4, 1, 8)), group(2, 1, (2, 2, 6)), [[7, 8, 9]], group(3, 9, (3, 5, 4, 1, 8))]
-    batch = plant([tree_of(one) for one in groups])
+    batch = flatten_trees([tree_of(one) for one in groups])
     with torch.no_grad():
         alone = [body.hidden(flatten([row]))[-1] for one in groups for row in one]
         together = body.hidden(batch)[batch.last_B]
@@ -66,6 +66,6 @@ def test_equal_trees_share_one_run_and_others_do_not_see_each_other() -> None:
     body = body_in_double("llama")
     first, second = tree_of(group(1, 4, (3, 3))), tree_of(group(5, 4, (3, 3)))
     with torch.no_grad():
-        both = body.hidden(plant([first, second]))
-        alone = torch.cat([body.hidden(plant([first])), body.hidden(plant([second]))])
+        both = body.hidden(flatten_trees([first, second]))
+        alone = torch.cat([body.hidden(flatten_trees([first])), body.hidden(flatten_trees([second]))])
     torch.testing.assert_close(both, alone, atol=1e-5, rtol=1e-5)

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from assent.model.adapters import LoraSettings
 from assent.model.flat import flatten
-from assent.model.narrow import last_block
-from assent.model.trees import plant, tree_of
+from assent.model.last_mlp import last_mlp
+from assent.model.prefix_trees import flatten_trees, tree_of
 
 SEQUENCES = [[5, 6, 7, 8, 9, 10, 11], [12, 13, 14], [15, 16, 17, 18, 19]]
 WANTED = [[False] * (len(one) - 2) + [True] * 2 for one in SEQUENCES]
@@ -20,7 +20,7 @@ WANTED = [[False] * (len(one) - 2) + [True] * 2 for one in SEQUENCES]
 def test_what_is_read_is_what_the_whole_row_gives_forward_and_backward(name: str) -> None:
     batch = flatten(SEQUENCES, WANTED)
     narrow, wide = body_of(causal_lm(name)), body_of(causal_lm(name))
-    assert last_block(narrow.trunk) is not None
+    assert last_mlp(narrow.trunk) is not None
     assert_close(narrow.hidden(batch, batch.predict_M), wide.hidden(batch)[batch.predict_M], atol=1e-6, rtol=1e-5)
     narrow.hidden(batch, batch.predict_M).sin().sum().backward()
     wide.hidden(batch)[batch.predict_M].sin().sum().backward()
@@ -31,7 +31,7 @@ def test_what_is_read_is_what_the_whole_row_gives_forward_and_backward(name: str
 
 def test_the_block_sees_only_the_tokens_that_are_read_also_with_an_adapter() -> None:
     body, batch = body_of(causal_lm("llama")), flatten(SEQUENCES, WANTED)
-    block = last_block(body.trunk)
+    block = last_mlp(body.trunk)
     assert block is not None
     seen: list[int] = []
     block.get_submodule("up_proj").register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))
@@ -52,7 +52,7 @@ def test_a_few_tokens_are_read_from_the_whole_row_whose_bits_do_not_depend_on_me
 def test_equal_sequences_of_a_tree_are_read_once_and_given_twice() -> None:
     body, batch = (
         body_of(causal_lm("llama")),
-        plant([tree_of([SEQUENCES[0], SEQUENCES[0], *(SEQUENCES[0][:size] for size in (3, 4, 5))])]),
+        flatten_trees([tree_of([SEQUENCES[0], SEQUENCES[0], *(SEQUENCES[0][:size] for size in (3, 4, 5))])]),
     )
     assert len({*batch.last_B.tolist()}) < len(batch.last_B)
     mine, whole = body.hidden(batch, batch.last_B), body.hidden(batch)[batch.last_B]
@@ -64,7 +64,7 @@ def test_equal_sequences_of_a_tree_are_read_once_and_given_twice() -> None:
 
 def test_nearly_all_tokens_are_not_worth_choosing() -> None:
     body, batch = body_of(causal_lm("llama")), flatten([list(range(3, 33))])
-    block = last_block(body.trunk)
+    block = last_mlp(body.trunk)
     assert block is not None
     seen: list[int] = []
     block.get_submodule("up_proj").register_forward_hook(lambda _, given, __: seen.append(given[0].shape[1]))

@@ -10,7 +10,7 @@ from transformers.models.gemma.modeling_gemma import GemmaMLP
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from assent.model.body import Body
-from assent.model.gates import slim_gates
+from assent.model.swiglu import use_lean_swiglu
 
 SHAPE = {"hidden_size": 6, "intermediate_size": 10, "num_attention_heads": 2, "num_key_value_heads": 2}
 
@@ -19,7 +19,7 @@ def pair(dtype: torch.dtype = torch.float32) -> tuple[LlamaMLP, LlamaMLP]:
     torch.manual_seed(0)
     plain = LlamaMLP(LlamaConfig(**SHAPE)).to(dtype)
     slim = copy.deepcopy(plain)
-    slim_gates(nn.ModuleList([slim]))
+    use_lean_swiglu(nn.ModuleList([slim]))
     assert "forward" in vars(slim)
     return plain, slim
 
@@ -69,7 +69,7 @@ def test_a_quarter_less_is_kept():
 def test_another_activation_or_block_is_left_as_it_is():
     gemma = GemmaMLP(GemmaConfig(**SHAPE, hidden_activation="gelu_pytorch_tanh"))
     other = nn.Sequential(nn.Linear(6, 10), nn.SiLU())
-    slim_gates(nn.ModuleList([gemma, other]))
+    use_lean_swiglu(nn.ModuleList([gemma, other]))
     assert "forward" not in vars(gemma) and "forward" not in vars(other)
 
 
@@ -79,7 +79,7 @@ def test_a_scaled_block_is_left_as_it_is():
             return 2.0 * super().forward(x)
 
     scaled = Scaled(LlamaConfig(**SHAPE))
-    slim_gates(nn.ModuleList([scaled]))
+    use_lean_swiglu(nn.ModuleList([scaled]))
     assert "forward" not in vars(scaled)
 
 

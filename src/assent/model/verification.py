@@ -1,4 +1,4 @@
-"""The check at loading: a model whose numbers differ from the library's is refused, not trained or sampled wrongly."""
+"""The check at loading: refuse a model whose numbers differ from the library's, instead of training it wrongly."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TOLERANCE = 1e-3  # of the largest number; rounding alone makes up to a tenth o
 def verify_flat(body: Body, path: str, adapter: str | None = None) -> None:
     """Compare flat and native outputs on a few tokens, with `adapter` on. Raises ConfigError.
 
-    Of a language model the logits are compared, also those behind a token that is written with the cache; of a
-    classifier the last hidden states and the outputs of its head.
+    For a language model this compares the logits, also those after a token that is generated with the cache; for a
+    classifier, the last hidden states and the outputs of its head.
     """
     model, was_training, precision = body.model, body.model.training, body.precision
     probes = _probes(body)
@@ -43,7 +43,7 @@ def verify_flat(body: Body, path: str, adapter: str | None = None) -> None:
             if written:
                 true = torch.stack([_logits(body, row)[-1] for row in written])
                 model.set_attn_implementation(FLAT)
-                _compare("writing with a cache changes this model's outputs", _written(body, written, adapter), true)
+                _compare("generation with a cache changes this model's outputs", _written(body, written, adapter), true)
     finally:
         model.set_attn_implementation(FLAT)
         model.train(was_training)
@@ -101,7 +101,7 @@ def _written(body: Body, rows: Sequence[Sequence[int]], adapter: str | None) -> 
     cache = DecodeCache(prompts.lengths, spare=1)
     body.hidden(prompts, prompts.last_B, adapter=adapter, cache=cache)
     if not cache.keys:
-        raise ConfigError("this architecture cannot write with a cache: it files no keys there", now=_ANOTHER)
+        raise ConfigError("this architecture cannot generate with a cache: it stores no keys there", now=_ANOTHER)
     last_B = torch.tensor([row[-1] for row in rows], device=body.device)
     position_B = torch.tensor(prompts.lengths, device=body.device)
     return LanguageHead.of(body.model, adapter).logits(body.next_hidden(last_B, position_B, cache))

@@ -71,7 +71,7 @@ def test_a_context_that_is_no_text_is_named_and_not_read(tmp_path: Path) -> None
         )
     )
     assert said(dataset.examples[0].conversation) == ["q", "a"]
-    assert "not read, though it may belong to what is learned: context, cot" in dataset.notes
+    assert "not read, though it may belong to the prompt or the answer: context, cot" in dataset.notes
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_system_prompt_is_read_under_its_usual_names(name: str, tmp_path: Path
     notes = load_demonstrations(
         rows(tmp_path / "n.jsonl", {"prompt": "q", "completion": "a", "system_text": "s"})
     ).notes
-    assert notes == ("not read, though it may belong to what is learned: system_text",)
+    assert notes == ("not read, though it may belong to the prompt or the answer: system_text",)
 
 
 @pytest.mark.parametrize("name", ["kto_tag", "is_safe", "label", "thumbs_up"])
@@ -108,7 +108,7 @@ def test_a_row_of_no_weight_is_not_learned(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="all rows have the weight 0"):
         load_comparisons(rows(tmp_path / "p.jsonl", pair))
     shares = load_demonstrations(rows(tmp_path / "s.jsonl", {"prompt": "q", "completion": "a", "weight": 0.5}))
-    assert shares.notes == ("not read, though it may belong to what is learned: weight",)
+    assert shares.notes == ("not read, though it may belong to the prompt or the answer: weight",)
 
 
 @pytest.mark.parametrize("form", ["functions", "texts", "text"])

@@ -47,7 +47,7 @@ def _rate(x: Tensor, epsilon: float) -> Tensor:
     return norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
 
 
-def quicken_norms(model: nn.Module) -> None:
+def use_fast_rms_norm(model: nn.Module) -> None:
     """Give every plain root-mean-square norm of `model` this gradient; any other norm is left as it is."""
     for module in model.modules():
         if hasattr(module, "variance_epsilon") and _is_plain(module):

@@ -36,7 +36,7 @@ class _Gated(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grad * other, gate), silu(gate).mul_(grad)
 
 
-def slim_gates(model: nn.Module) -> None:
+def use_lean_swiglu(model: nn.Module) -> None:
     """Give every plain gated block of `model` this product; any other block is left as it is."""
     for module in model.modules():
         if set(dict(module.named_children())) == _PARTS and "forward" not in vars(module) and _is_plain(module):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from assent.model.waiting import BUSY_PER_S, CALM_LOOKS, Busy, more_threads_than_cores
+from assent.model.cpu_threads import BUSY_PER_S, CALM_LOOKS, Busy, more_threads_than_cores
 from assent.recipes.run import models
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is PyTorch's on Linux")
@@ -72,7 +72,7 @@ def test_choosing_a_machine_watches_its_cores_unless_the_environment_says_how_to
     started: list[bool] = []
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
-    monkeypatch.setattr("assent.model.waiting._watcher", lambda: started.append(True))
+    monkeypatch.setattr("assent.model.cpu_threads._watcher", lambda: started.append(True))
     models.MachineOptions(device="cpu").pick()
     assert started == ([] if chosen or not sys.platform.startswith("linux") else [True])
 

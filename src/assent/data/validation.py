@@ -1,4 +1,4 @@
-"""Examples that a program made itself, checked as strictly as rows of a file: dataclasses check nothing."""
+"""Checks of examples that a program made, as strict as for rows of a file: dataclasses check nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Own = Demonstration | Comparison | Ranking | Rating | Conversation
 
 
 def check_examples(examples: Sequence[Any]) -> None:
-    """Refuse what no file could hold: fields of wrong types, empty texts, ranks that fit no completions. DataError."""
+    """DataError for what no file could hold: fields of wrong types, empty texts, ranks that do not fit."""
     for number, example in enumerate(examples, start=1):
         place = f"row {number} ({type(example).__name__})"
         if not isinstance(example, Own):

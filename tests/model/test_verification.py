@@ -19,7 +19,7 @@ from assent.model import attention
 from assent.model.body import Body, LanguageHead
 from assent.model.cache import DecodeCache
 from assent.model.flat import flatten
-from assent.model.verifying import verify_flat
+from assent.model.verification import verify_flat
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_a_model_that_does_not_file_its_keys_is_refused_before_it_writes(name: s
         vocab_size=64, n_embd=32, n_layer=2, n_head=4, n_positions=64, rotary_dim=4, pad_token_id=1, eos_token_id=0
     )
     body = body_of(seeded(lambda: transformers.AutoModelForCausalLM.from_config(config)))
-    with pytest.raises(ConfigError, match=r"model: this architecture cannot write with a cache.*another architecture"):
+    with pytest.raises(ConfigError, match=r"model: this architecture cannot generate with a cache.*another arch"):
         verify_flat(body, "model")
 
 
@@ -122,7 +122,7 @@ def test_a_model_whose_numbers_differ_only_when_it_writes_is_refused(
     body = body_of(causal_lm(name))
     verify_flat(body, "right")
     monkeypatch.setattr(body, "next_hidden", WRITTEN_WRONGLY[fault](body.next_hidden))
-    with pytest.raises(ConfigError, match="writing with a cache changes this model's outputs"):
+    with pytest.raises(ConfigError, match="generation with a cache changes this model's outputs"):
         verify_flat(body, "wrong")
 
 

@@ -1,9 +1,10 @@
-"""Reading what is said after a prompt: one answer as text or message, or the messages that go on from the prompt."""
+"""Reading completions: one answer as text or message, or the messages that continue the prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from assent.data.literals import is_message
 from assent.data.rows import answer_value, messages_value, prompt_conversation
 from assent.errors import DataError
 from assent.text.transcripts import shared_prompt
@@ -13,29 +14,25 @@ from assent.types import Conversation, Message, Role
 def is_messages(value: object) -> bool:
     """Whether this has the form of messages: objects with a role (or `from`)."""
     listed = [value] if isinstance(value, Mapping) else value
-    return (
-        isinstance(listed, list)
-        and bool(listed)
-        and all(isinstance(one, Mapping) and {"role", "from"} & one.keys() for one in listed)
-    )
+    return isinstance(listed, list) and bool(listed) and all(map(is_message, listed))
 
 
 def answer_messages(value: object, name: str) -> tuple[Message, ...]:
-    """The messages that go on from a prompt; text is one of the assistant."""
+    """The messages after a prompt; text is one assistant message."""
     if isinstance(value, list | Mapping):
         return messages_value(value, name)
     return (Message(role=Role.ASSISTANT, content=answer_value(value, name, "text or a list of messages").strip()),)
 
 
-def judged_answer(value: object, name: str) -> str:
-    """The text of the single answer that is judged: text, or one message of the assistant."""
+def completion_text(value: object, name: str) -> str:
+    """The text of a single answer: text, or one assistant message."""
     if not isinstance(value, list | Mapping):
         return answer_value(value, name)
     messages = messages_value(value, name)
     if len(messages) > 1:
         raise DataError(
-            f'field "{name}": {len(messages)} messages are judged together; a judgement is of one answer, '
-            "and what was said before belongs to the prompt"
+            f'field "{name}": one label or score is given for {len(messages)} messages; give one answer, '
+            "and put earlier messages into the prompt"
         )
     return message_text(messages[0], name)
 
@@ -43,12 +40,12 @@ def judged_answer(value: object, name: str) -> str:
 def message_text(message: Message, name: str) -> str:
     """The text of an answer's message."""
     if message.role is not Role.ASSISTANT:
-        raise DataError(f'field "{name}": expected one message of the assistant, got one of {message.role}')
+        raise DataError(f'field "{name}": expected an assistant message, got a message of {message.role}')
     return answer_value(message.content, name)
 
 
-def last_answers(sides: Sequence[tuple[Message, ...]], names: tuple[str, str]) -> tuple[Conversation, list[str]]:
-    """The prompt of two conversations that differ in their last answers only, and these."""
+def split_last_answers(sides: Sequence[tuple[Message, ...]], names: tuple[str, str]) -> tuple[Conversation, list[str]]:
+    """The shared prompt of two conversations, and their last answers; they may differ only there."""
     first, second = (Conversation(messages=side) for side in sides)
     try:
         shared = shared_prompt(first, second)
@@ -60,7 +57,7 @@ def last_answers(sides: Sequence[tuple[Message, ...]], names: tuple[str, str]) -
 
 
 def after_prompt(prompt: Sequence[Message], side: tuple[Message, ...], name: str) -> tuple[Message, ...]:
-    """The conversation of a prompt and a side that goes on from it, or holds it already (whole or in part)."""
+    """The conversation of a prompt and a side that continues it, or contains it already (whole or in part)."""
     if begins(side, prompt):
         return side
     systems, spoken = _parted(prompt)
@@ -74,7 +71,7 @@ def after_prompt(prompt: Sequence[Message], side: tuple[Message, ...], name: str
         _told(message) == asked for message in side if message.role is Role.USER
     ):
         return side  # the prompt is one of the questions of a longer conversation
-    raise DataError(f'field "{name}": the conversation does not begin with the prompt, and does not go on from it')
+    raise DataError(f'field "{name}": the conversation neither begins with the prompt nor continues it')
 
 
 def _parted(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
@@ -84,7 +81,7 @@ def _parted(messages: Sequence[Message]) -> tuple[tuple[Message, ...], tuple[Mes
 
 
 def begins(side: Sequence[Message], prompt: Sequence[Message]) -> bool:
-    """Whether a conversation begins with a prompt and goes on; space between words does not count."""
+    """Whether a conversation begins with a prompt and is longer; white space is ignored."""
     return len(side) > len(prompt) and [_told(one) for one in side[: len(prompt)]] == [_told(one) for one in prompt]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assent.data.own_examples import check_examples
+from assent.data.validation import check_examples
 from assent.errors import DataError
 from assent.types import Comparison, Completion, Conversation, Correction, Demonstration, Message, Ranking, Rating, Role
 

@@ -5,46 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assent.data.cells import with_messages_spelled
+from assent.data.literals import is_message, with_parsed_messages
 from assent.data.rows import SourceRow, kind_of
 from assent.errors import DataError
 
-# names that columns have in the files people keep; a tree of topics has other names
-_COLUMNS = frozenset(
-    [
-        "prompt",
-        "prompts",
-        "chosen",
-        "rejected",
-        "completion",
-        "completions",
-        "response",
-        "responses",
-        "messages",
-        "conversations",
-        "instruction",
-        "instructions",
-        "input",
-        "inputs",
-        "output",
-        "outputs",
-        "text",
-        "texts",
-        "label",
-        "labels",
-        "question",
-        "questions",
-        "answer",
-        "answers",
-        "score",
-        "scores",
-        "ranks",
-    ]
-)
+# usual names of columns; a tree of topics has other names
+_COLUMNS = frozenset([
+    "prompt", "prompts", "chosen", "rejected", "completion", "completions", "response", "responses", "messages",
+    "conversations", "instruction", "instructions", "input", "inputs", "output", "outputs", "text", "texts", "label",
+    "labels", "question", "questions", "answer", "answers", "score", "scores", "ranks",
+])  # fmt: skip
 _HOLDERS = ("data", "rows", "examples", "train")
 
 
-def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
+def json_rows(tree: Any, name: str) -> Iterator[SourceRow]:
     """Rows of a JSON document; `name` is the file, for messages."""
     items = _items(tree, name)
     if items is None:
@@ -58,7 +32,7 @@ def rows_of_tree(tree: Any, name: str) -> Iterator[SourceRow]:
         if isinstance(item, str):
             item = {"text": item}
         if isinstance(item, dict):
-            yield SourceRow(place=place, number=number, fields=with_messages_spelled(item))
+            yield SourceRow(place=place, number=number, fields=with_parsed_messages(item))
         else:
             yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
 
@@ -80,7 +54,11 @@ def _items(tree: Any, name: str) -> list[Any] | None:
     for holder in _HOLDERS:
         held = tree.get(holder)
         if isinstance(held, list) and (len(tree) == 1 or _is_held_beside(tree, holder)):
-            return _under(tree["columns"], held) if isinstance(tree.get("columns"), list) else held
+            columns = tree.get("columns")
+            if not isinstance(columns, list):
+                return held
+            # a row of another width stays a list, and is a bad row
+            return [dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row for row in held]
     if _COLUMNS & {str(key).lower() for key in tree}:
         return _column_rows(tree)
     leaves = list(_topic_rows(tree, ()))
@@ -98,15 +76,11 @@ def _is_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
-def _under(columns: list[Any], rows: list[list[Any]]) -> list[Any]:
-    """Rows of cells with their names; one of another width stays a list, and is a bad row."""
-    return [dict(zip(columns, row, strict=True)) if len(row) == len(columns) else row for row in rows]
-
-
 def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
     """Columns of equal length (empty ones are left out), as lists or by index; anything else is one row."""
     indexed = [list(value) for value in tree.values() if isinstance(value, dict)]
-    if len(indexed) == len(tree) and all(index == indexed[0] for index in indexed) and _are_numbers(indexed[0]):
+    numbered = bool(indexed) and bool(indexed[0]) and all(key.isdecimal() for key in indexed[0])
+    if numbered and len(indexed) == len(tree) and all(index == indexed[0] for index in indexed):
         tree = {name: list(column.values()) for name, column in tree.items()}
     columns = {key: value for key, value in tree.items() if isinstance(value, list) and value}
     lengths = {len(column) for column in columns.values()}
@@ -117,17 +91,11 @@ def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
     return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def _are_numbers(index: list[str]) -> bool:
-    return bool(index) and all(key.isdecimal() for key in index)
-
-
 def _is_one_row(columns: Mapping[str, list[Any]]) -> bool:
     """A single row whose every field is a list: of messages, or a list of texts with its list of scores."""
     if {"text", "score"} <= columns.keys():
         return all(isinstance(cell, str) for cell in columns["text"])
-    return all(
-        isinstance(cell, dict) and {"role", "from"} & cell.keys() for column in columns.values() for cell in column
-    )
+    return all(is_message(cell) for column in columns.values() for cell in column)
 
 
 def _topic_rows(tree: Any, topics: tuple[str, ...]) -> Iterator[dict[str, str] | None]:

@@ -1,4 +1,4 @@
-"""Who judged a row, and by which criterion, where the row says so."""
+"""The annotator and the criterion of a row, if it names them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from assent.types import Comparison, Demonstration, Provenance, Ranking, Rating
 
 _PEOPLE = ("who", "annotator", "labeler", "labeller", "rater", "worker", "judge", "reviewer", "evaluator", "user")
 WHO = tuple(name for person in _PEOPLE for name in (person, f"{person}_id", f"{person}_name"))
-"""Names of the column that names a person, in order of preference."""
+"""Names of the column with the annotator, in order of preference."""
 
 CRITERION = ("criterion", "aspect", "dimension")
 """Names of the column that says what a score or a label is about."""
 
-_MOST_CHARACTERS = 100  # longer text is what somebody said, not who or what it is about
+_MOST_CHARACTERS = 100  # longer text is not a name
 
 
-def attributed(examples: list[Example], fields: Fields) -> list[Example]:
-    """The examples of a row with the person who judged it as their provenance, and with their criterion."""
-    talks = any(isinstance(one, Demonstration) for one in examples)  # a user asked there, and judged nothing
+def with_provenance(examples: list[Example], fields: Fields) -> list[Example]:
+    """The examples of a row with its annotator as provenance, and with its criterion."""
+    talks = any(isinstance(one, Demonstration) for one in examples)  # a user asked there and labelled nothing
     who = _word(fields, tuple(name for name in WHO if not (talks and name.startswith("user"))))
     criterion = _word(fields, CRITERION)
-    return [_attributed(one, who, criterion) for one in examples] if who or criterion else examples
-
-
-def _attributed(example: Example, who: str, criterion: str) -> Example:
-    if who and isinstance(example, Comparison | Demonstration | Ranking | Rating | Scored | Labelled):
-        example = replace(example, provenance=Provenance(who=who))
-    if criterion and isinstance(example, Rating | Labelled):
-        example = replace(example, criterion=criterion)
-    return example
+    found = []
+    for example in examples:
+        if who and isinstance(example, Comparison | Demonstration | Ranking | Rating | Scored | Labelled):
+            example = replace(example, provenance=Provenance(who=who))
+        if criterion and isinstance(example, Rating | Labelled):
+            example = replace(example, criterion=criterion)
+        found.append(example)
+    return found
 
 
 def _word(fields: Fields, names: tuple[str, ...]) -> str:

@@ -1,0 +1,61 @@
+"""Preference labels of the main job: completions to rank, and what the simulated annotators say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from assent.data.convert import comparisons
+from assent.ports.sampling import SamplingParams
+from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
+from assent.recipes.run.models import LanguageModel
+from assent.seeds import derive, numpy_rng
+from assent.types import Comparison, Completion, Ranking
+from assent.world.annotators import ANNOTATORS, population_preference, rank
+from assent.world.facts import World
+from assent.world.prompts import WorldPrompt
+
+
+def sample_candidates(
+    model: LanguageModel,
+    prompts: Sequence[WorldPrompt],
+    settings: ExperimentSettings,
+    turns: Sequence[int],
+    *,
+    seed: int,
+    progress: Callable[[int], None],
+) -> dict[int, list[Completion]]:
+    """By turn, one completion of every prompt, at the temperature of the turn."""
+    conversations = [prompt.conversation for prompt in prompts]
+    candidates = {}
+    for turn in turns:
+        sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p)
+        sampled = model.sampler.sample(
+            conversations, sampling=sampling, seed=derive(seed, "candidates", turn), progress=progress
+        )
+        candidates[turn] = [one.completion for one in sampled]
+    return candidates
+
+
+def rank_candidates(
+    world: World, prompts: Sequence[WorldPrompt], candidates: Mapping[int, Sequence[Completion]], *, seed: int
+) -> list[Ranking]:
+    """The simulated annotators rank the completions of the prompts in turn."""
+    rng = numpy_rng(seed, "people")
+    return [
+        rank(world, ANNOTATORS[i % len(ANNOTATORS)], prompt, [candidates[turn][i] for turn in sorted(candidates)], rng)
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def population_pairs(world: World, held_out: Sequence[tuple[WorldPrompt, Ranking]]) -> list[Comparison]:
+    """The pairs of held-out rankings, each labelled with the share of the population that prefers the chosen one.
+
+    So accuracy is expected over annotators, and does not depend on one draw of labels.
+    """
+    prompt_of = {prompt.conversation: prompt for prompt, _ in held_out}
+    pairs = comparisons([ranking for _, ranking in held_out], keep_ties=False, margin_per_score=0.0)
+    return [
+        replace(pair, probability=population_preference(world, prompt_of[pair.prompt], pair.chosen, pair.rejected))
+        for pair in pairs
+    ]
