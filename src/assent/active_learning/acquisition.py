@@ -177,10 +177,7 @@ def _by_value(rest: Integers, value_N: Floats, queue: Queue, acquisition: Acquis
     if queue.feature_ND is None or not acquisition.novelty or not len(rest):
         return by_value
     picked = diverse_batch(
-        value_N[by_value],
-        queue.feature_ND[by_value],
-        acquisition.diverse,
-        weight=acquisition.novelty,
+        value_N[by_value], queue.feature_ND[by_value], acquisition.diverse, weight=acquisition.novelty
     )
     left = np.ones(len(by_value), np.bool_)
     left[picked] = False

@@ -16,15 +16,7 @@ from assent.feedback.store.store import FeedbackStore
 from assent.studio.answers import DurableEvents
 from assent.studio.error_page import not_found
 from assent.studio.fatigue import fatigue_of
-from assent.studio.schemas import (
-    Id,
-    TokenInPath,
-    UndoIn,
-    Version,
-    guideline_out,
-    own_event_out,
-    presentation_out,
-)
+from assent.studio.schemas import Id, TokenInPath, UndoIn, Version, guideline_out, own_event_out, presentation_out
 from assent.studio.security import Annotator, SignedIn, guard_of
 from assent.studio.threads import in_thread
 

@@ -102,11 +102,7 @@ def _add_projects(router: APIRouter, views: OperatorViews) -> None:
 def _add_items(router: APIRouter, views: OperatorViews) -> None:
     @router.get("/projects/{project_id}/items")
     def items(
-        request: Request,
-        project_id: Id,
-        actor: Viewer,
-        wanted: Annotated[Filter, Depends(_filter)],
-        after: After = 0,
+        request: Request, project_id: Id, actor: Viewer, wanted: Annotated[Filter, Depends(_filter)], after: After = 0
     ) -> Response:
         """The project's items, filtered."""
         found = guard_of(request).project_now(actor, project_id)
@@ -146,10 +142,7 @@ def _add_set_up(router: APIRouter, views: OperatorViews) -> None:
             raise not_found("there is no such version")
         versions = [_guideline(one) for one in _versions(store, found)]
         return page(
-            "guidelines.html",
-            **_head(found, actor),
-            shown=_guideline(shown) if shown else None,
-            versions=versions,
+            "guidelines.html", **_head(found, actor), shown=_guideline(shown) if shown else None, versions=versions
         )
 
     @router.get("/projects/{project_id}/settings")

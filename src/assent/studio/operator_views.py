@@ -46,10 +46,7 @@ class OperatorViews:
         """The list of projects."""
         return [
             project_row(
-                project,
-                self.store.progress(project.id),
-                members=len(self.store.members(project.id)),
-                now=self.now(),
+                project, self.store.progress(project.id), members=len(self.store.members(project.id)), now=self.now()
             )
             for project in projects
         ]

@@ -8,12 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback.records import (
-    MOST_OVERLAP,
-    Guideline,
-    Project,
-    ProjectSettings,
-)
+from assent.feedback.records import MOST_OVERLAP, Guideline, Project, ProjectSettings
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.store.rows import project_of, settings_to_json
 from assent.feedback.store.schema import cursors, guidelines, items, members, projects

@@ -42,8 +42,7 @@ _RETREAT = Statement(
     .where(
         _c.project_id == bindparam("project"),
         sa.or_(
-            _c.priority < bindparam("value"),
-            sa.and_(_c.priority == bindparam("value"), _c.item_id > bindparam("item")),
+            _c.priority < bindparam("value"), sa.and_(_c.priority == bindparam("value"), _c.item_id > bindparam("item"))
         ),
     )
     .values(priority=bindparam("value"), item_id=bindparam("item"))
