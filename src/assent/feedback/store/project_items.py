@@ -16,7 +16,7 @@ from assent.feedback.store.payloads import canonical
 from assent.feedback.store.projects import FORGET_CURSORS, check_overlap, open_with
 from assent.feedback.store.rows import item_to_json
 from assent.feedback.store.schema import contents, items
-from assent.feedback.store.session import Statement, insert
+from assent.feedback.store.session import NO, YES, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _i = items.c
@@ -25,24 +25,12 @@ _LAST_ITEM = Statement(sa.select(sa.func.coalesce(sa.func.max(_i.id), 0)))
 _ITEM_BY_KEY = Statement(
     sa.select(_i.id).where(_i.project_id == bindparam("project"), _i.key == bindparam("key"), sa.text("key <> ''"))
 )
-_ITEM_STATE = Statement(
-    sa.select(_i.overlap, _i.control, _i.withdrawn, _i.given).where(
-        _i.id == bindparam("id"), _i.project_id == bindparam("project")
-    )
-)
-_SET_PRIORITY = Statement(items.update().where(_i.id == bindparam("which")).values(priority=bindparam("value")))
-
-
-_SET_OVERLAP = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(overlap=bindparam("value"), own_overlap=sa.literal_column("1"), open=open_with(bindparam("value")))
-)
-_WITHDRAW = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(withdrawn=sa.literal_column("1"), open=sa.literal_column("0"))
-)
+_HERE = (_i.id == bindparam("id"), _i.project_id == bindparam("project"))
+_ITEM_STATE = Statement(sa.select(_i.overlap, _i.control, _i.withdrawn, _i.given).where(*_HERE))
+_WHICH, _VALUE = _i.id == bindparam("which"), bindparam("value")
+_SET_PRIORITY = change(items, _WHICH, priority=_VALUE)
+_SET_OVERLAP = change(items, _WHICH, overlap=_VALUE, own_overlap=YES, open=open_with(_VALUE))
+_WITHDRAW = change(items, _WHICH, withdrawn=YES, open=NO)
 
 
 def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem]) -> tuple[int, int]:

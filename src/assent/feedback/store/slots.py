@@ -11,42 +11,26 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.store.schema import cursors, items, slots
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import Session, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _s, _i, _c = slots.c, items.c, cursors.c
 _HERE = (_s.item_id == bindparam("item"), _s.person_id == bindparam("person"))
 _SLOT = Statement(sa.select(_s.leased, _s.standing, _s.repeated, _s.last_seq).where(*_HERE))
 _INSERT = insert(slots)
-_UPDATE = Statement(
-    slots.update()
-    .where(*_HERE)
-    .values({n: bindparam(f"new_{n}") for n in ("leased", "standing", "repeated", "last_seq")})
-)
+_UPDATE = change(slots, *_HERE, **{n: bindparam(f"new_{n}") for n in ("leased", "standing", "repeated", "last_seq")})
 _DELETE = Statement(slots.delete().where(*_HERE))
 _ITEM = Statement(
     sa.select(
         _i.project_id, _i.overlap, _i.control, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap
     ).where(_i.id == bindparam("id"))
 )
-_SET_ITEM = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(taken=bindparam("new_taken"), given=bindparam("new_given"), open=bindparam("new_open"))
-)
-_SET_WANTED = Statement(
-    items.update().where(_i.id == bindparam("which")).values(overlap=bindparam("value"), open=bindparam("new_open"))
-)
-_RETREAT = Statement(
-    cursors.update()
-    .where(
-        _c.project_id == bindparam("project"),
-        sa.or_(
-            _c.priority < bindparam("value"), sa.and_(_c.priority == bindparam("value"), _c.item_id > bindparam("item"))
-        ),
-    )
-    .values(priority=bindparam("value"), item_id=bindparam("item"))
-)
+_WHICH = _i.id == bindparam("which")
+_SET_ITEM = change(items, _WHICH, **{n: bindparam(f"new_{n}") for n in ("taken", "given", "open")})
+_SET_WANTED = change(items, _WHICH, overlap=bindparam("value"), open=bindparam("new_open"))
+_VALUE, _ITEM_ID = bindparam("value"), bindparam("item")
+_PAST = (_c.priority < _VALUE) | ((_c.priority == _VALUE) & (_c.item_id > _ITEM_ID))
+_RETREAT = change(cursors, _c.project_id == bindparam("project"), _PAST, priority=_VALUE, item_id=_ITEM_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

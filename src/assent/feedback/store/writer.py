@@ -25,7 +25,7 @@ from assent.feedback.records import Project
 from assent.feedback.refusals import Unavailable
 from assent.feedback.store.engine import Database
 from assent.feedback.store.schema import chain, projects, tallies
-from assent.feedback.store.session import Session, Statement
+from assent.feedback.store.session import Session, Statement, change
 
 Result = TypeVar("Result")
 
@@ -34,24 +34,14 @@ _PATIENCE_S, _PAUSE_S = 20.0, 0.2  # for a PostgreSQL server that restarts
 _log = logging.getLogger(__name__)
 
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == 1))
-_SET_HEAD = Statement(
-    chain.update().where(chain.c.id == 1).values(seq=sa.bindparam("seq"), sha256=sa.bindparam("sha256"))
-)
+_SET_HEAD = change(chain, chain.c.id == 1, seq=sa.bindparam("seq"), sha256=sa.bindparam("sha256"))
 PROJECT_COUNTERS = ("asked", "wanted", "given", "finished", "answers", "skipped", "flagged")
-_COUNT_PROJECT = Statement(
-    projects.update()
-    .where(projects.c.id == sa.bindparam("which"))
-    .values({name: projects.c[name] + sa.bindparam(f"more_{name}") for name in PROJECT_COUNTERS})
-)
+_MORE_OF_PROJECT = {name: projects.c[name] + sa.bindparam(f"more_{name}") for name in PROJECT_COUNTERS}
+_COUNT_PROJECT = change(projects, projects.c.id == sa.bindparam("which"), **_MORE_OF_PROJECT)
 _PERSON_COUNTERS = ("answers", "skipped", "flagged", "total_ms")
-_COUNT_PERSON = Statement(
-    tallies.update()
-    .where(tallies.c.project_id == sa.bindparam("project"), tallies.c.person_id == sa.bindparam("person"))
-    .values(
-        {name: tallies.c[name] + sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
-        | {"last_at": sa.bindparam("at")}
-    )
-)
+_OF_PERSON = (tallies.c.project_id == sa.bindparam("project"), tallies.c.person_id == sa.bindparam("person"))
+_MORE_OF_PERSON = {name: tallies.c[name] + sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
+_COUNT_PERSON = change(tallies, *_OF_PERSON, **_MORE_OF_PERSON, last_at=sa.bindparam("at"))
 _FIRST_COUNT = Statement(
     tallies.insert().values(
         {name: sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
