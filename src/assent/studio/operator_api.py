@@ -13,7 +13,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from assent.errors import StoreError
-from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ExportOptions
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.operator_pages import operator_pages_router
 from assent.studio.operator_views import OperatorViews

@@ -6,6 +6,7 @@ import functools
 import secrets
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import argon2
 import sqlalchemy as sa
@@ -38,8 +39,9 @@ _OTHER_ADMINS = Statement(
 _LAST = Statement(sa.select(sa.func.coalesce(sa.func.max(_p.id), 0)))
 _INSERT = insert(people)
 _WHICH = _p.id == bindparam("which")
-_CHANGED = {"role": bindparam("new_role"), "active": bindparam("new_active"), "topics_declined": bindparam("topics")}
-_UPDATE, _SET_HASH = change(people, _WHICH, **_CHANGED), change(people, _WHICH, password_hash=bindparam("hashed"))
+_CHANGED: dict[str, Any] = {"role": bindparam("new_role"), "active": bindparam("new_active")}
+_UPDATE = change(people, _WHICH, **_CHANGED, topics_declined=bindparam("topics"))
+_SET_HASH = change(people, _WHICH, password_hash=bindparam("hashed"))
 _FORGET_CURSORS = Statement(cursors.delete().where(cursors.c.person_id == bindparam("person")))
 
 _m = members.c

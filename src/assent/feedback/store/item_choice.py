@@ -12,7 +12,7 @@ from sqlalchemy import bindparam
 
 from assent.feedback.records import Person, Project
 from assent.feedback.store.schema import cursors, items, slots
-from assent.feedback.store.session import NO, Row, Statement, change, insert
+from assent.feedback.store.session import NO, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 from assent.seeds import derive
 
@@ -77,7 +77,7 @@ class ItemChoice:
             drawn, taken = chance.random(), {item_id for item_id, _, _ in picked}
             control: int | None = None
             if drawn < settings.control_share:
-                control = self._control(chance, taken)
+                control = self._one_of(self._transaction.rows(_CONTROLS, **self._who), chance, taken)
             elif drawn < settings.control_share + settings.repeat_share:
                 control = self._repeat(chance, taken)
             repeat = control is not None and drawn >= settings.control_share
@@ -92,7 +92,9 @@ class ItemChoice:
         passed, page, first_found, last = 0, 0, None, None
         while len(found) < count:
             most = max(_PAGES[min(page, len(_PAGES) - 1)], count)
-            rows = self._page(priority, item_id, most)
+            rows = self._transaction.rows(_QUEUED_ALIKE, **self._who, priority=priority, item=item_id, most=most)
+            if len(rows) < most:
+                rows += self._transaction.rows(_QUEUED_BELOW, **self._who, priority=priority, most=most - len(rows))
             for row_id, row_priority, topic, slot in rows:
                 last = (row_priority, row_id)
                 if slot is None and topic not in self._declined and len(found) < count:
@@ -106,23 +108,12 @@ class ItemChoice:
             self._move_cursor(first_found or last, known=cursor is not None)
         return found
 
-    def _page(self, priority: float, item_id: int, most: int) -> list[Row]:
-        """The next `most` open items from a place in the queue on."""
-        rows = self._transaction.rows(_QUEUED_ALIKE, **self._who, priority=priority, item=item_id, most=most)
-        if len(rows) < most:
-            rows += self._transaction.rows(_QUEUED_BELOW, **self._who, priority=priority, most=most - len(rows))
-        return rows
-
     def _move_cursor(self, to: tuple[float, int], *, known: bool) -> None:
         if known:
             self._transaction.run(_MOVE_CURSOR, **self._who, value=to[0], item=to[1])
         else:
             values = {"project_id": self._project.id, "person_id": self._person.id, "priority": to[0]}
             self._transaction.run(_ADD_CURSOR, **values, item_id=to[1])
-
-    def _control(self, chance: random.Random, taken: set[int]) -> int | None:
-        rows = self._transaction.rows(_CONTROLS, **self._who)
-        return self._one_of(rows, chance, taken)
 
     def _repeat(self, chance: random.Random, taken: set[int]) -> int | None:
         newest = self._transaction.first(_REPEAT_BOUNDS, **self._who)

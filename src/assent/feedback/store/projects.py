@@ -38,7 +38,8 @@ def open_with(overlap: Any) -> sa.Case[int]:
     return sa.case((wanted, YES), else_=NO)
 
 
-_i, _VALUE = items.c, bindparam("value")
+_i = items.c
+_VALUE: sa.BindParameter[Any] = bindparam("value")
 _FOLLOWING = (_i.project_id == bindparam("project"), _i.own_overlap == NO)
 _FOLLOW_OVERLAP = change(items, *_FOLLOWING, overlap=_VALUE, open=open_with(_VALUE))
 _RECOUNT = Statement(

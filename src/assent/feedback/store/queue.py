@@ -10,6 +10,7 @@ import dataclasses
 import json
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -48,7 +49,8 @@ _SHOWN = Statement(
         _p.id == bindparam("id"), _p.person_id == bindparam("person")
     )
 )
-_WHICH, _SPAN = _p.id == bindparam("which"), {"granted_at": bindparam("at"), "expires_at": bindparam("until")}
+_WHICH = _p.id == bindparam("which")
+_SPAN: dict[str, Any] = {"granted_at": bindparam("at"), "expires_at": bindparam("until")}
 _EXTEND = change(presentations, _WHICH, **_SPAN)
 _REOPEN = change(presentations, _WHICH, open=YES, place=bindparam("at_place"), **_SPAN)
 _CLOSE = change(presentations, _WHICH, open=NO)
@@ -57,7 +59,7 @@ _EXPIRED = Statement(
     sa.select(_p.id, _p.item_id, _p.person_id, _p.repeat).where(_OPEN, _p.expires_at <= bindparam("now"))
 )
 _LAST_GRANT = Statement(sa.select(sa.func.max(_p.granted_at)).where(_OPEN))
-_NOW = bindparam("now")
+_NOW: sa.BindParameter[Any] = bindparam("now")
 _FROM_NOW = {"granted_at": _NOW, "expires_at": _NOW + (_p.expires_at - _p.granted_at)}
 _GRANTED_LATER = change(presentations, _OPEN, _p.granted_at > bindparam("latest"), **_FROM_NOW)
 
@@ -114,16 +116,10 @@ def shown(session: Session, presentation_id: str, person_id: int) -> Shown | Non
     row = session.first(_SHOWN, id=presentation_id, person=person_id)
     if row is None:
         return None
-    item_id, project_id, is_open, _, _, order, _, guideline_version, repeat, _ = row
-    return Shown(
-        id=presentation_id,
-        item_id=item_id,
-        project_id=project_id,
-        open=bool(is_open),
-        order=tuple(json.loads(order)),
-        guideline_version=guideline_version,
-        repeat=bool(repeat),
-    )
+    item_id, project_id, is_open, _, _, shown_order, _, version, repeat, _ = row
+    where: dict[str, Any] = {"id": presentation_id, "item_id": item_id, "project_id": project_id, "open": bool(is_open)}
+    order = tuple(json.loads(shown_order))
+    return Shown(**where, order=order, guideline_version=version, repeat=bool(repeat))
 
 
 def presentation(session: Session, presentation_id: str, person_id: int) -> Presentation | None:

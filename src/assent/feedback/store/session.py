@@ -12,7 +12,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from assent.feedback.refusals import NotFound
 
 Row = tuple[Any, ...]
-NO, YES = sa.literal_column("0"), sa.literal_column("1")  # flags as they stand in the conditions of partial indexes
+NO, YES = (sa.literal_column(flag, sa.Integer()) for flag in "01")  # as in the conditions of partial indexes
 _IDS = 2**63
 
 
@@ -38,7 +38,7 @@ def insert(table: sa.Table) -> Statement:
     return Statement(table.insert().values({column.name: sa.bindparam(column.name) for column in table.columns}))
 
 
-def change(table: sa.Table, *where: sa.ColumnElement[bool], **values: Any) -> Statement:
+def change(table: sa.Table, *where: sa.ColumnElement[bool] | sa.TextClause, **values: Any) -> Statement:
     """An UPDATE of the rows that fit `where`."""
     return Statement(table.update().where(*where).values(values))
 

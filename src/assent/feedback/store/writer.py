@@ -204,7 +204,10 @@ class Writer:
         while jobs:
             try:
                 alone = self._attempt(jobs)
-                self._worked()
+                self._patience_s = _PATIENCE_S
+                if self._failing:
+                    _log.warning("the store writes again")
+                self._failing = False
                 break
             except Unavailable as refusal:  # the file, not the database, is the matter
                 self._refuse(jobs, refusal)
@@ -219,12 +222,6 @@ class Writer:
         if alone:
             for job in jobs:
                 self._write([job])
-
-    def _worked(self) -> None:
-        self._patience_s = _PATIENCE_S
-        if self._failing:
-            _log.warning("the store writes again")
-        self._failing = False
 
     def _refused(
         self, jobs: list[_Job], error: BaseException, *, lost: bool, committing: bool, started: float
@@ -254,7 +251,7 @@ class Writer:
         self._committing = False
         if file is not None:
             file.check()
-        connection = self._connected()
+        connection = self._connection = self._connection or self._database.writing.raw_connection()
         transaction = Transaction(self._database.begin(connection), self._clock())
         self._before(transaction)
         for job in jobs:
@@ -273,11 +270,6 @@ class Writer:
         if file is not None:
             file.settle(transaction.now)
         return False
-
-    def _connected(self) -> PoolProxiedConnection:
-        if self._connection is None:
-            self._connection = self._database.writing.raw_connection()
-        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -13,8 +13,8 @@ from assent.config import Settings
 from assent.data.load import write_bad_rows
 from assent.errors import ConfigError, DataError
 from assent.feedback.exchange.aggregation import Aggregation
-from assent.feedback.exchange.export import ExportOptions, export
-from assent.feedback.exchange.export_rows import ROW_FORMATS
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ROW_FORMATS, ExportOptions
 from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, merge
 from assent.feedback.exchange.store_import import import_items, mode_for
 from assent.feedback.exchange.weighted_pairs import export_weighted
