@@ -42,18 +42,16 @@ def chat_router(
     models = upstream or Upstream(settings.endpoints, environment=os.environ)
     desk = Desk(store, models, lots or random.SystemRandom())
     router = APIRouter(tags=["chat"])
-    _add_page(router)
-    _add_talking(router, desk)
-    _add_judging(router, desk)
-    return router
 
-
-def _add_page(router: APIRouter) -> None:
     @router.get("/chat/{project_id}", include_in_schema=False)
     def chat(request: Request, project_id: Id, actor: Annotator) -> Response:
         """The page on which one talks."""
         project = _talking(guard_of(request).project_now(actor, project_id))
         return page("chat.html", actor=actor, project=project, compare=_compares(project))
+
+    _add_talking(router, desk)
+    _add_judging(router, desk)
+    return router
 
 
 def _add_talking(router: APIRouter, desk: Desk) -> None:
@@ -154,7 +152,6 @@ def _compares(project: Project) -> bool:
 def _talking(project: Project, mode: TaskMode | None = None) -> Project:
     """The project, if people talk in it. Refused (409) otherwise."""
     if project.settings.mode not in ((mode,) if mode else _MODES):
-        raise Refused(
-            409, "this project asks for something else than this kind of talk", now="Open it from the start page."
-        )
+        what = "this project asks for something else than this kind of talk"
+        raise Refused(409, what, now="Open it from the start page.")
     return project

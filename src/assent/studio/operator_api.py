@@ -125,12 +125,10 @@ def _exports(store: FeedbackStore) -> APIRouter:
         except BaseException as error:
             folder.cleanup()
             if isinstance(error, StoreError) and not path.exists():
-                raise Refused(
-                    409, error.what, where="format", now="Nothing can be exported in this form yet."
-                ) from None
+                now = "Nothing can be exported in this form yet."
+                raise Refused(409, error.what, where="format", now=now) from None
             raise
-        return FileResponse(
-            path, filename=path.name, media_type=_MEDIA[file], background=BackgroundTask(folder.cleanup)
-        )
+        after = BackgroundTask(folder.cleanup)
+        return FileResponse(path, filename=path.name, media_type=_MEDIA[file], background=after)
 
     return router

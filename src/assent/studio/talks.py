@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from assent.feedback.records import (
@@ -56,13 +56,9 @@ class Turn:
             "turn": number,
             "models": [first.endpoint, second.endpoint if second else None],
             "sampling": [dict(first.sampling), dict(second.sampling) if second else None],
-            "goes_on": goes_on(choice),
+            # of two that are level the talk goes on with the first, whose place was drawn by lot
+            "goes_on": {"a": "a", "b": "b", "tie": "a", "both_bad": None}[choice],
         }
-
-
-def goes_on(choice: str) -> str | None:
-    """Which answer the talk goes on with; of two that are level the first, whose place was drawn by lot."""
-    return {"a": "a", "b": "b", "tie": "a", "both_bad": None}[choice]
 
 
 @dataclass(slots=True)
@@ -97,18 +93,12 @@ class Talk:
         return Conversation(messages=(*self.messages, Message(role=Role.USER, content=text)))
 
 
-def opening(presentation: Presentation) -> tuple[tuple[Message, ...], str]:
-    """The messages a talk begins with, and what its first message might be: a prompt's last one is a suggestion."""
+def fresh(presentation: Presentation, mode: TaskMode) -> Talk:
+    """A talk in which nothing has been said; a prompt's last message is a suggestion for the first."""
     messages = presentation.item.new.prompt.messages
     if messages and messages[-1].role is Role.USER:
-        return messages[:-1], messages[-1].content
-    return messages, ""
-
-
-def fresh(presentation: Presentation, mode: TaskMode) -> Talk:
-    """A talk in which nothing has been said."""
-    messages, suggestion = opening(presentation)
-    return Talk(presentation, mode, messages, suggestion)
+        return Talk(presentation, mode, messages[:-1], messages[-1].content)
+    return Talk(presentation, mode, messages)
 
 
 def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
@@ -124,17 +114,11 @@ def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
     talk.judged = tuple(event.seq for event in reversed(turns))
     if turns:
         talk.suggestion = ""
-        talk.messages = _after(turns[0].payload)
+        payload = turns[0].payload
+        conversation, chosen = conversation_from_json(payload["conversation"]), payload.get("goes_on")
+        kept = conversation.messages[:-1] if chosen is None else conversation.then(str(payload[chosen])).messages
+        talk.messages = kept
     return talk
-
-
-def _after(payload: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages after a judged turn."""
-    conversation = conversation_from_json(payload["conversation"])
-    chosen = payload.get("goes_on")
-    if chosen is None:
-        return conversation.messages[:-1]
-    return conversation.then(str(payload[chosen])).messages
 
 
 def unjudged(event: Event) -> Turn:
@@ -151,23 +135,16 @@ def unjudged(event: Event) -> Turn:
 
 def state_of(talk: Talk) -> dict[str, Any]:
     """What of a talk is no event yet, as plain JSON; `judged` says after which turns it stood so."""
-    pending, messages = talk.pending, talk.messages if talk.mode is TaskMode.RED_TEAM else ()
-    return {
-        "judged": list(talk.judged),
-        "messages": conversation_to_json(Conversation(messages=messages)),
-        "model": talk.model,
-        "sampling": dict(talk.sampling),
-        "pending": None
-        if pending is None
-        else {
-            "id": pending.id,
-            "conversation": conversation_to_json(pending.conversation),
-            "sides": [
-                {"endpoint": side.endpoint, "text": side.text, "stop": str(side.stop), "sampling": dict(side.sampling)}
-                for side in pending.sides
-            ],
-        },
-    }
+    messages, pending = talk.messages if talk.mode is TaskMode.RED_TEAM else (), None
+    if talk.pending is not None:
+        conversation = conversation_to_json(talk.pending.conversation)
+        pending = {
+            "id": talk.pending.id,
+            "conversation": conversation,
+            "sides": [asdict(s) for s in talk.pending.sides],
+        }
+    state = {"judged": list(talk.judged), "messages": conversation_to_json(Conversation(messages=messages))}
+    return state | {"model": talk.model, "sampling": dict(talk.sampling), "pending": pending}
 
 
 def recalled(talk: Talk, state: Mapping[str, Any] | None) -> Talk:
@@ -179,10 +156,7 @@ def recalled(talk: Talk, state: Mapping[str, Any] | None) -> Talk:
         talk.model, talk.sampling = state["model"], state["sampling"]
     elif state["pending"] is not None:
         waiting = state["pending"]
-        sides = tuple(
-            Side(endpoint=one["endpoint"], text=one["text"], stop=StopReason(one["stop"]), sampling=one["sampling"])
-            for one in waiting["sides"]
-        )
+        sides = tuple(Side(**{**one, "stop": StopReason(one["stop"])}) for one in waiting["sides"])
         talk.pending = Turn(id=waiting["id"], conversation=conversation_from_json(waiting["conversation"]), sides=sides)
     return talk
 
