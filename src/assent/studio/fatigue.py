@@ -57,7 +57,7 @@ def fatigue_of(newest_first: Sequence[Event], now: float) -> Fatigue:
 
 
 def first_shown_won(event: Event) -> bool | None:
-    """Whether what stood first was judged best, alone; None where the answer compares nothing."""
+    """Whether what stood first was annotated best, alone; None where the answer compares nothing."""
     if len(event.order) < 2:
         return None
     first = event.order[0]

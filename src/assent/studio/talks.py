@@ -1,8 +1,8 @@
-"""Talks with models: what was said, the answers that wait for a judgement, and how a judgement goes on.
+"""Talks with models: what was said, the answers that wait for an annotation, and how an annotation goes on.
 
-A chat's turns are events, so its state can always be read back from the store. The turn that is not judged yet, and the
-whole of a red-team talk until it is rated, are kept there beside the events (`state_of`), so that a server that starts
-again goes on with them (`recalled`).
+A chat's turns are events, so its state can always be read back from the store. The turn that is not annotated yet, and
+the whole of a red-team talk until it is rated, are kept there beside the events (`state_of`), so that a server that
+starts again goes on with them (`recalled`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Answers that wait for a judgement; `conversation` ends with the message that they answer."""
+    """Answers that wait for an annotation; `conversation` ends with the message that they answer."""
 
     id: str
     conversation: Conversation
     sides: tuple[Side, ...]
 
     def payload(self, choice: str, number: int) -> dict[str, Any]:
-        """The judged turn as it is kept."""
+        """The annotated turn as it is kept."""
         first, second = self.sides[0], self.sides[1] if len(self.sides) == 2 else None
         return {
             "conversation": conversation_to_json(self.conversation),
@@ -63,15 +63,15 @@ class Turn:
 
 @dataclass(slots=True)
 class Talk:
-    """One person's talk under one presentation. `judged` are the numbers of its standing turns, oldest first."""
+    """One person's talk under one presentation. `annotated` are the numbers of its standing turns, oldest first."""
 
     presentation: Presentation
     mode: TaskMode
     messages: tuple[Message, ...] = ()
     suggestion: str = ""
-    judged: tuple[int, ...] = ()
+    annotated: tuple[int, ...] = ()
     pending: Turn | None = None
-    claimed: str = ""  # the key of a judgement of it that is being kept
+    claimed: str = ""  # the key of an annotation of it that is being kept
     busy: bool = False
     model: str = ""  # of a red-team talk
     sampling: Mapping[str, float] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Talk:
     def turns(self) -> int:
         """Turns so far that count."""
         if self.mode is TaskMode.CHAT:
-            return len(self.judged)
+            return len(self.annotated)
         return sum(message.role is Role.ASSISTANT for message in self.messages) - self._given
 
     @property
@@ -111,7 +111,7 @@ def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
         elif event.kind is EventKind.CHAT_TURN and event.item_id == presentation.item.id and event.seq not in undone:
             turns.append(event)
     talk = fresh(presentation, TaskMode.CHAT)
-    talk.judged = tuple(event.seq for event in reversed(turns))
+    talk.annotated = tuple(event.seq for event in reversed(turns))
     if turns:
         talk.suggestion = ""
         payload = turns[0].payload
@@ -121,8 +121,8 @@ def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
     return talk
 
 
-def unjudged(event: Event) -> Turn:
-    """The turn of a judgement that was taken back, to be judged again."""
+def to_annotate_again(event: Event) -> Turn:
+    """The turn of an annotation that was taken back, to be annotated again."""
     payload = event.payload
     models, samplings = payload.get("models") or ["", ""], payload.get("sampling") or [{}, {}]
     sides = tuple(
@@ -134,7 +134,7 @@ def unjudged(event: Event) -> Turn:
 
 
 def state_of(talk: Talk) -> dict[str, Any]:
-    """What of a talk is no event yet, as plain JSON; `judged` says after which turns it stood so."""
+    """What of a talk is no event yet, as plain JSON; `annotated` says after which turns it stood so."""
     messages, pending = talk.messages if talk.mode is TaskMode.RED_TEAM else (), None
     if talk.pending is not None:
         conversation = conversation_to_json(talk.pending.conversation)
@@ -143,13 +143,13 @@ def state_of(talk: Talk) -> dict[str, Any]:
             "conversation": conversation,
             "sides": [asdict(s) for s in talk.pending.sides],
         }
-    state = {"judged": list(talk.judged), "messages": conversation_to_json(Conversation(messages=messages))}
+    state = {"annotated": list(talk.annotated), "messages": conversation_to_json(Conversation(messages=messages))}
     return state | {"model": talk.model, "sampling": dict(talk.sampling), "pending": pending}
 
 
 def recalled(talk: Talk, state: Mapping[str, Any] | None) -> Talk:
-    """The talk with what was kept of it. What was kept before the latest judgement, or its undoing, is past."""
-    if state is None or list(talk.judged) != state["judged"]:
+    """The talk with what was kept of it. What was kept before the latest annotation, or its undoing, is past."""
+    if state is None or list(talk.annotated) != state["annotated"]:
         return talk
     if talk.mode is TaskMode.RED_TEAM:
         talk.messages, talk.suggestion = conversation_from_json(state["messages"]).messages, ""

@@ -105,12 +105,12 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None = No
     tool = format_name or tool_of(rows)
     found = None if tool == "items" else format_named(format_name) if format_name else detect(rows)
     if found is not None and found.kind in _LOAD:
-        return _judged(path, rows, found, settings, named=format_name is not None, skip=skip)
+        return _with_answers(path, rows, found, settings, named=format_name is not None, skip=skip)
     if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS) and settings.answers != "drop":
         what = f"the file holds {found.kind.value} (format {found.name}), and a store cannot keep them"
         now = "Nothing was imported. --set answers=drop takes the prompts alone."
         raise DataError(what, where=str(path), now=now)
-    return _unjudged(rows, found, settings, str(path), skip=skip)
+    return _without_answers(rows, found, settings, str(path), skip=skip)
 
 
 def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: str, *, skip: bool) -> ImportFile:
@@ -126,7 +126,7 @@ def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: s
     return _collected(rows, partial(read_label_studio, names=tasks), settings, skip=skip)
 
 
-def _unjudged(
+def _without_answers(
     rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
 ) -> ImportFile:
     """Items without answers. Columns of answers or labels that would be lost are an error."""
@@ -206,7 +206,7 @@ def _collected(
     return ImportFile(imported=collected.imported, bad=bad, notes=collected.notes)
 
 
-def _judged(
+def _with_answers(
     path: Path, rows: Sequence[SourceRow], found: Format, settings: ImportJob, *, named: bool, skip: bool
 ) -> ImportFile:
     reading = settings.reading
