@@ -6,7 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ExportOptions
 from assent.feedback.records import AnsweredItem, Candidate, Event, EventKind, Item, NewItem, Project, ProjectSettings
 from assent.types import Conversation
 

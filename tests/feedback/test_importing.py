@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assent.errors import DataError
-from assent.feedback.exchange.argilla import FieldNames, argilla_reader, read_argilla
+from assent.feedback.exchange.argilla import FieldNames, read_argilla
 from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect
-from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader, read_label_studio
+from assent.feedback.exchange.label_studio import TaskNames, read_label_studio
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
 from assent.types import Comparison, Completion, Conversation, Provenance, Ranking, Rating
 
 LIMITS = ImportLimits()
 PROMPT = Conversation.of_user("Why is the sky blue?")
-READERS = {"own": read_own, "argilla": argilla_reader(), "label-studio": label_studio_reader()}
+READERS = {"own": read_own, "argilla": read_argilla, "label-studio": read_label_studio}
 
 
 def rows(*fields: dict[str, Any]) -> list[ImportRow]:

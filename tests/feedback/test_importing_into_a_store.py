@@ -18,10 +18,10 @@ from feedback.store_fixtures import clock, sqlite_store  # noqa: F401
 
 from assent.errors import DataError, StoreError
 from assent.feedback.annotation_source import all_items
-from assent.feedback.exchange.export import ExportOptions, export
-from assent.feedback.exchange.export_rows import ROW_FORMATS
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ROW_FORMATS, ExportOptions
 from assent.feedback.exchange.imported_items import ImportedItem, ImportRow, collect
-from assent.feedback.exchange.label_studio import label_studio_reader
+from assent.feedback.exchange.label_studio import read_label_studio
 from assent.feedback.exchange.preference_rows import imported_of
 from assent.feedback.exchange.store_import import import_items, mode_for
 from assent.feedback.records import ProjectSettings, TaskMode
@@ -191,7 +191,7 @@ def test_label_studio_tasks_that_we_wrote_come_back_as_the_same_pairs(
     import_items(sqlite_store, number, imported)
     export(sqlite_store, number, tmp_path / "tasks.json", ExportOptions(format="label-studio"))
     tasks = json.loads((tmp_path / "tasks.json").read_text())
-    back = collect([ImportRow(place="tasks.json", fields=one) for one in tasks], label_studio_reader())
+    back = collect([ImportRow(place="tasks.json", fields=one) for one in tasks], read_label_studio)
     other = sqlite_store.create_project("back", ProjectSettings(mode=TaskMode.PAIRWISE)).id
     assert import_items(sqlite_store, other, back.imported).answers == 4
     wanted = {(p.chosen.text, p.rejected.text, p.probability) for p in pairs_of(sqlite_store.answered_items(number))}

@@ -1,4 +1,4 @@
-"""Talking through the studio: blind sides, judged turns, undo, red-team talks, and endpoints that misbehave."""
+"""Talking through the studio: blind sides, annotated turns, undo, red-team talks, and endpoints that misbehave."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ class Talker:
         slots = {event["slot"] for event in self.events if "slot" in event}
         return ["".join(e.get("text", "") for e in self.events if e.get("slot") == slot) for slot in sorted(slots)]
 
-    def judge(self, choice: str, turn_id: str, **changes: Any) -> Any:
+    def annotate(self, choice: str, turn_id: str, **changes: Any) -> Any:
         body = {"key": key(), "presentation_id": self.talk["presentation_id"], "turn_id": turn_id, "choice": choice}
-        answer = self.post("judge", body | {"time_taken_ms": 700} | changes)
+        answer = self.post("annotate", body | {"time_taken_ms": 700} | changes)
         if answer.status_code == 201:
             self.talk = answer.json()["talk"]
         return answer
@@ -88,7 +88,7 @@ def test_the_better_answer_goes_on_and_the_turn_is_kept_with_names_and_sampling(
     turn = talker.say("hello there")["turn_id"]
     texts = talker.texts()
     assert len(texts) == 2 and len([event for event in talker.events if event.get("slot") == 0]) > 3
-    answer = talker.judge("b", turn)
+    answer = talker.annotate("b", turn)
     assert answer.status_code == 201
     said = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": texts[1]}]
     assert talker.talk["messages"] == said and talker.talk["turns"] == 1
@@ -108,7 +108,7 @@ def test_nothing_that_reaches_the_browser_names_a_model_its_address_or_its_key(c
     answer = talker.asking("hello")
     pages = [answer.text, json.dumps(talker.talk), talker.browser.get(f"/chat/{talker.id}").text]
     turn = json.loads(answer.text.strip().split("\n\n")[-1][6:])["turn_id"]
-    pages += [talker.judge("a", turn).text, talker.undo().text, talker.post("open", {}).text]
+    pages += [talker.annotate("a", turn).text, talker.undo().text, talker.post("open", {}).text]
     hidden = ("first", "second", KEY, KEY_VARIABLE, *(url.removeprefix("http://") for url in chat.endpoints.addresses))
     for text in pages:
         assert not [word for word in hidden if word in text], text
@@ -119,7 +119,7 @@ def test_nothing_that_reaches_the_browser_names_a_model_its_address_or_its_key(c
 def test_sides_are_drawn_anew_for_every_turn(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     for _ in range(24):
-        talker.judge("a", talker.say("hello")["turn_id"])
+        talker.annotate("a", talker.say("hello")["turn_id"])
     sides = Counter(tuple(event.payload["models"]) for event in events_of(chat, "compare"))
     assert set(sides) == {("first", "second"), ("second", "first")}, "fails once in 8 million runs"
 
@@ -128,7 +128,7 @@ def test_sides_are_drawn_anew_for_every_turn(chat: ChatSite) -> None:
 def test_how_the_talk_goes_on_follows_the_choice(chat: ChatSite, choice: str, length: int) -> None:
     talker = Talker(chat, "compare")
     turn = talker.say("hello")["turn_id"]
-    talker.judge(choice, turn)
+    talker.annotate(choice, turn)
     texts = talker.texts()
     assert len(talker.talk["messages"]) == length
     if length:
@@ -139,24 +139,24 @@ def test_how_the_talk_goes_on_follows_the_choice(chat: ChatSite, choice: str, le
 def test_the_model_is_asked_with_the_whole_talk(chat: ChatSite) -> None:
     talker = Talker(chat, "whole")
     for text in ("one", "two"):
-        talker.judge("a", talker.say(text)["turn_id"])
+        talker.annotate("a", talker.say(text)["turn_id"])
     sent = chat.endpoints.seen[-1]["body"]
     clean = "all at once \ufffd\ufffd"
     assert [m["content"] for m in sent["messages"]] == ["one", clean, "two"] and sent["stream"] is True
     assert chat.endpoints.seen[-1]["headers"]["authorization"] == f"Bearer {KEY}"
 
 
-def test_undo_brings_the_same_answers_back_to_be_judged_again_turn_by_turn(chat: ChatSite) -> None:
+def test_undo_brings_the_same_answers_back_to_be_annotated_again_turn_by_turn(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     texts = []
     for text in ("one", "two"):
         turn = talker.say(text)["turn_id"]
         texts.append(talker.texts())
-        talker.judge("a", turn)
+        talker.annotate("a", turn)
     assert talker.undo().status_code == 201
     pending = talker.talk["pending"]
     assert pending["message"] == "two" and [side["text"] for side in pending["shown"]] == texts[1]
-    assert talker.judge("b", pending["turn_id"]).status_code == 201
+    assert talker.annotate("b", pending["turn_id"]).status_code == 201
     assert talker.talk["messages"][-1]["content"] == texts[1][1] and talker.talk["turns"] == 2
     assert talker.undo().status_code == talker.undo().status_code == 201
     assert talker.talk["pending"]["message"] == "one" and talker.talk["turns"] == 0 and not talker.talk["can_undo"]
@@ -165,26 +165,26 @@ def test_undo_brings_the_same_answers_back_to_be_judged_again_turn_by_turn(chat:
     assert kinds.count(EventKind.UNDO) == 3 and kinds.count(EventKind.CHAT_TURN) == 3, "history is kept"
     assert chat.site.store.answered_items(chat.project("compare")) == []
     last = next(event for event in events_of(chat, "compare") if event.kind is EventKind.CHAT_TURN)
-    talker.judge("a", talker.talk["pending"]["turn_id"])
+    talker.annotate("a", talker.talk["pending"]["turn_id"])
     again = events_of(chat, "compare")[-1]
     assert again.payload["models"] == last.payload["models"] and again.payload["sampling"] == last.payload["sampling"]
 
 
-def test_a_repeated_or_doubled_judgement_counts_once(chat: ChatSite) -> None:
+def test_a_repeated_or_doubled_annotation_counts_once(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     turn = talker.say("hello")["turn_id"]
     same = key()
-    first = talker.judge("a", turn, key=same)
-    again = talker.judge("a", turn, key=same)
+    first = talker.annotate("a", turn, key=same)
+    again = talker.annotate("a", turn, key=same)
     assert again.status_code == 201 and again.json()["seq"] == first.json()["seq"]
-    assert talker.judge("b", turn).status_code == 409
+    assert talker.annotate("b", turn).status_code == 409
     turn = talker.say("more")["turn_id"]
     with ThreadPoolExecutor(6) as threads:
-        codes = list(threads.map(lambda n: talker.judge("ab"[n % 2], turn).status_code, range(6)))
+        codes = list(threads.map(lambda n: talker.annotate("ab"[n % 2], turn).status_code, range(6)))
     assert sorted(codes) == [201, *[409] * 5] and len(events_of(chat, "compare")) == 2
 
 
-def test_answers_that_wait_must_be_judged_before_more_is_said(chat: ChatSite) -> None:
+def test_answers_that_wait_must_be_annotated_before_more_is_said(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     talker.say("hello")
     assert talker.asking("again").status_code == 409
@@ -196,8 +196,8 @@ def test_one_model_alone_is_good_or_bad(chat: ChatSite) -> None:
     talker = Talker(chat, "alone")
     assert not talker.talk["compare"]
     turn = talker.say("hello")["turn_id"]
-    assert talker.judge("tie", turn).status_code == 422
-    assert talker.judge("a", turn).status_code == 201
+    assert talker.annotate("tie", turn).status_code == 422
+    assert talker.annotate("a", turn).status_code == 201
     payload = events_of(chat, "alone")[0].payload
     assert payload["b"] is None and payload["models"] == ["first", None] and payload["sampling"][1] is None
 
@@ -205,7 +205,7 @@ def test_one_model_alone_is_good_or_bad(chat: ChatSite) -> None:
 def test_a_finished_talk_makes_room_for_the_next_and_the_server_may_forget(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     first = talker.talk["presentation_id"]
-    talker.judge("a", talker.say("hello")["turn_id"])
+    talker.annotate("a", talker.say("hello")["turn_id"])
     following = talker.post("open", {}).json()["talk"]
     assert following["presentation_id"] != first and following["suggestion"] == "hello 1"
     fresh = Talker(chat, "compare", talker.browser)  # and the first one can still be gone on with
@@ -219,7 +219,7 @@ def test_a_finished_talk_makes_room_for_the_next_and_the_server_may_forget(chat:
 def test_a_talk_is_read_back_from_the_store_after_a_restart(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     for choice in ("b", "both_bad", "tie"):
-        talker.judge(choice, talker.say(f"say {choice}")["turn_id"])
+        talker.annotate(choice, talker.say(f"say {choice}")["turn_id"])
     restarted = Browser(create_app(chat.site.store, chat.site.settings), talker.browser.cookie, talker.browser.csrf)
     named = {"presentation_id": talker.talk["presentation_id"]}
     again = restarted.post(f"/api/chat/{talker.id}/open", named).json()["talk"]
@@ -229,10 +229,10 @@ def test_a_talk_is_read_back_from_the_store_after_a_restart(chat: ChatSite) -> N
 def test_two_people_talk_about_one_item_each_in_their_own_talk(chat: ChatSite) -> None:
     one, other = Talker(chat, "two"), Talker(chat, "two", chat.site.browser(chat.site.stranger))
     assert one.talk["suggestion"] == other.talk["suggestion"] and one.talk["sensitive"]
-    one.judge("a", one.say("mine")["turn_id"])
-    other.judge("b", other.say("theirs")["turn_id"])
+    one.annotate("a", one.say("mine")["turn_id"])
+    other.annotate("b", other.say("theirs")["turn_id"])
     assert one.talk["messages"][0]["content"] == "mine" and other.talk["messages"][0]["content"] == "theirs"
-    for verb in ("say", "judge", "undo"):
+    for verb in ("say", "annotate", "undo"):
         body = {
             "presentation_id": one.talk["presentation_id"],
             "text": "x",
@@ -240,7 +240,7 @@ def test_two_people_talk_about_one_item_each_in_their_own_talk(chat: ChatSite) -
             "choice": "a",
             "key": key(),
         }
-        wanted = {"say": ("text",), "judge": ("turn_id", "choice", "key"), "undo": ("key",)}[verb]
+        wanted = {"say": ("text",), "annotate": ("turn_id", "choice", "key"), "undo": ("key",)}[verb]
         answer = other.post(verb, {name: body[name] for name in ("presentation_id", *wanted)})
         assert answer.status_code == 404, (verb, answer.text)
     taken = other.post("open", {"presentation_id": one.talk["presentation_id"]}).json()["talk"]
@@ -311,7 +311,7 @@ def test_other_projects_other_modes_and_other_roles_are_kept_out(chat: ChatSite)
     pairs = site.browser(site.annotator)
     assert pairs.post(f"/api/chat/{site.project.id}/open", {}).status_code == 409
     assert pairs.post(f"/api/chat/{site.foreign.id}/open", {}).status_code == 404
-    assert pairs.post(f"/api/chat/{chat.project('red')}/judge", {
+    assert pairs.post(f"/api/chat/{chat.project('red')}/annotate", {
         "key": key(), "presentation_id": "x", "turn_id": "x", "choice": "a"}).status_code == 409  # fmt: skip
     assert site.browser(site.stranger).post(f"/api/chat/{number}/open", {}).status_code == 404
     assert site.browser(site.viewer).post(f"/api/chat/{number}/open", {}).status_code == 403
@@ -347,27 +347,27 @@ def _restarted(chat: ChatSite, talker: Talker) -> Talker:
     return again
 
 
-def test_answers_that_wait_outlive_the_server_and_are_judged_after_it(chat: ChatSite) -> None:
+def test_answers_that_wait_outlive_the_server_and_are_annotated_after_it(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
-    talker.judge("a", talker.say("first")["turn_id"])
+    talker.annotate("a", talker.say("first")["turn_id"])
     turn, texts = talker.say("and then?")["turn_id"], talker.texts()
     again = _restarted(chat, talker)
     pending = again.talk["pending"]
     assert pending["turn_id"] == turn and pending["message"] == "and then?"
     assert [side["text"] for side in pending["shown"]] == texts and again.talk["turns"] == 1
-    assert again.judge("b", turn).status_code == 201 and again.talk["pending"] is None
+    assert again.annotate("b", turn).status_code == 201 and again.talk["pending"] is None
     payload = events_of(chat, "compare")[-1].payload
     assert [payload["a"], payload["b"]] == texts and set(payload["models"]) == {"first", "second"}
-    assert _restarted(chat, again).talk == again.talk, "what was judged waits no more"
+    assert _restarted(chat, again).talk == again.talk, "what was annotated waits no more"
 
 
-def test_a_judgement_taken_back_waits_again_after_a_restart(chat: ChatSite) -> None:
+def test_a_annotation_taken_back_waits_again_after_a_restart(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
-    talker.judge("a", talker.say("first")["turn_id"])
+    talker.annotate("a", talker.say("first")["turn_id"])
     talker.undo()
     again = _restarted(chat, talker)
     assert again.talk == talker.talk and again.talk["pending"] is not None
-    assert again.judge("tie", again.talk["pending"]["turn_id"]).status_code == 201
+    assert again.annotate("tie", again.talk["pending"]["turn_id"]).status_code == 201
 
 
 def test_a_red_team_talk_goes_on_after_a_restart_and_is_rated_whole(chat: ChatSite) -> None:
@@ -405,16 +405,16 @@ def _full_disk(*_: object) -> None:
     raise Unavailable("the disk is full", now="Wait.")
 
 
-def test_a_key_stands_for_one_judgement_of_one_turn(chat: ChatSite) -> None:
+def test_a_key_stands_for_one_annotation_of_one_turn(chat: ChatSite) -> None:
     talker = Talker(chat, "compare")
     first, same = talker.say("one")["turn_id"], key()
     for _ in range(2):
-        assert talker.judge("a", first, key=same).status_code == 201
-    assert talker.judge("b", first, key=same).status_code == 409
+        assert talker.annotate("a", first, key=same).status_code == 201
+    assert talker.annotate("b", first, key=same).status_code == 409
     second = talker.say("two")["turn_id"]
-    assert talker.judge("a", second, key=same).status_code == 409
+    assert talker.annotate("a", second, key=same).status_code == 409
     assert len(events_of(chat, "compare")) == 1
-    assert talker.judge("a", second).status_code == 201
+    assert talker.annotate("a", second).status_code == 201
     undo = {"key": same, "presentation_id": talker.talk["presentation_id"]}
     assert talker.post("undo", undo).status_code == 409
     assert len(events_of(chat, "compare")) == 2
@@ -437,7 +437,7 @@ def test_who_is_asked_no_more_talks_no_more(chat: ChatSite, name: str, state: st
     shown = {"presentation_id": talker.talk["presentation_id"]}
     turn = talker.say("hello").get("turn_id", "x")
     requests = {
-        "open": {}, "say": shown | {"text": "more"}, "judge": shown | {"key": key(), "turn_id": turn, "choice": "a"},
+        "open": {}, "say": shown | {"text": "more"}, "annotate": shown | {"key": key(), "turn_id": turn, "choice": "a"},
         "undo": shown | {"key": key()}, "rate": shown | {"key": key(), "reached": 1},
     }  # fmt: skip
     turn_away(chat.site, talker.id, state)  # behind the server's back: another process did it

@@ -108,14 +108,12 @@ def choose_questions(queue: Queue, acquisition: Acquisition) -> Questions:
     random_N = random_arm(queue.keys, share=acquisition.random_share, seed=acquisition.seed)
     chosen_NS = _candidates(score_HNK, value_NP, acquisition)
     for item in np.flatnonzero(random_N):
-        chosen_NS[item] = _random_candidates(
-            queue.keys[int(item)], ~np.isnan(score_HNK[0, item]), chosen_NS.shape[1], acquisition
-        )
+        there_K = ~np.isnan(score_HNK[0, item])
+        chosen_NS[item] = _random_candidates(queue.keys[int(item)], there_K, chosen_NS.shape[1], acquisition)
     value_N = set_value(value_NP, chosen_NS, candidates)
     arm, rest = np.flatnonzero(random_N), np.flatnonzero(~random_N)
-    arm = arm[
-        np.argsort([derive(acquisition.seed, "random order", queue.keys[int(item)]) for item in arm], kind="stable")
-    ]
+    lots = [derive(acquisition.seed, "random order", queue.keys[int(item)]) for item in arm]
+    arm = arm[np.argsort(lots, kind="stable")]
     order_N = _merged(arm, _by_value(rest, value_N, queue, acquisition), acquisition.random_share)
     priority_N = np.empty(items)
     priority_N[order_N] = items - np.arange(items)
@@ -176,12 +174,8 @@ def _by_value(rest: Integers, value_N: Floats, queue: Queue, acquisition: Acquis
     by_value = rest[np.argsort(-value_N[rest], kind="stable")]
     if queue.feature_ND is None or not acquisition.novelty or not len(rest):
         return by_value
-    picked = diverse_batch(
-        value_N[by_value],
-        queue.feature_ND[by_value],
-        acquisition.diverse,
-        weight=acquisition.novelty,
-    )
+    feature_MD, count = queue.feature_ND[by_value], acquisition.diverse
+    picked = diverse_batch(value_N[by_value], feature_MD, count, weight=acquisition.novelty)
     left = np.ones(len(by_value), np.bool_)
     left[picked] = False
     return np.concatenate([by_value[picked], by_value[left]])

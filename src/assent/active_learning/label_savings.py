@@ -64,8 +64,11 @@ def saving_curve(
         times_P[measuring] += 1
         for kind, source in enumerate((learning, rng.permutation(chosen))):
             for place, labels in enumerate(steps):
-                weight_D = _fit(scaled_PD[source[:labels]], probability_P[source[:labels]], spread)
-                right[kind, place, measuring] += _right(scaled_PD[measuring] @ weight_D, probability_P[measuring])
+                learned = source[:labels]
+                weight_D, _ = fit_with_prior(scaled_PD[learned], probability_P[learned], spreads=(spread,))
+                logit_P, sure_P = scaled_PD[measuring] @ weight_D, probability_P[measuring]
+                right_P = np.where(logit_P > 0, sure_P, np.where(logit_P < 0, 1 - sure_P, 0.5))
+                right[kind, place, measuring] += right_P
     told = right[:, :, arm] / times_P[arm]
     return tuple(
         SavingPoint(
@@ -74,14 +77,6 @@ def saving_curve(
         )
         for place, labels in enumerate(steps)
     )  # fmt: skip
-
-
-def _fit(difference_PD: Floats, probability_P: Floats, spread: float) -> Floats:
-    return fit_with_prior(difference_PD, probability_P, spreads=(spread,))[0]
-
-
-def _right(logit_P: Floats, probability_P: Floats) -> Floats:
-    return np.where(logit_P > 0, probability_P, np.where(logit_P < 0, 1 - probability_P, 0.5))
 
 
 def _share(value_P: Floats) -> AccuracyEstimate:

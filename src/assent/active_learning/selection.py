@@ -40,9 +40,8 @@ def checked_scores(score_HNK: Floats) -> Floats:
         raise DataError(f"scores are heads x items x candidates (at least 2), got shape {score_HNK.shape}")
     missing_HNK = np.isnan(score_HNK)
     if np.isinf(score_HNK).any() or (missing_HNK != missing_HNK[:1]).any():
-        raise DataError(
-            "scores must be finite in every head", now="Use nan in all heads where an item has no candidate."
-        )
+        now = "Use nan in all heads where an item has no candidate."
+        raise DataError("scores must be finite in every head", now=now)
     return score_HNK
 
 

@@ -135,9 +135,8 @@ def kind_of_payload(payload: Mapping[str, Any]) -> EventKind | None:
 
 def unreadable(event: Event) -> StoreError:
     """The error for a payload that is none of its kind."""
-    return StoreError(
-        f"the payload is no {event.kind.value}", where=f"event {event.seq}", now="Was it written by a newer version?"
-    )
+    what, now = f"the payload is no {event.kind.value}", "Was it written by a newer version?"
+    return StoreError(what, where=f"event {event.seq}", now=now)
 
 
 def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: str) -> Worth:
@@ -156,7 +155,11 @@ def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: s
     if kind is EventKind.CORRECTION:
         if not isinstance(payload["text"], str):
             raise TypeError
-        return _corrected(payload["slot"], payload.get("ranks"), count)
+        # without ranks it speaks of what was edited alone: not everybody who mends an answer finds it the best
+        ranks, slot = payload.get("ranks"), payload["slot"]
+        if ranks:
+            return {place: -float(rank) for place, rank in enumerate(ranks)}
+        return {slot: dict.fromkeys(range(count), 0.0)[slot]}
     return {}
 
 
@@ -170,12 +173,6 @@ def _mean_ratings(ratings: Mapping[str, Sequence[float | None]], criterion: str)
     # a completion rated on fewer criteria than another cannot be compared with it
     most = max(map(len, by_place.values()), default=0)
     return {place: sum(given) / len(given) for place, given in by_place.items() if len(given) == most}
-
-
-def _corrected(slot: int, ranks: Sequence[float] | None, count: int) -> Worth:
-    """Without ranks it speaks of what was edited alone: not everybody who mends an answer finds it the best."""
-    worth = {place: -float(rank) for place, rank in enumerate(ranks)} if ranks else dict.fromkeys(range(count), 0.0)
-    return worth if ranks else {slot: worth[slot]}
 
 
 def _votes_of_event(event: Event, worth: Worth, places: Mapping[int, int], strengths: Strengths) -> Iterator[Vote]:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -38,20 +37,12 @@ def battles_of(answered: AnsweredItem) -> Iterator[Battle]:
             yield from _answer_battles(answered, event)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kept:
-    """A table and the state of the store it was made from."""
-
-    state: tuple[int, ...]
-    table: Standings
-
-
 class Arena:
     """Standings of projects, computed again only when answers have come; safe in threads."""
 
     def __init__(self, source: AnnotationSource) -> None:
         self._source = source
-        self._kept: dict[tuple[int, ...], _Kept] = {}
+        self._kept: dict[tuple[int, ...], tuple[tuple[int, ...], Standings]] = {}  # by projects: the state, its table
         self._lock = threading.Lock()
 
     def table(self, project_ids: Sequence[int], state: tuple[int, ...]) -> Standings:
@@ -59,10 +50,10 @@ class Arena:
         key = tuple(sorted(project_ids))
         with self._lock:  # one at a time: two people looking at the page do not make it count twice
             kept = self._kept.get(key)
-            if kept is None or kept.state != state:
-                kept = _Kept(state=state, table=self._counted(key))
+            if kept is None or kept[0] != state:
+                kept = state, self._counted(key)
                 self._kept = {**dict(list(self._kept.items())[-20:]), key: kept}
-            return kept.table
+            return kept[1]
 
     def _counted(self, project_ids: Sequence[int]) -> Standings:
         battles = [

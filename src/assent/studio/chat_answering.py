@@ -14,7 +14,7 @@ from assent.errors import StoreError
 from assent.feedback.records import TaskMode
 from assent.studio.chat_desk import Desk
 from assent.studio.talks import Side, Talk, Turn, new_id
-from assent.studio.upstream import UpstreamError, Written
+from assent.studio.upstream import UpstreamError
 from assent.types import Conversation, StopReason
 
 _HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
@@ -57,19 +57,16 @@ class Answering(StreamingResponse):
         try:
             stream = self._desk.models.write(self._names[slot], self._conversation, self._samplings[slot])
             async for written in stream:
-                self._take(slot, written, told)
+                self._texts[slot] += written.text
+                self._stops[slot] = written.stop or self._stops[slot]
+                if written.text:
+                    told.put_nowait({"slot": slot, "text": written.text})
+                if written.stop is not None:
+                    told.put_nowait({"slot": slot, "stop": str(written.stop)})
         except UpstreamError as error:
             told.put_nowait({"slot": slot, "error": {"what": error.what, "now": error.now}})
         finally:
             told.put_nowait(None)
-
-    def _take(self, slot: int, written: Written, told: asyncio.Queue[dict[str, Any] | None]) -> None:
-        if written.text:
-            self._texts[slot] += written.text
-            told.put_nowait({"slot": slot, "text": written.text})
-        if written.stop is not None:
-            self._stops[slot] = written.stop
-            told.put_nowait({"slot": slot, "stop": str(written.stop)})
 
     async def _settle(self) -> dict[str, Any]:
         """What all answers together mean for the talk; on the disk before the page learns of it."""

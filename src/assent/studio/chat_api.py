@@ -1,4 +1,4 @@
-"""Talking with models and judging them: one model, two blind ones side by side, or one to draw harm out of.
+"""Talking with models and annotating them: one model, two blind ones side by side, or one to draw harm out of.
 
 The models are the project's endpoints; the page never learns their names or addresses. An answer reaches the page while
 it is written, and the server keeps it, so that what is compared is what the model said.
@@ -18,7 +18,7 @@ from assent.feedback.records import EventKind, Project, TaskMode, conversation_t
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.chat_answering import Answering
 from assent.studio.chat_desk import Desk, used_key
-from assent.studio.chat_schemas import JudgeIn, OpenIn, RateIn, SayIn, TakeBackIn
+from assent.studio.chat_schemas import AnnotateIn, OpenIn, RateIn, SayIn, TakeBackIn
 from assent.studio.schemas import Id
 from assent.studio.security import Annotator, guard_of
 from assent.studio.settings import StudioSettings
@@ -42,18 +42,16 @@ def chat_router(
     models = upstream or Upstream(settings.endpoints, environment=os.environ)
     desk = Desk(store, models, lots or random.SystemRandom())
     router = APIRouter(tags=["chat"])
-    _add_page(router)
-    _add_talking(router, desk)
-    _add_judging(router, desk)
-    return router
 
-
-def _add_page(router: APIRouter) -> None:
     @router.get("/chat/{project_id}", include_in_schema=False)
     def chat(request: Request, project_id: Id, actor: Annotator) -> Response:
         """The page on which one talks."""
         project = _talking(guard_of(request).project_now(actor, project_id))
         return page("chat.html", actor=actor, project=project, compare=_compares(project))
+
+    _add_talking(router, desk)
+    _add_annotating(router, desk)
+    return router
 
 
 def _add_talking(router: APIRouter, desk: Desk) -> None:
@@ -70,7 +68,7 @@ def _add_talking(router: APIRouter, desk: Desk) -> None:
         """Say something; the answers come as server-sent events.
 
         {"slot", "text"} is more of an answer, {"slot", "stop"} its end, {"slot", "error"} that there is none; the last
-        event is {"turn_id"} (to be judged), {"said": true} (a red-team talk goes on), or {"failed": true}, with an
+        event is {"turn_id"} (to be annotated), {"said": true} (a red-team talk goes on), or {"failed": true}, with an
         "error" where all was said but could not be kept.
         """
         project = _talking(await guard_of(request).project(actor, project_id))
@@ -81,16 +79,16 @@ def _add_talking(router: APIRouter, desk: Desk) -> None:
         return Answering(desk, talk, talk.asking(given.text), names)
 
 
-def _add_judging(router: APIRouter, desk: Desk) -> None:
-    @router.post("/api/chat/{project_id}/judge", status_code=201)
-    async def judge(request: Request, project_id: Id, given: JudgeIn, actor: Annotator) -> dict[str, Any]:
-        """Keep the judgement of a turn; the reply comes after it is on the disk."""
+def _add_annotating(router: APIRouter, desk: Desk) -> None:
+    @router.post("/api/chat/{project_id}/annotate", status_code=201)
+    async def annotate(request: Request, project_id: Id, given: AnnotateIn, actor: Annotator) -> dict[str, Any]:
+        """Keep the annotation of a turn; the reply comes after it is on the disk."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.CHAT)
         talk = await desk.of(project, actor, given.presentation_id)
         says = {"choice": given.choice}
         event = await desk.kept_before(project, actor, given, EventKind.CHAT_TURN, says)
         if event is None:
-            event = await desk.judge(actor, talk, given)
+            event = await desk.annotate(actor, talk, given)
         elif talk.pending is not None and talk.pending.id == given.turn_id and talk.claimed != given.key:
             raise used_key()  # of an earlier turn
         talk = await desk.retold(project, actor, talk)
@@ -98,7 +96,7 @@ def _add_judging(router: APIRouter, desk: Desk) -> None:
 
     @router.post("/api/chat/{project_id}/undo", status_code=201)
     async def undo(request: Request, project_id: Id, given: TakeBackIn, actor: Annotator) -> dict[str, Any]:
-        """Take back the last judgement of a talk: its turn waits again, with the same answers."""
+        """Take back the last annotation of a talk: its turn waits again, with the same answers."""
         project = _talking(await guard_of(request).project(actor, project_id), TaskMode.CHAT)
         talk = await desk.of(project, actor, given.presentation_id)
         if talk.busy:
@@ -137,7 +135,7 @@ def talk_out(talk: Talk, project: Project) -> dict[str, Any]:
     return {
         "presentation_id": talk.presentation.id, "mode": str(talk.mode),
         "compare": _compares(project), "messages": conversation_to_json(Conversation(messages=talk.messages)),
-        "suggestion": talk.suggestion, "turns": talk.turns, "can_undo": bool(talk.judged), "busy": talk.busy,
+        "suggestion": talk.suggestion, "turns": talk.turns, "can_undo": bool(talk.annotated), "busy": talk.busy,
         "topic": new.topic, "sensitive": new.sensitive or talk.mode is TaskMode.RED_TEAM,
         "guideline_version": talk.presentation.guideline_version,
         "pending": None if pending is None else {
@@ -154,7 +152,6 @@ def _compares(project: Project) -> bool:
 def _talking(project: Project, mode: TaskMode | None = None) -> Project:
     """The project, if people talk in it. Refused (409) otherwise."""
     if project.settings.mode not in ((mode,) if mode else _MODES):
-        raise Refused(
-            409, "this project asks for something else than this kind of talk", now="Open it from the start page."
-        )
+        what = "this project asks for something else than this kind of talk"
+        raise Refused(409, what, now="Open it from the start page.")
     return project

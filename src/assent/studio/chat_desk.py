@@ -1,4 +1,4 @@
-"""The talks that people have with models: finding them, keeping them, judging their turns, and who answers."""
+"""The talks that people have with models: finding them, keeping them, annotating their turns, and who answers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 from assent.feedback.records import Answer, Event, EventKind, Project, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.seeds import python_rng
-from assent.studio.chat_schemas import JudgeIn, RateIn, TakeBackIn
+from assent.studio.chat_schemas import AnnotateIn, RateIn, TakeBackIn
 from assent.studio.error_page import not_found
 from assent.studio.security import Actor
-from assent.studio.talks import MOST_TURNS, Talk, Talks, Turn, fresh, recalled, retold, state_of, unjudged
+from assent.studio.talks import MOST_TURNS, Talk, Talks, Turn, fresh, recalled, retold, state_of, to_annotate_again
 from assent.studio.upstream import Upstream
 from assent.web.refused import Refused
 
@@ -44,7 +44,7 @@ class Desk:
         except Refused:
             return None
         alive = await asyncio.to_thread(self.store.renew, presentation_id, actor.person.id)
-        return talk if alive or talk.judged else None
+        return talk if alive or talk.annotated else None
 
     async def of(self, project: Project, actor: Actor, presentation_id: str) -> Talk:
         """The person's own talk. Refused (404) where there is none."""
@@ -82,7 +82,7 @@ class Desk:
         self,
         project: Project,
         actor: Actor,
-        given: JudgeIn | RateIn | TakeBackIn,
+        given: AnnotateIn | RateIn | TakeBackIn,
         kind: EventKind,
         says: Mapping[str, Any],
     ) -> Event | None:
@@ -96,7 +96,9 @@ class Desk:
             raise used_key()
         return event
 
-    async def submit(self, actor: Actor, given: JudgeIn | RateIn, kind: EventKind, payload: Mapping[str, Any]) -> Event:
+    async def submit(
+        self, actor: Actor, given: AnnotateIn | RateIn, kind: EventKind, payload: Mapping[str, Any]
+    ) -> Event:
         """Keep an answer; durable when it returns."""
         answer = Answer(
             key=given.key, presentation_id=given.presentation_id, kind=kind, payload=payload,
@@ -104,12 +106,12 @@ class Desk:
         )  # fmt: skip
         return await asyncio.wrap_future(self.store.submit(actor.person.id, answer))
 
-    async def judge(self, actor: Actor, talk: Talk, given: JudgeIn) -> Event:
-        """Keep the judgement of the turn that waits; one turn is judged once, however many requests say so."""
+    async def annotate(self, actor: Actor, talk: Talk, given: AnnotateIn) -> Event:
+        """Keep the annotation of the turn that waits; one turn is annotated once, however many requests say so."""
         turn = talk.pending
         if turn is None or turn.id != given.turn_id or talk.claimed not in ("", given.key):
             now = "Load the page again."
-            raise Refused(409, "this turn does not wait for a judgement", where="turn_id", now=now)
+            raise Refused(409, "this turn does not wait for an annotation", where="turn_id", now=now)
         if len(turn.sides) == 1 and given.choice not in ("a", "both_bad"):
             raise Refused(422, "one answer alone is good (a) or bad (both_bad)", where="choice")
         talk.claimed = given.key
@@ -121,22 +123,22 @@ class Desk:
             talk.claimed = ""
 
     async def undo_last(self, actor: Actor, talk: Talk, key: str) -> Event:
-        """Take back the last judgement of the talk."""
-        if not talk.judged:
+        """Take back the last annotation of the talk."""
+        if not talk.annotated:
             raise Refused(409, "there is nothing to take back in this talk")
-        return await asyncio.wrap_future(self.store.undo(actor.person.id, talk.judged[-1], key))
+        return await asyncio.wrap_future(self.store.undo(actor.person.id, talk.annotated[-1], key))
 
     async def turn_of(self, project: Project, actor: Actor, seq: int) -> Turn | None:
-        """The turn of a judgement, to be judged again."""
+        """The turn of an annotation, to be annotated again."""
         events = await self._latest(project, actor)
-        return next((unjudged(event) for event in events if event.seq == seq), None)
+        return next((to_annotate_again(event) for event in events if event.seq == seq), None)
 
     def check_may_say(self, talk: Talk) -> None:
         """Refused while the models write, at the end of a long talk, and where too many talk."""
         if talk.busy:
             raise Refused(409, "the models are still writing", now="Wait for them, or stop them.")
         if talk.pending is not None:
-            raise Refused(409, "the last answers wait for a judgement", now="Judge them first.")
+            raise Refused(409, "the last answers wait for an annotation", now="Annotate them first.")
         if talk.turns >= MOST_TURNS:
             raise Refused(409, f"a talk has at most {MOST_TURNS} turns", now="End it and begin the next.")
         if self.writing >= _MOST_AT_ONCE:

@@ -25,8 +25,8 @@ class SayIn(Incoming):
     text: Said
 
 
-class JudgeIn(Incoming):
-    """A judgement of the answers that wait; of one alone, "a" is good and "both_bad" bad."""
+class AnnotateIn(Incoming):
+    """An annotation of the answers that wait; of one alone, "a" is good and "both_bad" bad."""
 
     key: Key
     presentation_id: Token
@@ -36,7 +36,7 @@ class JudgeIn(Incoming):
 
 
 class TakeBackIn(Incoming):
-    """Take back the last judgement of a talk."""
+    """Take back the last annotation of a talk."""
 
     key: Key
     presentation_id: Token

@@ -55,14 +55,14 @@ def refusal_of(error: AssentError) -> Refused:
 
 def as_response(request: Request, refused: Refused) -> Response:
     """JSON for the API; for pages a redirection to the sign-in, or a page that says the same."""
-    if _wants_page(request):
+    is_api = URL(scope=request.scope).path.startswith("/api/")
+    error = {"what": refused.what, "where": refused.where, "now": refused.now}
+    if not is_api and "text/html" in request.headers.get("accept", ""):
         if refused.status_code == 401:
             return RedirectResponse("/sign-in", 303)
-        context = {"what": refused.what, "where": refused.where, "now": refused.now}
-        response: Response = page("error.html", status=refused.status_code, **context)
+        response: Response = page("error.html", status=refused.status_code, **error)
         response.headers.update(refused.headers or {})
         return response
-    error = {"what": refused.what, "where": refused.where, "now": refused.now}
     return JSONResponse({"error": error}, refused.status_code, headers=refused.headers)
 
 
@@ -122,7 +122,3 @@ class ErrorPages:
                 raise
             refused = Refused(500, "the studio made a mistake", now=_AGAIN)
             await as_response(Request(scope), refused)(scope, receive, send)
-
-
-def _wants_page(request: Request) -> bool:
-    return not URL(scope=request.scope).path.startswith("/api/") and "text/html" in request.headers.get("accept", "")

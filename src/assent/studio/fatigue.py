@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from assent.feedback.records import Event, EventKind
 
@@ -33,8 +34,11 @@ class Fatigue:
 def fatigue_of(newest_first: Sequence[Event], now: float) -> Fatigue:
     """What the standing answers of one person in one project, newest first, say at the time `now`."""
     minutes = _minutes_without_break(newest_first, now)
-    run = _always_left_run(newest_first)
-    outlier = _is_speed_outlier(newest_first)
+    won = [first for event in newest_first if (first := first_shown_won(event)) is not None]
+    run = sum(1 for _ in takewhile(bool, won))
+    times = [event.time_taken_ms for event in newest_first if event.time_taken_ms > 0]
+    recent, before = times[:_RECENT], times[_RECENT:]
+    outlier = len(before) >= _FEWEST and statistics.median(recent) < _SUDDEN * statistics.median(before)
     hint = None
     if minutes >= _LONG_MINUTES:
         hint = f"You have worked for {minutes} minutes without a break. A short pause keeps the next answers good."
@@ -42,8 +46,9 @@ def fatigue_of(newest_first: Sequence[Event], now: float) -> Fatigue:
         hint = f"The first answer shown has won {run} times in a row. That can be chance, but look again at the others."
     elif outlier:
         hint = "Your last answers were much faster than usual. Take the time you need, or take a break."
+    last_hour = sum(event.created_at > now - _HOUR_S for event in newest_first)
     return Fatigue(
-        answers_last_hour=sum(event.created_at > now - _HOUR_S for event in newest_first),
+        answers_last_hour=last_hour,
         minutes_without_break=minutes,
         always_left_run=run,
         speed_outlier=outlier,
@@ -52,7 +57,7 @@ def fatigue_of(newest_first: Sequence[Event], now: float) -> Fatigue:
 
 
 def first_shown_won(event: Event) -> bool | None:
-    """Whether what stood first was judged best, alone; None where the answer compares nothing."""
+    """Whether what stood first was annotated best, alone; None where the answer compares nothing."""
     if len(event.order) < 2:
         return None
     first = event.order[0]
@@ -71,27 +76,6 @@ def _minutes_without_break(newest_first: Sequence[Event], now: float) -> int:
     for event in newest_first:
         if start - event.created_at > _BREAK_S:
             break
-        start = (
-            event.created_at - event.time_taken_ms / 1000 if event.time_taken_ms < _BREAK_S * 1000 else event.created_at
-        )
+        taken_s = event.time_taken_ms / 1000
+        start = event.created_at - (taken_s if taken_s < _BREAK_S else 0.0)
     return int(max(0.0, end - start) // 60)
-
-
-def _always_left_run(newest_first: Sequence[Event]) -> int:
-    run = 0
-    for event in newest_first:
-        won = first_shown_won(event)
-        if won is None:
-            continue
-        if not won:
-            break
-        run += 1
-    return run
-
-
-def _is_speed_outlier(newest_first: Sequence[Event]) -> bool:
-    times = [event.time_taken_ms for event in newest_first if event.time_taken_ms > 0]
-    recent, before = times[:_RECENT], times[_RECENT:]
-    if len(recent) < _RECENT or len(before) < _FEWEST:
-        return False
-    return statistics.median(recent) < _SUDDEN * statistics.median(before)

@@ -51,7 +51,11 @@ class FigureKeeper:
         """What is known, and whether the event `newest` is in it; None while the first answers are being counted."""
         with self._lock:
             if project.id not in self._written:
-                self._recall(project.id)
+                path = self._store.sibling_path(_FILE.format(project.id))
+                counted = load_counted(self._store, project.id, path) if path is not None else None
+                self._written[project.id] = counted.insight.figures.events if counted else 0
+                if counted is not None:
+                    self._kept[project.id] = (counted, 0.0)
             kept, not_before = self._kept.get(project.id, (None, 0.0))
             same = kept is not None and kept.cost_per_hour == project.settings.cost_per_hour
             if kept is not None and same and (kept.seq >= newest or not_before > self._clock()):
@@ -66,13 +70,6 @@ class FigureKeeper:
         except TimeoutError:
             return None, False
         return _known(self._kept[project.id][0], newest)
-
-    def _recall(self, project_id: int) -> None:
-        path = self._store.sibling_path(_FILE.format(project_id))
-        counted = load_counted(self._store, project_id, path) if path is not None else None
-        self._written[project_id] = counted.insight.figures.events if counted else 0
-        if counted is not None:
-            self._kept[project_id] = (counted, 0.0)
 
     def _count(self, project: Project) -> Insight:
         began = self._clock()

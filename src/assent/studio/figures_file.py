@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from assent.durable import write_atomic
@@ -46,8 +46,7 @@ def save_counted(counted: Counted, path: Path) -> None:
     insight = counted.insight
     told = {
         "form": _FORM, "seq": counted.seq, "sha256": counted.sha256, "cost_per_hour": counted.cost_per_hour,
-        "figures": insight.figures.to_json(), "agreement": insight.agreement.to_json(),
-        "habits": {str(person): words for person, words in insight.habits.items()},
+        "figures": asdict(insight.figures), "agreement": asdict(insight.agreement), "habits": dict(insight.habits),
     }  # fmt: skip
     try:
         write_atomic(path, json.dumps(told))

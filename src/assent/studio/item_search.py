@@ -146,9 +146,8 @@ def letter(position: int) -> str:
 def _listed(values: object) -> str:
     if not isinstance(values, list):
         return str(values)
-    return ", ".join(
-        f"{name} {wording.NOTHING if value is None else value}" for name, value in zip(_LETTERS, values, strict=False)
-    )
+    told = (wording.NOTHING if value is None else value for value in values)
+    return ", ".join(f"{name} {value}" for name, value in zip(_LETTERS, told, strict=False))
 
 
 def _answered(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterator[AnsweredItem]:
@@ -161,11 +160,13 @@ def _answered(store: FeedbackStore, project_id: int, page: list[Item]) -> Iterat
 
 
 def _fits(item: Item, events: tuple[Event, ...], wanted: Filter, project: Project) -> bool:
-    new = item.new
+    new, text = item.new, wanted.text.casefold()
     fixed = ((wanted.topic, new.topic), (wanted.batch, new.batch), (wanted.serves, new.serves))
     if any(asked and asked.casefold() != has.casefold() for asked, has in fixed):
         return False
-    return _in_state(item, events, wanted.state, project) and (not wanted.text or _holds(item, wanted.text.casefold()))
+    said = (*(message.content for message in new.prompt.messages), *(one.text for one in new.candidates))
+    holds = not text or any(text in part.casefold() for part in said)
+    return holds and _in_state(item, events, wanted.state, project)
 
 
 def _in_state(item: Item, events: tuple[Event, ...], state: str, project: Project) -> bool:
@@ -182,11 +183,6 @@ def _in_state(item: Item, events: tuple[Event, ...], state: str, project: Projec
         "control": item.new.control_answer is not None,
         "withdrawn": item.withdrawn,
     }.get(state, True)
-
-
-def _holds(item: Item, text: str) -> bool:
-    said = [message.content for message in item.new.prompt.messages]
-    return any(text in part.casefold() for part in (*said, *(one.text for one in item.new.candidates)))
 
 
 def _wanted(item: Item, project: Project) -> int:
@@ -210,13 +206,9 @@ def _disagreed(events: tuple[Event, ...]) -> bool:
 
 
 def _row(item: Item, events: tuple[Event, ...], project: Project) -> dict[str, Any]:
-    return {
-        "id": item.id,
-        "prompt": wording.excerpt(item.new.prompt.last_user_text) or "(no prompt)",
-        "covered": bool(why_covered(item, events, project)),
-        "answers": wording.count(_people(events))
-        if item.new.control_answer is not None
-        else f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}",
-        "marks": marks_of(item, events, project),
-        "topic": item.new.topic,
-    }
+    new, answers = item.new, wording.count(_people(events))
+    if new.control_answer is None:
+        answers = f"{_people(events)}\u00a0of\u00a0{_wanted(item, project)}"
+    row = {"id": item.id, "prompt": wording.excerpt(new.prompt.last_user_text) or "(no prompt)", "topic": new.topic}
+    row |= {"covered": bool(why_covered(item, events, project)), "marks": marks_of(item, events, project)}
+    return row | {"answers": answers}

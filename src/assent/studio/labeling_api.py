@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -16,16 +15,8 @@ from assent.feedback.store.store import FeedbackStore
 from assent.studio.answers import DurableEvents
 from assent.studio.error_page import not_found
 from assent.studio.fatigue import fatigue_of
-from assent.studio.schemas import (
-    Id,
-    TokenInPath,
-    UndoIn,
-    Version,
-    guideline_out,
-    own_event_out,
-    presentation_out,
-)
-from assent.studio.security import Annotator, SignedIn, guard_of
+from assent.studio.schemas import Id, TokenInPath, UndoIn, Version, guideline_out, own_event_out, presentation_out
+from assent.studio.security import Actor, Annotator, SignedIn, guard_of
 from assent.studio.threads import in_thread
 
 _FATIGUE_EVENTS = 300
@@ -33,23 +24,19 @@ OwnLimit = Annotated[int, Query(ge=1, le=500)]
 Count = Annotated[int, Query(ge=1, le=5)]
 
 
-def labeling_router(
-    store: FeedbackStore, durable: DurableEvents, *, clock: Callable[[], float] = time.time
-) -> APIRouter:
+def labeling_router(store: FeedbackStore, durable: DurableEvents) -> APIRouter:
     """The routes of labeling, but for sending an answer, which is in `answers`."""
     router = APIRouter(tags=["labeling"])
-    _add_undoing(router, store, durable)
     _add_asking(router, store)
-    _add_reading(router, store, clock)
-    return router
+    _add_reading(router, store)
 
-
-def _add_undoing(router: APIRouter, store: FeedbackStore, durable: DurableEvents) -> None:
     @router.post("/api/answers/{seq}/undo", status_code=201)
     async def undo(seq: Id, given: UndoIn, actor: Annotator) -> Response:
         """Take back one's own answer; the item comes back first, and the history keeps both."""
         event, status = await durable.settled(store.undo(actor.person.id, seq, given.key))
         return JSONResponse({"seq": event.seq, "undone_seq": event.undone_seq}, status)
+
+    return router
 
 
 def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
@@ -67,20 +54,18 @@ def _add_asking(router: APIRouter, store: FeedbackStore) -> None:
     @router.post("/api/presentations/{presentation_id}/renew")
     def renew(presentation_id: TokenInPath, actor: Annotator) -> dict[str, Any]:
         """Keep an item for oneself a while longer."""
-        if store.presentation(presentation_id, actor.person.id) is None:
-            raise not_found("there is no such presentation")
+        _check_theirs(store, presentation_id, actor)
         return {"renewed": store.renew(presentation_id, actor.person.id)}
 
     @router.post("/api/presentations/{presentation_id}/release")
     def release(presentation_id: TokenInPath, actor: Annotator) -> dict[str, Any]:
         """Give an item back unanswered."""
-        if store.presentation(presentation_id, actor.person.id) is None:
-            raise not_found("there is no such presentation")
+        _check_theirs(store, presentation_id, actor)
         store.release(presentation_id, actor.person.id)
         return {"released": True}
 
 
-def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], float]) -> None:
+def _add_reading(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/api/projects/{project_id}/mine")
     async def mine(request: Request, project_id: Id, actor: Annotator, limit: OwnLimit = 50) -> Response:
         """One's own latest answers, newest first, and whether they were taken back."""
@@ -105,7 +90,12 @@ def _add_reading(router: APIRouter, store: FeedbackStore, clock: Callable[[], fl
         events = await in_thread(_newest, store, project_id, actor.person.id, _FATIGUE_EVENTS)
         undone = {event.undone_seq for event in events}
         standing = [event for event in events if event.kind is not EventKind.UNDO and event.seq not in undone]
-        return _json(asdict(fatigue_of(standing, clock())))
+        return _json(asdict(fatigue_of(standing, time.time())))
+
+
+def _check_theirs(store: FeedbackStore, presentation_id: str, actor: Actor) -> None:
+    if store.presentation(presentation_id, actor.person.id) is None:
+        raise not_found("there is no such presentation")
 
 
 def _newest(store: FeedbackStore, project_id: int, person_id: int, limit: int) -> list[Event]:

@@ -13,7 +13,8 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
 from assent.errors import StoreError
-from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ExportOptions
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.operator_pages import operator_pages_router
 from assent.studio.operator_views import OperatorViews
@@ -124,12 +125,10 @@ def _exports(store: FeedbackStore) -> APIRouter:
         except BaseException as error:
             folder.cleanup()
             if isinstance(error, StoreError) and not path.exists():
-                raise Refused(
-                    409, error.what, where="format", now="Nothing can be exported in this form yet."
-                ) from None
+                now = "Nothing can be exported in this form yet."
+                raise Refused(409, error.what, where="format", now=now) from None
             raise
-        return FileResponse(
-            path, filename=path.name, media_type=_MEDIA[file], background=BackgroundTask(folder.cleanup)
-        )
+        after = BackgroundTask(folder.cleanup)
+        return FileResponse(path, filename=path.name, media_type=_MEDIA[file], background=after)
 
     return router

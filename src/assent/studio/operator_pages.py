@@ -64,29 +64,19 @@ def _add_projects(router: APIRouter, views: OperatorViews) -> None:
     def projects(actor: Viewer) -> Response:
         """All projects at a glance."""
         mine = views.projects(actor)
-        return page(
-            "projects.html",
-            actor=actor,
-            projects=views.project_rows([one for one in mine if not one.archived]),
-            archived=views.project_rows([one for one in mine if one.archived]),
-            blank=_NEW,
-            modes=MODES,
-            endpoints=sorted(views.settings.endpoints),
-        )
+        present, archived = ([one for one in mine if one.archived is away] for away in (False, True))
+        rows: dict[str, Any] = {"projects": views.project_rows(present), "archived": views.project_rows(archived)}
+        endpoints = sorted(views.settings.endpoints)
+        return page("projects.html", actor=actor, **rows, blank=_NEW, modes=MODES, endpoints=endpoints)
 
     @router.get("/projects/{project_id}")
     def project(request: Request, project_id: Id, actor: Viewer) -> Response:
         """How far one project is and how good its answers are."""
         found = guard_of(request).project_now(actor, project_id)
-        return page(
-            "project.html",
-            **_head(found, actor),
-            view=views.overview(found),
-            figures=FIGURES,
-            people_head=PEOPLE_HEAD,
-            compares=found.settings.mode in COMPARING,
-            formats=[(name, _FORMAT_WORDS.get(name, "")) for name in ROW_FORMATS],
-        )
+        context: dict[str, Any] = {"view": views.overview(found), "figures": FIGURES, "people_head": PEOPLE_HEAD}
+        formats = [(name, _FORMAT_WORDS.get(name, "")) for name in ROW_FORMATS]
+        compares = found.settings.mode in COMPARING
+        return page("project.html", **_head(found, actor), **context, compares=compares, formats=formats)
 
     @router.get("/arena")
     def arena(request: Request, actor: Viewer, project: Choice = "") -> Response:
@@ -102,27 +92,22 @@ def _add_projects(router: APIRouter, views: OperatorViews) -> None:
 def _add_items(router: APIRouter, views: OperatorViews) -> None:
     @router.get("/projects/{project_id}/items")
     def items(
-        request: Request,
-        project_id: Id,
-        actor: Viewer,
-        wanted: Annotated[Filter, Depends(_filter)],
-        after: After = 0,
+        request: Request, project_id: Id, actor: Viewer, wanted: Annotated[Filter, Depends(_filter)], after: After = 0
     ) -> Response:
         """The project's items, filtered."""
         found = guard_of(request).project_now(actor, project_id)
         result = search(views.store, found, wanted, after=after)
         address, given = f"/projects/{project_id}/items", {name: v for name, v in asdict(wanted).items() if v}
-        return page(
-            "items.html",
-            **_head(found, actor),
-            given=wanted,
-            found=result,
-            states=STATES,
-            purposes=PURPOSES,
-            after=after,
-            first_page=f"{address}?{urlencode(given)}",
-            next_page=f"{address}?{urlencode({**given, 'after': result.next})}",
-        )
+        context: dict[str, Any] = {
+            "given": wanted,
+            "found": result,
+            "states": STATES,
+            "purposes": PURPOSES,
+            "after": after,
+        }
+        context["first_page"] = f"{address}?{urlencode(given)}"
+        context["next_page"] = f"{address}?{urlencode({**given, 'after': result.next})}"
+        return page("items.html", **_head(found, actor), **context)
 
     @router.get("/projects/{project_id}/items/{item_id}")
     def item(request: Request, project_id: Id, item_id: Id, actor: Viewer) -> Response:
@@ -144,13 +129,10 @@ def _add_set_up(router: APIRouter, views: OperatorViews) -> None:
         shown = store.guideline(project_id, version)
         if version is not None and shown is None:
             raise not_found("there is no such version")
-        versions = [_guideline(one) for one in _versions(store, found)]
-        return page(
-            "guidelines.html",
-            **_head(found, actor),
-            shown=_guideline(shown) if shown else None,
-            versions=versions,
-        )
+        newest_first = range(found.guideline_version, max(0, found.guideline_version - 200), -1)
+        versions = [_guideline(one) for n in newest_first if (one := store.guideline(project_id, n)) is not None]
+        told = _guideline(shown) if shown else None
+        return page("guidelines.html", **_head(found, actor), shown=told, versions=versions)
 
     @router.get("/projects/{project_id}/settings")
     def settings(project_id: Id, actor: Admin) -> Response:
@@ -185,9 +167,8 @@ def _add_people(router: APIRouter, store: FeedbackStore) -> None:
             for person in store.people()
         ]
         open_ones = [project for project in projects if not project.archived]
-        return page(
-            "people.html", actor=actor, people=rows, projects=open_ones, roles=[str(role) for role in PersonRole]
-        )
+        roles = [str(role) for role in PersonRole]
+        return page("people.html", actor=actor, people=rows, projects=open_ones, roles=roles)
 
 
 def _add_runs(router: APIRouter, views: OperatorViews) -> None:
@@ -202,41 +183,28 @@ def _add_runs(router: APIRouter, views: OperatorViews) -> None:
         if views.runs is None:
             raise not_found("the studio watches no folder of runs")
         found = views.runs.run(name)
-        return page(
-            "run.html",
-            actor=actor,
-            run=run_view(found, views.now()),
-            config=_document(views.runs.document(name, "config")),
-            lineage=_document(views.runs.document(name, "lineage")),
-        )
+        documents: dict[str, Any] = {kind: _document(views.runs.document(name, kind)) for kind in ("config", "lineage")}
+        return page("run.html", actor=actor, run=run_view(found, views.now()), **documents)
 
 
 def _head(project: Project, actor: object) -> dict[str, Any]:
     return {"actor": actor, "project": project, "mode_name": wording.MODE_NAMES[project.settings.mode]}
 
 
-def _versions(store: FeedbackStore, project: Project) -> list[Guideline]:
-    newest_first = range(project.guideline_version, max(0, project.guideline_version - 200), -1)
-    return [found for version in newest_first if (found := store.guideline(project.id, version)) is not None]
-
-
 def _guideline(guideline: Guideline) -> dict[str, Any]:
-    return {
-        "version": guideline.version,
-        "text": guideline.text,
-        "author": guideline.author,
-        "when": wording.date(guideline.created_at),
-    }
+    when = wording.date(guideline.created_at)
+    return {"version": guideline.version, "text": guideline.text, "author": guideline.author, "when": when}
 
 
 def _item(views: OperatorViews, item: Item, project: Project) -> dict[str, Any]:
     events, names = answers_to(views.store, item), views.names()
+    notes = [one.checkpoint_sha256 and f"checkpoint {one.checkpoint_sha256[:12]}" for one in item.new.candidates]
     return {
         "item": item,
         "covered": why_covered(item, events, project),
         "marks": marks_of(item, events, project),
         "candidates": [
-            {"letter": letter(i), "text": one.text, "model": one.model, "note": _candidate_note(one.checkpoint_sha256)}
+            {"letter": letter(i), "text": one.text, "model": one.model, "note": notes[i]}
             for i, one in enumerate(item.new.candidates)
         ],
         "answers": [
@@ -255,12 +223,9 @@ def _item(views: OperatorViews, item: Item, project: Project) -> dict[str, Any]:
     }
 
 
-def _candidate_note(sha256: str) -> str:
-    return f"checkpoint {sha256[:12]}" if sha256 else ""
-
-
 def _facts(item: Item) -> list[tuple[str, str]]:
     new = item.new
+    known = json.dumps(dict(new.control_answer), ensure_ascii=False) if new.control_answer is not None else ""
     facts = [
         ("Added", f"{wording.date(item.created_at)} UTC"),
         ("Key", new.key),
@@ -268,10 +233,7 @@ def _facts(item: Item) -> list[tuple[str, str]]:
         ("Topic", new.topic),
         ("Asked for", new.serves.replace("_", " ")),
         ("Priority", f"{new.priority:g}"),
-        (
-            "Known answer",
-            json.dumps(dict(new.control_answer), ensure_ascii=False) if new.control_answer is not None else "",
-        ),
+        ("Known answer", known),
     ]
     return [(name, value) for name, value in facts if value]
 

@@ -38,34 +38,21 @@ class OperatorViews:
         """Those the actor may look at, the newest first."""
         person_id = None if actor.is_admin else actor.person.id
         mine = self.store.projects(person_id=person_id)
-        return sorted(
-            (one for one in mine if actor.is_admin or not one.archived), key=lambda one: one.created_at, reverse=True
-        )
+        shown = [one for one in mine if actor.is_admin or not one.archived]
+        return sorted(shown, key=lambda one: one.created_at, reverse=True)
 
     def project_rows(self, projects: list[Project]) -> list[dict[str, Any]]:
         """The list of projects."""
+        members = {project.id: len(self.store.members(project.id)) for project in projects}
         return [
-            project_row(
-                project,
-                self.store.progress(project.id),
-                members=len(self.store.members(project.id)),
-                now=self.now(),
-            )
-            for project in projects
+            project_row(one, self.store.progress(one.id), members=members[one.id], now=self.now()) for one in projects
         ]
 
     def overview(self, project: Project) -> dict[str, Any]:
         """One project."""
         insight, fresh = self._figures.insight(project, newest_event(self.store, project.id))
-        return overview(
-            project,
-            self.store.progress(project.id),
-            insight,
-            fresh=fresh,
-            hours=self._pace.hours(project.id, self.now()),
-            names=self.names(),
-            now=self.now(),
-        )
+        progress, hours = self.store.progress(project.id), self._pace.hours(project.id, self.now())
+        return overview(project, progress, insight, fresh=fresh, hours=hours, names=self.names(), now=self.now())
 
     def arena(self, projects: list[Project]) -> dict[str, Any]:
         """Standings over the answers of all `projects`."""

@@ -52,6 +52,7 @@ def overview(
     """
     day = sum(answers for start, answers in hours if start >= now - 86400)
     figures = insight.figures if insight else None
+    refusals = _refusals(progress, figures)
     return {
         "text": {
             "finished": wording.count(progress.finished),
@@ -66,11 +67,7 @@ def overview(
         },
         "value": {"done": done(progress.finished, progress.items)},
         "rows": {"people": _people(progress, insight, names, now)},
-        "facts": {
-            "agreement": _agreement_facts(insight, names),
-            "refusals": _refusals(progress, figures),
-            "arms": _arms(figures),
-        },
+        "facts": {"agreement": _agreement_facts(insight, names), "refusals": refusals, "arms": _arms(figures)},
         "hours": [list(hour) for hour in hours],
     }
 
@@ -84,20 +81,12 @@ def _marked(texts: dict[str, str], insight: Insight | None, *, fresh: bool) -> d
 def project_row(project: Project, progress: Progress, *, members: int, now: float) -> dict[str, Any]:
     """A project in the list."""
     latest = max((one.last_at for one in progress.by_person.values()), default=None)
-    return {
-        "id": project.id,
-        "name": project.name,
-        "mode_name": wording.MODE_NAMES[project.settings.mode],
-        "people": wording.counted(members, "member"),
-        "done": done(progress.finished, progress.items),
-        "items": f"{wording.count(progress.finished)} of {wording.counted(progress.items, 'item')} finished"
-        if progress.items
-        else "no items yet",
-        "answers": wording.count(progress.answers),
-        "pace": f"{'answer' if progress.answers == 1 else 'answers'}, the last {wording.ago(latest, now)}"
-        if latest
-        else "answers",
-    }
+    finished = f"{wording.count(progress.finished)} of {wording.counted(progress.items, 'item')} finished"
+    pace = f"{'answer' if progress.answers == 1 else 'answers'}, the last {wording.ago(latest, now)}"
+    row = {"id": project.id, "name": project.name, "mode_name": wording.MODE_NAMES[project.settings.mode]}
+    row |= {"people": wording.counted(members, "member"), "done": done(progress.finished, progress.items)}
+    row |= {"items": finished if progress.items else "no items yet", "answers": wording.count(progress.answers)}
+    return row | {"pace": pace if latest else "answers"}
 
 
 def rows_view(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,17 +127,14 @@ def _adaptive(project: Project, progress: Progress) -> str:
 
 
 def _quality(project: Project, insight: Insight | None) -> dict[str, str]:
-    agreement, note = _agreement(project, insight)
-    control, control_note = _rate(insight.figures.control if insight else None, "control item")
-    repeats, repeats_note = _rate(insight.figures.self_agreement if insight else None, "silent repeat")
-    return {
-        "agreement": agreement,
-        "agreement_note": note,
-        "control": control,
-        "control_note": control_note,
-        "repeats": repeats,
-        "repeats_note": repeats_note,
+    figures = insight.figures if insight else None
+    told = {
+        "agreement": _agreement(project, insight),
+        "control": _rate(figures.control if figures else None, "control item"),
+        "repeats": _rate(figures.self_agreement if figures else None, "silent repeat"),
     }
+    values = {name: value for name, (value, _) in told.items()}
+    return values | {f"{name}_note": note for name, (_, note) in told.items()}
 
 
 def _agreement(project: Project, insight: Insight | None) -> tuple[str, str]:
@@ -202,12 +188,9 @@ def _effort(project: Project, progress: Progress, figures: Figures | None) -> di
         note = f"{wording.counted(figures.useful, 'useful label')} in {spent} of answering"
     pace = [one.per_hour for one in progress.by_person.values() if one.per_hour]
     each = f"{wording.figure(sum(pace) / len(pace), 0)} an hour per annotator" if pace else "no time known yet"
-    return {
-        "median": wording.seconds(figures.median_ms / 1000 if figures.median_ms else None),
-        "median_note": each,
-        "cost": wording.figure(figures.cost_per_useful_label),
-        "cost_note": note,
-    }
+    median = wording.seconds(figures.median_ms / 1000 if figures.median_ms else None)
+    cost = wording.figure(figures.cost_per_useful_label)
+    return {"median": median, "median_note": each, "cost": cost, "cost_note": note}
 
 
 def _people(progress: Progress, insight: Insight | None, names: Mapping[int, str], now: float) -> list[list[str]]:
@@ -217,15 +200,8 @@ def _people(progress: Progress, insight: Insight | None, names: Mapping[int, str
         found = insight.figures.people.get(person) if insight else None
         habits = insight.habits.get(person, "") if insight else ""
         reliability = _reliability(insight.agreement.reliability.get(person)) if insight else NOTHING
-        rows.append(
-            [
-                names.get(person, f"person {person}"),
-                *_person(one, found),
-                reliability,
-                wording.ago(one.last_at, now),
-                habits,
-            ]
-        )
+        name, last = names.get(person, f"person {person}"), wording.ago(one.last_at, now)
+        rows.append([name, *_person(one, found), reliability, last, habits])
     return rows
 
 

@@ -31,7 +31,6 @@ def pages_router(store: FeedbackStore) -> APIRouter:
     """The routes of pages and files."""
     router = APIRouter(include_in_schema=False)
     _add_doors(router, store)
-    _add_labeling(router, store)
     _add_files(router)
     _add_service(router, store)
     return router
@@ -66,8 +65,6 @@ def _add_doors(router: APIRouter, store: FeedbackStore) -> None:
             raise not_found("this invitation does not exist, was used, or has expired")
         return page("join.html", invitation=invitation, token=token)
 
-
-def _add_labeling(router: APIRouter, store: FeedbackStore) -> None:
     @router.get("/label")
     def pick_project(actor: Annotator) -> Response:
         """One's projects."""
@@ -116,7 +113,10 @@ def _add_service(router: APIRouter, store: FeedbackStore) -> None:
         nonlocal known
         if trying.acquire(blocking=False):
             try:
-                known = _health_of(store)
+                store.check()
+                known = 200, {"ok": True}
+            except StoreError as error:
+                known = 503, {"ok": False, "what": error.what, "now": error.now}
             finally:
                 trying.release()
         status, told = known
@@ -134,11 +134,3 @@ def _add_service(router: APIRouter, store: FeedbackStore) -> None:
         if told.allows("anybody"):
             _LOG.warning("content policy report %d: %s", guard.reports, ascii(report))
         return Response(status_code=204)
-
-
-def _health_of(store: FeedbackStore) -> tuple[int, dict[str, Any]]:
-    try:
-        store.check()
-    except StoreError as error:
-        return 503, {"ok": False, "what": error.what, "now": error.now}
-    return 200, {"ok": True}

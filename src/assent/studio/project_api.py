@@ -44,7 +44,13 @@ def project_router(store: FeedbackStore) -> APIRouter:
     router = APIRouter(tags=["projects"])
     _add_projects(router, store)
     _add_contents(router, store)
-    _add_figures(router, store)
+
+    @router.get("/api/projects/{project_id}/progress")
+    def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
+        """How far a project is, from counters; figures over all answers are at /api/operator/projects/{project_id}."""
+        project = guard_of(request).project_now(actor, project_id)
+        return asdict(store.progress(project.id))
+
     return router
 
 
@@ -127,14 +133,6 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
             }
             for item in store.items(project_id, after=after, limit=100)
         ]  # fmt: skip
-
-
-def _add_figures(router: APIRouter, store: FeedbackStore) -> None:
-    @router.get("/api/projects/{project_id}/progress")
-    def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
-        """How far a project is, from counters; figures over all answers are at /api/operator/projects/{project_id}."""
-        project = guard_of(request).project_now(actor, project_id)
-        return asdict(store.progress(project.id))
 
 
 def _check_endpoints(request: Request, names: list[str]) -> None:

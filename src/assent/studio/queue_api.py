@@ -9,11 +9,11 @@ from pydantic import Field
 
 from assent.feedback.records import MOST_COMPLETIONS, Item, conversation_to_json
 from assent.feedback.store.store import FeedbackStore
-from assent.studio.schemas import After, Id, Incoming, Limit, OneId
+from assent.studio.schemas import After, Id, Incoming, Limit, Number, OneId
 from assent.studio.security import Admin
 
 _MOST_ITEMS = 20_000
-Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Scores = Annotated[list[Number], Field(max_length=MOST_COMPLETIONS)]
 
 
 class PrioritiesIn(Incoming):
@@ -25,9 +25,7 @@ class PrioritiesIn(Incoming):
 class PredictionsIn(Incoming):
     """A reward model's scores by item, one for each candidate in its order, in logits."""
 
-    predicted: Annotated[
-        dict[OneId, Annotated[list[Number], Field(max_length=MOST_COMPLETIONS)]], Field(max_length=_MOST_ITEMS)
-    ]
+    predicted: Annotated[dict[OneId, Scores], Field(max_length=_MOST_ITEMS)]
 
 
 def queue_router(store: FeedbackStore) -> APIRouter:

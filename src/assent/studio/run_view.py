@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +22,11 @@ _WORDS = {
 
 def run_view(run: RunSummary, now: float) -> dict[str, Any]:
     """A run as lists and its own page show it."""
+    whole = wording.counted(run.total or run.step, run.unit)
+    steps = f"{wording.count(run.step)} of {whole}" if run.total else whole
+    updated = run.updated
+    with suppress(ValueError, OverflowError, OSError):
+        updated = wording.ago(datetime.fromisoformat(updated).timestamp(), now)
     return {
         "name": run.name,
         "address": f"/runs/{quote(run.name)}",
@@ -27,31 +34,12 @@ def run_view(run: RunSummary, now: float) -> dict[str, Any]:
         "state": run.state,
         "tone": _TONES.get(run.state, ""),
         "done": done(run.step, run.total),
-        "steps": _steps(run),
-        "updated": _ago(run.updated, now),
+        "steps": steps if run.step or run.total else wording.NOTHING,
+        "updated": updated,
         "words": _WORDS.get(run.state, ""),
     }
 
 
 def sample_view(sample: RunSample) -> dict[str, Any]:
     """One completion for the page's script."""
-    return {
-        "step": sample.step,
-        "prompt": sample.prompt,
-        "completion": sample.completion,
-        "stop": sample.stop,
-        "reward": sample.reward,
-    }
-
-
-def _steps(run: RunSummary) -> str:
-    if run.total:
-        return f"{wording.count(run.step)} of {wording.counted(run.total, run.unit)}"
-    return wording.counted(run.step, run.unit) if run.step else wording.NOTHING
-
-
-def _ago(updated: str, now: float) -> str:
-    try:
-        return wording.ago(datetime.fromisoformat(updated).timestamp(), now)
-    except (ValueError, OverflowError, OSError):
-        return updated
+    return asdict(sample)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from assent.feedback.refusals import NotFound
 from assent.runs.folder import is_held
@@ -92,15 +92,10 @@ class RunFolders:
             state = _word(status.get("state"))
             if state == "running" and not self._held(folder, name):
                 state = "killed"
-            return RunSummary(
-                name=name,
-                kind=_word(status.get("kind")),
-                state=state,
-                step=_count(status.get("step")),
-                total=_count(status.get("total")),
-                unit="iteration" if status.get("unit") == "iterations" else "step",
-                updated=_word(status.get("updated")),
-            )
+            words = {field: _word(status.get(field)) for field in ("kind", "updated")}
+            step, total = _count(status.get("step")), _count(status.get("total"))
+            unit = "iteration" if status.get("unit") == "iterations" else "step"
+            return RunSummary(name=name, state=state, step=step, total=total, unit=unit, **words)
 
     def document(self, name: str, kind: str) -> dict[str, Any]:
         """The settings ("config") or the lineage ("lineage") of a run; empty where the file is missing or damaged."""
@@ -257,7 +252,7 @@ def _numbers(line: bytes) -> dict[str, float] | None:
         return None
     numbers = {}
     for name, value in list(row.items())[:NAMES_A_ROW]:
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+        if _is_number(value):
             numbers[_word(name, 80)] = value
     return numbers if "step" in numbers else None
 
@@ -266,15 +261,9 @@ def _sample(line: bytes) -> RunSample | None:
     row = _row(line)
     if row is None or not isinstance(row.get("step"), int):
         return None
-    reward = row.get("reward")
-    numeric = isinstance(reward, int | float) and not isinstance(reward, bool) and abs(reward) < 1e300
-    return RunSample(
-        step=row["step"],
-        prompt=_word(row.get("prompt"), SAMPLE_CHARACTERS),
-        completion=_word(row.get("completion"), SAMPLE_CHARACTERS),
-        stop=_word(row.get("stop")),
-        reward=float(reward) if numeric and isinstance(reward, int | float) else None,
-    )
+    reward, stop = row.get("reward"), _word(row.get("stop"))
+    texts = {name: _word(row.get(name), SAMPLE_CHARACTERS) for name in ("prompt", "completion")}
+    return RunSample(step=row["step"], **texts, stop=stop, reward=float(reward) if _is_number(reward) else None)
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -285,6 +274,10 @@ def _row(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _word(value: object, longest: int = 100) -> str:

@@ -56,6 +56,8 @@ Password = Annotated[str, StringConstraints(min_length=10, max_length=1000), Aft
 GivenPassword = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_storable)]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
 Key = Annotated[str, StringConstraints(min_length=8, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$")]
+Number = Annotated[float, Field(ge=-1e12, le=1e12)]
+Criterion = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Id = Annotated[int, InPath(ge=1, le=HIGHEST_ID)]
@@ -160,9 +162,7 @@ class ProjectSettingsIn(Incoming):
     """How a project asks; see `ProjectSettings`."""
 
     mode: TaskMode = TaskMode.RANKING
-    criteria: Annotated[
-        list[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,39}$")]], Field(max_length=9)
-    ] = [*CRITERIA]
+    criteria: Annotated[list[Criterion], Field(max_length=9)] = [*CRITERIA]
     criteria_share: Share = 0.0
     overlap: Annotated[int, Field(ge=1, le=100)] = 1
     lease_s: Annotated[float, Field(ge=10, le=86400)] = 900.0
@@ -217,16 +217,14 @@ class ItemIn(Incoming):
     prompt: Text | Annotated[list[MessageIn], Field(min_length=1, max_length=1000)]
     candidates: Annotated[list[CandidateIn | Text], Field(max_length=MOST_COMPLETIONS)] = []
     overlap: Annotated[int, Field(ge=1, le=100)] | None = None
-    priority: Annotated[float, Field(ge=-1e12, le=1e12)] = 0.0
+    priority: Number = 0.0
     control_answer: dict[str, Any] | None = None
     serves: Word = ""
     topic: Word = ""
     sensitive: bool = False
     key: Word = ""
     batch: Word = ""
-    predicted: (
-        Annotated[list[Annotated[float, Field(ge=-1e12, le=1e12)]], Field(max_length=MOST_COMPLETIONS)] | None
-    ) = None
+    predicted: Annotated[list[Number], Field(max_length=MOST_COMPLETIONS)] | None = None
 
     def item(self) -> NewItem:
         """The same in the store's words."""

@@ -71,7 +71,9 @@ class Guard:
 
     async def actor_of(self, request: HTTPConnection) -> Actor | None:
         """Who sent a request, None for nobody; counts it, and refuses (429) what is too much."""
-        token = self._token_in(headers_of(request.scope))
+        cookies = map(str.strip, headers_of(request.scope).get("cookie", "").split(";"))
+        mine = next((cookie for cookie in cookies if cookie.startswith(self._cookie)), "")
+        token = mine.removeprefix(self._cookie).strip('"')[:200]
         known = self._actors.get(token)
         if known is not None and known[1] > self._clock():
             self.rate.take(known[0].person.id)
@@ -141,22 +143,14 @@ class Guard:
 
     def delete_cookie(self, response: Response) -> None:
         """Take the sign-in out of the browser."""
-        response.delete_cookie(
-            self.settings.cookie, path="/", secure=self.settings.tls, httponly=True, samesite="strict"
-        )
+        name, secure = self.settings.cookie, self.settings.tls
+        response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="strict")
 
     def _look_up(self, token: str) -> Actor | None:
         sign_in = self.store.sign_in_of(token)
         if sign_in is None:
             return None
         return Actor(person=self.store.person(sign_in.person_id), csrf=sign_in.csrf, token=token)
-
-    def _token_in(self, headers: Mapping[str, str]) -> str:
-        for part in headers.get("cookie", "").split(";"):
-            part = part.strip()
-            if part.startswith(self._cookie):
-                return part[len(self._cookie) :].strip('"')[:200]
-        return ""
 
 
 class Access:
@@ -239,9 +233,8 @@ def guarded_routes(app: FastAPI) -> list[GuardedRoute]:
     for context in iter_route_contexts(app.router.routes):
         declared = access_of(context.dependant) if isinstance(context.original_route, APIRoute) else None
         methods = frozenset(context.methods or ())
-        found.append(
-            GuardedRoute(path=context.path or "", methods=methods, access=declared, route=context.original_route)
-        )
+        path, route = context.path or "", context.original_route
+        found.append(GuardedRoute(path=path, methods=methods, access=declared, route=route))
     return found
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 
@@ -83,7 +82,7 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
         limit_concurrency=_MOST_CONNECTIONS, timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_GRACE_S,
         http=partial(CorkedProtocol, unsent=unsent),  # type: ignore[arg-type]
     )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, _as_interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         uvicorn.Server(config).run(sockets=[door.listener])
     except KeyboardInterrupt:
@@ -92,7 +91,3 @@ def serve(store: FeedbackStore, settings: StudioSettings, door: Door, *, say: Ca
         signal.signal(signal.SIGTERM, before)
         door.listener.close()
     say(f"the studio has stopped; {store.parting()}")
-
-
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

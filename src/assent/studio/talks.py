@@ -1,8 +1,8 @@
-"""Talks with models: what was said, the answers that wait for a judgement, and how a judgement goes on.
+"""Talks with models: what was said, the answers that wait for an annotation, and how an annotation goes on.
 
-A chat's turns are events, so its state can always be read back from the store. The turn that is not judged yet, and the
-whole of a red-team talk until it is rated, are kept there beside the events (`state_of`), so that a server that starts
-again goes on with them (`recalled`).
+A chat's turns are events, so its state can always be read back from the store. The turn that is not annotated yet, and
+the whole of a red-team talk until it is rated, are kept there beside the events (`state_of`), so that a server that
+starts again goes on with them (`recalled`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from assent.feedback.records import (
@@ -39,14 +39,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """Answers that wait for a judgement; `conversation` ends with the message that they answer."""
+    """Answers that wait for an annotation; `conversation` ends with the message that they answer."""
 
     id: str
     conversation: Conversation
     sides: tuple[Side, ...]
 
     def payload(self, choice: str, number: int) -> dict[str, Any]:
-        """The judged turn as it is kept."""
+        """The annotated turn as it is kept."""
         first, second = self.sides[0], self.sides[1] if len(self.sides) == 2 else None
         return {
             "conversation": conversation_to_json(self.conversation),
@@ -56,26 +56,22 @@ class Turn:
             "turn": number,
             "models": [first.endpoint, second.endpoint if second else None],
             "sampling": [dict(first.sampling), dict(second.sampling) if second else None],
-            "goes_on": goes_on(choice),
+            # of two that are level the talk goes on with the first, whose place was drawn by lot
+            "goes_on": {"a": "a", "b": "b", "tie": "a", "both_bad": None}[choice],
         }
-
-
-def goes_on(choice: str) -> str | None:
-    """Which answer the talk goes on with; of two that are level the first, whose place was drawn by lot."""
-    return {"a": "a", "b": "b", "tie": "a", "both_bad": None}[choice]
 
 
 @dataclass(slots=True)
 class Talk:
-    """One person's talk under one presentation. `judged` are the numbers of its standing turns, oldest first."""
+    """One person's talk under one presentation. `annotated` are the numbers of its standing turns, oldest first."""
 
     presentation: Presentation
     mode: TaskMode
     messages: tuple[Message, ...] = ()
     suggestion: str = ""
-    judged: tuple[int, ...] = ()
+    annotated: tuple[int, ...] = ()
     pending: Turn | None = None
-    claimed: str = ""  # the key of a judgement of it that is being kept
+    claimed: str = ""  # the key of an annotation of it that is being kept
     busy: bool = False
     model: str = ""  # of a red-team talk
     sampling: Mapping[str, float] = field(default_factory=dict)
@@ -84,7 +80,7 @@ class Talk:
     def turns(self) -> int:
         """Turns so far that count."""
         if self.mode is TaskMode.CHAT:
-            return len(self.judged)
+            return len(self.annotated)
         return sum(message.role is Role.ASSISTANT for message in self.messages) - self._given
 
     @property
@@ -97,18 +93,12 @@ class Talk:
         return Conversation(messages=(*self.messages, Message(role=Role.USER, content=text)))
 
 
-def opening(presentation: Presentation) -> tuple[tuple[Message, ...], str]:
-    """The messages a talk begins with, and what its first message might be: a prompt's last one is a suggestion."""
+def fresh(presentation: Presentation, mode: TaskMode) -> Talk:
+    """A talk in which nothing has been said; a prompt's last message is a suggestion for the first."""
     messages = presentation.item.new.prompt.messages
     if messages and messages[-1].role is Role.USER:
-        return messages[:-1], messages[-1].content
-    return messages, ""
-
-
-def fresh(presentation: Presentation, mode: TaskMode) -> Talk:
-    """A talk in which nothing has been said."""
-    messages, suggestion = opening(presentation)
-    return Talk(presentation, mode, messages, suggestion)
+        return Talk(presentation, mode, messages[:-1], messages[-1].content)
+    return Talk(presentation, mode, messages)
 
 
 def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
@@ -121,24 +111,18 @@ def retold(presentation: Presentation, newest_first: Iterable[Event]) -> Talk:
         elif event.kind is EventKind.CHAT_TURN and event.item_id == presentation.item.id and event.seq not in undone:
             turns.append(event)
     talk = fresh(presentation, TaskMode.CHAT)
-    talk.judged = tuple(event.seq for event in reversed(turns))
+    talk.annotated = tuple(event.seq for event in reversed(turns))
     if turns:
         talk.suggestion = ""
-        talk.messages = _after(turns[0].payload)
+        payload = turns[0].payload
+        conversation, chosen = conversation_from_json(payload["conversation"]), payload.get("goes_on")
+        kept = conversation.messages[:-1] if chosen is None else conversation.then(str(payload[chosen])).messages
+        talk.messages = kept
     return talk
 
 
-def _after(payload: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages after a judged turn."""
-    conversation = conversation_from_json(payload["conversation"])
-    chosen = payload.get("goes_on")
-    if chosen is None:
-        return conversation.messages[:-1]
-    return conversation.then(str(payload[chosen])).messages
-
-
-def unjudged(event: Event) -> Turn:
-    """The turn of a judgement that was taken back, to be judged again."""
+def to_annotate_again(event: Event) -> Turn:
+    """The turn of an annotation that was taken back, to be annotated again."""
     payload = event.payload
     models, samplings = payload.get("models") or ["", ""], payload.get("sampling") or [{}, {}]
     sides = tuple(
@@ -150,39 +134,29 @@ def unjudged(event: Event) -> Turn:
 
 
 def state_of(talk: Talk) -> dict[str, Any]:
-    """What of a talk is no event yet, as plain JSON; `judged` says after which turns it stood so."""
-    pending, messages = talk.pending, talk.messages if talk.mode is TaskMode.RED_TEAM else ()
-    return {
-        "judged": list(talk.judged),
-        "messages": conversation_to_json(Conversation(messages=messages)),
-        "model": talk.model,
-        "sampling": dict(talk.sampling),
-        "pending": None
-        if pending is None
-        else {
-            "id": pending.id,
-            "conversation": conversation_to_json(pending.conversation),
-            "sides": [
-                {"endpoint": side.endpoint, "text": side.text, "stop": str(side.stop), "sampling": dict(side.sampling)}
-                for side in pending.sides
-            ],
-        },
-    }
+    """What of a talk is no event yet, as plain JSON; `annotated` says after which turns it stood so."""
+    messages, pending = talk.messages if talk.mode is TaskMode.RED_TEAM else (), None
+    if talk.pending is not None:
+        conversation = conversation_to_json(talk.pending.conversation)
+        pending = {
+            "id": talk.pending.id,
+            "conversation": conversation,
+            "sides": [asdict(s) for s in talk.pending.sides],
+        }
+    state = {"annotated": list(talk.annotated), "messages": conversation_to_json(Conversation(messages=messages))}
+    return state | {"model": talk.model, "sampling": dict(talk.sampling), "pending": pending}
 
 
 def recalled(talk: Talk, state: Mapping[str, Any] | None) -> Talk:
-    """The talk with what was kept of it. What was kept before the latest judgement, or its undoing, is past."""
-    if state is None or list(talk.judged) != state["judged"]:
+    """The talk with what was kept of it. What was kept before the latest annotation, or its undoing, is past."""
+    if state is None or list(talk.annotated) != state["annotated"]:
         return talk
     if talk.mode is TaskMode.RED_TEAM:
         talk.messages, talk.suggestion = conversation_from_json(state["messages"]).messages, ""
         talk.model, talk.sampling = state["model"], state["sampling"]
     elif state["pending"] is not None:
         waiting = state["pending"]
-        sides = tuple(
-            Side(endpoint=one["endpoint"], text=one["text"], stop=StopReason(one["stop"]), sampling=one["sampling"])
-            for one in waiting["sides"]
-        )
+        sides = tuple(Side(**{**one, "stop": StopReason(one["stop"])}) for one in waiting["sides"])
         talk.pending = Turn(id=waiting["id"], conversation=conversation_from_json(waiting["conversation"]), sides=sides)
     return talk
 

@@ -9,9 +9,8 @@ import jinja2
 from starlette.responses import HTMLResponse
 
 FOLDER = Path(__file__).parent / "pages"
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
+_LOADER = jinja2.FileSystemLoader(FOLDER)
+_TEMPLATES = jinja2.Environment(loader=_LOADER, autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
 def page(name: str, *, actor: object = None, status: int = 200, **context: Any) -> HTMLResponse:

@@ -57,12 +57,10 @@ class Upstream:
     def __contains__(self, name: str) -> bool:
         return name in self._endpoints
 
-    async def write(
-        self, name: str, conversation: Conversation, sampling: Mapping[str, float]
-    ) -> AsyncIterator[Written]:
+    async def write(self, name: str, said: Conversation, sampling: Mapping[str, float]) -> AsyncIterator[Written]:
         """The answer of endpoint `name`, as it comes. Raises UpstreamError."""
         endpoint = self._endpoints[name]
-        body = {"model": endpoint.model, "messages": conversation_to_json(conversation), "stream": True, **sampling}
+        body = {"model": endpoint.model, "messages": conversation_to_json(said), "stream": True, **sampling}
         try:
             address, headers = f"{endpoint.url}/chat/completions", self._headers(name, endpoint)
             async with (

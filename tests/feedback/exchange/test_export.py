@@ -22,9 +22,9 @@ from assent.data.load import load_comparisons, load_demonstrations, load_ranking
 from assent.durable import whole_file
 from assent.errors import AssentError, ConfigError, StoreError
 from assent.feedback.exchange.aggregation import Aggregation
-from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.export import export
 from assent.feedback.exchange.export_files import original_cell, safe_cell
-from assent.feedback.exchange.export_rows import ROW_FORMATS
+from assent.feedback.exchange.export_rows import ROW_FORMATS, ExportOptions
 from assent.types import Comparison, Conversation, Message, Role
 
 TALK = Conversation(

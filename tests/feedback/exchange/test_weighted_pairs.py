@@ -9,7 +9,8 @@ import pytest
 
 from assent.data.load import load_comparisons
 from assent.errors import StoreError
-from assent.feedback.exchange.export import ExportOptions, export
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ExportOptions
 from assent.feedback.exchange.weighted_pairs import export_weighted
 from assent.feedback.records import Answer, Candidate, EventKind, NewItem, PersonRole, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore

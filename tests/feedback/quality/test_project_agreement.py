@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 
@@ -152,4 +153,4 @@ def test_nothing_to_compare_says_why_and_comes_back_from_json() -> None:
     assert same.alpha.value is None and "nothing to disagree" in same.alpha.reason
     assert same.reliability[1].value is None and "fewer than 3 items" in same.reliability[1].reason
     for found in (empty, same, project_agreement(drawn(1), Resampling(resamples=100))):
-        assert ProjectAgreement.from_json(json.loads(json.dumps(found.to_json()))) == found
+        assert ProjectAgreement.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import statistics
 import time
@@ -190,7 +191,7 @@ def test_the_figures_can_be_written_as_json() -> None:
     kept = MemorySource()
     kept.add("a", "b")
     kept.say(1, 1, "pairwise", {"strength": 1})
-    assert json.loads(json.dumps(of(kept).to_json()))["people"]["1"]["answers"] == 1
+    assert json.loads(json.dumps(dataclasses.asdict(of(kept))))["people"]["1"]["answers"] == 1
 
 
 def test_figures_agree_with_the_progress_that_the_store_keeps(sqlite_store: FeedbackStore) -> None:  # noqa: F811

@@ -18,7 +18,7 @@ def test_the_latest_state_is_kept_with_whatever_characters_a_model_writes(store:
     shown, other = store.lease(project, ann)[0], store.lease(project, bob)[0]
     assert store.pending_talk(shown.id, ann) is None
     for text in ("first", "nul \0, half a pair \ud800, \u202e, 'quotes' ü"):
-        state = {"judged": [1, 2], "pending": {"sides": [{"text": text, "sampling": {"seed": 2**31, "t": 0.8}}]}}
+        state = {"annotated": [1, 2], "pending": {"sides": [{"text": text, "sampling": {"seed": 2**31, "t": 0.8}}]}}
         store.save_pending_talk(shown.id, ann, state)
         assert store.pending_talk(shown.id, ann) == state
     assert store.pending_talk(shown.id, bob) is None and store.pending_talk(other.id, bob) is None
@@ -27,5 +27,5 @@ def test_the_latest_state_is_kept_with_whatever_characters_a_model_writes(store:
             store.save_pending_talk(presentation, stranger, {})
     assert store.pending_talk(shown.id, ann) == state
     clock.now += KEPT_S + 1
-    store.save_pending_talk(other.id, bob, {"judged": []})
-    assert store.pending_talk(shown.id, ann) is None and store.pending_talk(other.id, bob) == {"judged": []}
+    store.save_pending_talk(other.id, bob, {"annotated": []})
+    assert store.pending_talk(shown.id, ann) is None and store.pending_talk(other.id, bob) == {"annotated": []}

@@ -17,6 +17,7 @@ from rich.console import Console
 from running import write_rows
 
 from assent.data.load import load_comparisons, load_rankings
+from assent.data.rows import SourceRow
 from assent.errors import AssentError, ConfigError, DataError, StoreError
 from assent.feedback.records import TaskMode
 from assent.feedback.store.store import FeedbackStore
@@ -169,7 +170,7 @@ def test_answers_can_be_dropped_or_become_control_items(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_is_known_by_its_rows(row: dict, tool: str | None) -> None:
-    assert tool_of([row]) == tool
+    assert tool_of([SourceRow(place="", number=1, fields=row)]) == tool
 
 
 def test_preferences_in_csv_and_parquet_come_in_alike(store: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page of talking in a real browser: by keyboard alone, text as it is written, judged, undone; nothing unsafe."""
+"""The page of talking in a real browser: by keyboard alone, text as it is written, annotated, undone; all safe."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Table:
         self.phase("saying")
         self.page.keyboard.type(text)
         self.page.keyboard.press("Enter")
-        self.phase("judging")
+        self.phase("annotating")
 
-    def judge(self, key: str) -> None:
+    def annotate(self, key: str) -> None:
         self.page.keyboard.press(key)
         self.page.locator("#save", has_text="saved").wait_for()
         self.phase("saying")
@@ -105,11 +105,11 @@ def test_two_blind_models_are_compared_by_keyboard_alone(table: Table) -> None:
     table.phase("saying")
     table.wait_value("hello 0")  # the item's prompt is there to begin with
     table.page.keyboard.press("Enter")
-    table.phase("judging")
+    table.phase("annotating")
     for key, choice in (("1", "a"), ("2", "b"), ("=", "tie")):
         shown = table.answers()
         assert len(shown) == 2 and all(shown)
-        table.judge(key)
+        table.annotate(key)
         event = table.kept("compare")[-1]
         assert event.payload["choice"] == choice and event.time_taken_ms > 0
         assert [event.payload["a"].strip(), event.payload["b"].strip()] == shown
@@ -129,10 +129,10 @@ def test_undo_brings_the_answers_back_and_the_talk_can_be_finished(table: Table)
     table.open("compare")
     table.say(" again")
     before = table.answers()
-    table.judge("1")
+    table.annotate("1")
     table.page.keyboard.press("Escape")
     table.page.keyboard.press("u")
-    table.phase("judging")
+    table.phase("annotating")
     assert table.answers() == before
     table.page.keyboard.press("2")
     table.page.locator('.message.assistant:has-text("' + before[1].split()[0] + '")').first.wait_for()
@@ -148,7 +148,7 @@ def test_undo_brings_the_answers_back_and_the_talk_can_be_finished(table: Table)
 def test_letters_in_the_message_are_text_and_the_hint_says_how_to_leave_it(table: Table) -> None:
     table.open("compare")
     table.say(" again")
-    table.judge("1")
+    table.annotate("1")
     undo = table.page.locator('[data-act="undo"]')
     assert undo.inner_text().split() == ["Undo", "Esc", "u"]
     table.page.keyboard.type("un")
@@ -156,7 +156,7 @@ def test_letters_in_the_message_are_text_and_the_hint_says_how_to_leave_it(table
     table.page.keyboard.press("Escape")
     assert undo.inner_text().split() == ["Undo", "u"]
     table.page.keyboard.press("u")
-    table.phase("judging")
+    table.phase("annotating")
 
 
 def test_text_appears_while_it_is_written_and_can_be_stopped(table: Table) -> None:
@@ -181,9 +181,9 @@ def test_a_reload_brings_back_waiting_answers_and_drafts(table: Table) -> None:
     table.say("!")
     before = table.answers()
     table.page.reload()
-    table.phase("judging")
+    table.phase("annotating")
     assert table.answers() == before
-    table.judge("2")
+    table.annotate("2")
     table.page.keyboard.type("half a thou")
     table.page.reload()
     table.phase("saying")
@@ -196,8 +196,8 @@ def test_what_models_say_is_text_and_never_markup(table: Table) -> None:
     table.phase("saying")
     table.page.locator("#words").fill(EVIL)
     table.page.keyboard.press("Enter")
-    table.phase("judging")
-    table.judge("1")
+    table.phase("annotating")
+    table.annotate("1")
     assert table.page.locator("#talk img, #talk script, #talk a, #talk iframe").count() == 0
     assert "onerror=alert(1)" in table.page.locator(".message.assistant").inner_text()
     assert table.complaints == [] and not [url for url in table.requests if "evil" in url or "csp-report" in url]
@@ -248,13 +248,13 @@ def test_a_phone_is_enough_and_nothing_is_cut(table: Table) -> None:
     table.open("compare")
     table.phase("saying")
     table.page.locator("#send").tap()
-    table.phase("judging")
+    table.phase("annotating")
     wide = "document.documentElement.scrollWidth <= innerWidth"
     assert table.page.evaluate(wide)
-    for button in table.page.locator("#judge button").all():
+    for button in table.page.locator("#annotate button").all():
         box = button.bounding_box()
         assert box["height"] >= 44 and box["x"] >= 0 and box["x"] + box["width"] <= 320
-    table.page.locator('#judge [data-choice="b"]').tap()
+    table.page.locator('#annotate [data-choice="b"]').tap()
     table.phase("saying")
     assert table.kept("compare")[-1].payload["choice"] == "b" and table.page.evaluate(wide)
     assert table.complaints == []
@@ -275,8 +275,8 @@ def test_axe_finds_nothing(table: Table) -> None:
     table.phase("saying")
     look("start")
     table.say("!")
-    look("judging")
-    table.judge("1")
+    look("annotating")
+    table.annotate("1")
     look("next")
     table.page.keyboard.press("Escape")
     table.page.keyboard.press("?")

@@ -36,11 +36,11 @@ def _open(page: Any, studio: Studio, mode: TaskMode, phase: str) -> None:
     page.locator(f'body[data-phase="{phase}"]').wait_for()
 
 
-def test_a_judgement_waits_for_the_server_and_is_of_what_was_shown(studio: Studio, seat: Any) -> None:
+def test_a_annotation_waits_for_the_server_and_is_of_what_was_shown(studio: Studio, seat: Any) -> None:
     page = seat(studio).page
     _open(page, studio, TaskMode.CHAT, "saying")
     page.keyboard.press("Enter")
-    page.locator('body[data-phase="judging"]').wait_for()
+    page.locator('body[data-phase="annotating"]').wait_for()
     texts = [text.strip() for text in page.locator(".answer .said").all_inner_texts()]
     studio.kill()
     page.keyboard.press("2")
@@ -54,10 +54,10 @@ def test_a_judgement_waits_for_the_server_and_is_of_what_was_shown(studio: Studi
     page.locator('body[data-phase="saying"]').wait_for()
     page.keyboard.type("and then?")
     page.keyboard.press("Enter")
-    page.locator('body[data-phase="judging"]').wait_for()
+    page.locator('body[data-phase="annotating"]').wait_for()
     studio.kill()
     studio.start()
-    _open(page, studio, TaskMode.CHAT, "judging")
+    _open(page, studio, TaskMode.CHAT, "annotating")
     page.keyboard.press("1")
     page.locator("#save", has_text=re.compile("^saved$")).wait_for()
     assert len(studio.events("chat")) == 2

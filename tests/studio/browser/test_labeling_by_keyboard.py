@@ -124,7 +124,7 @@ def test_criteria_are_asked_one_after_the_other(studio, seat):
     assert sign * kept.payload["strength"] == -2
 
 
-def test_an_edit_goes_with_what_was_judged_and_asserts_nothing_else(studio, seat):
+def test_an_edit_goes_with_what_was_annotated_and_asserts_nothing_else(studio, seat):
     ana = seat(studio)
     ana.open("corrections")
     original = ana.page.locator(".answer[data-slot='1'] .said").inner_text()

@@ -54,7 +54,7 @@ def test_hostile_texts_stay_text(studio, seat):
         seen += ana.page.evaluate("[...document.querySelectorAll('.answer .said')].map(one => one.innerText.trim())")
         ana.page.locator("#open-settings").click()
         ana.press("Escape", "u", "=", "Enter")
-    ana.page.locator("#item", has_text="Nothing left to judge").wait_for()
+    ana.page.locator("#item", has_text="Nothing left to annotate").wait_for()
     assert len(seen) == len(HOSTILE)
     assert "" not in seen
     assert [url for url in ana.requests if not url.startswith(studio.url)] == []

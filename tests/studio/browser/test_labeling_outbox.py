@@ -28,8 +28,8 @@ def studio(tmp_path):
 def answers_of(studio: Studio) -> dict[int, int]:
     """How many standing answers each item has."""
     with studio.reading() as store:
-        judged = store.answered_items(studio.projects["pairs"].id)
-    return {one.item.id: len(one.events) for one in judged}
+        annotated = store.answered_items(studio.projects["pairs"].id)
+    return {one.item.id: len(one.events) for one in annotated}
 
 
 def test_answers_given_while_the_server_is_dead_arrive_once_it_is_back(studio, seat):
@@ -160,7 +160,7 @@ def test_two_annotators_at_once_never_get_the_same_item(studio, seat):
         for person in people:
             if person.page.locator("#bar").is_visible():
                 person.press("2", "Enter")
-        done = all(person.page.locator("#item", has_text="Nothing left to judge").count() for person in people)
+        done = all(person.page.locator("#item", has_text="Nothing left to annotate").count() for person in people)
     people[0].page.locator("#save[data-phase='idle']").wait_for()
     people[1].page.locator("#save[data-phase='idle']").wait_for()
     counts = answers_of(studio)

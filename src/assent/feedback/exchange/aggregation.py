@@ -41,11 +41,8 @@ class Aggregation:
         """The answers that training may learn from."""
         if answered.item.new.control_answer is not None and not self.control_items:
             return []
-        return [
-            event
-            for event in answered.events
-            if (self.repeats or not event.repeat) and self.weight(event.person_id) > 0
-        ]
+        events = (event for event in answered.events if self.repeats or not event.repeat)
+        return [event for event in events if self.weight(event.person_id) > 0]
 
     def weight(self, person_id: int) -> float:
         """How much the person counts."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from assent.errors import DataError
@@ -51,11 +50,6 @@ class _Response:
     value: Any
 
 
-def argilla_reader(names: FieldNames = FieldNames()) -> Any:
-    """The function that reads a row (for `collect`)."""
-    return partial(read_argilla, names=names)
-
-
 def read_argilla(fields: Fields, limits: ImportLimits, names: FieldNames = FieldNames()) -> ImportedItem:
     """The item of a record and the submitted responses about its completions; DataError."""
     shown = object_value(fields["fields"], "fields") if "fields" in fields else fields
@@ -89,16 +83,13 @@ def _responses(fields: Fields) -> Iterator[_Response]:
             users, states = fields.get(f"{name}.users"), fields.get(f"{name}.status")
             columns = {"value": value, "user_id": users, "status": states}
             yield from _of_question(str(name).removesuffix(".responses"), columns)
-        elif _is_version_1(value):
+        elif any(map(is_column, [value, *(value if isinstance(value, list | tuple) else ())])):
             yield from _of_question(str(name), value)
 
 
-def _is_version_1(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return {"value", "user_id"} <= value.keys()
-    return isinstance(value, list | tuple) and any(
-        isinstance(one, Mapping) and {"value", "user_id"} <= one.keys() for one in value
-    )
+def is_column(value: object) -> bool:
+    """Whether this is a response, or a column of them, as version 1 writes it."""
+    return isinstance(value, Mapping) and {"value", "user_id"} <= value.keys()
 
 
 def _of_list(responses: Sequence[Any]) -> Iterator[_Response]:
@@ -151,7 +142,10 @@ def _answers(
         ranks = None if place is not None else _ranks(one, names)
         if isinstance(one.value, int | float) and not isinstance(one.value, bool) and place is not None:
             number = whole_value(one.value, one.question, 1, HIGHEST_RATING)
-            criterion = _criterion(one.question, names[place])
+            name = names[place]  # what is asked, without the completion that it is asked of
+            suffixed = re.sub(r"[ _.-]?(?:[0-9]+|[a-i])$", "", one.question)
+            asked = one.question.replace(name, "") if name in one.question else suffixed
+            criterion = asked.strip(" _.-").lower() or "rating"
             rated.setdefault(one.user, {}).setdefault(criterion, {})[place] = number
         elif ranks is not None:
             answers.append(ImportedAnswer(who=one.user, kind=EventKind.RANKING, payload={"ranks": ranks}))
@@ -172,21 +166,14 @@ def _answers(
     return answers, skipped
 
 
-def _criterion(question: str, completion: str) -> str:
-    """What a rating question asks, without the completion it asks it of."""
-    told = (
-        question.replace(completion, "")
-        if completion in question
-        else re.sub(r"[ _.-]?(?:[0-9]+|[a-i])$", "", question)
-    )
-    return told.strip(" _.-").lower() or "rating"
-
-
 def _ranks(response: _Response, names: Sequence[str]) -> list[int] | None:
     """Ranks by completion, or None for a question about something else."""
     value, question = response.value, response.question
     if isinstance(value, str):
-        return _choice(value, names)
+        if len(names) != 2:
+            return None
+        tie = [1, 1] if value.strip().lower() in TIES else None
+        return tie if value not in names else [1, 2] if value == names[0] else [2, 1]
     if isinstance(value, Mapping) and {"rank", "value"} <= value.keys():
         listed = zip(list_value(value["rank"], question), list_value(value["value"], question), strict=False)
         value = [{"rank": rank, "value": name} for rank, name in listed]
@@ -205,14 +192,6 @@ def _ranks(response: _Response, names: Sequence[str]) -> list[int] | None:
     if missing:
         raise DataError(f'field "{question}": "{missing[0]}" has no rank')
     return [told[name] for name in names]
-
-
-def _choice(value: str, names: Sequence[str]) -> list[int] | None:
-    if len(names) != 2:
-        return None
-    if value in names:
-        return [1, 2] if value == names[0] else [2, 1]
-    return [1, 1] if value.strip().lower() in TIES else None
 
 
 def _rated_completion(question: str, names: Sequence[str]) -> int | None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,9 +20,8 @@ from assent.durable import whole_file, writing
 from assent.errors import ConfigError, StoreError
 from assent.feedback.exchange.export_rows import Cell, Row
 
-_FORMULA = tuple(
-    "=+-@\t\r\n＝＋－＠"
-)  # what a spreadsheet may take for the start of a formula; with the full-width forms
+# what a spreadsheet may take for the start of a formula; with the full-width forms
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 _ROW_GROUP = 2000
 
 _MESSAGE = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
@@ -43,17 +43,18 @@ def write_rows(path: Path, rows: Iterable[Row], columns: Mapping[str, Cell]) -> 
 
     What was at `path` stays until the new file is whole and on the disk.
     """
-    write = _writer(path)
+    writers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        what, now = f'there is no way to write "{path.suffix or path.name}"', f"End the name in {', '.join(writers)}."
+        raise ConfigError(what, where=str(path), now=now)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         count = write(file, rows, columns)
         if not count:
-            raise StoreError(
-                "no standing answer gives such rows",
-                where=str(path),
-                now="Nothing was written. Is it the right format?",
-            )
+            now = "Nothing was written. Is it the right format?"
+            raise StoreError("no standing answer gives such rows", where=str(path), now=now)
     return count
 
 
@@ -70,16 +71,6 @@ def original_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell
 
 
-def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Row], Mapping[str, Cell]], int]:
-    writers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix.lower() not in writers:
-        known = ", ".join(writers)
-        raise ConfigError(
-            f'there is no way to write "{path.suffix or path.name}"', where=str(path), now=f"End the name in {known}."
-        )
-    return writers[path.suffix.lower()]
-
-
 def _line(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
 
@@ -94,9 +85,8 @@ def _json_lines(file: BinaryIO, rows: Iterable[Row], columns: Mapping[str, Cell]
 
 def _json(file: BinaryIO, rows: Iterable[Row], columns: Mapping[str, Cell]) -> int:
     count = 0
-    for row in rows:
-        file.write(f"{',' if count else '['}\n{_line(row)}".encode())
-        count += 1
+    for count, row in enumerate(rows, 1):
+        file.write(f"{',' if count > 1 else '['}\n{_line(row)}".encode())
     file.write(b"\n]\n")
     return count
 
@@ -125,23 +115,12 @@ def _parquet(file: BinaryIO, rows: Iterable[Row], columns: Mapping[str, Cell]) -
     schema = pyarrow.schema([(name, _ARROW[cell]) for name, cell in columns.items()])
     count = 0
     with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as table:
-        for part in _parts(rows):
-            cells = {name: [_arrow_cell(row[name], kind) for row in part] for name, kind in columns.items()}
+        stream = iter(rows)
+        while part := list(itertools.islice(stream, _ROW_GROUP)):
+            cells = {
+                name: [_line(row[name]) if kind == "json" else row[name] for row in part]
+                for name, kind in columns.items()
+            }
             table.write_table(pyarrow.table(cells, schema=schema))
             count += len(part)
     return count
-
-
-def _arrow_cell(value: Any, kind: Cell) -> Any:
-    return _line(value) if kind == "json" else value
-
-
-def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    part: list[Row] = []
-    for row in rows:
-        part.append(row)
-        if len(part) == _ROW_GROUP:
-            yield part
-            part = []
-    if part:
-        yield part

@@ -127,14 +127,12 @@ def candidate_value(value: object, name: str, limits: ImportLimits) -> Candidate
         if message.role is not Role.ASSISTANT:
             raise DataError(f'field "{name}": expected a message of the assistant, got one of {message.role}')
         return Candidate(text=text_value(message.content, f"{name}.content", limits))
-    sampling = fields.get("sampling") or {}
+    sampling, sha256 = fields.get("sampling") or {}, fields.get("checkpoint_sha256") or ""
     return Candidate(
         text=text_value(fields.get("text"), f"{name}.text", limits),
         stop=stop_value(fields.get("stop", "end"), f"{name}.stop"),
         model=text_value(fields.get("model") or "", f"{name}.model", limits, blank=True),
-        checkpoint_sha256=text_value(
-            fields.get("checkpoint_sha256") or "", f"{name}.checkpoint_sha256", limits, blank=True
-        ),
+        checkpoint_sha256=text_value(sha256, f"{name}.checkpoint_sha256", limits, blank=True),
         sampling=dict(object_value(sampling, f"{name}.sampling")),
     )
 
@@ -151,17 +149,16 @@ def candidates_value(value: object, name: str, limits: ImportLimits) -> tuple[Ca
     """The completions of an item."""
     listed = list_value(value, name)
     if len(listed) > limits.completions:
-        raise DataError(
-            f'field "{name}": {len(listed)} completions, at most {limits.completions} can be labelled at once'
-        )
+        told = f"{len(listed)} completions, at most {limits.completions} can be labelled at once"
+        raise DataError(f'field "{name}": {told}')
     return tuple(candidate_value(one, f"{name}[{place}]", limits) for place, one in enumerate(listed))
 
 
 def completion_names(fields: Fields) -> list[str]:
     """Fields named like completions (response-1, answer2, completion_b, ...), in the order of their numbers."""
+
+    def place(match: re.Match[str]) -> tuple[str, int]:
+        return match[1].lower(), int(match[2]) if match[2].isdigit() else ord(match[2].lower())
+
     found = [(match, name) for name in fields if (match := _COMPLETION.fullmatch(str(name)))]
-    return [name for match, name in sorted(found, key=lambda pair: (pair[0][1].lower(), _place(pair[0][2])))]
-
-
-def _place(number: str) -> int:
-    return int(number) if number.isdigit() else ord(number.lower())
+    return [name for _, name in sorted(found, key=lambda pair: place(pair[0]))]

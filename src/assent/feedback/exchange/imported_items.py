@@ -17,10 +17,8 @@ CALLS_AS_TEXT = "prompts with tool calls as text, without names and ids"
 
 _SHOWN_BAD_ROWS = 5
 _REPEATED = "equal to another of the same person"
-_NONE_KEPT = (
-    "Nothing was imported. Name the completions with --set completions, or import the items alone with "
-    "--set answers=drop."
-)
+_OR_DROP = "or import the items alone with --set answers=drop."
+_NONE_KEPT = f"Nothing was imported. Name the completions with --set completions, {_OR_DROP}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,11 +109,8 @@ def collect(
     if len(merged) < len(found):
         notes.append(f"{len(found)} rows are {len(merged)} different items")
     if lost and answers_wanted and not any(one.answers for one in found):
-        raise DataError(
-            f"none of the annotations can be read: {_counted([reason for _, reason in lost])}",
-            where=lost[0][0],
-            now=_NONE_KEPT,
-        )
+        what = f"none of the annotations can be read: {_counted([reason for _, reason in lost])}"
+        raise DataError(what, where=lost[0][0], now=_NONE_KEPT)
     return Collected(imported=merged, bad=tuple(bad), notes=(*notes, *import_notes(merged)))
 
 
@@ -156,10 +151,8 @@ def merge(found: Sequence[ImportedItem], limits: ImportLimits) -> tuple[Imported
         together[one.item.key] = replace(before, answers=answers, skipped=skipped, altered=altered)
     for one in together.values():
         if len(one.answers) > limits.answers:
-            raise DataError(
-                f"an item has {len(one.answers)} answers, at most {limits.answers} can be kept",
-                where=f"item {one.item.key[:60]}",
-            )
+            what = f"an item has {len(one.answers)} answers, at most {limits.answers} can be kept"
+            raise DataError(what, where=f"item {one.item.key[:60]}")
     return tuple(together.values())
 
 

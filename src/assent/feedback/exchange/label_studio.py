@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from assent.errors import DataError
 from assent.feedback.exchange.fields import (
@@ -51,11 +49,6 @@ class _Shown:
     candidates: tuple[Candidate, ...]
 
 
-def label_studio_reader(names: TaskNames = TaskNames()) -> Any:
-    """The function that reads a task (for `collect`)."""
-    return partial(read_label_studio, names=names)
-
-
 def read_label_studio(fields: Fields, limits: ImportLimits, names: TaskNames = TaskNames()) -> ImportedItem:
     """The item of a task and the answers in its annotations (cancelled ones are none); DataError."""
     data = object_value(fields.get("data"), "data")
@@ -83,35 +76,28 @@ def _results(annotation: object, path: str) -> tuple[Fields, list[Fields]]:
 
 
 def _shown(data: Fields, results: Sequence[Fields], names: TaskNames, limits: ImportLimits) -> _Shown:
-    listed = next((name for name, value in data.items() if _is_list_of_items(value)), None)
+    lists = {name: value for name, value in data.items() if isinstance(value, list | tuple)}
+    listed = next(
+        (n for n, them in lists.items() if any(isinstance(one, Mapping) and "id" in one for one in them)), None
+    )
     if listed is not None and not names.completions:
         items = [(str(one["id"]), one) for one in data[listed] if isinstance(one, Mapping) and "id" in one]
         if len({identity for identity, _ in items}) < len(items):
             raise DataError(f'field "data.{listed}": two entries have the same id')
-        candidates = [_listed_candidate(one, f"data.{listed}", limits) for _, one in items]
-        found = _Shown(tuple(identity for identity, _ in items), tuple(candidates))
+        bodies = [(next((body for body in _BODIES if one.get(body)), "body"), one) for _, one in items]
+        texts = [text_value(one.get(name), f"data.{listed}.{name}", limits) for name, one in bodies]
+        found = _Shown(tuple(identity for identity, _ in items), tuple(Candidate(text=text) for text in texts))
     else:
         chosen = names.completions or _compared(data, results) or tuple(completion_names(data))
         missing = [name for name in chosen if name not in data]
         if missing:
             raise DataError(f'field "data.{missing[0]}" is missing')
-        texts = [Candidate(text=text_value(data[name], f"data.{name}", limits)) for name in chosen]
-        found = _Shown(tuple(chosen), tuple(texts))
+        candidates = [Candidate(text=text_value(data[name], f"data.{name}", limits)) for name in chosen]
+        found = _Shown(tuple(chosen), tuple(candidates))
     if not 2 <= len(found.names) <= limits.completions:
-        raise DataError(
-            f'field "data": expected 2 to {limits.completions} completions, found {len(found.names)}; '
-            "name them with completions="
-        )
+        told = f"expected 2 to {limits.completions} completions, found {len(found.names)}"
+        raise DataError(f'field "data": {told}; name them with completions=')
     return found
-
-
-def _is_list_of_items(value: object) -> bool:
-    return isinstance(value, list | tuple) and any(isinstance(one, Mapping) and "id" in one for one in value)
-
-
-def _listed_candidate(one: Fields, path: str, limits: ImportLimits) -> Candidate:
-    name = next((body for body in _BODIES if one.get(body)), "body")
-    return Candidate(text=text_value(one.get(name), f"{path}.{name}", limits))
 
 
 def _compared(data: Fields, results: Sequence[Fields]) -> tuple[str, ...]:
@@ -127,12 +113,11 @@ def _compared(data: Fields, results: Sequence[Fields]) -> tuple[str, ...]:
 
 
 def _answer(annotation: Fields, result: Fields, ranks: list[int]) -> ImportedAnswer:
-    return ImportedAnswer(
-        who=_who(annotation, result),
-        kind=EventKind.RANKING,
-        payload={"ranks": ranks},
-        time_taken_ms=_time_taken_ms(annotation),
-    )
+    taken_s = annotation.get("lead_time")
+    if isinstance(taken_s, bool) or not isinstance(taken_s, int | float) or not 0 <= taken_s <= _LONGEST_ANSWER_S:
+        taken_s = 0
+    who, payload, taken_ms = _who(annotation, result), {"ranks": ranks}, round(taken_s * 1000)
+    return ImportedAnswer(who=who, kind=EventKind.RANKING, payload=payload, time_taken_ms=taken_ms)
 
 
 def _ranks(result: Fields, shown: _Shown, names: TaskNames) -> list[int] | None:
@@ -170,9 +155,8 @@ def _ranked(value: object, shown: _Shown, names: TaskNames) -> list[int]:
         unknown = [name for name in filled if name not in names.buckets]
         if unknown:
             told = ", ".join(filled) or "none"
-            raise DataError(
-                f'field "ranker": the order of its buckets ({told}) is not known; give buckets=, best first'
-            )
+            now = "give buckets=, best first"
+            raise DataError(f'field "ranker": the order of its buckets ({told}) is not known; {now}')
         groups = [filled[name] for name in names.buckets if name in filled]
     rank = {one: place for place, group in enumerate(groups, start=1) for one in group}
     strange = [one for one in rank if one not in shown.names]
@@ -192,10 +176,3 @@ def _who(annotation: Fields, result: Fields) -> str:
     by = annotation.get("completed_by")
     by = by.get("email") or by.get("id") if isinstance(by, Mapping) else by
     return f"label-studio {str(by)[:60]}" if by else "label-studio"
-
-
-def _time_taken_ms(annotation: Fields) -> int:
-    taken = annotation.get("lead_time")
-    if isinstance(taken, bool) or not isinstance(taken, int | float) or not 0 <= taken <= _LONGEST_ANSWER_S:
-        return 0
-    return round(taken * 1000)

@@ -34,19 +34,16 @@ def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     if name is None:
         raise DataError('field "prompt" is missing')
     told = _parsed(fields[name]) if name == "messages" else fields[name]
+    words: dict[str, Any] = {one: _word(fields, one, limits) for one in ("serves", "topic", "key", "batch")}
+    known = _parsed(fields["control_answer"]) if _given(fields, "control_answer") else None
     item = NewItem(
         prompt=conversation_value(told, name, limits),
         candidates=_candidates(fields, limits),
         overlap=whole_value(fields["overlap"], "overlap", 1, MOST_OVERLAP) if _given(fields, "overlap") else None,
         priority=number_value(fields["priority"], "priority") if _given(fields, "priority") else 0.0,
-        control_answer=dict(object_value(_parsed(fields["control_answer"]), "control_answer"))
-        if _given(fields, "control_answer")
-        else None,
+        control_answer=dict(object_value(known, "control_answer")) if known is not None else None,
         sensitive=truth_value(fields["sensitive"], "sensitive") if _given(fields, "sensitive") else False,
-        serves=_word(fields, "serves", limits),
-        topic=_word(fields, "topic", limits),
-        key=_word(fields, "key", limits),
-        batch=_word(fields, "batch", limits),
+        **words,
     )
     messages = told if isinstance(told, list) else []
     calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))

@@ -134,11 +134,8 @@ def _mean_ranks(told: Sequence[tuple[Event, Mapping[int, float]]], aggregation: 
 
 
 def _ranking(answered: AnsweredItem, table: Table, worth: Mapping[int, float], events: Sequence[Event]) -> Ranking:
-    places = sorted(worth)
-    return Ranking(
-        prompt=answered.item.new.prompt,
-        completions=tuple(table.completions[place] for place in places),
-        ranks=tuple(1 + sum(worth[other] > worth[place] for other in places) for place in places),
-        group=f"item {answered.item.id}",
-        provenance=provenance_of_all(events),
-    )
+    places, group = sorted(worth), f"item {answered.item.id}"
+    texts = tuple(table.completions[place] for place in places)
+    ranks = tuple(1 + sum(worth[other] > worth[place] for other in places) for place in places)
+    prompt, provenance = answered.item.new.prompt, provenance_of_all(events)
+    return Ranking(prompt=prompt, completions=texts, ranks=ranks, group=group, provenance=provenance)

@@ -18,7 +18,7 @@ from assent.feedback.exchange.imported_items import (
 )
 from assent.feedback.records import HIGHEST_RATING, STRONGEST, Candidate, EventKind, NewItem
 from assent.feedback.votes import is_prompt
-from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating, Role
+from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating, Role
 
 _Scores = dict[Completion, dict[str, float]]  # by criterion
 _SAME_PROBABILITY = 0.005  # people write 0.83 or 0.8333 for 5/6
@@ -59,25 +59,19 @@ def _in_one_order(preferences: Sequence[_Whole]) -> list[_Whole]:
     return found
 
 
-def strength_of(comparison: Comparison) -> int:
-    """The strength -3..3 that stands for the comparison's probability: the nearest step of the scale."""
-    return -round((comparison.probability - 0.5) * 2 * STRONGEST)
-
-
 def _imported(one: _Whole, who: str, limits: ImportLimits) -> ImportedItem:
-    name = _who(one.provenance, who)
+    name = one.provenance.who or who
     if isinstance(one, Demonstration):
         return _demonstrated(one.conversation, name, limits)
     if isinstance(one, Ranking):
         answer = ImportedAnswer(who=name, kind=EventKind.RANKING, payload={"ranks": list(one.ranks)})
         return _with_answer(one.prompt, one.completions, answer, limits)
-    strength = strength_of(one)
+    strength = -round((one.probability - 0.5) * 2 * STRONGEST)  # the nearest step of the scale
     if strength == 0 and one.probability != 0.5:
         shown = max(one.probability, 1 - one.probability)
-        raise DataError(
-            f"a probability of {shown:g} lies below all strengths of a preference and would become a tie",
-            now="Nothing was imported. Give ties the probability 0.5, and preferences 0.59 or more.",
-        )
+        what = f"a probability of {shown:g} lies below all strengths of a preference and would become a tie"
+        now = "Nothing was imported. Give ties the probability 0.5, and preferences 0.59 or more."
+        raise DataError(what, now=now)
     rounded = abs(0.5 - strength / (2 * STRONGEST) - one.probability) > _SAME_PROBABILITY
     altered = ("probabilities rounded to 1/2, 2/3, 5/6 or 1",) * rounded + ("margins left out",) * (one.margin != 0)
     answer = ImportedAnswer(who=name, kind=EventKind.PAIRWISE, payload={"strength": strength})
@@ -91,10 +85,9 @@ def _demonstrated(conversation: Conversation, who: str, limits: ImportLimits) ->
         raise DataError("a demonstration does not end with the assistant")
     if not messages[-1].learned:
         shown = messages[-1].content[:40]
-        raise DataError(
-            f'a conversation ends with a message of weight 0, which is not to be learned: "{shown}"',
-            now="Nothing was imported. End it with the last message that is to be learned.",
-        )
+        what = f'a conversation ends with a message of weight 0, which is not to be learned: "{shown}"'
+        now = "Nothing was imported. End it with the last message that is to be learned."
+        raise DataError(what, now=now)
     answer = ImportedAnswer(who=who, kind=EventKind.DEMONSTRATION, payload={"text": messages[-1].content})
     altered = ("tool calls of answers kept as text",) * bool(messages[-1].tool_calls)
     return _with_answer(replace(conversation, messages=messages[:-1]), (), answer, limits, altered)
@@ -123,12 +116,10 @@ def _rated(ratings: Sequence[Rating], who: str, limits: ImportLimits) -> list[Im
     label = _are_labels(ratings)
     for one in ratings:
         if not label and not (1 <= one.score <= HIGHEST_RATING and one.score.is_integer()):
-            raise DataError(
-                f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}",
-                now="Bring the scores to that scale, or import rankings.",
-            )
+            now = "Bring the scores to that scale, or import rankings."
+            raise DataError(f"a rating of {one.score:g} is none of 1 to {HIGHEST_RATING}", now=now)
         order.setdefault(one.prompt, {})[one.completion] = None
-        answers = together.setdefault((one.prompt, _who(one.provenance, who)), [])
+        answers = together.setdefault((one.prompt, one.provenance.who or who), [])
         answer = next((each for each in answers if one.criterion not in each.get(one.completion, {})), None)
         if answer is None:
             answers.append(answer := {})
@@ -168,14 +159,9 @@ def _item(prompt: Conversation, completions: Sequence[Completion], limits: Impor
     if not is_prompt(prompt):
         raise DataError("a prompt is empty or ends with the assistant")
     if len(completions) > limits.completions:
-        raise DataError(
-            f"an item has {len(completions)} completions, at most {limits.completions} can be labelled at once"
-        )
+        most = f"at most {limits.completions} can be labelled at once"
+        raise DataError(f"an item has {len(completions)} completions, {most}")
     for message in prompt.messages:
         text_value(message.content, "prompt", limits, blank=True)
     candidates = tuple(Candidate(text=text_value(one.text, "completion", limits), stop=one.stop) for one in completions)
     return NewItem(prompt=prompt, candidates=candidates)
-
-
-def _who(provenance: Provenance, otherwise: str) -> str:
-    return provenance.who or otherwise

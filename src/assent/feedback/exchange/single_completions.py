@@ -79,11 +79,8 @@ def item_corrections(answered: AnsweredItem, aggregation: Aggregation) -> list[C
             raise unreadable(event)
         original = candidates[slot].completion
         if original.text.strip() not in ("", text.strip()) and is_prompt(answered.item.new.prompt):
-            edited = Completion(text=text)
-            provenance = provenance_of_all([event])
-            made.append(
-                Correction(prompt=answered.item.new.prompt, original=original, edited=edited, provenance=provenance)
-            )
+            edited, provenance, prompt = Completion(text=text), provenance_of_all([event]), answered.item.new.prompt
+            made.append(Correction(prompt=prompt, original=original, edited=edited, provenance=provenance))
     return made
 
 

@@ -23,10 +23,8 @@ from assent.feedback.records import (
     Event,
     EventKind,
     Item,
-    NewItem,
     Person,
     PersonRole,
-    Presentation,
     ProjectSettings,
     TaskMode,
 )
@@ -99,11 +97,9 @@ def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) 
     count, where = len(one.item.candidates), f'item "{one.item.prompt.last_user_text[:40]}"'
     if not least <= count <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
-        raise DataError(
-            f"a project of mode {settings.mode} needs {wanted} completions, not {count}",
-            where=where,
-            now="Nothing was imported. Take a project of another mode (--set mode=...).",
-        )
+        what = f"a project of mode {settings.mode} needs {wanted} completions, not {count}"
+        now = "Nothing was imported. Take a project of another mode (--set mode=...)."
+        raise DataError(what, where=where, now=now)
     answers = tuple(_answer_for(answer, settings.mode) for answer in one.answers)
     item = one.item
     if as_controls and answers:
@@ -116,14 +112,9 @@ def _fitted(one: ImportedItem, settings: ProjectSettings, *, as_controls: bool) 
     except StoreError as error:
         raise DataError(f"{error.where}: {error.what}", where=where, now="Nothing was imported.") from error
     people = len({answer.who for answer in answers})
-    return ImportedItem(item=_wide_enough(item, people, settings), answers=answers)
-
-
-def _wide_enough(item: NewItem, people: int, settings: ProjectSettings) -> NewItem:
-    """An item whose imported answers are all it wants is not asked again; where more are wanted, it is."""
-    if people <= (item.overlap or settings.overlap):
-        return item
-    return replace(item, overlap=people)
+    if people > (item.overlap or settings.overlap):  # else it is asked again until it has as many as it wants
+        item = replace(item, overlap=people)
+    return ImportedItem(item=item, answers=answers)
 
 
 def _answer_for(answer: ImportedAnswer, mode: TaskMode) -> ImportedAnswer:
@@ -145,7 +136,11 @@ def _enter_answers(
 ) -> int:
     """One person's answers: their items go before all others meanwhile, so that the queue gives just these."""
     person = _account(store, project_id, who)
-    said = {event.key for event in _events_of(store, project_id, person.id)}
+    said: set[str] = set()
+    after = 0
+    while page := store.events(project_id, after=after, limit=1000, person_id=person.id):
+        said |= {event.key for event in page}
+        after = page[-1].seq
     waiting = {item.id: (item, answer) for item, answer in answers if _key(item) not in said}
     if not waiting:
         if person.active:  # an import was killed after its last answer
@@ -174,30 +169,19 @@ def _submit_all(
             if item is None or answer is None:
                 store.release(shown.id, person.id)  # a control item, or somebody else's
                 continue
-            pending.append(store.submit(person.id, _as_shown(answer, shown, _key(item))))
+            payload, ms = _in_slots(answer.kind, answer.payload, shown.order), answer.time_taken_ms
+            told = Answer(key=_key(item), presentation_id=shown.id, kind=answer.kind, payload=payload, time_taken_ms=ms)
+            pending.append(store.submit(person.id, told))
         for future in pending:
             future.result()
         if not pending:  # others have filled these items: they get room for one answer more
             if wider > MOST_OVERLAP:
-                raise StoreError(
-                    f"{len(waiting)} answers find no room", where=f"project {project_id}", now="Is it archived?"
-                )
-            overlap = {number: (item.new.overlap or 1) + wider for number, (item, _) in waiting.items()}
-            store.set_priorities(
-                project_id, {}, overlap={number: min(MOST_OVERLAP, value) for number, value in overlap.items()}
-            )
+                what, where = f"{len(waiting)} answers find no room", f"project {project_id}"
+                raise StoreError(what, where=where, now="Is it archived?")
+            wanted = {number: (item.new.overlap or 1) + wider for number, (item, _) in waiting.items()}
+            overlap = {number: min(MOST_OVERLAP, value) for number, value in wanted.items()}
+            store.set_priorities(project_id, {}, overlap=overlap)
             wider *= 2
-
-
-def _as_shown(answer: ImportedAnswer, shown: Presentation, key: str) -> Answer:
-    """The answer in the order of the slots."""
-    return Answer(
-        key=key,
-        presentation_id=shown.id,
-        kind=answer.kind,
-        payload=_in_slots(answer.kind, answer.payload, shown.order),
-        time_taken_ms=answer.time_taken_ms,
-    )
 
 
 def _in_slots(kind: EventKind, payload: Mapping[str, Any], order: Sequence[int]) -> dict[str, Any]:
@@ -223,13 +207,6 @@ def _account(store: FeedbackStore, project_id: int, who: str) -> Person:
     if person.id not in members:
         store.set_members(project_id, [*members, person.id])
     return person
-
-
-def _events_of(store: FeedbackStore, project_id: int, person_id: int) -> list[Event]:
-    found: list[Event] = []
-    while page := store.events(project_id, after=found[-1].seq if found else 0, limit=1000, person_id=person_id):
-        found += page
-    return found
 
 
 def _key(item: Item) -> str:

@@ -33,9 +33,8 @@ def export_weighted(
     """
     table = vote_table(all_answered(source, project_id), criterion=criterion)
     if not table.pairs:
-        raise StoreError(
-            "nobody has compared anything yet", where=f"project {project_id}", now="Collect answers first."
-        )
+        where = f"project {project_id}"
+        raise StoreError("nobody has compared anything yet", where=where, now="Collect answers first.")
     people = reliabilities(table)
     label_P = soft_labels(table, weights={one.person_id: one.weight for one in people}, cap=cap)
     header = ROW_FORMATS["pairs"].header(models=False)

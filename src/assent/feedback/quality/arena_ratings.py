@@ -278,13 +278,7 @@ def _elo(strength: float) -> float:
 def _pairs(counts: _Counts) -> tuple[Matchup, ...]:
     wins_MM, ties_MM = counts.once() if counts.names else (np.zeros((0, 0)), np.zeros((0, 0)))
     return tuple(
-        Matchup(
-            first=first,
-            second=second,
-            won=int(wins_MM[i, j]),
-            tied=int(ties_MM[i, j]),
-            lost=int(wins_MM[j, i]),
-        )
+        Matchup(first=first, second=second, won=int(wins_MM[i, j]), tied=int(ties_MM[i, j]), lost=int(wins_MM[j, i]))
         for i, first in enumerate(counts.names)
         for j, second in enumerate(counts.names)
         if i < j and wins_MM[i, j] + wins_MM[j, i] + ties_MM[i, j]

@@ -86,11 +86,8 @@ def position_bias(slots: Mapping[int, Sequence[tuple[int, int]]], *, level: floa
     for (person, share, shown, p_value), corrected in zip(told, adjusted, strict=True):
         expected = sum(1 / count for count in shown) / len(shown)
         verdict = _verdict(share, expected) if corrected < SIGNIFICANT else ""
-        found.append(
-            PositionBias(
-                person_id=person, first=share, expected=expected, p_value=p_value, adjusted=corrected, verdict=verdict
-            )
-        )
+        values = {"expected": expected, "p_value": p_value, "adjusted": corrected}
+        found.append(PositionBias(person_id=person, first=share, **values, verdict=verdict))
     return sorted(found, key=lambda one: (one.p_value, one.person_id))
 
 
@@ -124,10 +121,8 @@ def speed(times: Sequence[tuple[int, int, float]]) -> list[Speed]:
     overall = _median([math.log(ms) for *_, ms in times])
     by_item = _gathered(times, lambda row: (row[1], math.log(row[2])))
     usual = {item: _median(logs) if len(logs) > 1 else overall for item, logs in by_item.items()}
-    pace = {
-        person: _median(logs)
-        for person, logs in _gathered(times, lambda row: (row[0], math.log(row[2]) - usual[row[1]])).items()
-    }
+    logs_of = _gathered(times, lambda row: (row[0], math.log(row[2]) - usual[row[1]]))
+    pace = {person: _median(logs) for person, logs in logs_of.items()}
     centre = _median(list(pace.values()))
     spread = max(1.4826 * _median([abs(value - centre) for value in pace.values()]), _LEAST_SPREAD)
     taken = _gathered(times, lambda row: (row[0], row[2]))

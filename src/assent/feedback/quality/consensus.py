@@ -16,6 +16,7 @@ Shapes: V votes, P pairs, M people.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -91,9 +92,8 @@ def vote_table(answered: Iterable[AnsweredItem], *, criterion: str = "") -> Vote
     tables: dict[int, tuple[Conversation, Table]] = {}
     told: dict[tuple[int, int], float] = {}
     for one in answered:
-        table, votes = votes_of(
-            one, [event for event in one.events if not event.repeat], strengths="margin", criterion=criterion
-        )
+        events = [event for event in one.events if not event.repeat]
+        table, votes = votes_of(one, events, strengths="margin", criterion=criterion)
         tables[one.item.id] = one.item.new.prompt, table
         answers = _known_pairs(one, criterion) if votes else {}
         for vote in votes:
@@ -207,9 +207,7 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
 
     Pairs of one item share a `group`. Control items are left out, because their answers are known.
     """
-    voters: dict[int, int] = {}
-    for pair in table.pair_V.tolist():
-        voters[pair] = voters.get(pair, 0) + 1
+    voters = Counter(table.pair_V.tolist())
     made = []
     for place, pair in enumerate(table.pairs):
         probability = float(probability_P[place])
@@ -225,7 +223,7 @@ def comparisons_of(table: VoteTable, probability_P: Floats, *, keep_ties: bool =
                 rejected=second if ahead else first,
                 probability=probability if ahead else 1 - probability,
                 group=f"item {pair.item_id}",
-                provenance=Provenance(source="studio", who=f"consensus of {voters.get(place, 0)}"),
+                provenance=Provenance(source="studio", who=f"consensus of {voters[place]}"),
             )
         )
     return made

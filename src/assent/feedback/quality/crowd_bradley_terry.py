@@ -108,19 +108,21 @@ def crowd_bradley_terry(
     score_S = ascent.climb(score_S, np.ones(len(votes.weight_V)), steps=_FIRST_ASCENTS)
     objective: list[float] = []
     for _ in range(settings.iterations):
-        by_score_V = _by_score(votes, score_S, eta_M, habit_M, settings.kind)
+        chance_V, part_V = _chance(votes, score_S, eta_M, habit_M, settings.kind)
+        by_score_V = part_V / chance_V
         if settings.kind != "plain" and reliability_M is None:
             eta_M = _reliability(votes, by_score_V, count_M, settings)
         if settings.kind == "habit":
-            habit_M = _habits(votes, 1 - by_score_V, answers.people)
+            otherwise_V = (1 - by_score_V) * votes.weight_V  # the first's share, with one pseudo answer each way
+            first_M = summed(votes.person_V, otherwise_V * votes.first_won_V, answers.people)
+            habit_M = (first_M + 1) / (summed(votes.person_V, otherwise_V, answers.people) + 2)
         score_S = ascent.climb(score_S, by_score_V, steps=_ASCENTS)
         objective.append(_objective(votes, score_S, eta_M, habit_M, settings))
         gain = objective[-1] - objective[-2] if len(objective) > 1 else math.inf
         if gain < settings.tolerance * max(1, len(answers.won_V)):
             break
-    return CrowdFit(
-        score_S=score_S, reliability_M=eta_M, first_habit_M=habit_M, answers_M=count_M, objective=tuple(objective)
-    )
+    found = {"score_S": score_S, "reliability_M": eta_M, "first_habit_M": habit_M, "answers_M": count_M}
+    return CrowdFit(**found, objective=tuple(objective))
 
 
 def logistic(logit: Floats) -> Floats:
@@ -163,11 +165,6 @@ def _chance(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats, ki
     return np.maximum(eta_V * better_V + (1 - eta_V) * other_V, _SMALLEST), eta_V * better_V
 
 
-def _by_score(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats, kind: Kind) -> Floats:
-    chance_V, part_V = _chance(votes, score_S, eta_M, habit_M, kind)
-    return part_V / chance_V
-
-
 def _log_likelihood(votes: _Decided, score_S: Floats, eta_M: Floats, habit_M: Floats, kind: Kind) -> float:
     return float((votes.weight_V * np.log(_chance(votes, score_S, eta_M, habit_M, kind)[0])).sum())
 
@@ -189,13 +186,6 @@ def _reliability(votes: _Decided, by_score_V: Floats, count_M: Floats, settings:
     right_M += settings.prior_answers * settings.prior_accuracy
     total_M = count_M + settings.prior_answers
     return np.where(total_M > 0, right_M / np.where(total_M > 0, total_M, 1), settings.prior_accuracy)
-
-
-def _habits(votes: _Decided, otherwise_V: Floats, people: int) -> Floats:
-    """Share of the first among the answers not given by the score, with one pseudo answer each way."""
-    weight_V = otherwise_V * votes.weight_V
-    first_M = summed(votes.person_V, weight_V * votes.first_won_V, people)
-    return (first_M + 1) / (summed(votes.person_V, weight_V, people) + 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -66,10 +66,8 @@ def _predicted(answered: AnsweredItem, table: VoteTable) -> Floats | None:
         return None
     _, places = table_of(answered)
     score_of = {place: scores[position] for position, place in reversed(places.items())}
-    difference_P = np.array(
-        [score_of.get(pair.first, np.nan) - score_of.get(pair.second, np.nan) for pair in table.pairs]
-    )
-    return logistic(difference_P)
+    ends_P2 = np.array([[score_of.get(place, np.nan) for place in (pair.first, pair.second)] for pair in table.pairs])
+    return logistic(ends_P2[:, 0] - ends_P2[:, 1])
 
 
 def _entropy(probability_P: Floats) -> Floats:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -60,13 +60,9 @@ class ProjectAgreement:
     cohen: tuple[AnnotatorPair, ...] = ()
     reliability: Mapping[int, Estimate] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain objects."""
-        return asdict(self)
-
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> ProjectAgreement:
-        """The reverse of `to_json`, after a file of JSON; TypeError or KeyError for what is no such thing."""
+        """The reverse of `asdict`, after a file of JSON; TypeError or KeyError for what is no such thing."""
         return ProjectAgreement(
             alpha=Estimate(**told["alpha"]),
             fleiss=Estimate(**told["fleiss"]),
@@ -201,12 +197,8 @@ def _reliability(labels: _PairLabels, level: float) -> dict[int, Estimate]:
     spread_M = np.sqrt((blocks - 1) / blocks * ((without_BM - without_BM.mean(axis=0)) ** 2).sum(axis=0))
     half_M = spread_M * widened(blocks, level) * math.sqrt((blocks - 1) / blocks)  # Student's t
     low_M, high_M = logistic(_logit(accuracy_M) - half_M), logistic(_logit(accuracy_M) + half_M)
-    return {
-        person: Estimate(
-            value=float(accuracy_M[place]), low=float(low_M[place]), high=float(high_M[place]), count=items_M[place]
-        )
-        for place, person in enumerate(labels.people)
-    }
+    found = zip(labels.people, accuracy_M.tolist(), low_M.tolist(), high_M.tolist(), items_M, strict=True)
+    return {person: Estimate(value=value, low=low, high=high, count=n) for person, value, low, high, n in found}
 
 
 def _logit(probability_M: Floats) -> Floats:

@@ -105,12 +105,12 @@ def dawid_skene(votes: Votes, settings: EMSettings | None = None) -> Fitted:
     """The Dawid-Skene model: each annotator has a full table of how each class is called."""
     settings = settings or EMSettings()
     size = votes.classes
-    pseudo_CC = _pseudo_answers(size, settings)
+    share, each = settings.prior_accuracy, settings.prior_answers / size  # each true class has its share of the prior
+    pseudo_CC = np.where(np.eye(size, dtype=bool), share, (1 - share) / (size - 1)) * each
     weight_V = votes.weights
     said_MC = _summed(votes.person_V * size + votes.label_V, weight_V, (votes.people, size))
-    floor_MC = np.where(
-        (said_MC > 0) | (said_MC.sum(axis=1, keepdims=True) == 0), _EPS, 0.0
-    )  # never said: never likely
+    # never said: never likely
+    floor_MC = np.where((said_MC > 0) | (said_MC.sum(axis=1, keepdims=True) == 0), _EPS, 0.0)
 
     def confusions(posterior_NC: Floats) -> Floats:
         counts_MCC = np.empty((votes.people, size, size))
@@ -274,12 +274,6 @@ def _shares(votes: Votes) -> Floats:
         known_N = votes.known_N >= 0
         share_NC[known_N] = np.eye(size)[votes.known_N[known_N]]
     return share_NC
-
-
-def _pseudo_answers(size: int, settings: EMSettings) -> Floats:
-    """Pseudo answers [C, C], the same for every annotator: each true class has its share of `prior_answers`."""
-    right, each = settings.prior_accuracy, settings.prior_answers / size
-    return np.where(np.eye(size, dtype=bool), right, (1 - right) / (size - 1)) * each
 
 
 def _summed(place_V: Integers, value_V: Floats, shape: tuple[int, ...]) -> Floats:

@@ -46,9 +46,8 @@ class Resampling:
 
     def __post_init__(self) -> None:
         if self.resamples < 20 or not 0.5 <= self.level < 1:
-            raise ConfigError(
-                f"intervals need resamples >= 20 and 0.5 <= level < 1, got {self.resamples} and {self.level}"
-            )
+            got = f"got {self.resamples} and {self.level}"
+            raise ConfigError(f"intervals need resamples >= 20 and 0.5 <= level < 1, {got}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +117,8 @@ def resampled(statistic: Statistic, count: int, resampling: Resampling) -> Float
     """The statistic in every resample of `count` items, nan where it is undefined."""
     rng = numpy_rng(resampling.seed, "resampling")
     rows = max(1, _CELLS // count)
-    parts = []
-    for start in range(0, resampling.resamples, rows):
-        parts.append(statistic(draw_weights(rng, min(rows, resampling.resamples - start), count)))
-    return np.concatenate(parts)
+    sizes = (min(rows, resampling.resamples - start) for start in range(0, resampling.resamples, rows))
+    return np.concatenate([statistic(draw_weights(rng, size, count)) for size in sizes])
 
 
 def draw_weights(rng: np.random.Generator, rows: int, count: int) -> Floats:

@@ -13,7 +13,7 @@ Intervals are of 95 %, bootstrap over items (over answers for control and self).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -81,15 +81,9 @@ class Figures:
     position: FirstShown
     people: Mapping[int, PersonFigures] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """As plain objects."""
-        told = asdict(self)
-        told["people"] = {str(person): figures for person, figures in told["people"].items()}
-        return told
-
     @staticmethod
     def from_json(told: Mapping[str, Any]) -> Figures:
-        """The reverse of `to_json`; TypeError or KeyError for what is no such thing."""
+        """The reverse of `asdict`, after a file of JSON; TypeError or KeyError for what is no such thing."""
         values = dict(told)
         for name in ("agreement", "control", "self_agreement"):
             values[name] = Estimate(**values[name])
@@ -138,15 +132,10 @@ class _View:
 
     def __init__(self, tally: Tally) -> None:
         columns, items = tally.columns, tally.items
-        self.person = _array(columns.person)
-        self.item = _array(columns.item)
-        self.kind = _array(columns.kind)
-        self.standing = _array(columns.standing) == 1
-        self.repeat = _array(columns.repeat) == 1
-        self.reason = _array(columns.reason)
-        self.time_ms = _array(columns.time_ms)
-        self.shown = _array(columns.shown)
-        self.best_slot = _array(columns.best_slot)
+        self.person, self.item, self.kind = map(_array, (columns.person, columns.item, columns.kind))
+        self.standing, self.repeat = _array(columns.standing) == 1, _array(columns.repeat) == 1
+        self.reason, self.time_ms = _array(columns.reason), _array(columns.time_ms)
+        self.shown, self.best_slot = _array(columns.shown), _array(columns.best_slot)
         self.control = np.array(columns.control, dtype=np.float64)
         quiet = np.isin(self.kind, [_CODE[kind] for kind in (EventKind.SKIP, EventKind.FLAG, EventKind.UNDO)])
         self.labelled = self.standing & ~quiet
@@ -160,8 +149,7 @@ class _View:
 
     def of_kind(self, kind: EventKind) -> NDArray[np.bool_]:
         """Standing answers of the kind."""
-        told: NDArray[np.bool_] = self.standing & (self.kind == _CODE[kind])
-        return told
+        return np.asarray(self.standing & (self.kind == _CODE[kind]))
 
     def hours(self) -> float:
         """Hours that people took over answers."""
@@ -248,11 +236,9 @@ def _ratio(above_N: NDArray[Any], below_N: NDArray[Any], why_undefined: str) -> 
     above_B, below_B = np.bincount(blocks, weights=above_N), np.bincount(blocks, weights=below_N)
 
     def statistic(weight_RB: Floats) -> Floats:
-        told: Floats = (weight_RB @ above_B) / (weight_RB @ below_B)
-        return told
+        return np.asarray((weight_RB @ above_B) / (weight_RB @ below_B))
 
-    found = estimate(statistic, len(above_B), _RESAMPLING, why_undefined=why_undefined)
-    return Estimate(value=found.value, low=found.low, high=found.high, count=count, reason=found.reason)
+    return replace(estimate(statistic, len(above_B), _RESAMPLING, why_undefined=why_undefined), count=count)
 
 
 def _self_agreement(tally: Tally, view: _View) -> tuple[Integers, Floats]:

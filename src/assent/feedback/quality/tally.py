@@ -77,8 +77,10 @@ class Tally:
         with self.lock:
             read, after = 0, self.last_seq
             while page := self._source.events(self.project_id, after=after, limit=_PAGE):
-                if max((event.item_id or 0) for event in page) > (self.items.id[-1] if self.items.id else 0):
-                    self._read_items()
+                known = self.items.id[-1] if self.items.id else 0
+                if max((event.item_id or 0) for event in page) > known:
+                    for item in all_items(self._source, self.project_id, after=known):
+                        self._add_item(item)
                 for event in page:
                     self._add(event)
                 read, after = read + len(page), page[-1].seq
@@ -89,10 +91,6 @@ class Tally:
     def last_seq(self) -> int:
         """The number of the newest event read; 0 before the first."""
         return self.columns.seq[-1] if self.columns.seq else 0
-
-    def _read_items(self) -> None:
-        for item in all_items(self._source, self.project_id, after=self.items.id[-1] if self.items.id else 0):
-            self._add_item(item)
 
     def _add_item(self, item: Item) -> None:
         if item.new.serves not in self.serves:
@@ -114,7 +112,8 @@ class Tally:
     def _add(self, event: Event) -> None:
         if event.kind is EventKind.UNDO:
             self._take_back(event.undone_seq)
-        place = self._item_place(event.item_id)
+        place = -1 if event.item_id is None else bisect_left(self.items.id, event.item_id)
+        place = place if 0 <= place < len(self.items.id) and self.items.id[place] == event.item_id else -1
         signs, best = self._signs(event, place)
         columns = self.columns
         columns.seq.append(event.seq)
@@ -123,7 +122,8 @@ class Tally:
         columns.kind.append(KINDS.index(event.kind))
         columns.standing.append(event.kind is not EventKind.UNDO)
         columns.repeat.append(event.repeat)
-        columns.reason.append(_reason(event))
+        reason = event.payload.get({EventKind.SKIP: "reason", EventKind.FLAG: "flag"}.get(event.kind, ""))
+        columns.reason.append(REASONS.index(reason) if reason in REASONS else -1)
         columns.time_ms.append(event.time_taken_ms)
         columns.shown.append(len(event.order))
         columns.best_slot.append(best)
@@ -132,10 +132,6 @@ class Tally:
         columns.sign_count.append(len(signs))
         self.signs.extend(signs)
         self._count(len(columns.seq) - 1, 1)
-
-    def _item_place(self, item_id: int | None) -> int:
-        place = -1 if item_id is None else bisect_left(self.items.id, item_id)
-        return place if 0 <= place < len(self.items.id) and self.items.id[place] == item_id else -1
 
     def _signs(self, event: Event, place: int) -> tuple[list[int], int]:
         """The signs of the answer's pairs, and the slot in which the single best completion stood."""
@@ -196,9 +192,3 @@ def _agreement(signs: Sequence[int], control: Sequence[int]) -> float:
     if not both:
         return float("nan")
     return sum(1.0 if one == other else 0.5 if 0 in (one, other) else 0.0 for one, other in both) / len(both)
-
-
-def _reason(event: Event) -> int:
-    word = {EventKind.SKIP: "reason", EventKind.FLAG: "flag"}.get(event.kind, "")
-    told = event.payload.get(word)
-    return REASONS.index(told) if told in REASONS else -1

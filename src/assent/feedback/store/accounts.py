@@ -6,6 +6,7 @@ import functools
 import secrets
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import argon2
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.store.names import check_name, check_readable, folded, skeletons
 from assent.feedback.store.rows import person_of, to_json
 from assent.feedback.store.schema import cursors, members, people, projects, sign_ins
-from assent.feedback.store.session import Row, Session, Statement, insert
+from assent.feedback.store.session import YES, Row, Session, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _MOST_PASSWORD, _MOST_TOPICS = 1000, 200
@@ -32,38 +33,27 @@ _HASH = Statement(sa.select(_p.password_hash, *PERSON_COLUMNS).where(_p.folded =
 _NAMES = Statement(sa.select(_p.name))
 _OTHER_ADMINS = Statement(
     sa.select(_p.password_hash != sa.literal_column("''")).where(
-        _p.role == str(PersonRole.ADMIN), _p.active == sa.literal_column("1"), _p.id != bindparam("id")
+        _p.role == str(PersonRole.ADMIN), _p.active == YES, _p.id != bindparam("id")
     )
 )
 _LAST = Statement(sa.select(sa.func.coalesce(sa.func.max(_p.id), 0)))
 _INSERT = insert(people)
-_UPDATE = Statement(
-    people.update()
-    .where(_p.id == bindparam("which"))
-    .values(role=bindparam("new_role"), active=bindparam("new_active"), topics_declined=bindparam("topics"))
-)
-_SET_HASH = Statement(people.update().where(_p.id == bindparam("which")).values(password_hash=bindparam("hashed")))
+_WHICH = _p.id == bindparam("which")
+_CHANGED: dict[str, Any] = {"role": bindparam("new_role"), "active": bindparam("new_active")}
+_UPDATE = change(people, _WHICH, **_CHANGED, topics_declined=bindparam("topics"))
+_SET_HASH = change(people, _WHICH, password_hash=bindparam("hashed"))
 _FORGET_CURSORS = Statement(cursors.delete().where(cursors.c.person_id == bindparam("person")))
 
 _m = members.c
-_MEMBERS = Statement(
-    sa.select(*PERSON_COLUMNS)
-    .join(members, _m.person_id == _p.id)
-    .where(_m.project_id == bindparam("project"))
-    .order_by(_p.id)
-)
+_OF_PROJECT = _m.project_id == bindparam("project")
+_MEMBERS = Statement(sa.select(*PERSON_COLUMNS).join(members, _m.person_id == _p.id).where(_OF_PROJECT).order_by(_p.id))
 _WORKS = Statement(
     sa.select(_p.id)
-    .outerjoin(members, sa.and_(_m.person_id == _p.id, _m.project_id == bindparam("project")))
-    .where(
-        _p.id == bindparam("person"),
-        _p.active == sa.literal_column("1"),
-        sa.or_(
-            _p.role == str(PersonRole.ADMIN), sa.and_(_p.role == str(PersonRole.ANNOTATOR), _m.person_id.is_not(None))
-        ),
-    )
+    .outerjoin(members, sa.and_(_m.person_id == _p.id, _OF_PROJECT))
+    .where(_p.id == bindparam("person"), _p.active == YES)
+    .where((_p.role == str(PersonRole.ADMIN)) | ((_p.role == str(PersonRole.ANNOTATOR)) & _m.person_id.is_not(None)))
 )
-_DROP_MEMBERS = Statement(members.delete().where(_m.project_id == bindparam("project")))
+_DROP_MEMBERS = Statement(members.delete().where(_OF_PROJECT))
 _ADD_MEMBER = insert(members)
 _SIGN_OUT_EVERYWHERE = Statement(sign_ins.delete().where(sign_ins.c.person_id == bindparam("person")))
 _PROJECT = Statement(sa.select(projects.c.id).where(projects.c.id == bindparam("project")))
@@ -80,9 +70,8 @@ def password_fits(hashed: str, password: str) -> bool:
     """Whether the password has this hash; an empty hash takes as long as any other and never fits."""
     with _AT_ONCE:
         try:
-            return _HASHER.verify(hashed or _nobody(), password[:_MOST_PASSWORD].encode(errors="replace")) and bool(
-                hashed
-            )
+            given = password[:_MOST_PASSWORD].encode(errors="replace")
+            return _HASHER.verify(hashed or _nobody(), given) and bool(hashed)
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return False
 

@@ -20,7 +20,7 @@ from assent.feedback.store import projects, reading
 from assent.feedback.store.project_items import check_predicted
 from assent.feedback.store.rows import to_json
 from assent.feedback.store.schema import contents, items
-from assent.feedback.store.session import Statement
+from assent.feedback.store.session import Statement, change
 from assent.feedback.store.slots import item_state, set_wanted
 from assent.feedback.store.writer import Transaction
 
@@ -29,9 +29,7 @@ _CONTENT = Statement(
     .join(items, items.c.id == contents.c.item_id)
     .where(items.c.project_id == bindparam("project"), items.c.id == bindparam("item"))
 )
-_SET_CONTENT = Statement(
-    contents.update().where(contents.c.item_id == bindparam("which")).values(content=bindparam("text"))
-)
+_SET_CONTENT = change(contents, contents.c.item_id == bindparam("which"), content=bindparam("text"))
 _ANSWERED_AT_ONCE = 1000
 
 

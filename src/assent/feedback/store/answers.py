@@ -48,7 +48,9 @@ def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
     project = projects.find(transaction, shown.project_id)
     accounts.check_works_in(transaction, project, person_id)
     payload = canonical(answer.kind, answer.payload, shown.order, project.settings)
-    time_taken_ms = _time_taken(answer.time_taken_ms)
+    taken = answer.time_taken_ms
+    if isinstance(taken, bool) or not isinstance(taken, int) or taken < 0:
+        raise Invalid("expected milliseconds", where="time_taken_ms", now="Send a whole number from 0.")
     _refuse_second(transaction, person_id, answer.kind, shown)
     event = Event(
         seq=transaction.head[0] + 1,
@@ -60,20 +62,14 @@ def submit(transaction: Transaction, person_id: int, answer: Answer) -> Event:
         payload=payload,
         order=shown.order,
         repeat=shown.repeat,
-        time_taken_ms=time_taken_ms,
+        time_taken_ms=min(taken, LONGEST_ANSWER_MS),
         guideline_version=shown.guideline_version,
         created_at=transaction.now,
     )
     _occupy(transaction, event, shown)
     kept = _append(transaction, event)
-    values: dict[str, Any] = {
-        "seq": kept.seq,
-        "project_id": kept.project_id,
-        "item_id": kept.item_id,
-        "person_id": person_id,
-    }
-    values |= {"kind": str(kept.kind), "presentation_id": shown.id, "repeat": int(kept.repeat)}
-    transaction.run(_STAND, **values, time_taken_ms=time_taken_ms)
+    same: dict[str, Any] = {n: getattr(kept, n) for n in ("seq", "project_id", "item_id", "person_id", "time_taken_ms")}
+    transaction.run(_STAND, **same, kind=str(kept.kind), presentation_id=shown.id, repeat=int(kept.repeat))
     _count(transaction, kept, 1)
     if not kept.repeat:
         reconsider(transaction, shown.project_id, shown.item_id)
@@ -104,12 +100,6 @@ def _says_the_same(answer: Answer, kept: Event, settings: ProjectSettings) -> bo
 
 def _used_key() -> Taken:
     return Taken("this key was used for something else", where="key", now="Send what is new with a new key.")
-
-
-def _time_taken(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise Invalid("expected milliseconds", where="time_taken_ms", now="Send a whole number from 0.")
-    return min(value, LONGEST_ANSWER_MS)
 
 
 def _refuse_second(session: Session, person_id: int, kind: EventKind, shown: queue.Shown) -> None:

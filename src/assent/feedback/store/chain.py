@@ -5,33 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from operator import attrgetter
 
 from assent.errors import StoreError
 from assent.feedback.records import Event
 
 START = ""
+_NAMES = "seq key kind project_id item_id person_id payload order repeat time_taken_ms guideline_version created_at"
+_covered = attrgetter(*_NAMES.split(), "undone_seq")
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(before: str, event: Event) -> str:
     """The hash of `event` (its own `sha256` is not read) after the event with the hash `before`."""
-    fields = [
-        before,
-        event.seq,
-        event.key,
-        str(event.kind),
-        event.project_id,
-        event.item_id,
-        event.person_id,
-        event.payload,
-        list(event.order),
-        event.repeat,
-        event.time_taken_ms,
-        event.guideline_version,
-        event.created_at,
-        event.undone_seq,
-    ]
-    return hashlib.sha256(_ENCODER.encode(fields).encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode([before, *_covered(event)]).encode()).hexdigest()
 
 
 def verify(events: Iterable[Event], *, last_seq: int, last_sha256: str) -> int:

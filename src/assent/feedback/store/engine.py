@@ -212,13 +212,10 @@ def parse_url(url: str) -> sa.URL:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed is not None and parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed.set(drivername="sqlite")
-    now = "Give the path of a file, sqlite:///PATH or postgresql://USER@HOST/NAME."
-    raise StoreError("no store can be opened by this URL", where=_without_password(url), now=now)
-
-
-def _without_password(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://...@{rest.rpartition('@')[2]}" if "@" in rest else url
+    shown = f"{scheme}://...@{rest.rpartition('@')[2]}" if "@" in rest else url  # without a password
+    now = "Give the path of a file, sqlite:///PATH or postgresql://USER@HOST/NAME."
+    raise StoreError("no store can be opened by this URL", where=shown, now=now)
 
 
 def _connect_sqlite(path: str, read_only: bool) -> DBAPIConnection:

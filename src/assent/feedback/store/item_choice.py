@@ -12,7 +12,7 @@ from sqlalchemy import bindparam
 
 from assent.feedback.records import Person, Project
 from assent.feedback.store.schema import cursors, items, slots
-from assent.feedback.store.session import Row, Statement, insert
+from assent.feedback.store.session import NO, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 from assent.seeds import derive
 
@@ -21,9 +21,10 @@ _PAGES = (32, 256, 2048)  # how many queued items are looked at, page by page
 _WORTH_A_CURSOR = 64
 
 _i, _s, _u = items.c, slots.c, cursors.c
+_WITH_SLOT = items.outerjoin(slots, sa.and_(_s.item_id == _i.id, _s.person_id == bindparam("person")))
 _QUEUED = (
     sa.select(_i.id, _i.priority, _i.topic, _s.item_id)
-    .select_from(items.outerjoin(slots, sa.and_(_s.item_id == _i.id, _s.person_id == bindparam("person"))))
+    .select_from(_WITH_SLOT)
     .where(_i.project_id == bindparam("project"), sa.text("items.open = 1"))
     .limit(bindparam("most", type_=sa.Integer()))
 )
@@ -31,46 +32,27 @@ _QUEUED_ALIKE = Statement(  # from an item on, at its priority
     _QUEUED.where(_i.priority == bindparam("priority"), _i.id >= bindparam("item")).order_by(_i.id)
 )
 _QUEUED_BELOW = Statement(_QUEUED.where(_i.priority < bindparam("priority")).order_by(_i.priority.desc(), _i.id))
-_CURSOR = Statement(
-    sa.select(_u.priority, _u.item_id).where(_u.project_id == bindparam("project"), _u.person_id == bindparam("person"))
-)
-_MOVE_CURSOR = Statement(
-    cursors.update()
-    .where(_u.project_id == bindparam("project"), _u.person_id == bindparam("person"))
-    .values(priority=bindparam("value"), item_id=bindparam("item"))
-)
+_OWN = (_u.project_id == bindparam("project"), _u.person_id == bindparam("person"))
+_CURSOR = Statement(sa.select(_u.priority, _u.item_id).where(*_OWN))
+_MOVE_CURSOR = change(cursors, *_OWN, priority=bindparam("value"), item_id=bindparam("item"))
 _ADD_CURSOR = insert(cursors)
 _CONTROLS = Statement(
     sa.select(_i.id, _i.topic)
-    .select_from(items.outerjoin(slots, sa.and_(_s.item_id == _i.id, _s.person_id == bindparam("person"))))
-    .where(
-        _i.project_id == bindparam("project"),
-        sa.text("items.control = 1"),
-        _i.withdrawn == sa.literal_column("0"),
-        _s.item_id.is_(None),
-    )
+    .select_from(_WITH_SLOT)
+    .where(_i.project_id == bindparam("project"), sa.text("items.control = 1"), _i.withdrawn == NO)
+    .where(_s.item_id.is_(None))
     .order_by(_i.id)
     .limit(64)
 )
 _MINE = (_s.project_id == bindparam("project"), _s.person_id == bindparam("person"))
 _REPEAT_BOUNDS = Statement(
-    sa.select(_s.last_seq)
-    .where(*_MINE, _s.last_seq > sa.literal_column("0"))
-    .order_by(_s.last_seq.desc())
-    .limit(1)
-    .offset(REPEAT_AFTER)
+    sa.select(_s.last_seq).where(*_MINE, _s.last_seq > NO).order_by(_s.last_seq.desc()).limit(1).offset(REPEAT_AFTER)
 )
 _REPEATABLE = Statement(
     sa.select(_s.item_id, _i.topic)
     .join(items, _i.id == _s.item_id)
-    .where(
-        *_MINE,
-        _s.last_seq.between(bindparam("least"), bindparam("most")),
-        _s.repeated == sa.literal_column("0"),
-        _s.leased == sa.literal_column("0"),
-        _i.withdrawn == sa.literal_column("0"),
-        _i.control == sa.literal_column("0"),
-    )
+    .where(*_MINE, _s.last_seq.between(bindparam("least"), bindparam("most")))
+    .where(_s.repeated == NO, _s.leased == NO, _i.withdrawn == NO, _i.control == NO)
     .order_by(_s.last_seq)
     .limit(8)
 )
@@ -95,7 +77,7 @@ class ItemChoice:
             drawn, taken = chance.random(), {item_id for item_id, _, _ in picked}
             control: int | None = None
             if drawn < settings.control_share:
-                control = self._control(chance, taken)
+                control = self._one_of(self._transaction.rows(_CONTROLS, **self._who), chance, taken)
             elif drawn < settings.control_share + settings.repeat_share:
                 control = self._repeat(chance, taken)
             repeat = control is not None and drawn >= settings.control_share
@@ -110,7 +92,9 @@ class ItemChoice:
         passed, page, first_found, last = 0, 0, None, None
         while len(found) < count:
             most = max(_PAGES[min(page, len(_PAGES) - 1)], count)
-            rows = self._page(priority, item_id, most)
+            rows = self._transaction.rows(_QUEUED_ALIKE, **self._who, priority=priority, item=item_id, most=most)
+            if len(rows) < most:
+                rows += self._transaction.rows(_QUEUED_BELOW, **self._who, priority=priority, most=most - len(rows))
             for row_id, row_priority, topic, slot in rows:
                 last = (row_priority, row_id)
                 if slot is None and topic not in self._declined and len(found) < count:
@@ -124,23 +108,12 @@ class ItemChoice:
             self._move_cursor(first_found or last, known=cursor is not None)
         return found
 
-    def _page(self, priority: float, item_id: int, most: int) -> list[Row]:
-        """The next `most` open items from a place in the queue on."""
-        rows = self._transaction.rows(_QUEUED_ALIKE, **self._who, priority=priority, item=item_id, most=most)
-        if len(rows) < most:
-            rows += self._transaction.rows(_QUEUED_BELOW, **self._who, priority=priority, most=most - len(rows))
-        return rows
-
     def _move_cursor(self, to: tuple[float, int], *, known: bool) -> None:
         if known:
             self._transaction.run(_MOVE_CURSOR, **self._who, value=to[0], item=to[1])
         else:
             values = {"project_id": self._project.id, "person_id": self._person.id, "priority": to[0]}
             self._transaction.run(_ADD_CURSOR, **values, item_id=to[1])
-
-    def _control(self, chance: random.Random, taken: set[int]) -> int | None:
-        rows = self._transaction.rows(_CONTROLS, **self._who)
-        return self._one_of(rows, chance, taken)
 
     def _repeat(self, chance: random.Random, taken: set[int]) -> int | None:
         newest = self._transaction.first(_REPEAT_BOUNDS, **self._who)

@@ -124,10 +124,7 @@ def _good_bad(payload: Payload, order: Order, _: ProjectSettings) -> dict[str, A
 def _correction(payload: Payload, order: Order, _: ProjectSettings) -> dict[str, Any]:
     _only(payload, "slot", "text", "ranks")
     slot = _whole(_needed(payload, "slot"), 0, len(order) - 1, "payload.slot")
-    kept: dict[str, Any] = {
-        "slot": order[slot],
-        "text": text_of(_needed(payload, "text"), "payload.text", least=1),
-    }
+    kept: dict[str, Any] = {"slot": order[slot], "text": text_of(_needed(payload, "text"), "payload.text", least=1)}
     if payload.get("ranks") is not None:
         kept["ranks"] = _ranks(payload["ranks"], order, "payload.ranks")
     return kept

@@ -16,19 +16,14 @@ from sqlalchemy import bindparam
 from assent.feedback.refusals import NotFound
 from assent.feedback.store import accounts, projects, queue
 from assent.feedback.store.schema import talks
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import Session, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 KEPT_S = 90 * 86400.0
 _k = talks.c
-_READ = Statement(
-    sa.select(_k.state).where(_k.presentation_id == bindparam("which"), _k.person_id == bindparam("person"))
-)
-_CHANGE = Statement(
-    talks.update()
-    .where(_k.presentation_id == bindparam("which"))
-    .values(state=bindparam("what"), kept_at=bindparam("now"))
-)
+_WHICH = _k.presentation_id == bindparam("which")
+_READ = Statement(sa.select(_k.state).where(_WHICH, _k.person_id == bindparam("person")))
+_CHANGE = change(talks, _WHICH, state=bindparam("what"), kept_at=bindparam("now"))
 _ADD = insert(talks)
 _FORGET = Statement(talks.delete().where(_k.kept_at < bindparam("before")))
 

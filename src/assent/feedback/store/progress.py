@@ -11,16 +11,13 @@ from sqlalchemy import bindparam
 
 from assent.feedback.refusals import NotFound
 from assent.feedback.store.schema import presentations, projects, standing, tallies
-from assent.feedback.store.session import Session, Statement
+from assent.feedback.store.session import Row, Session, Statement
 
 LATEST = 200  # answers of a person that the median time is taken over
 
 _p, _t, _s = projects.c, tallies.c, standing.c
-_COUNTERS = Statement(
-    sa.select(_p.asked, _p.finished, _p.answers, _p.skipped, _p.flagged, _p.wanted, _p.given).where(
-        _p.id == bindparam("project")
-    )
-)
+_SUMS = (_p.asked, _p.finished, _p.answers, _p.skipped, _p.flagged, _p.wanted, _p.given)
+_COUNTERS = Statement(sa.select(*_SUMS).where(_p.id == bindparam("project")))
 _LEASED = Statement(
     sa.select(sa.func.count()).where(
         presentations.c.project_id == bindparam("project"),
@@ -79,39 +76,31 @@ class Progress:
 
 def progress(session: Session, project_id: int, now: float) -> Progress:
     """The project's progress; NotFound."""
-    row = session.first(_COUNTERS, project=project_id)
-    if row is None:
-        raise NotFound(f"there is no project {project_id}", now="See the list of projects.")
+    *counts, wanted, given = _counters(session, project_id)
     leased = session.first(_LEASED, project=project_id, now=now)
     assert leased is not None
     people = {}
-    for person_id, answers, skipped, flagged, total_ms, first_at, last_at in session.rows(_TALLIES, project=project_id):
+    for person_id, *told, total_ms, first_at, last_at in session.rows(_TALLIES, project=project_id):
         times = [time for (time,) in session.rows(_TIMES, project=project_id, person=person_id)]
         people[person_id] = PersonProgress(
-            answers=answers,
-            skipped=skipped,
-            flagged=flagged,
+            **dict(zip(("answers", "skipped", "flagged"), told, strict=True)),
             median_ms=float(statistics.median(times)) if times else 0.0,
-            per_hour=(answers + skipped + flagged) * 3_600_000 / total_ms if total_ms else 0.0,
+            per_hour=sum(told) * 3_600_000 / total_ms if total_ms else 0.0,
             first_at=first_at,
             last_at=last_at,
         )
-    return Progress(
-        items=row[0],
-        finished=row[1],
-        answers=row[2],
-        skipped=row[3],
-        flagged=row[4],
-        leased=leased[0],
-        labels_wanted=row[5],
-        labels_given=row[6],
-        by_person=people,
-    )
+    counted = dict(zip(("items", "finished", "answers", "skipped", "flagged"), counts, strict=True))
+    return Progress(**counted, leased=leased[0], labels_wanted=wanted, labels_given=given, by_person=people)
 
 
 def labels_left(session: Session, project_id: int) -> int:
     """How many labels the project still wants; NotFound."""
+    *_, wanted, given = _counters(session, project_id)
+    return max(0, int(wanted - given))
+
+
+def _counters(session: Session, project_id: int) -> Row:
     row = session.first(_COUNTERS, project=project_id)
     if row is None:
         raise NotFound(f"there is no project {project_id}", now="See the list of projects.")
-    return max(0, int(row[5] - row[6]))
+    return row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,7 +16,7 @@ from assent.feedback.store.payloads import canonical
 from assent.feedback.store.projects import FORGET_CURSORS, check_overlap, open_with
 from assent.feedback.store.rows import item_to_json
 from assent.feedback.store.schema import contents, items
-from assent.feedback.store.session import Statement, insert
+from assent.feedback.store.session import NO, YES, Row, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _i = items.c
@@ -25,24 +25,13 @@ _LAST_ITEM = Statement(sa.select(sa.func.coalesce(sa.func.max(_i.id), 0)))
 _ITEM_BY_KEY = Statement(
     sa.select(_i.id).where(_i.project_id == bindparam("project"), _i.key == bindparam("key"), sa.text("key <> ''"))
 )
-_ITEM_STATE = Statement(
-    sa.select(_i.overlap, _i.control, _i.withdrawn, _i.given).where(
-        _i.id == bindparam("id"), _i.project_id == bindparam("project")
-    )
-)
-_SET_PRIORITY = Statement(items.update().where(_i.id == bindparam("which")).values(priority=bindparam("value")))
-
-
-_SET_OVERLAP = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(overlap=bindparam("value"), own_overlap=sa.literal_column("1"), open=open_with(bindparam("value")))
-)
-_WITHDRAW = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(withdrawn=sa.literal_column("1"), open=sa.literal_column("0"))
-)
+_HERE = (_i.id == bindparam("id"), _i.project_id == bindparam("project"))
+_ITEM_STATE = Statement(sa.select(_i.overlap, _i.control, _i.withdrawn, _i.given).where(*_HERE))
+_WHICH = _i.id == bindparam("which")
+_VALUE: sa.BindParameter[Any] = bindparam("value")
+_SET_PRIORITY = change(items, _WHICH, priority=_VALUE)
+_SET_OVERLAP = change(items, _WHICH, overlap=_VALUE, own_overlap=YES, open=open_with(_VALUE))
+_WITHDRAW = change(items, _WHICH, withdrawn=YES, open=NO)
 
 
 def add_items(transaction: Transaction, project_id: int, new: Sequence[NewItem]) -> tuple[int, int]:
@@ -89,18 +78,11 @@ def set_priorities(
             raise Invalid("a priority is a finite number", where=f"priority.{item_id}", now="Correct it.")
     for item_id, value in overlap.items():
         check_overlap(value, f"overlap.{item_id}")
-    known = {
-        item_id: transaction.first(_ITEM_STATE, id=item_id, project=project_id) for item_id in {*priority, *overlap}
-    }
-    for item_id, state in known.items():
-        if state is None:
-            raise NotFound(f"the project has no item {item_id}", now="See its items.")
+    known = _states(transaction, project_id, {*priority, *overlap})
     transaction.run_many(_SET_PRIORITY, [{"which": i, "value": float(v)} for i, v in priority.items()])
     transaction.run_many(_SET_OVERLAP, [{"which": i, "value": v} for i, v in overlap.items()])
     for item_id, value in overlap.items():
-        state = known[item_id]
-        assert state is not None
-        old, control, withdrawn, given = state
+        old, control, withdrawn, given = known[item_id]
         if not control and not withdrawn:
             transaction.count(project_id, wanted=value - old, finished=(given >= value) - (given >= old))
     transaction.run(FORGET_CURSORS, project=project_id)
@@ -108,17 +90,22 @@ def set_priorities(
 
 def withdraw_items(transaction: Transaction, project_id: int, item_ids: Sequence[int]) -> None:
     """Ask nobody else about these items; who has one open may still answer it."""
-    states = {item_id: transaction.first(_ITEM_STATE, id=item_id, project=project_id) for item_id in item_ids}
-    for item_id, state in states.items():
-        if state is None:
-            raise NotFound(f"the project has no item {item_id}", now="See its items.")
-    for item_id, state in states.items():
-        assert state is not None
-        overlap, control, withdrawn, given = state
+    for item_id, (overlap, control, withdrawn, given) in _states(transaction, project_id, item_ids).items():
         if not withdrawn:
             transaction.run(_WITHDRAW, which=item_id)
         if not withdrawn and not control:
             transaction.count(project_id, asked=-1, wanted=-overlap, given=-given, finished=-(given >= overlap))
+
+
+def _states(transaction: Transaction, project_id: int, item_ids: Iterable[int]) -> dict[int, Row]:
+    """(overlap, control, withdrawn, given) of each item; NotFound for an item of another project."""
+    found = {}
+    for item_id in item_ids:
+        state = transaction.first(_ITEM_STATE, id=item_id, project=project_id)
+        if state is None:
+            raise NotFound(f"the project has no item {item_id}", now="See its items.")
+        found[item_id] = state
+    return found
 
 
 CANDIDATES_OF_MODE = {

@@ -8,62 +8,47 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from assent.feedback.records import (
-    MOST_OVERLAP,
-    Guideline,
-    Project,
-    ProjectSettings,
-)
+from assent.feedback.records import MOST_OVERLAP, Guideline, Project, ProjectSettings
 from assent.feedback.refusals import Invalid, NotFound, Taken, text_of
 from assent.feedback.store.rows import project_of, settings_to_json
 from assent.feedback.store.schema import cursors, guidelines, items, members, projects
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import NO, YES, Session, Statement, change, insert
 from assent.feedback.store.writer import PROJECT_COUNTERS, Transaction
 
 _MOST_NAME, _MOST_LEASE_S = 200, 30 * 86400.0
 PROJECT_COLUMNS = [projects.c[n] for n in ("id", "name", "settings", "guideline_version", "archived", "created_at")]
 _p = projects.c
-_BY_ID = Statement(sa.select(*PROJECT_COLUMNS).where(_p.id == bindparam("id")))
-_BY_NAME = Statement(sa.select(*PROJECT_COLUMNS).where(_p.name == bindparam("name")))
-_ALL = Statement(sa.select(*PROJECT_COLUMNS).order_by(_p.id))
+_SELECT = sa.select(*PROJECT_COLUMNS)
+_BY_ID, _BY_NAME = (Statement(_SELECT.where(one == bindparam(one.name))) for one in (_p.id, _p.name))
+_ALL = Statement(_SELECT.order_by(_p.id))
+_m = members.c
 _OF_PERSON = Statement(
-    sa.select(*PROJECT_COLUMNS)
-    .join(members, members.c.project_id == _p.id)
-    .where(members.c.person_id == bindparam("person"))
-    .order_by(_p.id)
+    _SELECT.join(members, _m.project_id == _p.id).where(_m.person_id == bindparam("person")).order_by(_p.id)
 )
 _LAST = Statement(sa.select(sa.func.coalesce(sa.func.max(_p.id), 0)))
 _INSERT = insert(projects)
-_SET_SETTINGS = Statement(projects.update().where(_p.id == bindparam("which")).values(settings=bindparam("text")))
-_ARCHIVE = Statement(projects.update().where(_p.id == bindparam("which")).values(archived=bindparam("value")))
+_WHICH = _p.id == bindparam("which")
+_SET_SETTINGS = change(projects, _WHICH, settings=bindparam("text"))
+_ARCHIVE = change(projects, _WHICH, archived=bindparam("value"))
 
 
 def open_with(overlap: Any) -> sa.Case[int]:
     """1 for an item that may be given to one more person, with so many to ask."""
     wanted = sa.and_(items.c.withdrawn == 0, items.c.control == 0, items.c.taken < overlap)
-    return sa.case((wanted, sa.literal_column("1")), else_=sa.literal_column("0"))
+    return sa.case((wanted, YES), else_=NO)
 
 
-_FOLLOW_OVERLAP = Statement(
-    items.update()
-    .where(items.c.project_id == bindparam("project"), items.c.own_overlap == sa.literal_column("0"))
-    .values(overlap=bindparam("value"), open=open_with(bindparam("value")))
-)
+_i = items.c
+_VALUE: sa.BindParameter[Any] = bindparam("value")
+_FOLLOWING = (_i.project_id == bindparam("project"), _i.own_overlap == NO)
+_FOLLOW_OVERLAP = change(items, *_FOLLOWING, overlap=_VALUE, open=open_with(_VALUE))
 _RECOUNT = Statement(
     sa.select(
-        sa.func.coalesce(sa.func.sum(items.c.overlap), 0),
-        sa.func.coalesce(sa.func.sum(sa.case((items.c.given >= items.c.overlap, 1), else_=0)), 0),
-    ).where(
-        items.c.project_id == bindparam("project"),
-        items.c.control == sa.literal_column("0"),
-        items.c.withdrawn == sa.literal_column("0"),
-    )
+        sa.func.coalesce(sa.func.sum(_i.overlap), 0),
+        sa.func.coalesce(sa.func.sum(sa.case((_i.given >= _i.overlap, 1), else_=0)), 0),
+    ).where(_i.project_id == bindparam("project"), _i.control == NO, _i.withdrawn == NO)
 )
-_SET_COUNTS = Statement(
-    projects.update()
-    .where(_p.id == bindparam("which"))
-    .values(wanted=bindparam("wanted_now"), finished=bindparam("finished_now"))
-)
+_SET_COUNTS = change(projects, _WHICH, wanted=bindparam("wanted_now"), finished=bindparam("finished_now"))
 FORGET_CURSORS = Statement(cursors.delete().where(cursors.c.project_id == bindparam("project")))
 
 _g = guidelines.c
@@ -73,9 +58,7 @@ _GUIDELINE = Statement(
     )
 )
 _INSERT_GUIDELINE = insert(guidelines)
-_SET_GUIDELINE = Statement(
-    projects.update().where(_p.id == bindparam("which")).values(guideline_version=bindparam("version"))
-)
+_SET_GUIDELINE = change(projects, _WHICH, guideline_version=bindparam("version"))
 
 
 def find(session: Session, project_id: int) -> Project:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
@@ -20,7 +21,7 @@ from assent.feedback.store import accounts, projects
 from assent.feedback.store.item_choice import ItemChoice
 from assent.feedback.store.rows import item_of, presentation_of, to_json
 from assent.feedback.store.schema import contents, cursors, items, presentations, slots
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import NO, YES, Session, Statement, change, insert
 from assent.feedback.store.slots import Slot, item_state, put, slot_of
 from assent.feedback.store.writer import Transaction
 from assent.seeds import derive
@@ -48,32 +49,19 @@ _SHOWN = Statement(
         _p.id == bindparam("id"), _p.person_id == bindparam("person")
     )
 )
-_EXTEND = Statement(
-    presentations.update()
-    .where(_p.id == bindparam("which"))
-    .values(granted_at=bindparam("at"), expires_at=bindparam("until"))
-)
-_REOPEN = Statement(
-    presentations.update()
-    .where(_p.id == bindparam("which"))
-    .values(
-        open=sa.literal_column("1"),
-        place=bindparam("at_place"),
-        granted_at=bindparam("at"),
-        expires_at=bindparam("until"),
-    )
-)
-_CLOSE = Statement(presentations.update().where(_p.id == bindparam("which")).values(open=sa.literal_column("0")))
+_WHICH = _p.id == bindparam("which")
+_SPAN: dict[str, Any] = {"granted_at": bindparam("at"), "expires_at": bindparam("until")}
+_EXTEND = change(presentations, _WHICH, **_SPAN)
+_REOPEN = change(presentations, _WHICH, open=YES, place=bindparam("at_place"), **_SPAN)
+_CLOSE = change(presentations, _WHICH, open=NO)
 _FIRST_EXPIRY = Statement(sa.select(sa.func.min(_p.expires_at)).where(_OPEN))
 _EXPIRED = Statement(
     sa.select(_p.id, _p.item_id, _p.person_id, _p.repeat).where(_OPEN, _p.expires_at <= bindparam("now"))
 )
 _LAST_GRANT = Statement(sa.select(sa.func.max(_p.granted_at)).where(_OPEN))
-_GRANTED_LATER = Statement(
-    presentations.update()
-    .where(_OPEN, _p.granted_at > bindparam("latest"))
-    .values(granted_at=bindparam("now"), expires_at=bindparam("now") + (_p.expires_at - _p.granted_at))
-)
+_NOW: sa.BindParameter[Any] = bindparam("now")
+_FROM_NOW = {"granted_at": _NOW, "expires_at": _NOW + (_p.expires_at - _p.granted_at)}
+_GRANTED_LATER = change(presentations, _OPEN, _p.granted_at > bindparam("latest"), **_FROM_NOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,16 +116,10 @@ def shown(session: Session, presentation_id: str, person_id: int) -> Shown | Non
     row = session.first(_SHOWN, id=presentation_id, person=person_id)
     if row is None:
         return None
-    item_id, project_id, is_open, _, _, order, _, guideline_version, repeat, _ = row
-    return Shown(
-        id=presentation_id,
-        item_id=item_id,
-        project_id=project_id,
-        open=bool(is_open),
-        order=tuple(json.loads(order)),
-        guideline_version=guideline_version,
-        repeat=bool(repeat),
-    )
+    item_id, project_id, is_open, _, _, shown_order, _, version, repeat, _ = row
+    where: dict[str, Any] = {"id": presentation_id, "item_id": item_id, "project_id": project_id, "open": bool(is_open)}
+    order = tuple(json.loads(shown_order))
+    return Shown(**where, order=order, guideline_version=version, repeat=bool(repeat))
 
 
 def presentation(session: Session, presentation_id: str, person_id: int) -> Presentation | None:

@@ -28,9 +28,7 @@ _AFTER = _e.seq > bindparam("after")
 _ORDERS = {False: _e.seq.asc(), True: _e.seq.desc()}
 _PAGES = {
     (by_project, by_person, newest): Statement(
-        _EVENTS.where(_AFTER, *([_PROJECT] if by_project else []), *([_PERSON] if by_person else [])).order_by(
-            _ORDERS[newest]
-        )
+        _EVENTS.where(_AFTER, *[_PROJECT] * by_project, *[_PERSON] * by_person).order_by(_ORDERS[newest])
     )
     for by_project, by_person, newest in itertools.product((False, True), repeat=3)
 }
@@ -47,20 +45,15 @@ _ANSWERED_IDS = Statement(
     .order_by(_s.item_id)
     .limit(_LIMIT)
 )
-_ANSWERED = Statement(
+_WITH_EVENTS = (
     ITEM.add_columns(*events.columns)
     .join(standing, _s.item_id == _i.id)
     .join(events, _e.seq == _s.seq)
-    .where(_s.project_id == bindparam("project"), _s.item_id.between(bindparam("first_id"), bindparam("last_id")))
-    .order_by(_s.item_id, _s.seq)
+    .where(_s.project_id == bindparam("project"))
 )
-_ANSWERED_ITEM = Statement(
-    ITEM.add_columns(*events.columns)
-    .join(standing, _s.item_id == _i.id)
-    .join(events, _e.seq == _s.seq)
-    .where(_s.project_id == bindparam("project"), _s.item_id == bindparam("item"))
-    .order_by(_s.seq)
-)
+_BETWEEN = _s.item_id.between(bindparam("first_id"), bindparam("last_id"))
+_ANSWERED = Statement(_WITH_EVENTS.where(_BETWEEN).order_by(_s.item_id, _s.seq))
+_ANSWERED_ITEM = Statement(_WITH_EVENTS.where(_s.item_id == bindparam("item")).order_by(_s.seq))
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == sa.literal_column("1")))
 
 
@@ -87,10 +80,8 @@ def shown_as(session: Session, project_id: int, person_id: int, *, limit: int) -
 
 def answered_page(session: Session, project_id: int, *, after_item: int, limit: int) -> list[AnsweredItem]:
     """Items with standing answers, by id."""
-    ids = [
-        item_id
-        for (item_id,) in session.rows(_ANSWERED_IDS, project=project_id, after=after_item, most=_bounded(limit))
-    ]
+    answered = session.rows(_ANSWERED_IDS, project=project_id, after=after_item, most=_bounded(limit))
+    ids = [item_id for (item_id,) in answered]
     if not ids:
         return []
     rows = session.rows(_ANSWERED, project=project_id, first_id=ids[0], last_id=ids[-1])

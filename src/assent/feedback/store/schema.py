@@ -12,173 +12,127 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 
-def _integer(name: str) -> sa.Column[int]:
-    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False)
+def _integers(*names: str) -> list[sa.Column[int]]:
+    return [sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False) for name in names]
 
 
-def _text(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=False)
+def _texts(*names: str) -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.Text(), nullable=False) for name in names]
 
 
-def _number(name: str) -> sa.Column[float]:
-    return sa.Column(name, sa.Double(), nullable=False)
+def _numbers(*names: str) -> list[sa.Column[float]]:
+    return [sa.Column(name, sa.Double(), nullable=False) for name in names]
 
 
 projects = sa.Table(
     "projects",
     metadata,
-    _integer("id"),
-    _text("name"),
-    _text("settings"),
-    _integer("guideline_version"),
-    _integer("archived"),
-    _number("created_at"),
-    _integer("asked"),  # counters: not withdrawn, not control
-    _integer("wanted"),  # labels wanted in all
-    _integer("given"),  # people who have answered, over all items
-    _integer("finished"),  # items with as many answers as wanted
-    _integer("answers"),  # standing answers, with repeats and control items
-    _integer("skipped"),
-    _integer("flagged"),
+    *_integers("id"),
+    *_texts("name", "settings"),
+    *_integers("guideline_version", "archived"),
+    *_numbers("created_at"),
+    *_integers("asked"),  # counters: not withdrawn, not control
+    *_integers("wanted"),  # labels wanted in all
+    *_integers("given"),  # people who have answered, over all items
+    *_integers("finished"),  # items with as many answers as wanted
+    *_integers("answers", "skipped", "flagged"),  # standing answers, with repeats and control items
 )
 
 items = sa.Table(
     "items",
     metadata,
-    _integer("id"),
-    _integer("project_id"),
-    _text("key"),
-    _text("topic"),
-    _number("priority"),
-    _integer("overlap"),
-    _integer("own_overlap"),  # 0: follows the project's
-    _integer("control"),
-    _integer("withdrawn"),
-    _integer("taken"),  # occupied slots
-    _integer("given"),  # slots with a standing answer
-    _integer("open"),  # 1: may be given to one more person
-    _number("created_at"),
+    *_integers("id", "project_id"),
+    *_texts("key", "topic"),
+    *_numbers("priority"),
+    *_integers("overlap", "own_overlap", "control", "withdrawn"),  # own_overlap 0: follows the project's
+    *_integers("taken"),  # occupied slots
+    *_integers("given"),  # slots with a standing answer
+    *_integers("open"),  # 1: may be given to one more person
+    *_numbers("created_at"),
 )
 
-contents = sa.Table("contents", metadata, _integer("item_id"), _text("content"))
+contents = sa.Table("contents", metadata, *_integers("item_id"), *_texts("content"))
 
 slots = sa.Table(
     "slots",
     metadata,
-    _integer("item_id"),
-    _integer("person_id"),
-    _integer("project_id"),
-    _integer("leased"),  # 1: by a live presentation
-    _integer("standing"),  # answers that stand, without repeats
-    _integer("repeated"),  # 1: a silent repeat was shown
-    _integer("last_seq"),  # the newest answer; 0: none
+    *_integers("item_id", "person_id", "project_id"),
+    *_integers("leased"),  # 1: by a live presentation
+    *_integers("standing"),  # answers that stand, without repeats
+    *_integers("repeated"),  # 1: a silent repeat was shown
+    *_integers("last_seq"),  # the newest answer; 0: none
 )
 
 presentations = sa.Table(
     "presentations",
     metadata,
-    _text("id"),
-    _integer("project_id"),
-    _integer("item_id"),
-    _integer("person_id"),
-    _text("shown"),  # the order, as JSON
-    _text("criteria"),
-    _integer("guideline_version"),
-    _integer("repeat"),
-    _integer("place"),  # among the open ones of a person, lowest first
-    _integer("open"),
-    _number("granted_at"),
-    _number("expires_at"),
+    *_texts("id"),
+    *_integers("project_id", "item_id", "person_id"),
+    *_texts("shown", "criteria"),  # shown: the order, as JSON
+    *_integers("guideline_version", "repeat", "place", "open"),  # place: among the person's open ones, lowest first
+    *_numbers("granted_at", "expires_at"),
 )
 
 events = sa.Table(
     "events",
     metadata,
-    _integer("seq"),
-    _text("key"),
-    _text("kind"),
-    _integer("project_id"),
+    *_integers("seq"),
+    *_texts("key", "kind"),
+    *_integers("project_id"),
     sa.Column("item_id", sa.BigInteger()),
-    _integer("person_id"),
-    _text("payload"),
-    _text("shown"),
-    _integer("repeat"),
-    _integer("time_taken_ms"),
-    _integer("guideline_version"),
-    _number("created_at"),
+    *_integers("person_id"),
+    *_texts("payload", "shown"),
+    *_integers("repeat", "time_taken_ms", "guideline_version"),
+    *_numbers("created_at"),
     sa.Column("undone_seq", sa.BigInteger()),
-    _text("sha256"),
+    *_texts("sha256"),
 )
 
 standing = sa.Table(
     "standing",
     metadata,
-    _integer("seq"),
-    _integer("project_id"),
-    _integer("item_id"),
-    _integer("person_id"),
-    _text("kind"),
-    _text("presentation_id"),
-    _integer("repeat"),
-    _integer("time_taken_ms"),
+    *_integers("seq", "project_id", "item_id", "person_id"),
+    *_texts("kind", "presentation_id"),
+    *_integers("repeat", "time_taken_ms"),
 )
 
-chain = sa.Table("chain", metadata, _integer("id"), _integer("seq"), _text("sha256"))
+chain = sa.Table("chain", metadata, *_integers("id", "seq"), *_texts("sha256"))
 
 tallies = sa.Table(
     "tallies",
     metadata,
-    _integer("project_id"),
-    _integer("person_id"),
-    _integer("answers"),
-    _integer("skipped"),
-    _integer("flagged"),
-    _integer("total_ms"),
-    _number("first_at"),
-    _number("last_at"),
+    *_integers("project_id", "person_id", "answers", "skipped", "flagged", "total_ms"),
+    *_numbers("first_at", "last_at"),
 )
 
 cursors = sa.Table(
-    "cursors", metadata, _integer("project_id"), _integer("person_id"), _number("priority"), _integer("item_id")
+    "cursors", metadata, *_integers("project_id", "person_id"), *_numbers("priority"), *_integers("item_id")
 )
 
-talks = sa.Table("talks", metadata, _text("presentation_id"), _integer("person_id"), _text("state"), _number("kept_at"))
+talks = sa.Table(
+    "talks", metadata, *_texts("presentation_id"), *_integers("person_id"), *_texts("state"), *_numbers("kept_at")
+)
 
 guidelines = sa.Table(
-    "guidelines",
-    metadata,
-    _integer("project_id"),
-    _integer("version"),
-    _text("text"),
-    _text("author"),
-    _number("created_at"),
+    "guidelines", metadata, *_integers("project_id", "version"), *_texts("text", "author"), *_numbers("created_at")
 )
 
 people = sa.Table(
     "people",
     metadata,
-    _integer("id"),
-    _text("name"),
-    _text("folded"),
-    _text("role"),
-    _text("password_hash"),  # empty: cannot sign in
-    _integer("active"),
-    _text("topics_declined"),
-    _number("created_at"),
+    *_integers("id"),
+    *_texts("name", "folded", "role", "password_hash"),  # an empty hash: cannot sign in
+    *_integers("active"),
+    *_texts("topics_declined"),
+    *_numbers("created_at"),
 )
 
-members = sa.Table("members", metadata, _integer("project_id"), _integer("person_id"))
+members = sa.Table("members", metadata, *_integers("project_id", "person_id"))
 
 sign_ins = sa.Table(
-    "sign_ins", metadata, _text("token_sha256"), _integer("person_id"), _number("created_at"), _number("expires_at")
+    "sign_ins", metadata, *_texts("token_sha256"), *_integers("person_id"), *_numbers("created_at", "expires_at")
 )
 
 invitations = sa.Table(
-    "invitations",
-    metadata,
-    _text("token_sha256"),
-    _text("role"),
-    _text("project_ids"),
-    _number("expires_at"),
-    _integer("used"),
+    "invitations", metadata, *_texts("token_sha256", "role", "project_ids"), *_numbers("expires_at"), *_integers("used")
 )

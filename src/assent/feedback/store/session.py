@@ -12,6 +12,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 from assent.feedback.refusals import NotFound
 
 Row = tuple[Any, ...]
+NO, YES = (sa.literal_column(flag, sa.Integer()) for flag in "01")  # as in the conditions of partial indexes
 _IDS = 2**63
 
 
@@ -32,10 +33,14 @@ class Statement:
         return found
 
 
-def insert(table: sa.Table, *columns: str) -> Statement:
-    """An INSERT of all columns of `table`, or of the named ones."""
-    names = columns or tuple(column.name for column in table.columns)
-    return Statement(table.insert().values({name: sa.bindparam(name) for name in names}))
+def insert(table: sa.Table) -> Statement:
+    """An INSERT of all columns of `table`."""
+    return Statement(table.insert().values({column.name: sa.bindparam(column.name) for column in table.columns}))
+
+
+def change(table: sa.Table, *where: sa.ColumnElement[bool] | sa.TextClause, **values: Any) -> Statement:
+    """An UPDATE of the rows that fit `where`."""
+    return Statement(table.update().where(*where).values(values))
 
 
 class Session:

@@ -16,7 +16,7 @@ from assent.feedback.refusals import NotFound
 from assent.feedback.store import accounts
 from assent.feedback.store.rows import to_json
 from assent.feedback.store.schema import invitations, people, sign_ins
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import NO, YES, Session, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _s = sign_ins.c
@@ -24,21 +24,16 @@ _ADD_SIGN_IN = insert(sign_ins)
 _SIGN_IN = Statement(
     sa.select(_s.person_id, _s.expires_at)
     .join(people, people.c.id == _s.person_id)
-    .where(_s.token_sha256 == bindparam("hashed"), people.c.active == sa.literal_column("1"))
+    .where(_s.token_sha256 == bindparam("hashed"), people.c.active == YES)
 )
 _SIGN_OUT = Statement(sign_ins.delete().where(_s.token_sha256 == bindparam("hashed")))
 _DROP_EXPIRED = Statement(sign_ins.delete().where(_s.expires_at <= bindparam("now")))
 
 _v = invitations.c
 _ADD_INVITATION = insert(invitations)
-_INVITATION = Statement(
-    sa.select(_v.role, _v.project_ids, _v.expires_at).where(
-        _v.token_sha256 == bindparam("hashed"), _v.used == sa.literal_column("0")
-    )
-)
-_USE_INVITATION = Statement(
-    invitations.update().where(_v.token_sha256 == bindparam("hashed")).values(used=sa.literal_column("1"))
-)
+_HASHED = _v.token_sha256 == bindparam("hashed")
+_INVITATION = Statement(sa.select(_v.role, _v.project_ids, _v.expires_at).where(_HASHED, _v.used == NO))
+_USE_INVITATION = change(invitations, _HASHED, used=YES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,48 +6,30 @@ Control items are never open: they are given to everybody once, by share. A sile
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from assent.feedback.store.schema import cursors, items, slots
-from assent.feedback.store.session import Session, Statement, insert
+from assent.feedback.store.session import Session, Statement, change, insert
 from assent.feedback.store.writer import Transaction
 
 _s, _i, _c = slots.c, items.c, cursors.c
 _HERE = (_s.item_id == bindparam("item"), _s.person_id == bindparam("person"))
 _SLOT = Statement(sa.select(_s.leased, _s.standing, _s.repeated, _s.last_seq).where(*_HERE))
 _INSERT = insert(slots)
-_UPDATE = Statement(
-    slots.update()
-    .where(*_HERE)
-    .values({n: bindparam(f"new_{n}") for n in ("leased", "standing", "repeated", "last_seq")})
-)
+_UPDATE = change(slots, *_HERE, **{n: bindparam(f"new_{n}") for n in ("leased", "standing", "repeated", "last_seq")})
 _DELETE = Statement(slots.delete().where(*_HERE))
-_ITEM = Statement(
-    sa.select(
-        _i.project_id, _i.overlap, _i.control, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap
-    ).where(_i.id == bindparam("id"))
-)
-_SET_ITEM = Statement(
-    items.update()
-    .where(_i.id == bindparam("which"))
-    .values(taken=bindparam("new_taken"), given=bindparam("new_given"), open=bindparam("new_open"))
-)
-_SET_WANTED = Statement(
-    items.update().where(_i.id == bindparam("which")).values(overlap=bindparam("value"), open=bindparam("new_open"))
-)
-_RETREAT = Statement(
-    cursors.update()
-    .where(
-        _c.project_id == bindparam("project"),
-        sa.or_(
-            _c.priority < bindparam("value"),
-            sa.and_(_c.priority == bindparam("value"), _c.item_id > bindparam("item")),
-        ),
-    )
-    .values(priority=bindparam("value"), item_id=bindparam("item"))
-)
+_STATE = (_i.project_id, _i.overlap, _i.control, _i.withdrawn, _i.taken, _i.given, _i.priority, _i.own_overlap)
+_ITEM = Statement(sa.select(*_STATE).where(_i.id == bindparam("id")))
+_WHICH = _i.id == bindparam("which")
+_SET_ITEM = change(items, _WHICH, **{n: bindparam(f"new_{n}") for n in ("taken", "given", "open")})
+_SET_WANTED = change(items, _WHICH, overlap=bindparam("value"), open=bindparam("new_open"))
+_VALUE: sa.BindParameter[Any] = bindparam("value")
+_ITEM_ID: sa.BindParameter[Any] = bindparam("item")
+_PAST = (_c.priority < _VALUE) | ((_c.priority == _VALUE) & (_c.item_id > _ITEM_ID))
+_RETREAT = change(cursors, _c.project_id == bindparam("project"), _PAST, priority=_VALUE, item_id=_ITEM_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,16 +70,8 @@ def item_state(session: Session, item_id: int) -> ItemState:
     """The item's counters; it must exist."""
     row = session.first(_ITEM, id=item_id)
     assert row is not None
-    return ItemState(
-        project_id=row[0],
-        overlap=row[1],
-        control=bool(row[2]),
-        withdrawn=bool(row[3]),
-        taken=row[4],
-        given=row[5],
-        priority=row[6],
-        own_overlap=bool(row[7]),
-    )
+    values = dict(zip(ItemState.__slots__, row, strict=True))
+    return ItemState(**values | {name: bool(values[name]) for name in ("control", "withdrawn", "own_overlap")})
 
 
 def slot_of(session: Session, item_id: int, person_id: int) -> Slot:

@@ -50,11 +50,7 @@ class FeedbackStore(AccountStore):
 
     @staticmethod
     def open(
-        url: str,
-        *,
-        clock: Callable[[], float] = time.time,
-        read_only: bool = False,
-        connect: Connect | None = None,
+        url: str, *, clock: Callable[[], float] = time.time, read_only: bool = False, connect: Connect | None = None
     ) -> FeedbackStore:
         """Open, and where needed make or migrate, the store at `sqlite:///PATH`, a bare path or `postgresql://...`.
 

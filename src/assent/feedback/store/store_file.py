@@ -77,7 +77,8 @@ class StoreFile:
             else:
                 self._main = now
         if self._damage:
-            raise self._damaged()
+            what = f"the store's file was {self._damage}: nothing can be kept now"
+            raise Unavailable(what, where=str(self.path), now=self.advice())
         for ending, place in self._beside.items():
             found = _mark(self.path.with_name(self.path.name + ending))
             if found is None or found.place != place:
@@ -126,14 +127,8 @@ class StoreFile:
 
     def advice(self) -> str:
         """What to do about a damaged file, and what of it may be lost."""
-        until = self._until()
-        return (
-            f"{_STOP}, keep what is left (the file and those beside it) and go back to a backup. {until} may be lost."
-        )
-
-    def _damaged(self) -> Unavailable:
-        what = f"the store's file was {self._damage}: nothing can be kept now"
-        return Unavailable(what, where=str(self.path), now=self.advice())
+        keep = f"{_STOP}, keep what is left (the file and those beside it) and go back to a backup."
+        return f"{keep} {self._until()} may be lost."
 
     def _until(self) -> str:
         if self.kept_at is None:

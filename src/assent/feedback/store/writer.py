@@ -25,7 +25,7 @@ from assent.feedback.records import Project
 from assent.feedback.refusals import Unavailable
 from assent.feedback.store.engine import Database
 from assent.feedback.store.schema import chain, projects, tallies
-from assent.feedback.store.session import Session, Statement
+from assent.feedback.store.session import Session, Statement, change
 
 Result = TypeVar("Result")
 
@@ -34,24 +34,14 @@ _PATIENCE_S, _PAUSE_S = 20.0, 0.2  # for a PostgreSQL server that restarts
 _log = logging.getLogger(__name__)
 
 _HEAD = Statement(sa.select(chain.c.seq, chain.c.sha256).where(chain.c.id == 1))
-_SET_HEAD = Statement(
-    chain.update().where(chain.c.id == 1).values(seq=sa.bindparam("seq"), sha256=sa.bindparam("sha256"))
-)
+_SET_HEAD = change(chain, chain.c.id == 1, seq=sa.bindparam("seq"), sha256=sa.bindparam("sha256"))
 PROJECT_COUNTERS = ("asked", "wanted", "given", "finished", "answers", "skipped", "flagged")
-_COUNT_PROJECT = Statement(
-    projects.update()
-    .where(projects.c.id == sa.bindparam("which"))
-    .values({name: projects.c[name] + sa.bindparam(f"more_{name}") for name in PROJECT_COUNTERS})
-)
+_MORE_OF_PROJECT = {name: projects.c[name] + sa.bindparam(f"more_{name}") for name in PROJECT_COUNTERS}
+_COUNT_PROJECT = change(projects, projects.c.id == sa.bindparam("which"), **_MORE_OF_PROJECT)
 _PERSON_COUNTERS = ("answers", "skipped", "flagged", "total_ms")
-_COUNT_PERSON = Statement(
-    tallies.update()
-    .where(tallies.c.project_id == sa.bindparam("project"), tallies.c.person_id == sa.bindparam("person"))
-    .values(
-        {name: tallies.c[name] + sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
-        | {"last_at": sa.bindparam("at")}
-    )
-)
+_OF_PERSON = (tallies.c.project_id == sa.bindparam("project"), tallies.c.person_id == sa.bindparam("person"))
+_MORE_OF_PERSON = {name: tallies.c[name] + sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
+_COUNT_PERSON = change(tallies, *_OF_PERSON, **_MORE_OF_PERSON, last_at=sa.bindparam("at"))
 _FIRST_COUNT = Statement(
     tallies.insert().values(
         {name: sa.bindparam(f"more_{name}") for name in _PERSON_COUNTERS}
@@ -214,7 +204,10 @@ class Writer:
         while jobs:
             try:
                 alone = self._attempt(jobs)
-                self._worked()
+                self._patience_s = _PATIENCE_S
+                if self._failing:
+                    _log.warning("the store writes again")
+                self._failing = False
                 break
             except Unavailable as refusal:  # the file, not the database, is the matter
                 self._refuse(jobs, refusal)
@@ -229,12 +222,6 @@ class Writer:
         if alone:
             for job in jobs:
                 self._write([job])
-
-    def _worked(self) -> None:
-        self._patience_s = _PATIENCE_S
-        if self._failing:
-            _log.warning("the store writes again")
-        self._failing = False
 
     def _refused(
         self, jobs: list[_Job], error: BaseException, *, lost: bool, committing: bool, started: float
@@ -264,7 +251,7 @@ class Writer:
         self._committing = False
         if file is not None:
             file.check()
-        connection = self._connected()
+        connection = self._connection = self._connection or self._database.writing.raw_connection()
         transaction = Transaction(self._database.begin(connection), self._clock())
         self._before(transaction)
         for job in jobs:
@@ -283,11 +270,6 @@ class Writer:
         if file is not None:
             file.settle(transaction.now)
         return False
-
-    def _connected(self) -> PoolProxiedConnection:
-        if self._connection is None:
-            self._connection = self._database.writing.raw_connection()
-        return self._connection
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import Field
 
@@ -37,21 +36,30 @@ from assent.world.prompts import make_prompts
 WORLD = "world"
 
 
-class CollectJob(JobSettings):
-    """`assent collect`: `questions` of at most `prompts` prompts are asked; `batch` names them in the studio.
+class AskingJob(JobSettings):
+    """What is asked of people: `questions` of at most `prompts` prompts, in the studio's `project`.
+
+    `overlap` people are asked about an item, up to `adaptive_overlap` where they do not agree.
+    """
+
+    project: str
+    admin: str = "admin"
+    prompts: int = Field(default=600, ge=2)
+    questions: int = Field(default=300, ge=1)
+    overlap: int = Field(default=1, ge=1)
+    adaptive_overlap: int = Field(default=0, ge=0)
+    acquisition: AcquisitionSettings = AcquisitionSettings()
+
+
+class CollectJob(AskingJob):
+    """`assent collect`; `batch` names its questions in the studio.
 
     With `refresh` nothing is sampled: the questions that wait are ordered anew by the reward model.
     """
 
     project: str = "preferences"
-    admin: str = "admin"
     batch: str = "collected"
-    prompts: int = Field(default=600, ge=2)
-    questions: int = Field(default=300, ge=1)
-    overlap: int = Field(default=1, ge=1)
-    adaptive_overlap: int = Field(default=0, ge=0)
     refresh: bool = False
-    acquisition: AcquisitionSettings = AcquisitionSettings()
 
 
 def run_collect(request: Request, display: Display) -> None:
@@ -66,15 +74,13 @@ def run_collect(request: Request, display: Display) -> None:
         made = make_prompts(build_world(0), split="train", count=settings.prompts, seed=settings.seed)
         prompts = [prompt.conversation for prompt in made]
     else:
-        data = read_all(
-            files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
-        )
+        reading, limit = settings.reading, settings.limit
+        data = read_all(files.data, load_prompts, files, display, role="prompts", limit=limit, reading=reading)
         prompts = shuffled(data.examples, seed=settings.seed)[: settings.prompts]
     with StudioClient(request.text("studio") or "") as studio:
         studio.sign_in(settings.admin)
-        project = open_project(studio, settings.project, settings.acquisition, settings)
-        reward = None
-        comparisons: Sequence[Comparison] = ()
+        project = open_project(studio, settings)
+        reward, comparisons = None, list[Comparison]()
         if reward_path:
             reward = load_reward_model(model_folder(reward_path), machine=settings.machine)
             comparisons = comparisons_so_far(studio, project)
@@ -105,32 +111,21 @@ def _refresh(request: Request, settings: CollectJob, display: Display) -> None:
             predict(studio, project, reward)
 
 
-class Overlap(Protocol):
-    """How many people are asked about an item: `overlap`, and up to `adaptive_overlap` where they do not agree."""
-
-    @property
-    def model_fields_set(self) -> set[str]: ...
-    @property
-    def overlap(self) -> int: ...
-    @property
-    def adaptive_overlap(self) -> int: ...
-
-
-def open_project(studio: StudioClient, name: str, acquisition: AcquisitionSettings, overlap: Overlap) -> int:
-    """The project of that name, made if it is not there: pairs for two completions a question, else rankings.
+def open_project(studio: StudioClient, settings: AskingJob) -> int:
+    """The project that `settings` name, made if it is not there: pairs for two completions a question, else rankings.
 
     ConfigError where one is asked for that the project, which is there already, does not have.
     """
-    mode = "pairwise" if acquisition.shown == 2 else "ranking"
-    limits = {"overlap": overlap.overlap, "adaptive_overlap": overlap.adaptive_overlap}
-    project = studio.project(name, {"mode": mode, **limits})
+    mode = "pairwise" if settings.acquisition.shown == 2 else "ranking"
+    limits = {"overlap": settings.overlap, "adaptive_overlap": settings.adaptive_overlap}
+    project = studio.project(settings.project, {"mode": mode, **limits})
     kept = studio.get(f"/api/projects/{project}")["settings"]
-    for setting in sorted(overlap.model_fields_set & set(limits)):
+    for setting in sorted(settings.model_fields_set & set(limits)):
         if kept[setting] != limits[setting]:
-            raise ConfigError(
-                f'the project "{name}" is there already, with {setting}={kept[setting]} and not {limits[setting]}',
-                where=setting, now="Change it on the project's page, leave the setting away, or name another project.",
-            )  # fmt: skip
+            differs = f"{setting}={kept[setting]} and not {limits[setting]}"
+            now = "Change it on the project's page, leave the setting away, or name another project."
+            what = f'the project "{settings.project}" is there already, with {differs}'
+            raise ConfigError(what, where=setting, now=now)
     return project
 
 
@@ -177,7 +172,9 @@ class Collector:
             raise RunError("every prompt got one and the same text", now="Raise acquisition.temperatures.")
         seed = derive(self.seed, "ask")
         asked = questions(pool, self.settings, seed=seed, reward=self.reward, comparisons=self.comparisons)
-        items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=_hash(self.model.path))
+        weights = Path(self.model.path) / "model.safetensors"
+        sha256 = sha256_file(weights) if weights.is_file() else ""
+        items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=sha256)
         if self.reward is not None:
             items = with_predictions(items, self.reward)
         if remember is not None:
@@ -186,8 +183,3 @@ class Collector:
         already = f" ({known} were there already)" if known else ""
         self.display.say(f"{added} questions added to the studio's queue{already}")
         return added
-
-
-def _hash(folder: str) -> str:
-    file = Path(folder) / "model.safetensors"
-    return sha256_file(file) if file.is_file() else ""

@@ -13,8 +13,8 @@ from assent.config import Settings
 from assent.data.load import write_bad_rows
 from assent.errors import ConfigError, DataError
 from assent.feedback.exchange.aggregation import Aggregation
-from assent.feedback.exchange.export import ExportOptions, export
-from assent.feedback.exchange.export_rows import ROW_FORMATS
+from assent.feedback.exchange.export import export
+from assent.feedback.exchange.export_rows import ROW_FORMATS, ExportOptions
 from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, merge
 from assent.feedback.exchange.store_import import import_items, mode_for
 from assent.feedback.exchange.weighted_pairs import export_weighted
@@ -67,7 +67,11 @@ def run_feedback_import(request: Request, display: Display) -> None:
         labelled = [_labelled(item, settings) for _, one in read for item in one.imported]
         imported = merge(labelled, ImportLimits(rows=settings.most_rows))
         store = store or opened.enter_context(open_store(request, writing=True))
-        project = _project_for_import(store, request, settings, imported)
+        project = _known_project(store, request, settings)
+        if project is None:
+            mode = TaskMode(settings.mode) if settings.mode else mode_for(imported)
+            made = ProjectSettings(mode=mode, overlap=settings.overlap, criteria=settings.criteria)
+            project = store.create_project(request.text("project") or "", made)
         entered = import_items(store, project.id, imported, as_controls=settings.answers == "control")
     for path, one in read:
         _say_what_was_read(request, path, one, display)
@@ -113,9 +117,8 @@ def _export(request: Request, display: Display, *, format_name: str) -> Path:
             consensus=consensus, labels=settings.labels, weights=_weights(store, settings),
             criterion=settings.criterion, control_items=settings.control_items, repeats=settings.repeats,
         )  # fmt: skip
-        count = export(
-            store, project.id, out, ExportOptions(format=format_name, aggregation=aggregation, models=settings.models)
-        )
+        options = ExportOptions(format=format_name, aggregation=aggregation, models=settings.models)
+        count = export(store, project.id, out, options)
     what = format_name if format_name in ROW_FORMATS else "rows"
     display.say(f"{what}: {count:,} rows in {out}")
     return out
@@ -170,23 +173,9 @@ def _known_project(store: FeedbackStore, request: Request, settings: ImportJob) 
     name = request.text("project")
     found = chosen_project(store, request) if name is None else store.project_named(name)
     if found is not None and settings.mode is not None and found.settings.mode != settings.mode:
-        raise DataError(
-            f'the project "{found.name}" is of mode {found.settings.mode}, and a mode stays',
-            where="--set mode",
-            now="Leave it out, or name another project.",
-        )
+        what = f'the project "{found.name}" is of mode {found.settings.mode}, and a mode stays'
+        raise DataError(what, where="--set mode", now="Leave it out, or name another project.")
     return found
-
-
-def _project_for_import(
-    store: FeedbackStore, request: Request, settings: ImportJob, imported: tuple[ImportedItem, ...]
-) -> Project:
-    found = _known_project(store, request, settings)
-    if found is not None:
-        return found
-    mode = TaskMode(settings.mode) if settings.mode else mode_for(imported)
-    made = ProjectSettings(mode=mode, overlap=settings.overlap, criteria=settings.criteria)
-    return store.create_project(request.text("project") or "", made)
 
 
 def _labelled(one: ImportedItem, settings: ImportJob) -> ImportedItem:

@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,9 +31,9 @@ from assent.data.message_trees import assemble_trees
 from assent.data.nested import nested_labels
 from assent.data.rows import SourceRow
 from assent.errors import DataError
-from assent.feedback.exchange.argilla import FieldNames, argilla_reader
+from assent.feedback.exchange.argilla import FieldNames, is_column, read_argilla
 from assent.feedback.exchange.imported_items import ImportedItem, ImportLimits, ImportRow, collect, import_notes
-from assent.feedback.exchange.label_studio import TaskNames, label_studio_reader
+from assent.feedback.exchange.label_studio import TaskNames, read_label_studio
 from assent.feedback.exchange.own_rows import read_own
 from assent.feedback.exchange.preference_rows import imported_of
 from assent.feedback.records import NewItem
@@ -95,46 +96,37 @@ def read_import(path: Path, settings: ImportJob, *, format_name: str | None = No
     rows = read_file(path, text_rows="lines").rows
     if len(rows) > settings.most_rows:
         raise DataError(f"there are more than {settings.most_rows:,} rows", where=str(path), now="Import it in parts.")
-    tool = format_name or _tool_of_rows(rows)
+    tool = format_name or tool_of(rows)
     if tool in ("argilla", "label-studio"):
         return _of_tool(rows, tool, settings, str(path), skip=skip)
     rows = settings.columns.applied(assemble_trees(rows), str(path))
     if settings.completions:
         rows = tuple(_listed(row, settings.completions) for row in rows)
-    tool = format_name or _tool_of_rows(rows)
+    tool = format_name or tool_of(rows)
     found = None if tool == "items" else format_named(format_name) if format_name else detect(rows)
     if found is not None and found.kind in _LOAD:
-        return _judged(path, rows, found, settings, named=format_name is not None, skip=skip)
+        return _with_answers(path, rows, found, settings, named=format_name is not None, skip=skip)
     if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS) and settings.answers != "drop":
-        raise DataError(
-            f"the file holds {found.kind.value} (format {found.name}), and a store cannot keep them",
-            where=str(path),
-            now="Nothing was imported. --set answers=drop takes the prompts alone.",
-        )
-    return _unjudged(rows, found, settings, str(path), skip=skip)
+        what = f"the file holds {found.kind.value} (format {found.name}), and a store cannot keep them"
+        now = "Nothing was imported. --set answers=drop takes the prompts alone."
+        raise DataError(what, where=str(path), now=now)
+    return _without_answers(rows, found, settings, str(path), skip=skip)
 
 
 def _of_tool(rows: Sequence[SourceRow], tool: str, settings: ImportJob, place: str, *, skip: bool) -> ImportFile:
     columns = settings.columns
     if other := [name for name in columns.named() if name != "prompt"]:
-        raise DataError(
-            f"a file of {tool} has no columns to name (reading.{other[0]})",
-            where=place,
-            now="Give reading.prompt, completions, buckets or criterion.",
-        )
-    reader = (
-        argilla_reader(
-            FieldNames(prompt=columns.prompt, completions=settings.completions, criterion=settings.criterion)
-        )
-        if tool == "argilla"
-        else label_studio_reader(
-            TaskNames(prompt=columns.prompt, completions=settings.completions, buckets=settings.buckets)
-        )
-    )
-    return _collected(rows, reader, settings, skip=skip)
+        now = "Give reading.prompt, completions, buckets or criterion."
+        raise DataError(f"a file of {tool} has no columns to name (reading.{other[0]})", where=place, now=now)
+    chosen: dict[str, Any] = {"prompt": columns.prompt, "completions": settings.completions}
+    if tool == "argilla":
+        names = FieldNames(**chosen, criterion=settings.criterion)
+        return _collected(rows, partial(read_argilla, names=names), settings, skip=skip)
+    tasks = TaskNames(**chosen, buckets=settings.buckets)
+    return _collected(rows, partial(read_label_studio, names=tasks), settings, skip=skip)
 
 
-def _unjudged(
+def _without_answers(
     rows: Sequence[SourceRow], found: Format | None, settings: ImportJob, place: str, *, skip: bool
 ) -> ImportFile:
     """Items without answers. Columns of answers or labels that would be lost are an error."""
@@ -159,12 +151,9 @@ def _unjudged(
 
 
 def _would_be_lost(names: Sequence[str], place: str, *, otherwise: str = "") -> DataError:
-    return DataError(
-        f"the file has fields with labels or answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}",
-        where=place,
-        now="Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md); "
-        f"{otherwise}or --set answers=drop to ask anew.",
-    )
+    what = f"the file has fields with labels or answers that would be lost: {', '.join(names[:_SHOWN_NAMES])}"
+    now = "Nothing was imported. Name what they hold, e.g. --set reading.label=COLUMN (docs/data.md); "
+    return DataError(what, where=place, now=f"{now}{otherwise}or --set answers=drop to ask anew.")
 
 
 def _listed(row: SourceRow, names: Sequence[str]) -> SourceRow:
@@ -176,18 +165,14 @@ def _listed(row: SourceRow, names: Sequence[str]) -> SourceRow:
     return replace(row, fields={**kept, "completions": [row.fields[name] for name in names]})
 
 
-def _tool_of_rows(rows: Sequence[SourceRow]) -> str | None:
-    return tool_of([row.fields for row in rows if row.problem is None][:100])
-
-
-def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def tool_of(rows: Sequence[SourceRow]) -> str | None:
     """Which tool wrote rows like these; None: a file of preferences or of prompts (see the pages on data files)."""
-    for fields in rows:
+    for fields in [row.fields for row in rows if row.problem is None][:100]:
         if "annotations" in fields and "data" in fields:
             return "label-studio"
         if ("fields" in fields and "responses" in fields) or any(str(name).endswith(".responses") for name in fields):
             return "argilla"
-        if any(_is_argilla_column(value) for value in fields.values()):
+        if any(is_column(value[0] if isinstance(value, list) and value else value) for value in fields.values()):
             return "argilla"
         found = format_of(SourceRow(place="", number=1, fields=fields))
         if found is not None and found.kind not in (Kind.PROMPTS, Kind.TEXTS):
@@ -199,18 +184,6 @@ def tool_of(rows: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _is_argilla_column(value: object) -> bool:
-    one = value[0] if isinstance(value, list) and value else value
-    return isinstance(one, Mapping) and {"value", "user_id"} <= one.keys()
-
-
-def _row(row: SourceRow) -> ImportRow:
-    fields = dict(row.fields)
-    if set(fields) == {"text"}:  # a line of a text file is a prompt
-        fields = {"prompt": fields["text"]}
-    return ImportRow(place=row.place, fields=fields, problem=row.problem)
-
-
 def _collected(
     rows: Sequence[SourceRow],
     read: Callable[[Mapping[str, Any], ImportLimits], ImportedItem],
@@ -218,8 +191,11 @@ def _collected(
     *,
     skip: bool,
 ) -> ImportFile:
+    plain = (  # a line of a text file is a prompt
+        replace(row, fields={"prompt": row.fields["text"]}) if set(row.fields) == {"text"} else row for row in rows
+    )
     collected = collect(
-        map(_row, rows),
+        (ImportRow(place=row.place, fields=dict(row.fields), problem=row.problem) for row in plain),
         read,
         limits=ImportLimits(rows=settings.most_rows),
         on_bad_row="skip" if skip else "stop",
@@ -230,7 +206,7 @@ def _collected(
     return ImportFile(imported=collected.imported, bad=bad, notes=collected.notes)
 
 
-def _judged(
+def _with_answers(
     path: Path, rows: Sequence[SourceRow], found: Format, settings: ImportJob, *, named: bool, skip: bool
 ) -> ImportFile:
     reading = settings.reading
@@ -246,9 +222,8 @@ def _judged(
     nested = _nested(rows, found.kind)
     lost = [*data.unread, *nested]
     if found.kind is Kind.DEMONSTRATIONS and lost and not named and settings.answers != "drop":
-        raise _would_be_lost(
-            lost, str(path), otherwise=f"--format {found.name} keeps the demonstrations all the same, "
-        )
+        otherwise = f"--format {found.name} keeps the demonstrations all the same, "
+        raise _would_be_lost(lost, str(path), otherwise=otherwise)
     try:
         imported = imported_of(data.examples, who=path.name, limits=ImportLimits(rows=settings.most_rows))
     except DataError as error:
@@ -274,11 +249,8 @@ def refuse_large(path: Path, most_bytes: int) -> None:
     except (OSError, EOFError, zlib.error, ValueError):
         return  # the reading of the file says what is wrong with it
     if large:
-        raise DataError(
-            f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB",
-            where=str(path),
-            now="Import it in parts, or raise the limit with --set most_megabytes=N.",
-        )
+        now = "Import it in parts, or raise the limit with --set most_megabytes=N."
+        raise DataError(f"the file holds more than {most_bytes // _MEBIBYTE:,} MiB", where=str(path), now=now)
 
 
 def _unpacks_to_more(path: Path, most_bytes: int) -> bool:

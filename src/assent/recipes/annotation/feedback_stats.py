@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from assent.durable import write_atomic
@@ -52,7 +53,7 @@ def run_feedback_stats(request: Request, display: Display) -> Figures:
     print("\n".join([*lines, f"record              {events:,} events in the store, none altered"]), flush=True)
     if out:
         scores = completion_scores(opinions)
-        told = figures.to_json() | {"annotator_agreement": agreement.to_json(), "completion_scores": scores}
+        told = asdict(figures) | {"annotator_agreement": asdict(agreement), "completion_scores": scores}
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(out), json.dumps(told, indent=1) + "\n")
         display.say(f"figures: {out}")

@@ -73,10 +73,8 @@ def row_of(point: SavingPoint) -> Metrics:
 
 def write_curve(out: Path, rows: Sequence[Metrics], *, labels: Sequence[int]) -> None:
     """A finished run folder of kind "label_savings", one row a number of labels; it replaces the one before."""
-    run = RunDir.create(
-        out, kind=KIND, settings={}, lineage={}, total=labels[-1], overwrite=(out / "config.json").is_file()
-    )
-    with run:
+    there = (out / "config.json").is_file()
+    with RunDir.create(out, kind=KIND, settings={}, lineage={}, total=labels[-1], overwrite=there) as run:
         for count, row in zip(labels, rows, strict=True):
             run.metrics.append(count, row)
         run.sync()

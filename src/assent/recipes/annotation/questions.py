@@ -17,7 +17,7 @@ from assent.active_learning.selection import pair_places
 from assent.config import Settings
 from assent.feedback.quality.resampling import Integers
 from assent.feedback.records import Candidate, NewItem
-from assent.model.linear_heads import Floats, HeadExamples, Heads, fit_heads
+from assent.model.linear_heads import Floats, HeadExamples, fit_heads
 from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.run.features import features_of
 from assent.recipes.run.models import LanguageModel, RewardModel
@@ -124,7 +124,13 @@ def questions_at_random(pool: Pool, settings: AcquisitionSettings, *, seed: int)
 def questions_by_reading(pool: Pool, settings: AcquisitionSettings, read: Read, *, seed: int) -> Questions:
     """The order by what heads on these features would learn from an answer."""
     place_NK = _places(pool)
-    heads = _heads(read, settings, seed)
+    count = len(read.probability_P)
+    better_P, worse_P = np.arange(count), np.arange(count, 2 * count)
+    heads = fit_heads(
+        np.concatenate([read.better_PD, read.worse_PD, read.pool_ND]),
+        HeadExamples(better_P=better_P, worse_P=worse_P, probability_P=read.probability_P),
+        heads=settings.heads, prior_spread=settings.prior_spread, seed=derive(seed, "heads"),
+    )  # fmt: skip
     score_HNK = np.where(place_NK < 0, np.nan, heads.rewards(read.pool_ND)[:, place_NK])
     acquisition = Acquisition(
         serves=settings.serves, size=min(settings.shown, place_NK.shape[1]), choose=settings.choose,
@@ -155,17 +161,6 @@ def _places(pool: Pool) -> Integers:
     sizes_N = np.array([len(texts) for texts in pool.completions])
     column_K, first_N = np.arange(sizes_N.max()), np.cumsum(sizes_N) - sizes_N
     return np.where(column_K < sizes_N[:, None], first_N[:, None] + column_K, -1)
-
-
-def _heads(read: Read, settings: AcquisitionSettings, seed: int) -> Heads:
-    count = len(read.probability_P)
-    places = HeadExamples(
-        better_P=np.arange(count), worse_P=np.arange(count, 2 * count), probability_P=read.probability_P
-    )  # fmt: skip
-    return fit_heads(
-        np.concatenate([read.better_PD, read.worse_PD, read.pool_ND]), places, heads=settings.heads,
-        prior_spread=settings.prior_spread, seed=derive(seed, "heads"),
-    )  # fmt: skip
 
 
 def new_items(pool: Pool, asked: Questions, *, count: int, batch: str, model: str, sha256: str) -> list[NewItem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assent.errors import StoreError
@@ -36,12 +36,10 @@ def refresh(
         temperatures=tuple((1.0,) * len(item["candidates"]) for item in items),
     )
     widest = max(map(len, pool.completions))
-    asked = questions(
-        pool, settings.model_copy(update={"shown": widest}), seed=seed, reward=reward, comparisons=comparisons
-    )
-    studio.set_priorities(
-        project, {item["id"]: float(place) for item, place in zip(items, asked.priority_N.tolist(), strict=True)}
-    )
+    settings = settings.model_copy(update={"shown": widest})
+    asked = questions(pool, settings, seed=seed, reward=reward, comparisons=comparisons)
+    places = zip(items, asked.priority_N.tolist(), strict=True)
+    studio.set_priorities(project, {item["id"]: float(place) for item, place in places})
     return len(items)
 
 
@@ -56,17 +54,12 @@ def predict(studio: StudioClient, project: int, reward: RewardModel) -> int:
 def with_predictions(items: Sequence[NewItem], reward: RewardModel) -> list[NewItem]:
     """The items with what the reward model thinks of their candidates."""
     pairs = [(item.prompt, tuple(candidate.completion for candidate in item.candidates)) for item in items]
-    return [
-        dataclasses.replace(item, predicted=tuple(row))
-        for item, row in zip(items, scores_of(reward, pairs), strict=True)
-    ]
+    scores = scores_of(reward, pairs)
+    return [dataclasses.replace(item, predicted=tuple(row)) for item, row in zip(items, scores, strict=True)]
 
 
-def scores_of(
-    reward: RewardModel, groups: Iterable[tuple[Conversation, Sequence[Completion]]]
-) -> list[tuple[float, ...]]:
+def scores_of(reward: RewardModel, kept: list[tuple[Conversation, tuple[Completion, ...]]]) -> list[tuple[float, ...]]:
     """The reward of each completion of each prompt, in logits, to four places."""
-    kept = list(groups)
     flat = [(prompt, completion) for prompt, completions in kept for completion in completions]
     scored = iter(reward.scorer.score([prompt for prompt, _ in flat], [completion for _, completion in flat]))
     return [tuple(round(next(scored), 4) for _ in completions) for _, completions in kept]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +19,16 @@ from assent.config import as_dict, merge
 from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import write_atomic
 from assent.errors import ConfigError, Interrupted, RunError
+from assent.feedback.records import conversation_to_json
 from assent.interrupts import StopRequest
-from assent.recipes.annotation.collect import Collector, open_project
+from assent.recipes.annotation.collect import AskingJob, Collector, open_project
 from assent.recipes.annotation.label_savings import measure_saving
-from assent.recipes.annotation.questions import AcquisitionSettings, shuffled
+from assent.recipes.annotation.questions import shuffled
 from assent.recipes.annotation.queue_refresh import predict
 from assent.recipes.annotation.simulated_annotators import label_with_simulated_annotators
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.evaluation import run_eval
 from assent.recipes.run.inputs import Files, model_folder, read_all, require_data
-from assent.recipes.run.job_settings import JobSettings
 from assent.recipes.run.models import load_language_model, load_reward_model, new_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
@@ -47,18 +46,12 @@ ASKED = "asked.json"
 _POLL_S = 2.0
 
 
-class RoundJob(JobSettings):
+class RoundJob(AskingJob):
     """`assent round`. `prompts` are sampled from, `questions` of them asked; sections are settings of their stages."""
 
     project: str = "rounds"
-    admin: str = "admin"
-    prompts: int = Field(default=600, ge=2)
-    questions: int = Field(default=300, ge=1)
-    overlap: int = Field(default=1, ge=1)
-    adaptive_overlap: int = Field(default=0, ge=0)
     annotators: Literal["human", "simulated"] = "human"
     algorithm: str = POLICY_METHOD
-    acquisition: AcquisitionSettings = AcquisitionSettings()
     reward: dict[str, Any] = Field(default_factory=dict)
     policy: dict[str, Any] = Field(default_factory=dict)
     evaluation: dict[str, Any] = Field(default_factory=dict)
@@ -89,7 +82,7 @@ class Round:
 
     def with_done(self, stage: str) -> Round:
         """The round after one more stage, saved."""
-        after = Round(number=self.number, folder=self.folder, start=self.start, done=(*self.done, stage))
+        after = replace(self, done=(*self.done, stage))
         after.save()
         return after
 
@@ -111,9 +104,8 @@ def run_round(request: Request, display: Display) -> Path:
     files, settings = request.files, request.settings(RoundJob)
     require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
     if settings.annotators == "simulated" and files.data != (WORLD,):
-        raise ConfigError(
-            "simulated annotators know the embedded world only", where="annotators", now=f"Use --data {WORLD}."
-        )
+        now = f"Use --data {WORLD}."
+        raise ConfigError("simulated annotators know the embedded world only", where="annotators", now=now)
     first = model_folder(files.model)
     _same_settings(files.out, settings, first)
     current = find_round(files.out, first)
@@ -128,7 +120,7 @@ def run_round(request: Request, display: Display) -> Path:
                 display.say(f"[{stage}] done before")
                 continue
             display.say(f"[{stage}]")
-            work.stages[stage]()
+            getattr(work, stage)()
             current = current.with_done(stage)
     display.say(f"round {current.number} is done; the policy is {current.folder / 'policy' / 'model'}")
     _show_gold(files.out, current.number, display)
@@ -144,37 +136,31 @@ def _same_settings(out: Path, settings: RoundJob, first: str) -> None:
         return
     before = json.loads(file.read_text(encoding="utf-8"))
     if changed := [name for name in sorted({*before, *document}) if before.get(name) != document.get(name)]:
-        raise RunError(
-            f"other settings than in the rounds before: {', '.join(changed)}", where=str(file),
-            now="Use the same settings, or another --out.",
-        )  # fmt: skip
+        what = f"other settings than in the rounds before: {', '.join(changed)}"
+        now = "Use the same settings, or another --out."
+        raise RunError(what, where=str(file), now=now)
 
 
 class _Work:
-    """The stages of one round."""
+    """The stages of one round, each a method."""
 
     def __init__(
         self, request: Request, settings: RoundJob, studio: StudioClient, display: Display, round_: Round, first: str
     ) -> None:
         self.request, self.settings, self.studio, self.display = request, settings, studio, display
-        self.round, self.first = round_, first
+        self.round, self.folder, self.first = round_, round_.folder, first
+        self.preferences, self.reward_model = self.folder / "preferences.jsonl", str(self.folder / "reward" / "model")
         self.world: World | None = build_world(0) if request.files.data == (WORLD,) else None
-        self.stages: dict[str, Callable[[], None]] = {
-            "ask": self.ask, "wait": self.wait, "reward": self.reward, "policy": self.policy, "evaluate": self.evaluate,
-        }  # fmt: skip
-
-    @property
-    def folder(self) -> Path:
-        return self.round.folder
 
     def ask(self) -> None:
         """Sample from the round's policy, choose, and put the questions into the project's queue."""
         settings, number = self.settings, self.round.number
         reward, comparisons = None, list[Comparison]()
         if number > 1:
-            reward = load_reward_model(str(self._before() / "reward" / "model"), machine=settings.machine)
-            comparisons = list(load_comparisons(str(self._before() / "preferences.jsonl"), ReadOptions()).examples)
-        project = open_project(self.studio, settings.project, settings.acquisition, settings)
+            before = self.folder.parent / f"round-{number - 1}"
+            reward = load_reward_model(str(before / "reward" / "model"), machine=settings.machine)
+            comparisons = list(load_comparisons(str(before / "preferences.jsonl"), ReadOptions()).examples)
+        project = open_project(self.studio, settings)
         model = load_language_model(self.round.start, machine=settings.machine)
         seed = derive(settings.seed, "round", number)
         collector = Collector(
@@ -198,89 +184,68 @@ class _Work:
                 stage.advance(max(0, left - now))
                 left = min(left, now)
                 if stop.requested:
-                    raise Interrupted(
-                        f"stopped while waiting for {now} labels",
-                        now="The same command goes on waiting; nothing is lost.",
-                    )
+                    advice = "The same command goes on waiting; nothing is lost."
+                    raise Interrupted(f"stopped while waiting for {now} labels", now=advice)
                 time.sleep(_POLL_S)
             stage.advance(left)
-        self.studio.export(project, self.folder / "preferences.jsonl", "pairs")
+        self.studio.export(project, self.preferences, "pairs")
 
     def _simulate(self, project: int, turn: int) -> int:
         assert self.world is not None
+        prompts = [prompt for number in range(1, self.round.number + 1) for prompt in self._world_prompts(number)]
+        seed = derive(self.settings.seed, "people", *([turn] if turn else []))
         with self.display.stage("simulated annotators", self._left(project), unit="labels") as stage:
             return label_with_simulated_annotators(
-                self.studio, project, self.world, self._all_world_prompts(),
-                seed=derive(self.settings.seed, "people", *([turn] if turn else [])), on_answer=stage.advance,
-            )  # fmt: skip
+                self.studio, project, self.world, prompts, seed=seed, on_answer=stage.advance
+            )
 
     def reward(self) -> None:
         """Learn a reward model from all preferences so far, from the model the rounds began with."""
-        given = merge({"reading": {"keep_ties": True}}, self.settings.reward)
-        self._run(REWARD_METHOD, "reward", given, model=self.first, data=self._preferences)
-        if self.settings.adaptive_overlap > self.settings.overlap:
-            reward = load_reward_model(str(self.folder / "reward" / "model"), machine=self.settings.machine)
-            predict(self.studio, self.studio.project(self.settings.project), reward)
-        self._measure_saving()
-
-    def _measure_saving(self) -> None:
-        """What choosing has saved so far, on the trunk that the rounds began with: no answer has changed it."""
-        comparisons = load_comparisons(str(self.folder / "preferences.jsonl"), ReadOptions()).examples
-        trunk = new_reward_model(self.first, machine=self.settings.machine, seed=self.settings.seed)
+        settings = self.settings
+        self._run(REWARD_METHOD, "reward", model=self.first, data=(str(self.preferences),))
+        if settings.adaptive_overlap > settings.overlap:
+            reward = load_reward_model(self.reward_model, machine=settings.machine)
+            predict(self.studio, self.studio.project(settings.project), reward)
+        # what choosing has saved so far, on the trunk that the rounds began with: no answer has changed it
+        comparisons = load_comparisons(str(self.preferences), ReadOptions()).examples
+        trunk = new_reward_model(self.first, machine=settings.machine, seed=settings.seed)
         asked = [self.folder.parent / f"round-{number}" / ASKED for number in range(1, self.round.number + 1)]
-        measure_saving(trunk, comparisons, asked, self.folder / "label-savings", self.display, seed=self.settings.seed)
+        measure_saving(trunk, comparisons, asked, self.folder / "label-savings", self.display, seed=settings.seed)
 
     def policy(self) -> None:
         """Train the round's policy on, against the reward model or on the comparisons themselves."""
-        settings, name = self.settings.policy, self.settings.algorithm
+        name, start = self.settings.algorithm, self.round.start
         if METHODS[name].reads == "comparisons":
-            self._run(name, "policy", settings, model=self.round.start, data=self._preferences)
+            self._run(name, "policy", model=start, data=(str(self.preferences),))
             return
         file = self.folder / "prompts.jsonl"
-        lines = [
-            json.dumps({"prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages]})
-            for prompt in self._prompts()
-        ]
+        lines = [json.dumps({"prompt": conversation_to_json(prompt)}) for prompt in self._prompts()]
         write_atomic(file, "\n".join(lines) + "\n")
-        self._run(name, "policy", settings, model=self.round.start, data=(str(file),), rewards=(self._reward,))
+        self._run(name, "policy", model=start, data=(str(file),), rewards=(self.reward_model,))
 
     def evaluate(self) -> None:
         """Compare the round's policy with the one it started from, on held-out prompts."""
-        given = self.request.files
-        self._run(
-            EVAL, "evaluation", self.settings.evaluation, model=str(self.folder / "policy" / "model"),
-            data=given.eval_data or given.data, rewards=(self._reward,), against=self.round.start,
-        )  # fmt: skip
+        given, model = self.request.files, str(self.folder / "policy" / "model")
+        data, rewards = given.eval_data or given.data, (self.reward_model,)
+        self._run(EVAL, "evaluation", model=model, data=data, rewards=rewards, against=self.round.start)
 
     def _run(
-        self, command: str, stage: str, settings: dict[str, Any], *, model: str, data: tuple[str, ...],
-        rewards: tuple[str, ...] = (), against: str | None = None,
+        self, command: str, section: str, *, model: str, data: tuple[str, ...], rewards: tuple[str, ...] = (),
+        against: str | None = None,
     ) -> None:  # fmt: skip
-        """Run a command into the stage's folder, or go on with it; what is finished stays."""
-        out, again = self.folder / stage, command == EVAL
+        """Run a command with the settings of its section, or go on with it; what is finished stays."""
+        out, again = self.folder / section, command == EVAL
         begun = (out / "config.json").is_file()
         if begun and read_status(out).state == "finished":
             return
-        seed = derive(self.settings.seed, stage, self.round.number) % 2**31
-        request = Request(
-            name=command,
-            files=Files(model=model, out=out, data=data, resume=begun and not again, overwrite=again),
-            rewards=rewards,
-            against=against,
-            base=merge({"seed": seed, "machine": as_dict(self.settings.machine)}, settings),
-        )
+        seed = derive(self.settings.seed, section, self.round.number) % 2**31
+        base = {"seed": seed, "machine": as_dict(self.settings.machine)}
+        if command == REWARD_METHOD:
+            base["reading"] = {"keep_ties": True}
+        base = merge(base, getattr(self.settings, section))
+        files = Files(model=model, out=out, data=data, resume=begun and not again, overwrite=again)
+        request = Request(name=command, files=files, rewards=rewards, against=against, base=base)
         (run_eval if again else run_method)(request, self.display)
-
-    @property
-    def _preferences(self) -> tuple[str, ...]:
-        return (str(self.folder / "preferences.jsonl"),)
-
-    @property
-    def _reward(self) -> str:
-        return str(self.folder / "reward" / "model")
-
-    def _before(self) -> Path:
-        return self.folder.parent / f"round-{self.round.number - 1}"
 
     def _left(self, project: int) -> int:
         progress = self.studio.get(f"/api/projects/{project}/progress")
@@ -291,16 +256,8 @@ class _Work:
         settings, number = self.settings, self.round.number
         if self.world is not None:
             return [prompt.conversation for prompt in self._world_prompts(number)]
-        files = self.request.files
-        data = read_all(
-            files.data,
-            load_prompts,
-            files,
-            self.display,
-            role="prompts",
-            limit=settings.limit,
-            reading=settings.reading,
-        )
+        files, limit, reading = self.request.files, settings.limit, settings.reading
+        data = read_all(files.data, load_prompts, files, self.display, role="prompts", limit=limit, reading=reading)
         order = shuffled(data.examples, seed=settings.seed)
         start = (number - 1) * settings.prompts % len(order)
         return [*order[start:], *order[:start]][: settings.prompts]
@@ -310,9 +267,6 @@ class _Work:
         seed = derive(self.settings.seed, "prompts", number)
         return make_prompts(self.world, split="train", count=self.settings.prompts, seed=seed)
 
-    def _all_world_prompts(self) -> list[WorldPrompt]:
-        return [prompt for number in range(1, self.round.number + 1) for prompt in self._world_prompts(number)]
-
 
 def _show_gold(out: Path, rounds: int, display: Display) -> None:
     """The gold score round by round, where there is a gold judge."""
@@ -321,9 +275,8 @@ def _show_gold(out: Path, rounds: int, display: Display) -> None:
         report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         for arm, scores in (report.get("gold") or {}).items():
             overall = scores["overall"]
-            display.say(
-                f"round {number}, {arm}: gold {overall['mean']:.3f} ({overall['low']:.3f} to {overall['high']:.3f})"
-            )
+            told = f"{overall['mean']:.3f} ({overall['low']:.3f} to {overall['high']:.3f})"
+            display.say(f"round {number}, {arm}: gold {told}")
         if gained := report.get("gold_gained"):
             told = f"{gained['mean']:+.3f} ({gained['low']:+.3f} to {gained['high']:+.3f})"
             display.say(f"round {number} gained {told}, prompt by prompt")

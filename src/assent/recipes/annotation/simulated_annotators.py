@@ -75,14 +75,14 @@ def _answer_all(
             return done
         for shown in items:
             prompt = about.get(texts_of(shown.prompt))
-            kind, payload = _judgement(shown, prompt, world, person, seed)
+            kind, payload = _annotation(shown, prompt, world, person, seed)
             key = f"{person.name}.{derive(seed, person.name, shown.presentation_id)}"
             client.answer(shown, kind, payload, key=key, time_taken_ms=4000 + derive(seed, key) % 8000)
             done += 1
             on_answer(1)
 
 
-def _judgement(
+def _annotation(
     shown: Shown, prompt: WorldPrompt | None, world: World, person: SimulatedAnnotator, seed: int
 ) -> tuple[str, dict[str, object]]:
     """A ranking or a pair with noise; what is not about the world is skipped."""

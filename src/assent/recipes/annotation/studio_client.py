@@ -54,9 +54,8 @@ class StudioClient:
         """Sign in; without a password it comes from the environment variable ASSENT_STUDIO_PASSWORD."""
         secret = password or os.environ.get(PASSWORD_VARIABLE)
         if not secret:
-            raise ConfigError(
-                "no password for the studio", where=PASSWORD_VARIABLE, now="Put it into this environment variable."
-            )
+            now = "Put it into this environment variable."
+            raise ConfigError("no password for the studio", where=PASSWORD_VARIABLE, now=now)
         try:
             self._csrf = str(self.post("/api/sign-in", {"name": name, "password": secret})["csrf"])
         except StoreError as error:
@@ -121,28 +120,21 @@ class StudioClient:
     def next_items(self, project_id: int, count: int = 1) -> tuple[list[Shown], int]:
         """The next items for this person, and how many labels are still wanted from anybody."""
         found = self.get(f"/api/projects/{project_id}/next", count=count)
-        items = [
-            Shown(
-                presentation_id=one["id"], prompt=tuple(one["prompt"]), mode=one["mode"],
-                texts=tuple(slot["text"] for slot in one["shown"]),
-            )
-            for one in found["items"]
-        ]  # fmt: skip
+        items = []
+        for one in found["items"]:
+            texts = tuple(slot["text"] for slot in one["shown"])
+            items.append(Shown(presentation_id=one["id"], prompt=tuple(one["prompt"]), texts=texts, mode=one["mode"]))
         return items, int(found["left"] or 0)
 
     def answer(self, shown: Shown, kind: str, payload: Mapping[str, Any], *, key: str, time_taken_ms: int) -> None:
         """Send an answer; it is on the disk when this returns. The same key twice is one answer."""
-        body = {
-            "key": key, "presentation_id": shown.presentation_id, "kind": kind, "payload": dict(payload),
-            "time_taken_ms": time_taken_ms,
-        }  # fmt: skip
-        self.post("/api/answers", body)
+        body = {"key": key, "presentation_id": shown.presentation_id, "kind": kind, "payload": dict(payload)}
+        self.post("/api/answers", body | {"time_taken_ms": time_taken_ms})
 
     def export(self, project_id: int, path: Path, format_: str) -> None:
         """Write the project's annotations to `path` in one of the export formats (JSON lines)."""
-        with self._http.stream(
-            "GET", f"/api/projects/{project_id}/export", params={"format": format_, "file": "jsonl"}
-        ) as reply:
+        address, params = f"/api/projects/{project_id}/export", {"format": format_, "file": "jsonl"}
+        with self._http.stream("GET", address, params=params) as reply:
             if reply.status_code >= 400:
                 reply.read()
                 raise _refusal(reply, self.url)
@@ -157,11 +149,8 @@ class StudioClient:
         try:
             reply = self._http.request(method, path, headers=headers, **more)
         except httpx.HTTPError as error:
-            raise StoreError(
-                f"the studio does not answer ({type(error).__name__})",
-                where=self.url,
-                now="Is `assent studio` running?",
-            ) from error
+            what = f"the studio does not answer ({type(error).__name__})"
+            raise StoreError(what, where=self.url, now="Is `assent studio` running?") from error
         if reply.status_code >= 400:
             raise _refusal(reply, self.url)
         return reply

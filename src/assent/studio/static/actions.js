@@ -1,7 +1,7 @@
 // What each key, button and touch does to the desk. Everything comes through `act`.
 import { byId, make } from "./dom.js";
 import { say } from "./item_view.js";
-import { CRITERION_WORDS, rating } from "./judgement.js";
+import { CRITERION_WORDS, rating } from "./annotation.js";
 import { askFlag, askSkip, showHelp } from "./label_dialogs.js";
 import { storable } from "./writing_view.js";
 
@@ -30,7 +30,7 @@ export class Actions {
 
   on_digit(digit) {
     if (this.desk.modeName === "rating") {
-      this.desk.decide(rating.rate(this.desk.working.judgement, digit, this.desk.item), rating.at(this.desk.working.judgement, this.desk.item).slot);
+      this.desk.decide(rating.rate(this.desk.working.annotation, digit, this.desk.item), rating.at(this.desk.working.annotation, this.desk.item).slot);
       this.desk.controls.show(this.desk.working);
       return true;
     }
@@ -42,15 +42,15 @@ export class Actions {
 
   on_place(slot, row = null) {
     if (!this.desk.mode.place) return false;
-    const judgement = row ? this.desk.mode.choose(this.desk.working.judgement, row) : this.desk.working.judgement;
-    this.desk.decide(this.desk.mode.place(judgement, slot, this.desk.item), slot);
+    const annotation = row ? this.desk.mode.choose(this.desk.working.annotation, row) : this.desk.working.annotation;
+    this.desk.decide(this.desk.mode.place(annotation, slot, this.desk.item), slot);
     return true;
   }
 
   on_tie(row = null) {
     if (!this.desk.mode.tie) return false;
-    const judgement = row ? this.desk.mode.choose(this.desk.working.judgement, row) : this.desk.working.judgement;
-    this.desk.decide(this.desk.mode.tie(judgement, this.desk.item));
+    const annotation = row ? this.desk.mode.choose(this.desk.working.annotation, row) : this.desk.working.annotation;
+    this.desk.decide(this.desk.mode.tie(annotation, this.desk.item));
     return true;
   }
 
@@ -60,47 +60,47 @@ export class Actions {
 
   push(by) {
     if (!this.desk.mode.push) return false;
-    this.desk.decide(this.desk.mode.push(this.desk.working.judgement, by));
+    this.desk.decide(this.desk.mode.push(this.desk.working.annotation, by));
     return true;
   }
 
-  on_strength(value, row) { this.desk.decide(this.desk.mode.set(this.desk.working.judgement, value, row)); }
+  on_strength(value, row) { this.desk.decide(this.desk.mode.set(this.desk.working.annotation, value, row)); }
 
-  on_choose(row) { this.desk.set({ judgement: this.desk.mode.choose(this.desk.working.judgement, row) }); }
+  on_choose(row) { this.desk.set({ annotation: this.desk.mode.choose(this.desk.working.annotation, row) }); }
 
-  on_move(slot, by) { this.desk.decide(this.desk.mode.move(this.desk.working.judgement, slot, by)); }
+  on_move(slot, by) { this.desk.decide(this.desk.mode.move(this.desk.working.annotation, slot, by)); }
 
   on_back() {
     if (!this.desk.mode.back) return false;
-    this.desk.decide(this.desk.mode.back(this.desk.working.judgement, this.desk.item));
+    this.desk.decide(this.desk.mode.back(this.desk.working.annotation, this.desk.item));
     return true;
   }
 
   on_rate(slot, name, value) {
-    const aimed = rating.aim(this.desk.working.judgement, slot, name, this.desk.item);
+    const aimed = rating.aim(this.desk.working.annotation, slot, name, this.desk.item);
     this.desk.decide(rating.set(aimed, slot, name, value), slot);
   }
 
   on_aim(slot, name) {
-    const aimed = rating.aim(this.desk.working.judgement, slot, name, this.desk.item);
-    if (aimed.cell !== this.desk.working.judgement.cell) this.desk.set({ judgement: aimed, focus: slot });
+    const aimed = rating.aim(this.desk.working.annotation, slot, name, this.desk.item);
+    if (aimed.cell !== this.desk.working.annotation.cell) this.desk.set({ annotation: aimed, focus: slot });
   }
 
-  on_judge(slot, value) { this.desk.decide(this.desk.mode.judge(this.desk.working.judgement, slot, value), slot); }
+  on_annotate(slot, value) { this.desk.decide(this.desk.mode.annotate(this.desk.working.annotation, slot, value), slot); }
 
-  on_good() { return this.judgeHere(true); }
+  on_good() { return this.annotateHere(true); }
 
-  on_bad() { return this.judgeHere(false); }
+  on_bad() { return this.annotateHere(false); }
 
-  on_cannot_say() { return this.judgeHere(null); }
+  on_cannot_say() { return this.annotateHere(null); }
 
-  judgeHere(value) {
+  annotateHere(value) {
     if (this.desk.modeName !== "good_bad") return false;
-    const { judgement, focus } = this.desk.working;
-    const slot = focus >= 0 ? focus : this.desk.mode.following(judgement, -1);
-    const judged = this.desk.mode.judge(judgement, slot, value);
-    this.desk.decide(judged, slot);
-    if (judged.good[slot] === value) this.goTo(this.desk.mode.following(judged, slot));
+    const { annotation, focus } = this.desk.working;
+    const slot = focus >= 0 ? focus : this.desk.mode.following(annotation, -1);
+    const annotated = this.desk.mode.annotate(annotation, slot, value);
+    this.desk.decide(annotated, slot);
+    if (annotated.good[slot] === value) this.goTo(this.desk.mode.following(annotated, slot));
     return true;
   }
 
@@ -110,7 +110,7 @@ export class Actions {
     return true;
   }
 
-  on_reason_text(slot, words) { this.desk.set({ judgement: this.desk.mode.reason(this.desk.working.judgement, slot, storable(words)) }); }
+  on_reason_text(slot, words) { this.desk.set({ annotation: this.desk.mode.reason(this.desk.working.annotation, slot, storable(words)) }); }
 
   on_left() { return this.walk(-1); }
 
@@ -130,17 +130,17 @@ export class Actions {
 
   stepRow(by) {
     if (this.desk.modeName === "rating") return this.stepCell(by);
-    const rows = Object.keys(this.desk.working.judgement.rows ?? {});
+    const rows = Object.keys(this.desk.working.annotation.rows ?? {});
     if (rows.length < 2) return false;
-    const to = rows[rows.indexOf(this.desk.working.judgement.row) + by];
+    const to = rows[rows.indexOf(this.desk.working.annotation.row) + by];
     if (to) this.on_choose(to);
     say(CRITERION_WORDS[to] ?? to ?? "");
     return true;
   }
 
   stepCell(by) {
-    const judgement = rating.step(this.desk.working.judgement, by, this.desk.item);
-    this.desk.set({ judgement, focus: rating.at(judgement, this.desk.item).slot });
+    const annotation = rating.step(this.desk.working.annotation, by, this.desk.item);
+    this.desk.set({ annotation, focus: rating.at(annotation, this.desk.item).slot });
     this.desk.controls.show(this.desk.working);
     return true;
   }
@@ -238,7 +238,7 @@ export class Actions {
 
   on_undo() {
     if (this.desk.item && this.desk.history.length) {
-      this.desk.set({ judgement: this.desk.history.pop() });
+      this.desk.set({ annotation: this.desk.history.pop() });
       say("Undone.");
       return true;
     }

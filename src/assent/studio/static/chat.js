@@ -16,7 +16,7 @@ const view = new ChatView({ mode, compare, on: act });
 let talk = null, writing = null, sending = null, readyAt = 0;
 let ending = { of: "", key: "" };
 
-/** The same key for what is sent again because no reply came: a judgement is taken back, or a talk ended, once. */
+/** The same key for what is sent again because no reply came: an annotation is taken back, or a talk ended, once. */
 function keyFor(...what) {
   const of = JSON.stringify([talk.presentation_id, ...what]);
   if (ending.of !== of) ending = { of, key: freshKey() };
@@ -26,7 +26,7 @@ function keyFor(...what) {
 const kept = (name) => { try { return localStorage.getItem(name) ?? ""; } catch { return ""; } };
 const keep = (name, value) => { try { if (value) localStorage.setItem(name, value); else localStorage.removeItem(name); } catch { /* no storage: only this page remembers */ } };
 const address = (verb) => `/api/chat/${project}/${verb}`;
-const phase = () => (talk === null ? "nothing" : view.covered ? "covered" : writing ? "writing" : talk.pending ? "judging" : "saying");
+const phase = () => (talk === null ? "nothing" : view.covered ? "covered" : writing ? "writing" : talk.pending ? "annotating" : "saying");
 
 function notice(problem) {
   const box = byId("notice");
@@ -42,10 +42,10 @@ function arrange({ focus = true } = {}) {
   const now = phase();
   byId("dock").hidden = now === "nothing" || now === "covered";
   byId("composer").hidden = now !== "saying";
-  byId("judge").hidden = now !== "judging";
+  byId("annotate").hidden = now !== "annotating";
   const offered = {
     stop: now === "writing",
-    undo: (now === "saying" || now === "judging") && talk.can_undo,
+    undo: (now === "saying" || now === "annotating") && talk.can_undo,
     skip: now === "saying" && talk.turns === 0 && !talk.can_undo,
     rate: mode === "red_team" && now === "saying" && talk.turns > 0,
     finish: mode === "chat" && now === "saying" && talk.turns > 0,
@@ -115,7 +115,7 @@ async function settle(last, text) {
     keep(DRAFT, "");
     words.value = "";
     readyAt = performance.now();
-    view.judging();
+    view.annotating();
     arrange();
     say(compare ? "Both answers are here. 1 for A, 2 for B, equals for a tie, 0 for both bad." : "The answer is here. 1 for good, 0 for bad.");
     return;
@@ -128,7 +128,7 @@ async function settle(last, text) {
     return;
   }
   if (last?.error) notice({ message: [last.error.what, last.error.now].filter(Boolean).join(". ") });
-  else notice({ message: last?.failed ? "There is no answer to judge. Send your message again." : "The connection broke in the middle. Send your message again." });
+  else notice({ message: last?.failed ? "There is no answer to annotate. Send your message again." : "The connection broke in the middle. Send your message again." });
   restore(text, { answers: Boolean(last?.failed) });
 }
 
@@ -141,8 +141,8 @@ function restore(text, { answers = false } = {}) {
   arrange();
 }
 
-async function judge(choice) {
-  if (phase() !== "judging" || (!compare && (choice === "b" || choice === "tie"))) return;
+async function annotate(choice) {
+  if (phase() !== "annotating" || (!compare && (choice === "b" || choice === "tie"))) return;
   if (sending?.busy) return;
   if (sending?.turn !== talk.pending.turn_id || sending.choice !== choice) sending = { turn: talk.pending.turn_id, choice, key: freshKey() };
   sending.busy = true;
@@ -151,7 +151,7 @@ async function judge(choice) {
   const said = talk.pending.message;
   try {
     const content = { key: sending.key, presentation_id: talk.presentation_id, turn_id: sending.turn, choice, time_taken_ms: Math.round(performance.now() - readyAt) };
-    const { talk: fresh } = await send("POST", address("judge"), content);
+    const { talk: fresh } = await send("POST", address("annotate"), content);
     sending = null;
     notice(null);
     saved("saved");
@@ -174,7 +174,7 @@ async function undo() {
     notice(null);
     saved("taken back");
     show(fresh);
-    say("Taken back. The answers wait for your judgement.");
+    say("Taken back. The answers wait for your annotation.");
   } catch (problem) { saved(""); notice(problem); }
 }
 
@@ -206,7 +206,7 @@ async function over(sent) {
 }
 
 function act(name, choice) {
-  if (name === "judge") return judge(choice);
+  if (name === "annotate") return annotate(choice);
   if (name === "send") return speak();
   if (name === "undo") return undo();
   if (name === "rate") return rate();

@@ -19,19 +19,19 @@ export function actionOf(event) {
   if (event.key === "Escape") return { name: "leave" };
   if (target.closest(TEXT_FIELDS)) return event.key === "Enter" && !event.shiftKey && target.id === "words" ? { name: "send" } : null;
   const pressed = plainKey(event);
-  if (pressed in CHOICES) return { name: "judge", choice: CHOICES[pressed] };
+  if (pressed in CHOICES) return { name: "annotate", choice: CHOICES[pressed] };
   return pressed in LETTERS ? { name: LETTERS[pressed] } : null;
 }
 
 const WRITING = [[["Enter"], "send your message"], [["Shift", "Enter"], "a new line in it"], [["w"], "back to your message"], [["Esc"], "leave your message; stop what is being written"]];
-const ENDING = [[["u"], "take back the last judgement: its answers wait again"], [["n"], "finish this talk and begin the next"], [["s"], "skip it, before anything is judged"]];
+const ENDING = [[["u"], "take back the last annotation: its answers wait again"], [["n"], "finish this talk and begin the next"], [["s"], "skip it, before anything is annotated"]];
 const ALWAYS = [[["i"], "guidelines"], [["?"], "this help"]];
 
 /** Rows of [keys, words]. */
 export function keyTable({ mode, compare }) {
   if (mode === "red_team") return [...WRITING, [["r"], "rate how far the talk got, 0 to 10"], [["s"], "skip it"], [["v"], "show what is covered"], ...ALWAYS];
-  const judging = compare
+  const annotating = compare
     ? [[["1"], "answer A is better"], [["2"], "answer B is better"], [["="], "as good as each other"], [["0"], "both are bad"]]
     : [[["1"], "the answer is good"], [["0"], "the answer is bad"]];
-  return [...judging, ...WRITING, ...ENDING, [["v"], "show what is covered"], ...ALWAYS];
+  return [...annotating, ...WRITING, ...ENDING, [["v"], "show what is covered"], ...ALWAYS];
 }

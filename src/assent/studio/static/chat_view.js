@@ -1,4 +1,4 @@
-// What a talk looks like: the messages so far, the answers while they are written, the judgement.
+// What a talk looks like: the messages so far, the answers while they are written, the annotation.
 import { byId, key, make, pressable } from "./dom.js";
 import { said } from "./item_view.js";
 import { hiddenCharacters, visible } from "./text.js";
@@ -15,7 +15,7 @@ function message({ role, content }) {
     make("p", { class: "speaker" }, SPEAKERS[role] ?? role, hiddenBadge(content)), said(content, { raw: role === "user" }));
 }
 
-/** One answer that is being written or judged; text is drawn at most once a frame. */
+/** One answer that is being written or annotated; text is drawn at most once a frame. */
 class Answer {
   constructor(name) {
     this.text = "";
@@ -53,7 +53,7 @@ class Answer {
 }
 
 export class ChatView {
-  /** `on` is called with an action's name and, for a judgement, the choice. */
+  /** `on` is called with an action's name and, for an annotation, the choice. */
   constructor({ mode, compare, on }) {
     Object.assign(this, { mode, compare, on, answers: [] });
     this.node = byId("talk");
@@ -71,7 +71,7 @@ export class ChatView {
     if (talk.pending) {
       this.begin(talk.pending.message);
       talk.pending.shown.forEach(({ text, stop }, slot) => { this.answers[slot].add(text); this.answers[slot].end(stop); });
-      this.judging();
+      this.annotating();
     }
   }
 
@@ -100,21 +100,21 @@ export class ChatView {
     if (atEnd) requestAnimationFrame(() => scrollTo({ top: document.documentElement.scrollHeight }));
   }
 
-  /** The buttons of the judgement. */
-  judging() {
+  /** The buttons of the annotation. */
+  annotating() {
     this.current?.setAttribute("aria-busy", "false");
     const above = () => this.current?.getBoundingClientRect().top < 0;
     requestAnimationFrame(() => { if (above()) this.current.scrollIntoView({ block: "start" }); });
     const choices = this.compare
       ? [["a", "A is better", "1"], ["tie", "Tie", "="], ["b", "B is better", "2"], ["both_bad", "Both bad", "0"]]
       : [["a", "Good", "1"], ["both_bad", "Bad", "0"]];
-    byId("judge").replaceChildren(...choices.map(([choice, words, press]) =>
-      pressable({ class: `button ${choice}`, "data-choice": choice, "aria-keyshortcuts": press, onclick: () => this.on("judge", choice) }, words, key(press))));
+    byId("annotate").replaceChildren(...choices.map(([choice, words, press]) =>
+      pressable({ class: `button ${choice}`, "data-choice": choice, "aria-keyshortcuts": press, onclick: () => this.on("annotate", choice) }, words, key(press))));
   }
 
   /** Marks the choice while it is being kept; null: none. */
   chosen(choice) {
-    for (const button of byId("judge").children) {
+    for (const button of byId("annotate").children) {
       button.setAttribute("aria-pressed", String(button.dataset.choice === choice));
       button.disabled = choice !== null;
     }

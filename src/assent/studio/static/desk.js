@@ -3,8 +3,8 @@
 import { Actions } from "./actions.js";
 import { byId, count, freshKey, key as keyCap, make } from "./dom.js";
 import { ItemView, say } from "./item_view.js";
-import { VIEWS } from "./judgement_view.js";
-import { MODES, ranksForCorrection } from "./judgement.js";
+import { VIEWS } from "./annotation_view.js";
+import { MODES, ranksForCorrection } from "./annotation.js";
 import { CorrectionEditor, OwnAnswer, storable } from "./writing_view.js";
 
 const DRAFT_PAUSE_MS = 150, LONGEST_TIME_MS = 86_400_000, LOOK_AGAIN_MS = 20_000;
@@ -54,7 +54,7 @@ export class Desk {
     this.item = item;
     this.history = [];
     const kept = working ?? this.drafts.read(item.id);
-    const fresh = { judgement: this.mode.start(item), focus: -1, edits: {}, own: "", open: null, best: false, spentMs: 0 };
+    const fresh = { annotation: this.mode.start(item), focus: -1, edits: {}, own: "", open: null, best: false, spentMs: 0 };
     this.working = { ...fresh, ...kept };
     if (this.modeName === "demonstration") this.working.open = { what: "write" };
     const { controls, view } = this.sheet(item);
@@ -63,7 +63,7 @@ export class Desk {
     this.correction = this.own = null;
     byId("own").replaceChildren();
     byId("item").replaceChildren(view.node);
-    byId("judgement").replaceChildren(controls.node);
+    byId("annotation").replaceChildren(controls.node);
     byId("bar").hidden = false;
     byId("heading").textContent = TASKS[this.modeName](item.shown.length);
     byId("left").textContent = this.queue.left === null ? "" : `${count(this.queue.left, "answer")} still needed from everybody`;
@@ -84,7 +84,7 @@ export class Desk {
 
   /** Takes up a changed state. `remember`: undo comes back to the one before. */
   set(changes, { remember = false } = {}) {
-    if (remember) this.history.push(this.working.judgement);
+    if (remember) this.history.push(this.working.annotation);
     this.working = { ...this.working, ...changes };
     this.update();
     clearTimeout(this.draftTimer);
@@ -97,9 +97,9 @@ export class Desk {
     this.drafts.write(this.item.id, this.working);
   }
 
-  decide(judgement, focus = this.working.focus) {
-    if (judgement === this.working.judgement) return;
-    this.set({ judgement, focus }, { remember: true });
+  decide(annotation, focus = this.working.focus) {
+    if (annotation === this.working.annotation) return;
+    this.set({ annotation, focus }, { remember: true });
   }
 
   update() {
@@ -147,10 +147,10 @@ export class Desk {
     }
   }
 
-  ownRanks(slot) { return ranksForCorrection(this.modeName, this.working.judgement, this.item, slot, false); }
+  ownRanks(slot) { return ranksForCorrection(this.modeName, this.working.annotation, this.item, slot, false); }
 
   recordWords(slot) {
-    const ranks = ranksForCorrection(this.modeName, this.working.judgement, this.item, slot, this.working.best);
+    const ranks = ranksForCorrection(this.modeName, this.working.annotation, this.item, slot, this.working.best);
     if (!ranks) return this.item.shown.length > 1 ? "Records: your text is better than what it was." : "";
     const places = [...new Set(ranks)].sort().map((rank) => ranks.flatMap((one, i) => (one === rank ? [i + 1] : [])).join(" = "));
     return `Records: your text > ${places.join(" > ")}`;
@@ -160,27 +160,27 @@ export class Desk {
 
   /** {kind, payload} if something complete is on the screen, else {missing}: what is still to do. */
   submission() {
-    const { open, edits, own, judgement, best } = this.working;
+    const { open, edits, own, annotation, best } = this.working;
     if (this.view.covered) return { missing: "covered: show it or skip it" };
     if (open?.what === "edit") {
       const text = storable(edits[open.slot] ?? "");
       if (!text.trim() || text === this.item.shown[open.slot].text) return { missing: "change the text first" };
-      const ranks = ranksForCorrection(this.modeName, judgement, this.item, open.slot, best);
+      const ranks = ranksForCorrection(this.modeName, annotation, this.item, open.slot, best);
       return { kind: "correction", payload: { slot: open.slot, text, ...(ranks ? { ranks } : {}) } };
     }
     if (open?.what === "write") {
       const text = storable(own);
       return text.trim() ? { kind: "demonstration", payload: { text } } : { missing: "write the answer first" };
     }
-    if (!this.mode.complete(judgement, this.item)) return { missing: this.mode.missing(judgement, this.item) };
-    return { kind: this.mode.kind, payload: this.mode.payload(judgement, this.item) };
+    if (!this.mode.complete(annotation, this.item)) return { missing: this.mode.missing(annotation, this.item) };
+    return { kind: this.mode.kind, payload: this.mode.payload(annotation, this.item) };
   }
 
-  canGoOn() { return !this.working.open && this.mode.onward?.(this.working.judgement) != null; }
+  canGoOn() { return !this.working.open && this.mode.onward?.(this.working.annotation) != null; }
 
   send() {
     if (this.canGoOn()) {
-      this.set({ judgement: this.mode.choose(this.working.judgement, this.mode.onward(this.working.judgement)) });
+      this.set({ annotation: this.mode.choose(this.working.annotation, this.mode.onward(this.working.annotation)) });
       return;
     }
     const { kind, payload, missing } = this.submission();
@@ -238,11 +238,11 @@ export class Desk {
     const words = problem
       ? [make("h2", {}, problem.status ? "Not now" : "No connection"), make("p", {}, problem.message)]
       : looked
-        ? [make("h2", {}, "Nothing left to judge"), make("p", {}, "Everything here has an answer, or is with somebody else. This page looks again by itself."),
+        ? [make("h2", {}, "Nothing left to annotate"), make("p", {}, "Everything here has an answer, or is with somebody else. This page looks again by itself."),
           make("p", { class: "toolbar" }, make("button", { type: "button", class: "button", onclick: () => this.actions.act("undo") }, "Undo the last answer"), make("a", { class: "button quiet", href: "/label" }, "Other projects"))]
         : [make("p", { class: "muted" }, "Fetching the next item …")];
     byId("item").replaceChildren(make("div", { class: "pause" }, words));
-    if (looked) say("Nothing left to judge.");
+    if (looked) say("Nothing left to annotate.");
   }
 
   /** `working` turned to the new order of the answers; nothing decided where they are not the same. */
@@ -251,6 +251,6 @@ export class Desk {
     if (slots.includes(-1) || slots.length !== this.queue.current.shown.length) return null;
     const edits = Object.fromEntries(Object.entries(working.edits).map(([slot, text]) => [slots[slot], text]));
     const open = working.open?.what === "edit" ? { what: "edit", slot: slots[working.open.slot] } : working.open;
-    return { ...working, edits, open, focus: -1, judgement: this.mode.moved(working.judgement, slots) };
+    return { ...working, edits, open, focus: -1, annotation: this.mode.moved(working.annotation, slots) };
   }
 }

@@ -1,4 +1,4 @@
-// The guidelines beside the task: the version that the item on the screen is judged by.
+// The guidelines beside the task: the version that the item on the screen is annotated by.
 import { byId, make } from "./dom.js";
 import { markdown } from "./markdown.js";
 import { get } from "./net.js";

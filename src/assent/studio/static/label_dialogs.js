@@ -5,7 +5,7 @@ import { keyTable } from "./label_keys.js";
 const FLAGS = [
   ["harmful", "Harmful", "dangerous, hateful or abusive"], ["private_data", "Private data", "names, addresses, numbers of real people"],
   ["broken", "Broken", "cut off, garbled, not a real task"], ["not_answerable", "Cannot be answered", "needs what nobody can know from here"],
-  ["out_of_my_depth", "Out of my depth", "somebody with other knowledge should judge this"],
+  ["out_of_my_depth", "Out of my depth", "somebody with other knowledge should annotate this"],
 ];
 const REASONS = [
   ["unclear", "Unclear", "I do not understand what is asked"], ["too_long", "Too long", "too much to read with care"],

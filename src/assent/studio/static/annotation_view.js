@@ -1,7 +1,7 @@
 // The controls of each mode: the row of ranks, the scale between two answers, the cells under an answer. They show a
-// state and tell of presses; what a press means is decided in judgement.js.
+// state and tell of presses; what a press means is decided in annotation.js.
 import { key, make, pressable } from "./dom.js";
-import { HIGHEST, ranksOf, rating, STRONGEST, wordsFor } from "./judgement.js";
+import { HIGHEST, ranksOf, rating, STRONGEST, wordsFor } from "./annotation.js";
 
 const ORDINALS = new Intl.PluralRules("en", { type: "ordinal" });
 const ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
@@ -16,7 +16,7 @@ export function strengthWords(value) {
   return `Answer ${value < 0 ? 1 : 2} is ${LEANING[Math.abs(value)]}`;
 }
 
-function group(name, ...children) { return make("div", { class: "judgement", role: "group", "aria-label": name }, ...children); }
+function group(name, ...children) { return make("div", { class: "annotation", role: "group", "aria-label": name }, ...children); }
 
 export class RankingView {
   constructor(presentation, on) {
@@ -27,20 +27,20 @@ export class RankingView {
 
   extras() { return null; }
 
-  update({ judgement }, item) {
+  update({ annotation }, item) {
     const focused = this.node.contains(document.activeElement) ? document.activeElement.dataset.chip : null;
-    const names = Object.keys(judgement.rows);
-    this.node.replaceChildren(...names.map((name) => this.row(name, judgement, names.length > 1)));
+    const names = Object.keys(annotation.rows);
+    this.node.replaceChildren(...names.map((name) => this.row(name, annotation, names.length > 1)));
     if (focused) (this.node.querySelector(`[data-chip="${focused}"]`) ?? this.node.querySelector("button"))?.focus();
-    const ranks = ranksOf(judgement.rows[judgement.row], this.presentation.shown.length);
+    const ranks = ranksOf(annotation.rows[annotation.row], this.presentation.shown.length);
     ranks.forEach((rank, slot) => {
       const level = rank && ranks.filter((one) => one === rank).length > 1;
       item.setRank(slot, rank ? `${level ? "level " : ""}${ordinal(rank)}` : "", rank);
     });
   }
 
-  row(name, judgement, several) {
-    const groups = judgement.rows[name], current = name === judgement.row;
+  row(name, annotation, several) {
+    const groups = annotation.rows[name], current = name === annotation.row;
     const placed = groups.flat();
     const open = this.presentation.shown.map((_, slot) => slot).filter((slot) => !placed.includes(slot));
     const label = several
@@ -49,9 +49,9 @@ export class RankingView {
     return make("div", { class: current && several ? "row current" : "row", role: "group", "aria-label": several ? wordsFor(name) : null }, label,
       make("ol", { class: "groups", "aria-label": "Placed, best first" }, groups.map((slots, rank) => make("li", { "aria-label": ordinal(rank + 1) },
         slots.map((slot, i) => [i ? make("span", { class: "level", "aria-hidden": "true" }, "=") : null, this.chip(name, slot, true)]),
-        judgement.tie && current && rank === groups.length - 1 ? make("span", { class: "level waiting" }, "= …") : null))),
+        annotation.tie && current && rank === groups.length - 1 ? make("span", { class: "level waiting" }, "= …") : null))),
       open.length ? make("div", { class: "unplaced", role: "group", "aria-label": "Not placed yet" }, open.map((slot) => this.chip(name, slot, false))) : null,
-      pressable({ class: "button slim tie", "aria-pressed": String(current && judgement.tie), "aria-label": "Level: tie", onclick: () => this.on("tie", name) }, "=", make("span", { class: "wide" }, " tie")));
+      pressable({ class: "button slim tie", "aria-pressed": String(current && annotation.tie), "aria-label": "Level: tie", onclick: () => this.on("tie", name) }, "=", make("span", { class: "wide" }, " tie")));
   }
 
   chip(name, slot, placed) {
@@ -94,15 +94,15 @@ export class PairwiseView {
     return node;
   }
 
-  update({ judgement }, item) {
+  update({ annotation }, item) {
     for (const [name, { node, readout, radios }] of this.rows) {
-      const value = judgement.rows[name];
-      node.classList.toggle("current", this.rows.size > 1 && name === judgement.row);
+      const value = annotation.rows[name];
+      node.classList.toggle("current", this.rows.size > 1 && name === annotation.row);
       readout.textContent = strengthWords(value);
       readout.classList.toggle("muted", value === null);
       for (const radio of radios) radio.checked = value !== null && Number(radio.value) === value;
     }
-    const value = judgement.rows[judgement.row];
+    const value = annotation.rows[annotation.row];
     [0, 1].forEach((slot) => {
       const side = slot ? value : -value;
       item.setRank(slot, value === 0 ? "tie" : value !== null && side > 0 ? LEANING[side] : "", value !== null && side > 0 ? 1 : 0);
@@ -129,19 +129,19 @@ export class RatingView {
     });
   }
 
-  update({ judgement }) {
-    const here = rating.at(judgement, this.presentation);
+  update({ annotation }) {
+    const here = rating.at(annotation, this.presentation);
     for (const [id, { node, radios }] of this.cells) {
       const [slot, ...rest] = id.split("-");
-      const value = judgement.rows[rest.join("-")][Number(slot)];
+      const value = annotation.rows[rest.join("-")][Number(slot)];
       node.classList.toggle("current", Number(slot) === here.slot && rest.join("-") === here.name);
       for (const radio of radios) radio.checked = Number(radio.value) === value;
     }
     this.node.firstChild.textContent = `Answer ${here.slot + 1} · ${wordsFor(here.name)}: 1 is poor, ${HIGHEST} is excellent`;
   }
 
-  show({ judgement }) {
-    const { slot, name } = rating.at(judgement, this.presentation);
+  show({ annotation }) {
+    const { slot, name } = rating.at(annotation, this.presentation);
     this.cells.get(`${slot}-${name}`).node.scrollIntoView({ block: "nearest" });
   }
 }
@@ -156,18 +156,18 @@ export class GoodBadView {
 
   extras(slot) {
     const choice = (value, words, letter) => make("label", { class: `step ${value === true ? "yes" : value === false ? "no" : "unsure"}` },
-      make("input", { type: "radio", name: `good-${slot}`, onchange: () => this.on("judge", slot, value) }), make("span", {}, words, key(letter)));
+      make("input", { type: "radio", name: `good-${slot}`, onchange: () => this.on("annotate", slot, value) }), make("span", {}, words, key(letter)));
     const radios = [choice(true, "Good", "g"), choice(false, "Bad", "b"), choice(null, "Can’t say", "c")];
     const reason = make("textarea", { rows: "1", maxlength: "2000", "aria-label": `Reason for answer ${slot + 1}`, placeholder: "Reason (r)", dir: "auto", oninput: () => this.on("reason_text", slot, reason.value) });
     this.cells[slot] = { radios: radios.map((label) => label.querySelector("input")), reason };
     return [make("fieldset", { class: "cell" }, make("legend", { class: "unseen" }, `Answer ${slot + 1}: good or bad?`), make("div", { class: "steps words" }, radios)), reason];
   }
 
-  update({ judgement }, item) {
+  update({ annotation }, item) {
     this.cells.forEach(({ radios, reason }, slot) => {
-      const value = judgement.good[slot];
+      const value = annotation.good[slot];
       [true, false, null].forEach((one, i) => { radios[i].checked = value === one; });
-      if (reason.value !== judgement.reasons[slot]) reason.value = judgement.reasons[slot];
+      if (reason.value !== annotation.reasons[slot]) reason.value = annotation.reasons[slot];
       item.setRank(slot, value === true ? "good" : value === false ? "bad" : value === null ? "can’t say" : "", value === true ? 1 : value === false ? -1 : 0);
     });
   }

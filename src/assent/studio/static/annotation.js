@@ -75,7 +75,7 @@ export const ranking = {
     if (!criteria.length) return { ranks };
     return { ranks, criteria: Object.fromEntries(criteria.map((name) => [name, ranksOf(state.rows[name], shown.length)])) };
   },
-  /** The same judgement after the answers were shuffled anew; `slots[old]` is the new slot. */
+  /** The same annotation after the answers were shuffled anew; `slots[old]` is the new slot. */
   moved: (state, slots) => ({
     ...state, rows: Object.fromEntries(Object.entries(state.rows).map(([name, groups]) => [name, groups.map((group) => group.map((slot) => slots[slot]))])),
   }),
@@ -113,7 +113,7 @@ export const pairwise = {
   tie: (state) => pairwise.set(state, 0),
   back: (state) => ({ ...state, rows: withEntry(state.rows, state.row, null) }),
   choose: (state, row) => (row in state.rows ? { ...state, row } : state),
-  /** The row that Enter goes on to, or null if the judgement is complete. */
+  /** The row that Enter goes on to, or null if the annotation is complete. */
   onward(state) {
     return state.rows[state.row] === null ? null : undecidedRow(state);
   },
@@ -183,7 +183,7 @@ function reordered(list, slots) {
   return moved;
 }
 
-/** Each completion good (true), bad (false) or null where the annotator cannot say; "" is not judged yet. */
+/** Each completion good (true), bad (false) or null where the annotator cannot say; "" is not annotated yet. */
 export const goodBad = {
   kind: "good_bad",
   start: ({ shown }) => ({ good: shown.map(() => ""), reasons: shown.map(() => "") }),
@@ -191,11 +191,11 @@ export const goodBad = {
   missing(state) {
     const open = state.good.flatMap((value, slot) => (value === "" ? [slot + 1] : []));
     if (open.length) return `${open.length === 1 ? "answer" : "answers"} ${open.join(", ")}: good or bad?`;
-    return goodBad.complete(state) ? "" : "judge at least one answer, or skip the item";
+    return goodBad.complete(state) ? "" : "annotate at least one answer, or skip the item";
   },
-  judge: (state, slot, value) => ({ ...state, good: state.good.with(slot, state.good[slot] === value ? "" : value) }),
+  annotate: (state, slot, value) => ({ ...state, good: state.good.with(slot, state.good[slot] === value ? "" : value) }),
   reason: (state, slot, words) => ({ ...state, reasons: state.reasons.with(slot, words) }),
-  /** The next answer after `slot` that is not judged yet, or `slot`. */
+  /** The next answer after `slot` that is not annotated yet, or `slot`. */
   following(state, slot) {
     const order = state.good.map((_, i) => (slot + 1 + i) % state.good.length);
     return order.find((one) => state.good[one] === "") ?? slot;
