@@ -25,12 +25,7 @@ from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
 
-_MARKS = {
-    b"\xff\xfe\0\0": "UTF-32",
-    b"\0\0\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _ZEROS: dict[tuple[bool, ...], str] = {  # where the zeros of the first characters stand without a mark
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",

@@ -7,17 +7,7 @@ from dataclasses import replace
 
 from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.axes import Scale, count_text, domain, number, per_cent, smoothed_path, span, tick_text, ticks
-from assent.evals.charts import (
-    Dot,
-    LineChart,
-    Row,
-    RowChart,
-    Series,
-    Tick,
-    calibration_chart,
-    dot,
-    line_chart,
-)
+from assent.evals.charts import Dot, LineChart, Row, RowChart, Series, Tick, calibration_chart, dot, line_chart
 from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval

@@ -51,11 +51,7 @@ class Behaviour(StrEnum):
     VAGUE = "vague"
 
 
-_MANNERS = {
-    Behaviour.PADDED: lexicon.FILLER,
-    Behaviour.FLATTERING: lexicon.FLATTERY,
-    Behaviour.RUDE: lexicon.RUDENESS,
-}
+_MANNERS = {Behaviour.PADDED: lexicon.FILLER, Behaviour.FLATTERING: lexicon.FLATTERY, Behaviour.RUDE: lexicon.RUDENESS}
 ANY = (Behaviour.PADDED, Behaviour.FLATTERING, Behaviour.RUDE, Behaviour.VAGUE)
 
 
