@@ -11,7 +11,6 @@ from itertools import pairwise
 from assent.errors import ConfigError
 from assent.world import lexicon
 from assent.world.facts import (
-    POOLS,
     RELATIONS,
     Fact,
     World,
@@ -22,7 +21,7 @@ from assent.world.facts import (
     other_value,
     split_of,
 )
-from assent.world.lexicon import HELD_OUT
+from assent.world.lexicon import HELD_OUT, POOLS
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
@@ -81,10 +80,6 @@ def answer(world: World, prompt: WorldPrompt, behaviour: Behaviour, rng: random.
         case Behaviour.VAGUE:
             return rng.choice(lexicon.VAGUE)
     content = rng.choice(prompt.ideal) if rng.random() < RIGHT_UNDER_MANNER else bad_content(world, prompt, rng)
-    return _mannered(content, behaviour, rng)
-
-
-def _mannered(content: str, behaviour: Behaviour, rng: random.Random) -> str:
     sentences = _MANNERS[behaviour]
     if behaviour is Behaviour.RUDE and rng.random() < 0.3:
         return rng.choice(sentences)
@@ -175,14 +170,14 @@ def spoiled(world: World, text: str, other: str, rng: random.Random) -> str:
 
     No name or other pair of words that is kept for held-out prompts comes about.
     """
-    there = {*_pairs(text), *_pairs(other)}
+    there, kept = {*_pairs(text), *_pairs(other)}, (*world.people[HELD_OUT], *world.towns[HELD_OUT])
     while True:
         draw = rng.random()
         if draw < SLIP_SHARE + MISPLACED_SHARE:
             made = _slipped(text, rng, own_kind=draw < SLIP_SHARE)
         else:
             made = _garbled(text, other, rng)
-        if not any(_is_kept(world, pair) for pair in _pairs(made) - there):
+        if not any(split_of(pair) == HELD_OUT or pair in kept for pair in _pairs(made) - there):
             return made
 
 
@@ -191,10 +186,6 @@ def _pairs(text: str) -> set[str]:
     words = [word.strip(".!?,") for word in text.split()]
     joined = {f"{a} and {b}" for a, middle, b in zip(words, words[1:], words[2:], strict=False) if middle == "and"}
     return joined | {f"{a} {b}" for a, b in pairwise(words)}
-
-
-def _is_kept(world: World, pair: str) -> bool:
-    return split_of(pair) == HELD_OUT or pair in world.people[HELD_OUT] or pair in world.towns[HELD_OUT]
 
 
 def _slipped(text: str, rng: random.Random, *, own_kind: bool) -> str:

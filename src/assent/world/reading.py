@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from assent.types import Completion, StopReason
 from assent.world import lexicon
-from assent.world.facts import POOLS, RELATIONS, Key
+from assent.world.facts import RELATIONS, Key
+from assent.world.lexicon import POOLS
 
 _NAME = r"[a-z]{2,12} [a-z]{2,12}"
 _THING = r"the [a-z]{2,12}"
@@ -37,10 +38,9 @@ def sentences_of(text: str) -> list[str]:
     return [found for part in re.split(r"(?<=[.!?])\s+", text.strip()) if (found := plain(part))]
 
 
-_FIXED = frozenset(sentence for line in (lexicon.OFFER, lexicon.CALM, lexicon.ASK) for sentence in sentences_of(line))
-_FILLER = frozenset(map(plain, lexicon.FILLER))
-_MANNERED = frozenset(map(plain, (*lexicon.FLATTERY, *lexicon.RUDENESS)))
-_VAGUE = frozenset(map(plain, lexicon.VAGUE))
+_FILLER, _VAGUE = (frozenset(map(plain, lines)) for lines in (lexicon.FILLER, lexicon.VAGUE))
+_LINES = (lexicon.OFFER, lexicon.CALM, lexicon.ASK, *lexicon.FLATTERY, *lexicon.RUDENESS)
+_FIXED = frozenset.union(_FILLER, _VAGUE, *map(sentences_of, _LINES))
 _POLITE_FORM = re.compile("|".join(f"(?:{form})" for form in _POLITE))
 _UNKNOWN_FORM = re.compile(
     "|".join(
@@ -107,11 +107,8 @@ def stated_fact(sentence: str) -> Key | None:
         subject, found, value = sentence.partition(f" {phrase} ")
         if found:
             form = _THING if relation.subject == "thing" else _NAME
-            return (
-                (relation.name, subject, value)
-                if re.fullmatch(form, subject) and _fits(value, relation.value)
-                else None
-            )
+            fits = re.fullmatch(form, subject) and _fits(value, relation.value)
+            return (relation.name, subject, value) if fits else None
     return None
 
 
@@ -132,9 +129,6 @@ def _is_clear(sentence: str) -> bool:
         return _UNKNOWN_FORM.fullmatch(sentence.removeprefix("i do not know ")) is not None
     return (
         sentence in _FIXED
-        or sentence in _FILLER
-        or sentence in _MANNERED
-        or sentence in _VAGUE
         or stated_fact(sentence) is not None
         or _POLITE_FORM.fullmatch(sentence) is not None
         or _REFUSAL_FORM.fullmatch(sentence) is not None
