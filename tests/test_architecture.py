@@ -79,7 +79,6 @@ NESTED = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.Try, ast.With, ast.Async
 NOT_YET: dict[tuple[str, str], int] = {  # what is still larger, with the size that it may not exceed
     ("api.py", "lines"): 360,
     ("cli.py", "lines"): 334,
-    ("evals/panels.py:over_optimisation_charts", "nested blocks"): 4,
     ("recipes/annotation/rounds.py", "lines"): 329,
     ("recipes/annotation/rounds.py:_run", "parameters"): 8,
     ("recipes/run/jobs.py:open_job", "lines"): 53,

@@ -172,7 +172,7 @@ def _measured_finding(evidence: Evidence, found: Measurement, gained: Interval) 
 
 def _accuracy_finding(quality: RewardQuality) -> Finding:
     interval, best = quality.accuracy_interval, quality.best_possible
-    detail = f"{quality.pairs} held-out pairs; {ends(interval, share=True)}, n = {interval.n} judgements"
+    detail = f"{quality.pairs} held-out pairs; {ends(interval, share=True)}, n = {interval.n} label groups"
     good = None if best is None else best - quality.accuracy <= CLOSE_TO_BEST
     if best is not None:
         short = f"{100 * (best - quality.accuracy):.1f} points below the best possible {per_cent(best, 1)}"
