@@ -111,7 +111,8 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
         if isinstance(example, Conversation):
             native.append(example)
         elif isinstance(example, Demonstration):
-            keep_once(_before_last_answer(example.conversation))
+            talk, last = example.conversation, len(example.conversation.messages) - 1
+            keep_once(talk.before(last) if talk.messages[last].role is Role.ASSISTANT else talk)
         elif isinstance(example, str):
             native.append(Conversation.of_user(example.strip()))
         elif example.prompt.messages:
@@ -215,8 +216,3 @@ def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
             continue
         completions, scores = zip(*((rating.completion, rating.score) for rating in rated), strict=True)
         yield Scored(prompt=rated[0].prompt, completions=completions, scores=scores, provenance=rated[0].provenance)
-
-
-def _before_last_answer(conversation: Conversation) -> Conversation:
-    last = len(conversation.messages) - 1
-    return conversation.before(last) if conversation.messages[last].role is Role.ASSISTANT else conversation

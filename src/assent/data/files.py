@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assent.data.hub import hub_rows, is_hub_name
-from assent.data.json_documents import json_rows
-from assent.data.literals import with_parsed_messages
-from assent.data.rows import SourceRow, kind_of
+from assent.data.json_documents import json_row, json_rows
+from assent.data.rows import SourceRow
 from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
 from assent.errors import DataError
 
@@ -156,19 +155,11 @@ def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
     for number, line in enumerate(_lines(text), start=1):
         line = line.lstrip("\ufeff")  # joined files contain byte-order marks
         if line.strip():
-            yield _json_line(line, f"{name}:{number}", number)
-
-
-def _json_line(line: str, place: str, number: int) -> SourceRow:
-    try:
-        value = _parsed(line)
-    except DataError as error:
-        return SourceRow(place=place, number=number, problem=error.what)
-    if isinstance(value, str):
-        value = {"text": value}
-    if not isinstance(value, dict):
-        return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
-    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
+            place = f"{name}:{number}"
+            try:
+                yield json_row(_parsed(line), place, number)
+            except DataError as error:
+                yield SourceRow(place=place, number=number, problem=error.what)
 
 
 def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:

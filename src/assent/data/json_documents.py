@@ -28,13 +28,16 @@ def json_rows(tree: Any, name: str) -> Iterator[SourceRow]:
             now="Write a list of objects, or one JSON object per line.",
         )
     for number, item in enumerate(items, start=1):
-        place = f"{name}: item {number}"
-        if isinstance(item, str):
-            item = {"text": item}
-        if isinstance(item, dict):
-            yield SourceRow(place=place, number=number, fields=with_parsed_messages(item))
-        else:
-            yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
+        yield json_row(item, f"{name}: item {number}", number)
+
+
+def json_row(value: Any, place: str, number: int) -> SourceRow:
+    """The row of one JSON value, which is an object or a text."""
+    if isinstance(value, str):
+        value = {"text": value}
+    if not isinstance(value, dict):
+        return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
+    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
 
 
 def _items(tree: Any, name: str) -> list[Any] | None:

@@ -143,7 +143,8 @@ def _load(
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
     source = given if isinstance(given, SourceFile) else read_file(given, text_rows=text_rows)
     rows, format_ = _rows_and_format(source, options)
-    weighty = rows if wanted is Kind.PROMPTS else [row for row in rows if not _is_weightless(row)]
+    weightless = [any(_is_weight_of(row, name, 0) for name in _WEIGHTS) for row in rows]
+    weighty = rows if wanted is Kind.PROMPTS else [row for row, none in zip(rows, weightless, strict=True) if not none]
     if not weighty:
         raise DataError("all rows have the weight 0", where=source.path, now="Give rows to train on.")
     examples, bad, unread, beside = _read_rows(weighty, format_, options, wanted)
@@ -221,11 +222,6 @@ def _read_rows(
                 raise DataError(reason, where=row.place, now=missing or _SKIP_HINT) from error
             bad.append((row, reason))
     return examples, bad, tuple(unread), tuple(beside)
-
-
-def _is_weightless(row: SourceRow) -> bool:
-    """Whether the row has a weight of 0."""
-    return any(_is_weight_of(row, name, 0) for name in _WEIGHTS)
 
 
 def _is_weight_of(row: SourceRow, name: str, weight: int) -> bool:
