@@ -84,17 +84,15 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
     for example in examples:
         if isinstance(example, Rating):
             made.append(example)
-        elif isinstance(example, Scored) or (isinstance(example, Comparison) and example.probability != 0.5):
-            scored = (
-                list(zip(example.completions, example.scores, strict=True))
-                if isinstance(example, Scored)
-                else [(example.chosen, 1.0), (example.rejected, 0.0)]
-            )
-            made += [
-                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
-                for one, score in scored
-            ]
+        elif isinstance(example, Scored):
+            made += _rated(example, zip(example.completions, example.scores, strict=True))
+        elif isinstance(example, Comparison) and example.probability != 0.5:
+            made += _rated(example, [(example.chosen, 1.0), (example.rejected, 0.0)])
     return made
+
+
+def _rated(of: Scored | Comparison, scored: Iterable[tuple[Completion, float]]) -> list[Rating]:
+    return [Rating(prompt=of.prompt, completion=one, score=score, provenance=of.provenance) for one, score in scored]
 
 
 def prompts(examples: Iterable[Example]) -> list[Conversation]:

@@ -170,11 +170,8 @@ def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]) and _reads(lines[0]):
             return _json_lines(text, name)
         if not known:
-            raise DataError(
-                "the file has an unknown format",
-                where=name,
-                now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
-            ) from error
+            now = f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets."
+            raise DataError("the file has an unknown format", where=name, now=now) from error
         raise DataError(error.what, where=name, now="Repair the file, or write one JSON object per line.") from error
     return iter(json_rows(tree, name))
 

@@ -47,11 +47,8 @@ def _items(tree: Any, name: str) -> list[Any] | None:
         return None
     splits = [str(key) for key, value in tree.items() if _is_objects(value)]
     if len(splits) == len(tree) > 1 and not _COLUMNS & tree.keys():
-        raise DataError(
-            f"the file holds several lists of rows: {', '.join(splits[:8])}",
-            where=name,
-            now="Write the one that is meant into a file of its own.",
-        )
+        now = "Write the one that is meant into a file of its own."
+        raise DataError(f"the file holds several lists of rows: {', '.join(splits[:8])}", where=name, now=now)
     if all(key.isdecimal() and isinstance(row, dict) for key, row in tree.items()):
         return list(tree.values())
     for holder in _HOLDERS:
@@ -90,8 +87,7 @@ def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
     plain = all(isinstance(value, list) for value in tree.values()) and not _is_one_row(columns)
     if not plain or len(lengths) != 1:
         return [dict(tree)]
-    names = list(columns)
-    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def _is_one_row(columns: Mapping[str, list[Any]]) -> bool:

@@ -244,12 +244,7 @@ def _format_hint(row: SourceRow, format_: Format) -> str:
 
 
 def _notes(
-    examples: Sequence[Example],
-    made: Sequence[Hashable],
-    bad: Sequence[BadRow],
-    unread: Sequence[str],
-    wanted: Kind,
-    format_: Format,
+    examples: list[Example], made: list[T], bad: list[BadRow], unread: Sequence[str], wanted: Kind, format_: Format
 ) -> tuple[str, ...]:
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)

@@ -18,10 +18,6 @@ def meaning(word: str) -> str:
     return TERMS[word][0]
 
 
-def _intervals(part: Evidence) -> bool:
-    return bool(part.gold or part.measurements or part.win_rates or part.reward_model or part.classifier)
-
-
 def _kl(part: Evidence) -> bool:
     return part.over_optimisation is not None or part.has_metric("kl")
 
@@ -37,7 +33,7 @@ TERMS: Mapping[str, tuple[str, Callable[[Evidence], bool]]] = {  # the meaning, 
         "whole prompts (for pairs: whole label groups). Bins of a calibration chart, and rates on which all examples "
         "agree, use Wilson's interval. AUC uses DeLong's, or Newcombe's where DeLong's shows no spread. A single "
         "example or equal values give no interval. No interval covers the luck of the training seed.",
-        _intervals,
+        lambda part: bool(part.gold or part.measurements or part.win_rates or part.reward_model or part.classifier),
     ),
     "Gold judge": (
         "The true reward of the embedded world. It knows the right answers and scores an answer from 0 to 1. "

@@ -63,23 +63,16 @@ def paired_difference(
 
 
 def bootstrap_ratio(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    *,
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
+    above: ArrayLike, below: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None, resamples: int = 2000
 ) -> Interval:
-    """sum(numerators) / sum(denominators), both resampled together, group by group.
+    """sum(above) / sum(below), both resampled together, group by group.
 
     Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. A single
     group, or groups that all agree, say nothing about the spread: `low == mean == high`.
     """
-    above_N, below_N = finite(numerators, "numerators"), finite(denominators, "denominators")
-    if groups is None:
-        above_G, below_G = above_N, below_N
-    else:
-        above_G, below_G = _sums(above_N, groups), _sums(below_N, groups)
+    above_G, below_G = finite(above, "numerators"), finite(below, "denominators")
+    if groups is not None:
+        above_G, below_G = _sums(above_G, groups), _sums(below_G, groups)
     if below_G.sum() == 0:
         raise DataError("a ratio has a denominator of zero")
     mean = float(above_G.sum() / below_G.sum())

@@ -101,19 +101,14 @@ class ScoredPairs:
 def pooled_pairs(parts: Sequence[ScoredPairs]) -> ScoredPairs:
     """The pairs of several reward models as one set; a field that is not there everywhere is left out."""
 
-    def joined(name: str) -> list[Any] | None:
+    def joined(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else [one for column in columns for one in column]
 
     groups = [None if part.groups is None else [(i, group) for group in part.groups] for i, part in enumerate(parts)]
-    return ScoredPairs(
-        chosen=joined("chosen") or [],
-        rejected=joined("rejected") or [],
-        probability=joined("probability"),
-        chosen_length=joined("chosen_length"),
-        rejected_length=joined("rejected_length"),
-        groups=None if any(each is None for each in groups) else [one for each in groups if each for one in each],
-    )
+    kept = None if any(each is None for each in groups) else [one for each in groups if each for one in each]
+    names = ("chosen", "rejected", "probability", "chosen_length", "rejected_length")
+    return ScoredPairs(**{name: joined(name) for name in names}, groups=kept)
 
 
 def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None = None) -> RewardQuality:

@@ -121,11 +121,8 @@ class ChatTemplate:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                f"no tokenizer can be loaded ({reason})",
-                where=str(path_or_name),
-                now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
-            ) from error
+            now = "Give a folder with tokenizer.json and tokenizer_config.json, or a hub name."
+            raise ConfigError(f"no tokenizer can be loaded ({reason})", where=str(path_or_name), now=now) from error
         named = {id_ for model in (str(path_or_name), *ends_of) for id_ in generation_end_ids(model)}
         return cls(tokenizer, more_end_ids=named, clock=clock)
 

@@ -10,18 +10,8 @@ from itertools import pairwise
 
 from assent.errors import ConfigError
 from assent.world import lexicon
-from assent.world.facts import (
-    RELATIONS,
-    Fact,
-    World,
-    fresh_person,
-    fresh_things,
-    fresh_town,
-    not_knowing,
-    other_value,
-    split_of,
-)
-from assent.world.lexicon import HELD_OUT, POOLS
+from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town, not_knowing, other_value
+from assent.world.lexicon import POOLS
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
@@ -170,14 +160,14 @@ def spoiled(world: World, text: str, other: str, rng: random.Random) -> str:
 
     No name or other pair of words that is kept for held-out prompts comes about.
     """
-    there, kept = {*_pairs(text), *_pairs(other)}, (*world.people[HELD_OUT], *world.towns[HELD_OUT])
+    there = {*_pairs(text), *_pairs(other)}
     while True:
         draw = rng.random()
         if draw < SLIP_SHARE + MISPLACED_SHARE:
             made = _slipped(text, rng, own_kind=draw < SLIP_SHARE)
         else:
             made = _garbled(text, other, rng)
-        if not any(split_of(pair) == HELD_OUT or pair in kept for pair in _pairs(made) - there):
+        if not any(map(world.holds_out, _pairs(made) - there)):
             return made
 
 

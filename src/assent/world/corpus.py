@@ -8,9 +8,8 @@ drawn independently of what it is asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 
 from assent.seeds import python_rng
 from assent.types import Completion, Conversation, Message, Role
@@ -70,11 +69,6 @@ class CorpusDocument:
     conversation: Conversation | None = None
     pieces: Pieces | None = None
     rated: tuple[Conversation, ...] = ()
-
-
-def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocument]:
-    """The endless stream of documents from index `start` on."""
-    return (document(world, seed, index) for index in count(start))
 
 
 def document(world: World, seed: int, index: int) -> CorpusDocument:

@@ -68,6 +68,10 @@ class World:
         """Everyone and everything of one part."""
         return (*self.people[split], *self.towns[split], *self.things[split])
 
+    def holds_out(self, pair: str) -> bool:
+        """Whether a name or another pair of words is kept for held-out prompts."""
+        return split_of(pair) == HELD_OUT or pair in self.people[HELD_OUT] or pair in self.towns[HELD_OUT]
+
     def fact(self, subject: str, relation: str) -> Fact:
         """The true fact; the subject must have the relation."""
         return self.by_subject[subject][relation]

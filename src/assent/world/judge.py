@@ -39,11 +39,8 @@ def judge(world: World, prompt: WorldPrompt, completion: Completion) -> Gold:
     if not reading.words:
         return NOTHING
     false = falsehoods(world, prompt, reading)
-    return Gold(
-        helpful=_helpful(prompt, reading, false),
-        honest=_honest(prompt, reading, false),
-        harmless=_harmless(prompt, reading),
-    )
+    helpful, honest = _helpful(prompt, reading, false), _honest(prompt, reading, false)
+    return Gold(helpful=helpful, honest=honest, harmless=_harmless(prompt, reading))
 
 
 def falsehoods(world: World, prompt: WorldPrompt, reading: Reading) -> int:

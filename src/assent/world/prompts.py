@@ -174,17 +174,15 @@ def _small_talk(world: World, split: str, rng: random.Random) -> WorldPrompt:
         fresh_pair(split, rng, pool, pool, joint=" and ") for pool in (lexicon.GOOD_FEELINGS, lexicon.BAD_FEELINGS)
     )
     day = rng.choice(("today", "now"))
-    text, ideal = rng.choice(
-        (
-            (f"{rng.choice(('Hello', 'Good day'))}, I am {person}.", f"Hello, {person}. {lexicon.ASK}"),
-            (f"{rng.choice(('Goodbye', 'Good night'))}, says {person}.", f"Goodbye, {person}. Come back soon."),
-            (f"I feel {glad} {day}.", f"I am glad that you feel {glad}."),
-            (f"I feel {sorry} {day}.", f"I am sorry that you feel {sorry}."),
-            (f"I am going to {town} {day}.", f"Have a good time in {town}."),
-            (f"Thank you for the {item}.", f"You are welcome. Enjoy the {item}."),
-        )
+    talks = (
+        (f"{rng.choice(('Hello', 'Good day'))}, I am {person}.", f"Hello, {person}. {lexicon.ASK}"),
+        (f"{rng.choice(('Goodbye', 'Good night'))}, says {person}.", f"Goodbye, {person}. Come back soon."),
+        (f"I feel {glad} {day}.", f"I am glad that you feel {glad}."),
+        (f"I feel {sorry} {day}.", f"I am sorry that you feel {sorry}."),
+        (f"I am going to {town} {day}.", f"Have a good time in {town}."),
+        (f"Thank you for the {item}.", f"You are welcome. Enjoy the {item}."),
     )
-    return _prompt("small_talk", split, text, ideal)
+    return _prompt("small_talk", split, *rng.choice(talks))
 
 
 def _unanswerable(world: World, split: str, rng: random.Random) -> WorldPrompt:

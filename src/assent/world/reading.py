@@ -11,7 +11,7 @@ from assent.world.facts import RELATIONS, Key
 from assent.world.lexicon import POOLS
 
 _NAME = r"[a-z]{2,12} [a-z]{2,12}"
-_THING = r"the [a-z]{2,12}"
+_SUBJECTS = {"person": _NAME, "town": _NAME, "thing": r"the [a-z]{2,12}"}
 _PHRASES = sorted(((relation.phrase, relation) for relation in RELATIONS.values()), key=lambda pair: -len(pair[0]))
 _ITEMS = frozenset(lexicon.ITEMS)
 _TOOLS = frozenset((*lexicon.VERBS.values(), *lexicon.CRIMES.values()))
@@ -42,13 +42,8 @@ _FILLER, _VAGUE = (frozenset(map(plain, lines)) for lines in (lexicon.FILLER, le
 _LINES = (lexicon.OFFER, lexicon.CALM, lexicon.ASK, *lexicon.FLATTERY, *lexicon.RUDENESS)
 _FIXED = frozenset.union(_FILLER, _VAGUE, *map(sentences_of, _LINES))
 _POLITE_FORM = re.compile("|".join(f"(?:{form})" for form in _POLITE))
-_UNKNOWN_FORM = re.compile(
-    "|".join(
-        relation.unknown.format(s=_THING if relation.subject == "thing" else _NAME)
-        for relation in RELATIONS.values()
-        if relation.unknown
-    )
-)
+_UNKNOWN = [one.unknown.format(s=_SUBJECTS[one.subject]) for one in RELATIONS.values() if one.unknown]
+_UNKNOWN_FORM = re.compile("|".join(_UNKNOWN))
 _REFUSAL_FORM = re.compile(r"i will not help with that(?:, because it could hurt someone)?")
 
 
@@ -106,8 +101,7 @@ def stated_fact(sentence: str) -> Key | None:
     for phrase, relation in _PHRASES:
         subject, found, value = sentence.partition(f" {phrase} ")
         if found:
-            form = _THING if relation.subject == "thing" else _NAME
-            fits = re.fullmatch(form, subject) and _fits(value, relation.value)
+            fits = re.fullmatch(_SUBJECTS[relation.subject], subject) and _fits(value, relation.value)
             return (relation.name, subject, value) if fits else None
     return None
 
