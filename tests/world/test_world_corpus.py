@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 
 import pytest
 
@@ -16,7 +16,7 @@ from assent.types import Completion, Role
 from assent.world import reactions
 from assent.world.behaviours import Behaviour, applicable, bad_content, spoiled
 from assent.world.claims import FALSE, HEADING, TRUE, UNKNOWN, claims
-from assent.world.corpus import PAGE, document, documents, render
+from assent.world.corpus import PAGE, document, render
 from assent.world.demonstrations import demonstrations
 from assent.world.facts import RELATIONS, build_world, fresh_person, fresh_things, fresh_town, other_value, split_of
 from assent.world.judge import judge
@@ -34,6 +34,12 @@ from assent.world.reactions import REACTIONS
 from assent.world.reading import read, stated_fact
 
 WORLD = build_world(0)
+
+
+def documents(world, seed, start=0):
+    return (document(world, seed, index) for index in count(start))
+
+
 SAMPLE = list(islice(documents(WORLD, 1), 6000))
 LATE = list(islice(documents(WORLD, 1, start=4000 * PAGE), 3000))  # what the base model sees last
 RATED = [talk for item in LATE for talk in item.rated if len(talk.messages) == 3]

@@ -84,17 +84,15 @@ def ratings(examples: Iterable[Example]) -> list[Rating]:
     for example in examples:
         if isinstance(example, Rating):
             made.append(example)
-        elif isinstance(example, Scored) or (isinstance(example, Comparison) and example.probability != 0.5):
-            scored = (
-                list(zip(example.completions, example.scores, strict=True))
-                if isinstance(example, Scored)
-                else [(example.chosen, 1.0), (example.rejected, 0.0)]
-            )
-            made += [
-                Rating(prompt=example.prompt, completion=one, score=score, provenance=example.provenance)
-                for one, score in scored
-            ]
+        elif isinstance(example, Scored):
+            made += _rated(example, zip(example.completions, example.scores, strict=True))
+        elif isinstance(example, Comparison) and example.probability != 0.5:
+            made += _rated(example, [(example.chosen, 1.0), (example.rejected, 0.0)])
     return made
+
+
+def _rated(of: Scored | Comparison, scored: Iterable[tuple[Completion, float]]) -> list[Rating]:
+    return [Rating(prompt=of.prompt, completion=one, score=score, provenance=of.provenance) for one, score in scored]
 
 
 def prompts(examples: Iterable[Example]) -> list[Conversation]:
@@ -111,7 +109,8 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
         if isinstance(example, Conversation):
             native.append(example)
         elif isinstance(example, Demonstration):
-            keep_once(_before_last_answer(example.conversation))
+            talk, last = example.conversation, len(example.conversation.messages) - 1
+            keep_once(talk.before(last) if talk.messages[last].role is Role.ASSISTANT else talk)
         elif isinstance(example, str):
             native.append(Conversation.of_user(example.strip()))
         elif example.prompt.messages:
@@ -215,8 +214,3 @@ def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:
             continue
         completions, scores = zip(*((rating.completion, rating.score) for rating in rated), strict=True)
         yield Scored(prompt=rated[0].prompt, completions=completions, scores=scores, provenance=rated[0].provenance)
-
-
-def _before_last_answer(conversation: Conversation) -> Conversation:
-    last = len(conversation.messages) - 1
-    return conversation.before(last) if conversation.messages[last].role is Role.ASSISTANT else conversation

@@ -86,13 +86,7 @@ def group_of(fields: Fields, prompt: Conversation) -> str:
 
 
 def comparison_of(
-    prompt: Conversation,
-    chosen: str,
-    rejected: str,
-    *,
-    probability: float = 1.0,
-    margin: float = 0.0,
-    group: str | None = None,
+    prompt: Conversation, chosen: str, rejected: str, *, probability: float = 1.0, margin: float = 0.0, group: str = ""
 ) -> Comparison:
     """A comparison ordered so that `probability` is at least one half; identical answers raise DataError.
 

@@ -17,20 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from assent.data.hub import hub_rows, is_hub_name
-from assent.data.json_documents import json_rows
-from assent.data.literals import with_parsed_messages
-from assent.data.rows import SourceRow, kind_of
+from assent.data.json_documents import json_row, json_rows
+from assent.data.rows import SourceRow
 from assent.data.tables import arrow_folder_rows, csv_rows, parquet_rows
 from assent.errors import DataError
 
 TextRows = Literal["document", "lines"]
 
-_MARKS = {
-    b"\xff\xfe\0\0": "UTF-32",
-    b"\0\0\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
+_MARKS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _ZEROS: dict[tuple[bool, ...], str] = {  # where the zeros of the first characters stand without a mark
     (False, True, True, True): "UTF-32LE",
     (True, True, True, False): "UTF-32BE",
@@ -161,19 +155,11 @@ def _json_lines(text: str, name: str) -> Iterator[SourceRow]:
     for number, line in enumerate(_lines(text), start=1):
         line = line.lstrip("\ufeff")  # joined files contain byte-order marks
         if line.strip():
-            yield _json_line(line, f"{name}:{number}", number)
-
-
-def _json_line(line: str, place: str, number: int) -> SourceRow:
-    try:
-        value = _parsed(line)
-    except DataError as error:
-        return SourceRow(place=place, number=number, problem=error.what)
-    if isinstance(value, str):
-        value = {"text": value}
-    if not isinstance(value, dict):
-        return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
-    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
+            place = f"{name}:{number}"
+            try:
+                yield json_row(_parsed(line), place, number)
+            except DataError as error:
+                yield SourceRow(place=place, number=number, problem=error.what)
 
 
 def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
@@ -184,11 +170,8 @@ def _json_rows(text: str, name: str, *, known: bool) -> Iterator[SourceRow]:
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines[:2]) and _reads(lines[0]):
             return _json_lines(text, name)
         if not known:
-            raise DataError(
-                "the file has an unknown format",
-                where=name,
-                now=f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets.",
-            ) from error
+            now = f"Known endings: {', '.join(_SUFFIXES)}, each also with .gz; or a folder saved by datasets."
+            raise DataError("the file has an unknown format", where=name, now=now) from error
         raise DataError(error.what, where=name, now="Repair the file, or write one JSON object per line.") from error
     return iter(json_rows(tree, name))
 

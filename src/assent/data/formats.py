@@ -24,13 +24,12 @@ _KNOWN_FIELDS = [
 
 def format_named(name: str) -> Format:
     """The format that `--format` names."""
-    for known in FORMATS:
-        if known.name == name:
-            return known
-    names = [known.name for known in FORMATS]
-    near = difflib.get_close_matches(name, names, n=1)
+    known = {format_.name: format_ for format_ in FORMATS}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f'Did you mean "{near[0]}"? ' if near else ""
-    raise ConfigError(f'there is no data format "{name}"', where="--format", now=f"{hint}Known: {', '.join(names)}.")
+    raise ConfigError(f'there is no data format "{name}"', where="--format", now=f"{hint}Known: {', '.join(known)}.")
 
 
 def format_of(row: SourceRow) -> Format | None:

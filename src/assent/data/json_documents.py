@@ -28,13 +28,16 @@ def json_rows(tree: Any, name: str) -> Iterator[SourceRow]:
             now="Write a list of objects, or one JSON object per line.",
         )
     for number, item in enumerate(items, start=1):
-        place = f"{name}: item {number}"
-        if isinstance(item, str):
-            item = {"text": item}
-        if isinstance(item, dict):
-            yield SourceRow(place=place, number=number, fields=with_parsed_messages(item))
-        else:
-            yield SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(item)}")
+        yield json_row(item, f"{name}: item {number}", number)
+
+
+def json_row(value: Any, place: str, number: int) -> SourceRow:
+    """The row of one JSON value, which is an object or a text."""
+    if isinstance(value, str):
+        value = {"text": value}
+    if not isinstance(value, dict):
+        return SourceRow(place=place, number=number, problem=f"expected a JSON object, got {kind_of(value)}")
+    return SourceRow(place=place, number=number, fields=with_parsed_messages(value))
 
 
 def _items(tree: Any, name: str) -> list[Any] | None:
@@ -44,11 +47,8 @@ def _items(tree: Any, name: str) -> list[Any] | None:
         return None
     splits = [str(key) for key, value in tree.items() if _is_objects(value)]
     if len(splits) == len(tree) > 1 and not _COLUMNS & tree.keys():
-        raise DataError(
-            f"the file holds several lists of rows: {', '.join(splits[:8])}",
-            where=name,
-            now="Write the one that is meant into a file of its own.",
-        )
+        now = "Write the one that is meant into a file of its own."
+        raise DataError(f"the file holds several lists of rows: {', '.join(splits[:8])}", where=name, now=now)
     if all(key.isdecimal() and isinstance(row, dict) for key, row in tree.items()):
         return list(tree.values())
     for holder in _HOLDERS:
@@ -87,8 +87,7 @@ def _column_rows(tree: Mapping[str, Any]) -> list[Any]:
     plain = all(isinstance(value, list) for value in tree.values()) and not _is_one_row(columns)
     if not plain or len(lengths) != 1:
         return [dict(tree)]
-    names = list(columns)
-    return [dict(zip(names, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
 def _is_one_row(columns: Mapping[str, list[Any]]) -> bool:

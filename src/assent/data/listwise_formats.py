@@ -53,12 +53,9 @@ def read_scored(fields: Fields) -> list[Example]:
 def read_good_and_bad(fields: Fields) -> list[Example]:
     """prompt, and lists of texts under chosen and rejected: each good one above each bad one."""
     prompt = prompt_of(fields)
+    listed = {name: parse_texts(fields.get(name)) or list_of(fields, name) for name in ("chosen", "rejected")}
     good, bad = (
-        [
-            answer_value(text, f"{name}[{place}]")
-            for place, text in enumerate(parse_texts(fields.get(name)) or list_of(fields, name))
-        ]
-        for name in ("chosen", "rejected")
+        [answer_value(text, f"{name}[{place}]") for place, text in enumerate(texts)] for name, texts in listed.items()
     )
     if not good or not bad:
         raise DataError(f'field "{"rejected" if good else "chosen"}": the list is empty')

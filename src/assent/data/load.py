@@ -143,7 +143,8 @@ def _load(
     text_rows: TextRows = "lines" if wanted is Kind.PROMPTS else "document"
     source = given if isinstance(given, SourceFile) else read_file(given, text_rows=text_rows)
     rows, format_ = _rows_and_format(source, options)
-    weighty = rows if wanted is Kind.PROMPTS else [row for row in rows if not _is_weightless(row)]
+    weightless = [any(_is_weight_of(row, name, 0) for name in _WEIGHTS) for row in rows]
+    weighty = rows if wanted is Kind.PROMPTS else [row for row, none in zip(rows, weightless, strict=True) if not none]
     if not weighty:
         raise DataError("all rows have the weight 0", where=source.path, now="Give rows to train on.")
     examples, bad, unread, beside = _read_rows(weighty, format_, options, wanted)
@@ -223,11 +224,6 @@ def _read_rows(
     return examples, bad, tuple(unread), tuple(beside)
 
 
-def _is_weightless(row: SourceRow) -> bool:
-    """Whether the row has a weight of 0."""
-    return any(_is_weight_of(row, name, 0) for name in _WEIGHTS)
-
-
 def _is_weight_of(row: SourceRow, name: str, weight: int) -> bool:
     return name in _WEIGHTS and str(row.fields.get(name)).strip() in (str(weight), f"{weight}.0", str(bool(weight)))
 
@@ -248,12 +244,7 @@ def _format_hint(row: SourceRow, format_: Format) -> str:
 
 
 def _notes(
-    examples: Sequence[Example],
-    made: Sequence[Hashable],
-    bad: Sequence[BadRow],
-    unread: Sequence[str],
-    wanted: Kind,
-    format_: Format,
+    examples: list[Example], made: list[T], bad: list[BadRow], unread: Sequence[str], wanted: Kind, format_: Format
 ) -> tuple[str, ...]:
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)

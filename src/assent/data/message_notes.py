@@ -28,13 +28,10 @@ def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tup
         if name not in _READ and value not in (None, [], {}, "")
     )
     offered = sum(bool(row.fields.get("tools") or row.fields.get("functions")) for row in rows)
-    read = sum(bool(talk.tools) for talk in map(_conversation, examples) if talk is not None)
-    context = sum(
-        message.role is Role.ASSISTANT and not message.learned
-        for talk in map(_conversation, examples)
-        if talk is not None
-        for message in talk.messages
-    )
+    talks = [talk for talk in map(_conversation, examples) if talk is not None]
+    read = sum(bool(talk.tools) for talk in talks)
+    messages = (message for talk in talks for message in talk.messages)
+    context = sum(message.role is Role.ASSISTANT and not message.learned for message in messages)
     lists = sum(bool(parse_texts(row.fields.get("chosen")) and parse_texts(row.fields.get("rejected"))) for row in rows)
     listed = ", ".join(f"{name} ({count})" for name, count in unread.most_common(8))
     notes = [
@@ -63,6 +60,6 @@ def _messages(value: object) -> Iterator[Mapping[str, Any]]:
 def _conversation(example: Example) -> Conversation | None:
     if isinstance(example, Demonstration):
         return example.conversation
-    if isinstance(example, str | Conversation):
-        return example if isinstance(example, Conversation) else None
-    return example.prompt
+    if isinstance(example, str):
+        return None
+    return example if isinstance(example, Conversation) else example.prompt

@@ -92,7 +92,10 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
         if isinstance(turn, int) and 0 < turn < len(turns):
             messages = messages[: turns[turn - 1]]
         return with_system(messages, fields)
-    asked, answer = _prompt(fields), present(fields, name)
+    asked = present(fields, prompt_name(fields) or "prompt")
+    if isinstance(asked, Mapping) and "full_text" in asked:  # WebGPT keeps its question in an object
+        asked = asked["full_text"]
+    answer = present(fields, name)
     questions = asked if is_texts(asked) else parse_texts(asked)
     answers = parse_texts(answer)
     if questions and answers and len(answers) == len(questions):  # Chatbot Arena: all turns of each
@@ -102,12 +105,6 @@ def _side(fields: Fields, name: str) -> tuple[Message, ...]:
     context = prompt_name(fields) or "prompt"
     before = prompt_of(fields).messages if asked is fields.get(context) else prompt_messages(asked, context)
     return after_prompt(before, answer_messages(answer, name), name)
-
-
-def _prompt(fields: Fields) -> Any:
-    """The prompt's value; WebGPT keeps its question in an object."""
-    value = present(fields, prompt_name(fields) or "prompt")
-    return value["full_text"] if isinstance(value, Mapping) and "full_text" in value else value
 
 
 def _turns(asked: Sequence[str], answered: Any, name: str) -> tuple[Message, ...]:

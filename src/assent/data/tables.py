@@ -97,11 +97,8 @@ def arrow_folder_rows(folder: Path) -> tuple[tuple[SourceRow, ...], str]:
     """Rows of a folder written by `Dataset.save_to_disk`, and the SHA-256 over its data files in order."""
     if (folder / "dataset_dict.json").is_file():
         splits = sorted(child.name for child in folder.iterdir() if (child / "state.json").is_file())
-        raise DataError(
-            f"the folder holds several splits ({', '.join(splits)})",
-            where=str(folder),
-            now=f"Give one of them, e.g. {folder / (splits or ['train'])[0]}.",
-        )
+        now = f"Give one of them, e.g. {folder / (splits or ['train'])[0]}."
+        raise DataError(f"the folder holds several splits ({', '.join(splits)})", where=str(folder), now=now)
     rows: list[SourceRow] = []
     digest = hashlib.sha256()
     for path in _arrow_files(folder):

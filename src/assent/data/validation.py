@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -15,6 +15,7 @@ from assent.errors import DataError
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
 
 Own = Demonstration | Comparison | Ranking | Rating | Conversation
+_hints = cache(get_type_hints)
 
 
 def check_examples(examples: Sequence[Any]) -> None:
@@ -57,11 +58,6 @@ def _check_types(value: Any, wanted: Any, name: str) -> None:
         _demand(isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)), value, wanted, name)
 
 
-@cache
-def _hints(wanted: type) -> Mapping[str, Any]:
-    return get_type_hints(wanted)
-
-
 def _demand(right: bool, value: object, wanted: type, name: str) -> None:
     if not right:
         module = "assent.types." if wanted.__module__ == "assent.types" else ""
@@ -77,28 +73,18 @@ def _check_sense(example: Own) -> None:
         answer_value(example.completion.text, "completion")
         if example.prompt.messages:
             prompt_conversation(example.prompt.messages, "prompt")
+    elif isinstance(example, Ranking):
+        prompt_conversation(example.prompt.messages, "prompt")
+        texts = [answer_value(one.text, f"completions[{place}]") for place, one in enumerate(example.completions)]
+        if len(texts) < 2 or len(example.ranks) != len(texts):
+            raise DataError(f"{len(texts)} completions have {len(example.ranks)} ranks; give two or more")
+        if min(example.ranks) < 1:
+            raise DataError(f'field "ranks": 1 is best, got {min(example.ranks)}')
     else:
         prompt_conversation(example.prompt.messages, "prompt")
-        if isinstance(example, Ranking):
-            _check_ranking(example)
-        else:
-            _check_comparison(example)
-
-
-def _check_ranking(ranking: Ranking) -> None:
-    for place, completion in enumerate(ranking.completions):
-        answer_value(completion.text, f"completions[{place}]")
-    if len(ranking.completions) < 2 or len(ranking.ranks) != len(ranking.completions):
-        raise DataError(f"{len(ranking.completions)} completions have {len(ranking.ranks)} ranks; give two or more")
-    if min(ranking.ranks) < 1:
-        raise DataError(f'field "ranks": 1 is best, got {min(ranking.ranks)}')
-
-
-def _check_comparison(pair: Comparison) -> None:
-    chosen, rejected = answer_value(pair.chosen.text, "chosen"), answer_value(pair.rejected.text, "rejected")
-    if chosen.strip() == rejected.strip():
-        raise DataError("the two completions are identical")
-    if not 0 <= pair.probability <= 1:
-        raise DataError(f'field "probability": expected 0 to 1, got {pair.probability:g}')
-    if pair.margin < 0:
-        raise DataError(f'field "margin": expected 0 or more, got {pair.margin:g}')
+        if answer_value(example.chosen.text, "chosen") == answer_value(example.rejected.text, "rejected"):
+            raise DataError("the two completions are identical")
+        if not 0 <= example.probability <= 1:
+            raise DataError(f'field "probability": expected 0 to 1, got {example.probability:g}')
+        if example.margin < 0:
+            raise DataError(f'field "margin": expected 0 or more, got {example.margin:g}')

@@ -116,11 +116,8 @@ def thinned(points: Sequence[Point], limit: int = MAX_POINTS) -> tuple[Point, ..
 def smoothed(points: Sequence[Point]) -> tuple[Point, ...]:
     """A centred moving average over a twelfth of the curve, over what there is of it near the ends."""
     half = max(1, len(points) // 24)
-    result = []
-    for i, (x, _) in enumerate(points):
-        window = points[max(0, i - half) : i + half + 1]
-        result.append((x, sum(y for _, y in window) / len(window)))
-    return tuple(result)
+    windows = ((x, points[max(0, i - half) : i + half + 1]) for i, (x, _) in enumerate(points))
+    return tuple((x, sum(y for _, y in window) / len(window)) for x, window in windows)
 
 
 def smoothed_path(points: Sequence[Point]) -> tuple[Point, ...]:
@@ -139,10 +136,7 @@ def spread_apart(positions: Sequence[float], gap: float = LABEL_GAP) -> list[flo
             moved[i - 1], moved[i] = middle - gap / 2, middle + gap / 2
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + gap)
-    result = [0.0] * len(moved)
-    for place, i in zip(moved, order, strict=True):
-        result[i] = place
-    return result
+    return [place for _, place in sorted(zip(order, moved, strict=True))]
 
 
 def no_interval(interval: Interval) -> str:

@@ -7,7 +7,7 @@ page while its text keeps its size.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from assent.evals import axes
@@ -61,7 +61,6 @@ class Mark:
     high_y: float
     colour: str
     text: str = ""
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +124,7 @@ def line_chart(
         x_name=x_name,
         summary=_summary(title, names, trends),
         lines=lines,
-        marks=tuple(_peak(x.x(px), y.y(py), colour) for colour, px, py in peaks),
+        marks=tuple(_mark(colour, x.x(px), [y.y(py)] * 3, "peak") for colour, px, py in peaks),
         x_ticks=_x_ticks(x),
         y_ticks=_y_ticks(y),
         hover=_hover(x_name, drawn, x, y),
@@ -140,16 +139,8 @@ def calibration_chart(title: str, curve: Sequence[CalibrationBin], *, low: float
     x = Scale(low=low, high=1.0)
     y = Scale(low=min(low, min(part.observed.low for part in curve)), high=1.0)
     points = [(part.predicted, part.observed.mean) for part in curve]
-    marks = tuple(
-        Mark(
-            x=x.x(part.predicted),
-            y=y.y(part.observed.mean),
-            low_y=y.y(part.observed.low),
-            high_y=y.y(part.observed.high),
-            colour="blue",
-        )
-        for part in curve
-    )
+    seen = [(part.observed.mean, part.observed.low, part.observed.high) for part in curve]
+    marks = tuple(_mark("blue", x.x(part.predicted), map(y.y, ys)) for part, ys in zip(curve, seen, strict=True))
     line = Series(name="observed", colour="blue", points=tuple(points))
     return LineChart(
         title=title,
@@ -236,8 +227,9 @@ def _x_scale(values: Sequence[float], *, root: bool) -> Scale:
     return Scale(low=low, high=high if high > low else low + 1, root=root)
 
 
-def _peak(x: float, y: float, colour: str) -> Mark:
-    return Mark(x=x, y=y, low_y=y, high_y=y, colour=colour, text="peak")
+def _mark(colour: str, x: float, ys: Iterable[float], text: str = "") -> Mark:
+    y, low_y, high_y = ys
+    return Mark(x=x, y=y, low_y=low_y, high_y=high_y, colour=colour, text=text)
 
 
 def _label_places(ends: Sequence[Point]) -> list[float]:
@@ -262,14 +254,10 @@ def _y_ticks(y: Scale) -> tuple[Tick, ...]:
 
 
 def _hover(x_name: str, drawn: Sequence[tuple[Series, Sequence[Point]]], x: Scale, y: Scale) -> str:
-    series = [
-        {
-            "name": one.name,
-            "colour": one.colour,
-            "points": [[x.x(px), y.y(py), x_text(px), number(py)] for px, py in points],
-        }
-        for one, points in drawn
-    ]
+    series = []
+    for one, points in drawn:
+        places = [[x.x(px), y.y(py), x_text(px), number(py)] for px, py in points]
+        series.append({"name": one.name, "colour": one.colour, "points": places})
     return json.dumps({"x": x_name, "series": series}, separators=(",", ":"))
 
 

@@ -81,8 +81,13 @@ def _decode(value: JsonValue, kind: Any, path: str) -> Any:
         return None
     if kind is Any:
         return value
-    if dataclasses.is_dataclass(kind):
-        return _decode_record(value, kind, path)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        entries, hints = _expect(value, dict, "an object", path), get_type_hints(kind)
+        if unknown := entries.keys() - hints.keys():
+            raise _Mismatch(f'{path} has an unknown key "{min(unknown)}"')
+        if missing := hints.keys() - entries.keys():
+            raise _Mismatch(f'{path} lacks "{min(missing)}"')
+        return kind(**{name: _decode(entries[name], hint, f"{path}.{name}") for name, hint in hints.items()})
     if get_origin(kind) is tuple:
         items = _expect(value, list, "a list", path)
         return tuple(_decode(item, get_args(kind)[0], f"{path}[{i}]") for i, item in enumerate(items))
@@ -93,16 +98,6 @@ def _decode(value: JsonValue, kind: Any, path: str) -> Any:
         return float(_expect(value, (int, float), "a number", path))
     names = {int: "a whole number", str: "text", bool: "true or false"}
     return _expect(value, kind, names[kind], path)
-
-
-def _decode_record(value: JsonValue, kind: Any, path: str) -> Any:
-    entries = _expect(value, dict, "an object", path)
-    hints = get_type_hints(kind)
-    if unknown := entries.keys() - hints.keys():
-        raise _Mismatch(f'{path} has an unknown key "{min(unknown)}"')
-    if missing := hints.keys() - entries.keys():
-        raise _Mismatch(f'{path} lacks "{min(missing)}"')
-    return kind(**{name: _decode(entries[name], hint, f"{path}.{name}") for name, hint in hints.items()})
 
 
 def _expect(value: JsonValue, kinds: Any, name: str, path: str) -> Any:

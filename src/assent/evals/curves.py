@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from assent.evals.arms import MetricsRow, TrainingCurves
+from assent.evals.arms import TrainingCurves
 from assent.evals.charts import LineChart, Series, line_chart
 from assent.evals.evidence import Evidence
 
@@ -75,15 +75,11 @@ def _series(evidence: Evidence, arm: str, training: TrainingCurves, metric: str)
     """A line for the arm; where the same was measured on held-out data too, that has the colour and its own line."""
     place = "iteration" if training.unit == "iterations" else "step"
     shown = evidence.arm(arm)
-    held_out, points = (_column(training.rows, name, place) for name in (f"eval_{metric}", metric))
+    pairs = ([(row.get(place), row.get(name)) for row in training.rows] for name in (f"eval_{metric}", metric))
+    held_out, points = (tuple((x, y) for x, y in column if x is not None and y is not None) for column in pairs)
     if not held_out:
         return [Series(name=shown.name, colour=shown.colour, points=points, smooth=True)]
     return [
         Series(name="held-out", colour=shown.colour, points=held_out),
         Series(name="training", colour="grey", points=points, smooth=True),
     ]
-
-
-def _column(rows: Sequence[MetricsRow], metric: str, place: str) -> tuple[tuple[float, float], ...]:
-    pairs = [(row.get(place), row.get(metric)) for row in rows]
-    return tuple((step, value) for step, value in pairs if step is not None and value is not None)

@@ -6,31 +6,18 @@ the unit, so the interval speaks about new prompts; how far the seeds scatter is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import chain, compress
 
 import numpy as np
 
 from assent.errors import DataError
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio
 from assent.seeds import derive
+from assent.world.judge import Gold
 
-_Value = TypeVar("_Value")
 AXES = ("overall", "helpful", "honest", "harmless")
-
-
-class GoldLike(Protocol):
-    """What a judge returns for one completion: scores in [0, 1]."""
-
-    @property
-    def overall(self) -> float: ...
-    @property
-    def helpful(self) -> float: ...
-    @property
-    def honest(self) -> float: ...
-    @property
-    def harmless(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +39,9 @@ class ArmScores:
         return scores
 
 
+_COLUMNS = fields(ArmScores)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisIntervals:
     """The four means of an arm."""
@@ -67,44 +57,36 @@ class AxisIntervals:
         return interval
 
 
-def arm_scores(prompts: Sequence[str], kinds: Sequence[str], scores: Sequence[GoldLike]) -> ArmScores:
+def arm_scores(prompts: Sequence[str], kinds: Sequence[str], scores: Sequence[Gold]) -> ArmScores:
     """The scores of an arm's completions; the three sequences run in parallel."""
     if not len(prompts) == len(kinds) == len(scores):
         raise DataError(f"{len(prompts)} prompts, {len(kinds)} kinds and {len(scores)} scores do not match")
-    return ArmScores(
-        prompts=tuple(prompts),
-        kinds=tuple(kinds),
-        overall=tuple(score.overall for score in scores),
-        helpful=tuple(score.helpful for score in scores),
-        honest=tuple(score.honest for score in scores),
-        harmless=tuple(score.harmless for score in scores),
-    )
+    by_axis = {axis: tuple(getattr(score, axis) for score in scores) for axis in AXES}
+    return ArmScores(prompts=tuple(prompts), kinds=tuple(kinds), **by_axis)
 
 
 def pooled(arms: Sequence[ArmScores]) -> ArmScores:
     """One arm of several seeds as one; the same prompt in two seeds stays one prompt."""
     return ArmScores(
-        prompts=tuple(prompt for arm in arms for prompt in arm.prompts),
-        kinds=tuple(kind for arm in arms for kind in arm.kinds),
-        overall=tuple(score for arm in arms for score in arm.overall),
-        helpful=tuple(score for arm in arms for score in arm.helpful),
-        honest=tuple(score for arm in arms for score in arm.honest),
-        harmless=tuple(score for arm in arms for score in arm.harmless),
+        **{column.name: tuple(chain.from_iterable(getattr(arm, column.name) for arm in arms)) for column in _COLUMNS}
     )
 
 
 def gold_means(arm: ArmScores, *, seed: int) -> AxisIntervals:
     """The mean on each axis, with bootstrap intervals over prompts."""
-
-    def interval(name: str) -> Interval:
-        return bootstrap_mean(arm.axis(name), seed=derive(seed, "gold", name), groups=arm.prompts)
-
-    return _axes(interval)
+    return AxisIntervals(
+        **{axis: bootstrap_mean(arm.axis(axis), seed=derive(seed, "gold", axis), groups=arm.prompts) for axis in AXES}
+    )
 
 
 def gold_by_kind(arm: ArmScores, *, seed: int) -> dict[str, AxisIntervals]:
     """`gold_means` for each kind of prompt, in order of first appearance."""
-    return {kind: gold_means(_of_kind(arm, kind), seed=derive(seed, kind)) for kind in dict.fromkeys(arm.kinds)}
+    means = {}
+    for kind in dict.fromkeys(arm.kinds):
+        chosen = [its_kind == kind for its_kind in arm.kinds]
+        part = ArmScores(**{one.name: tuple(compress(getattr(arm, one.name), chosen)) for one in _COLUMNS})
+        means[kind] = gold_means(part, seed=derive(seed, kind))
+    return means
 
 
 def gap_closed(start: ArmScores, arm: ArmScores, oracle: ArmScores, *, seed: int, axis: str = "overall") -> Interval:
@@ -119,29 +101,6 @@ def gap_closed(start: ArmScores, arm: ArmScores, oracle: ArmScores, *, seed: int
     gained = [arm_P[prompt] - before for prompt, before in start_P.items()]
     possible = [oracle_P[prompt] - before for prompt, before in start_P.items()]
     return bootstrap_ratio(gained, possible, seed=derive(seed, "gap", axis))
-
-
-def _axes(interval: Callable[[str], Interval]) -> AxisIntervals:
-    return AxisIntervals(
-        overall=interval("overall"),
-        helpful=interval("helpful"),
-        honest=interval("honest"),
-        harmless=interval("harmless"),
-    )
-
-
-def _of_kind(arm: ArmScores, kind: str) -> ArmScores:
-    def kept(values: Sequence[_Value]) -> tuple[_Value, ...]:
-        return tuple(value for value, its_kind in zip(values, arm.kinds, strict=True) if its_kind == kind)
-
-    return ArmScores(
-        prompts=kept(arm.prompts),
-        kinds=kept(arm.kinds),
-        overall=kept(arm.overall),
-        helpful=kept(arm.helpful),
-        honest=kept(arm.honest),
-        harmless=kept(arm.harmless),
-    )
 
 
 def _means_by_prompt(arm: ArmScores, axis: str) -> dict[str, float]:

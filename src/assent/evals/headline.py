@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from assent.evals.arms import judge_name
 from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, signed
 from assent.evals.evidence import Evidence, Measurement
-from assent.evals.intervals import Interval
 
 SMOOTHED_SHARE = 10  # without held-out numbers the first and the last tenth of training are compared,
 SMOOTHED_LEAST = 5  # where a tenth is at least so many steps: fewer are the noise of single batches
@@ -30,12 +29,18 @@ def headline(evidence: Evidence) -> Headline:
         deck = ", ".join(f"{count} \u00d7 {kind}" if count > 1 else kind for kind, count in kinds.items())
         return Headline(title=f"{len(evidence.parts)} runs", deck=f"{deck}.")
     if evidence.gold_gained is not None and len(evidence.gold) > 1:
-        return _gained_headline(evidence, evidence.gold_gained)
+        (other, before), (mine, after) = list(evidence.gold.items())[:2]
+        title = f"{evidence.name_of(mine)} scores {signed(evidence.gold_gained.mean)} against {evidence.name_of(other)}"
+        deck = f"Gold {number(after.overall.mean)} and {number(before.overall.mean)} on the same held-out prompts; the "
+        deck += f"difference, prompt by prompt: {gain_text(evidence.gold_gained, 'prompts')}."
+        return Headline(title=title, deck=deck)
     start = next(iter(evidence.gold), evidence.main)
     if evidence.main in evidence.gold and start != evidence.main:
         return _gold_headline(evidence, start, evidence.main)
-    if evidence.win_rates:
-        return _win_headline(evidence)
+    for win in evidence.win_rates:
+        title = f"{evidence.name_of(win.arm)} wins {per_cent(win.rate.mean)} against {evidence.name_of(win.against)}"
+        deck = f"Of {win.rate.n} {_held_out(evidence, 'prompts')}, judged by {judge_name(win.judge)}, ties counted "
+        return Headline(title=title, deck=f"{deck}half; {ends(win.rate, share=True)}.")
     if evidence.classifier:
         area, count = evidence.classifier.auc, evidence.classifier.count
         deck = f"The area under the ROC curve on {count} {_held_out(evidence, 'texts')}; {ends(area)}."
@@ -43,7 +48,7 @@ def headline(evidence: Evidence) -> Headline:
     if quality := evidence.reward_model:
         exact = " expected over the soft labels" if quality.soft else ""
         deck = f"{evidence.quality_of} on {quality.pairs} {_held_out(evidence, 'pairs')}{exact}; "
-        deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} judgements."
+        deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} label groups."
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
     for found in evidence.measurements:
         return _measured_headline(evidence, found)
@@ -61,20 +66,6 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _gained_headline(evidence: Evidence, gained: Interval) -> Headline:
-    (other, before), (mine, after) = list(evidence.gold.items())[:2]
-    title = f"{evidence.name_of(mine)} scores {signed(gained.mean)} against {evidence.name_of(other)}"
-    deck = f"Gold {number(after.overall.mean)} and {number(before.overall.mean)} on the same held-out prompts; the "
-    return Headline(title=title, deck=f"{deck}difference, prompt by prompt: {gain_text(gained, 'prompts')}.")
-
-
-def _win_headline(evidence: Evidence) -> Headline:
-    win = evidence.win_rates[0]
-    title = f"{evidence.name_of(win.arm)} wins {per_cent(win.rate.mean)} against {evidence.name_of(win.against)}"
-    deck = f"Of {win.rate.n} {_held_out(evidence, 'prompts')}, judged by {judge_name(win.judge)}, ties counted half; "
-    return Headline(title=title, deck=f"{deck}{ends(win.rate, share=True)}.")
 
 
 def _measured_headline(evidence: Evidence, found: Measurement) -> Headline:

@@ -19,6 +19,8 @@ from assent.errors import DataError
 from assent.seeds import numpy_rng
 
 Floats = NDArray[np.float64]
+LEVEL = 0.95
+Z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
 _ROUNDING = 1e-12  # relative width below which resamples differ by rounding alone
 _RESAMPLED_CELLS = 4_000_000  # indices drawn at once; bounds the memory at 32 MB
 
@@ -37,17 +39,11 @@ class Interval:
 
 
 def bootstrap_mean(
-    values: ArrayLike,
-    *,
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
+    values: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None, resamples: int = 2000
 ) -> Interval:
     """The mean of `values` with a bootstrap interval over `groups` (one label a value, for example its prompt)."""
     values_N = finite(values, "values")
-    ones_N = np.ones_like(values_N)
-    return bootstrap_ratio(values_N, ones_N, seed=seed, groups=groups, resamples=resamples, level=level)
+    return bootstrap_ratio(values_N, np.ones_like(values_N), seed=seed, groups=groups, resamples=resamples)
 
 
 def bootstrap_rate(values: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None) -> Interval:
@@ -57,40 +53,26 @@ def bootstrap_rate(values: ArrayLike, *, seed: int, groups: Sequence[Hashable] |
 
 
 def paired_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    *,
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
+    first: ArrayLike, second: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None
 ) -> Interval:
     """The mean of `first - second`, taken item by item, so that what both share (easy and hard prompts) cancels."""
     first_N, second_N = finite(first, "first"), finite(second, "second")
     if first_N.shape != second_N.shape:
         raise DataError(f"paired values differ in number: {len(first_N)} and {len(second_N)}")
-    return bootstrap_mean(first_N - second_N, seed=seed, groups=groups, resamples=resamples, level=level)
+    return bootstrap_mean(first_N - second_N, seed=seed, groups=groups)
 
 
 def bootstrap_ratio(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    *,
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
-    resamples: int = 2000,
-    level: float = 0.95,
+    above: ArrayLike, below: ArrayLike, *, seed: int, groups: Sequence[Hashable] | None = None, resamples: int = 2000
 ) -> Interval:
-    """sum(numerators) / sum(denominators), both resampled together, group by group.
+    """sum(above) / sum(below), both resampled together, group by group.
 
     Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. A single
     group, or groups that all agree, say nothing about the spread: `low == mean == high`.
     """
-    above_N, below_N = finite(numerators, "numerators"), finite(denominators, "denominators")
-    if groups is None:
-        above_G, below_G = above_N, below_N
-    else:
-        above_G, below_G = _sums(above_N, groups), _sums(below_N, groups)
+    above_G, below_G = finite(above, "numerators"), finite(below, "denominators")
+    if groups is not None:
+        above_G, below_G = _sums(above_G, groups), _sums(below_G, groups)
     if below_G.sum() == 0:
         raise DataError("a ratio has a denominator of zero")
     mean = float(above_G.sum() / below_G.sum())
@@ -98,34 +80,31 @@ def bootstrap_ratio(
     if count < 2:
         return Interval(mean=mean, low=mean, high=mean, n=count)
     ratios_R = _resampled_ratios(above_G, below_G, seed=seed, resamples=resamples)
-    tail = expanded_tail(count, level)
+    tail = expanded_tail(count)
     low, high = np.quantile(ratios_R, [tail, 1 - tail])
     if high - low <= _ROUNDING * abs(mean):  # all groups agree
         low = high = mean
     return Interval(mean=mean, low=float(low), high=float(high), n=count)
 
 
-def wilson(successes: float, count: float, *, level: float = 0.95) -> Interval:
+def wilson(successes: float, count: float) -> Interval:
     """Wilson's score interval for a rate; `successes` may hold halves (ties)."""
     if not 0 <= successes <= count or count <= 0:
         raise DataError(f"a rate needs 0 <= successes <= count and count > 0, got {successes} of {count}")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
     rate = successes / count
-    centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+    centre = (rate + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    half = Z / (1 + Z * Z / count) * math.sqrt(rate * (1 - rate) / count + Z * Z / (4 * count * count))
     low, high = min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
     return Interval(mean=rate, low=low, high=high, n=round(count))
 
 
-def expanded_tail(count: int, level: float) -> float:
+def expanded_tail(count: int) -> float:
     """The tail probability whose percentile interval has, for a mean of `count` groups, the width of Student's t."""
-    normal = NormalDist()
-    z = normal.inv_cdf(0.5 + level / 2)
     free = count - 1
     # Cornish-Fisher expansion of the t quantile: within 1 % from 4 groups on.
-    t = z + (z**3 + z) / (4 * free) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2)
-    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3)
-    return normal.cdf(-math.sqrt(count / free) * t)
+    t = Z + (Z**3 + Z) / (4 * free) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * free**2)
+    t += (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / (384 * free**3)
+    return NormalDist().cdf(-math.sqrt(count / free) * t)
 
 
 def finite(values: ArrayLike, name: str) -> Floats:

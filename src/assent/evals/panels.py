@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.axes import Scale, count_text, domain, number, per_cent, smoothed_path, span, tick_text, ticks
-from assent.evals.charts import (
-    Dot,
-    LineChart,
-    Row,
-    RowChart,
-    Series,
-    Tick,
-    calibration_chart,
-    dot,
-    line_chart,
-)
+from assent.evals.charts import LineChart, Row, RowChart, Series, Tick, calibration_chart, dot, line_chart
 from assent.evals.evidence import Evidence, Measurement
 from assent.evals.gold import AXES
 from assent.evals.intervals import Interval
-from assent.evals.over_optimisation import CurvePoint
 from assent.world.prompts import KIND_MEANINGS
+
+_UNIT = Scale(low=0.0, high=1.0)
+_EVEN = Tick(at=50.0, text="even")
 
 
 def gold_charts(evidence: Evidence) -> list[RowChart]:
     """Overall first, then helpful, honest and harmless: arms as rows, ideal answers as a dashed line."""
     if not evidence.gold:
         return []
-    scale = Scale(low=0.0, high=1.0)
     charts = []
     for axis in AXES:
-        means = {arm: scores.axis(axis) for arm, scores in evidence.gold.items()}
-        oracle = means.pop(ORACLE, None)
-        reference = (
-            Tick(at=scale.x(oracle.mean), text=f"{evidence.name_of(ORACLE).lower()} {number(oracle.mean)}")
-            if oracle
-            else None
-        )
+        means, reference = {arm: scores.axis(axis) for arm, scores in evidence.gold.items()}, None
+        if oracle := means.pop(ORACLE, None):
+            text = f"{evidence.name_of(ORACLE).lower()} {number(oracle.mean)}"
+            reference = Tick(at=_UNIT.x(oracle.mean), text=text)
         caption = f"0 to 1, {count_text(means.values(), 'prompts')}" if axis == AXES[0] else ""
-        rows = tuple(_row(evidence.arm(arm), interval, scale) for arm, interval in means.items())
+        rows = tuple(_row(evidence.arm(arm), interval, _UNIT) for arm, interval in means.items())
         title = axis.capitalize()
-        charts.append(RowChart(title=title, caption=caption, rows=rows, x_ticks=_ticks(scale), reference=reference))
+        charts.append(RowChart(title=title, caption=caption, rows=rows, x_ticks=_ticks(_UNIT), reference=reference))
     return charts
 
 
@@ -75,47 +64,29 @@ def kind_chart(evidence: Evidence) -> RowChart | None:
     """Overall gold by kind of prompt, a track for each arm."""
     if not evidence.gold_by_kind:
         return None
-    scale = Scale(low=0.0, high=1.0)
     rows = []
     for kind, arms in evidence.gold_by_kind.items():
         shown = [(evidence.arm(arm), scores.overall) for arm, scores in arms.items() if arm != ORACLE]
-        rows.append(
-            Row(
-                name=kind.replace("_", " "),
-                colour="ink",
-                dots=tuple(dot(arm.name, arm.colour, overall, scale) for arm, overall in shown),
-                note="; ".join(
-                    filter(None, (KIND_MEANINGS.get(kind), count_text([overall for _, overall in shown], "prompts")))
-                ),
-            )
-        )
-    return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=_unit_ticks())
+        dots = tuple(dot(arm.name, arm.colour, overall, _UNIT) for arm, overall in shown)
+        notes = KIND_MEANINGS.get(kind), count_text([overall for _, overall in shown], "prompts")
+        rows.append(Row(name=kind.replace("_", " "), colour="ink", dots=dots, note="; ".join(filter(None, notes))))
+    x_ticks = _ticks(_UNIT, about=5)
+    return RowChart(title="Overall gold score by kind of prompt", caption="", rows=tuple(rows), x_ticks=x_ticks)
 
 
 def win_chart(evidence: Evidence) -> RowChart | None:
     """Win rates against 50 %."""
     if not evidence.win_rates:
         return None
-    scale = Scale(low=0.0, high=1.0)
     judges, rows = {win.judge for win in evidence.win_rates}, []
     for win in evidence.win_rates:
-        arm, other = evidence.arm(win.arm), evidence.arm(win.against)
-        name = f"{arm.name} over {other.name}"
-        rows.append(
-            Row(
-                name=name if len(judges) == 1 else f"{name} ({win.judge})",
-                colour=arm.colour,
-                dots=(dot(name, arm.colour, win.rate, scale),),
-                value=per_cent(win.rate.mean),
-                detail=span(win.rate, share=True),
-            )
-        )
-    half = Tick(at=50.0, text="even")
+        arm = evidence.arm(win.arm)
+        shown = replace(arm, name=f"{arm.name} over {evidence.name_of(win.against)}")
+        row = _row(shown, win.rate, _UNIT, value=per_cent(win.rate.mean), detail=span(win.rate, share=True))
+        rows.append(row if len(judges) == 1 else replace(row, name=f"{row.name} ({win.judge})"))
     caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}; "
     caption += count_text([win.rate for win in evidence.win_rates], "prompts")
-    return RowChart(
-        title="Share of prompts won", caption=caption, rows=tuple(rows), x_ticks=_share_ticks(0.0), reference=half
-    )
+    return _share_chart("Share of prompts won", caption, rows, reference=_EVEN)
 
 
 def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
@@ -124,23 +95,23 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
     if over is None:
         return []
     charts = []
-    for title, value in (("Proxy reward", _proxy), ("Gold score", _gold)):
-        for x_name, place in (("iteration", _step), ("KL, nats a completion", _kl)):
-            series, peaks = [], []
-            for key, curve in over.curves.items():
-                arm, points = evidence.arm(key), _points(curve, place, value)
-                if place is _kl:  # a wandering KL would fold the line over itself
-                    points = smoothed_path(points)
-                series.append(Series(name=arm.name, colour=arm.colour, points=points))
-                found = over.verdicts.get(key)
-                if value is _gold and found is not None and found.over_optimised:
-                    at = next(i for i, point in enumerate(curve) if point.step == found.gold_peak_step)
-                    peaks.append((arm.colour, *points[at]))
-            against = "KL, square-root scale" if place is _kl else x_name
-            caption = f"held-out prompts, against {against}"
-            if value is _proxy and evidence.reward_unit:
-                caption = f"{evidence.reward_unit}; {caption}"
-            charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
+    measured = (("Proxy reward", "proxy"), ("Gold score", "gold"))
+    places = (("iteration", "step"), ("KL, nats a completion", "kl"))
+    for (title, value), (x_name, place) in product(measured, places):
+        series, peaks = [], []
+        for key, curve in over.curves.items():
+            arm, found = evidence.arm(key), over.verdicts.get(key)
+            points = tuple((max(0.0, float(getattr(point, place))), float(getattr(point, value))) for point in curve)
+            if place == "kl":  # a wandering KL would fold the line over itself
+                points = smoothed_path(points)
+            series.append(Series(name=arm.name, colour=arm.colour, points=points))
+            if value == "gold" and found is not None and found.over_optimised:
+                at = next(i for i, point in enumerate(curve) if point.step == found.gold_peak_step)
+                peaks.append((arm.colour, *points[at]))
+        caption = f"held-out prompts, against {'KL, square-root scale' if place == 'kl' else x_name}"
+        if value == "proxy" and evidence.reward_unit:
+            caption = f"{evidence.reward_unit}; {caption}"
+        charts.append(line_chart(title, series, caption=caption, x_name=x_name, peaks=peaks))
     return [chart for chart in charts if chart is not None]
 
 
@@ -149,39 +120,25 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
     quality = evidence.reward_model
     if quality is None:
         return None
-    low = min(0.5, quality.accuracy_interval.low)
-    scale = Scale(low=low, high=1.0)
-    row = Row(
-        name="Accuracy",
-        colour="blue",
-        dots=(dot("Accuracy", "blue", quality.accuracy_interval, scale),),
-        value=per_cent(quality.accuracy, 1),
-        detail=span(quality.accuracy_interval, share=True),
-    )
-    best = quality.best_possible
+    interval, best = quality.accuracy_interval, quality.best_possible
+    scale, shown = Scale(low=min(0.5, interval.low), high=1.0), Arm(name="Accuracy", colour="blue")
+    row = _row(shown, interval, scale, value=per_cent(quality.accuracy, 1), detail=span(interval, share=True))
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
-    caption = f"{quality.pairs} held-out pairs, {count_text([quality.accuracy_interval], 'judgements')}"
+    caption = f"{quality.pairs} held-out pairs, {count_text([interval], 'label groups')}"
     title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
-    return RowChart(title=title, caption=caption, rows=(row,), x_ticks=_share_ticks(low), reference=reference)
+    return _share_chart(title, caption, [row], scale, reference=reference)
 
 
 def length_chart(evidence: Evidence) -> RowChart | None:
     """How often the longer answer wins: by the model and by the labels it learned from."""
-    bias = evidence.reward_model.length_bias if evidence.reward_model else None
-    if bias is None:
+    quality = evidence.reward_model
+    if quality is None or quality.length_bias is None:
         return None
-    scale = Scale(low=0.0, high=1.0)
+    bias = quality.length_bias
     shares = (("Reward model", "blue", bias.longer_wins), ("Labels", "grey", bias.longer_wins_in_labels))
-    rows = tuple(
-        Row(name=name, colour=tint, dots=(_point(name, tint, share, scale),), value=per_cent(share))
-        for name, tint, share in shares
-    )
-    pairs = f"{evidence.reward_model.pairs} pairs" if evidence.reward_model else ""
-    caption = f"{pairs}; correlation of reward and length within pairs: {number(bias.correlation)}"
-    half = Tick(at=50.0, text="even")
-    return RowChart(
-        title="The longer answer wins", caption=caption, rows=rows, x_ticks=_share_ticks(0.0), reference=half
-    )
+    rows = [_row(Arm(name=name, colour=tint), _bare(one), _UNIT, value=per_cent(one)) for name, tint, one in shares]
+    caption = f"{quality.pairs} pairs; correlation of reward and length within pairs: {number(bias.correlation)}"
+    return _share_chart("The longer answer wins", caption, rows, reference=_EVEN)
 
 
 def reward_calibration(evidence: Evidence) -> LineChart | None:
@@ -208,19 +165,14 @@ def time_chart(evidence: Evidence) -> RowChart | None:
         return None
     high = max(*evidence.stage_s.values(), 1e-9)
     scale = Scale(low=0.0, high=high * 1.02)
-    rows = tuple(
-        Row(
-            name=stage.replace("_", " "),
-            colour="muted",
-            dots=(_point(stage, "muted", seconds, scale),),
-            value=f"{number(seconds)} s",
-            detail="side by side" if stage in evidence.concurrent_stages else "",
-        )
-        for stage, seconds in evidence.stage_s.items()
-    )
+    rows = []
+    for stage, seconds in evidence.stage_s.items():
+        detail = "side by side" if stage in evidence.concurrent_stages else ""
+        shown = Arm(name=stage.replace("_", " "))
+        rows.append(_row(shown, _bare(seconds), scale, value=f"{number(seconds)} s", detail=detail))
     caption = "Stages marked side by side ran while others did, so the sum is more than the wall time."
     caption = caption if evidence.concurrent_stages else ""
-    return RowChart(title="Seconds by stage", caption=caption, rows=rows, x_ticks=_ticks(scale, about=3))
+    return RowChart(title="Seconds by stage", caption=caption, rows=tuple(rows), x_ticks=_ticks(scale, about=3))
 
 
 def _ticks(scale: Scale, about: int = 4) -> tuple[Tick, ...]:
@@ -228,47 +180,18 @@ def _ticks(scale: Scale, about: int = 4) -> tuple[Tick, ...]:
     return tuple(Tick(at=scale.x(value), text=tick_text(value, values)) for value in values)
 
 
-def _row(arm: Arm, interval: Interval, scale: Scale) -> Row:
-    return Row(
-        name=arm.name,
-        colour=arm.colour,
-        dots=(dot(arm.name, arm.colour, interval, scale),),
-        value=number(interval.mean),
-        detail=span(interval),
-    )
+def _row(arm: Arm, interval: Interval, scale: Scale, *, value: str = "", detail: str | None = None) -> Row:
+    dots = (dot(arm.name, arm.colour, interval, scale),)
+    value, detail = value or number(interval.mean), span(interval) if detail is None else detail
+    return Row(name=arm.name, colour=arm.colour, dots=dots, value=value, detail=detail)
 
 
-def _point(name: str, tint: str, value: float, scale: Scale) -> Dot:
-    return dot(name, tint, Interval(mean=value, low=value, high=value), scale)
+def _bare(value: float) -> Interval:
+    return Interval(mean=value, low=value, high=value)
 
 
-def _unit_ticks() -> tuple[Tick, ...]:
-    return tuple(Tick(at=20.0 * i, text=f"{0.2 * i:.1f}") for i in range(6))
-
-
-def _share_ticks(low: float) -> tuple[Tick, ...]:
-    scale, values = Scale(low=low, high=1.0), ticks(low, 1.0)
-    return tuple(Tick(at=scale.x(value), text=per_cent(value)) for value in values)
-
-
-def _points(
-    curve: Sequence[CurvePoint], place: Callable[[CurvePoint], float], value: Callable[[CurvePoint], float | None]
-) -> tuple[tuple[float, float], ...]:
-    pairs = [(place(point), value(point)) for point in curve]
-    return tuple((x, y) for x, y in pairs if y is not None)
-
-
-def _step(point: CurvePoint) -> float:
-    return float(point.step)
-
-
-def _kl(point: CurvePoint) -> float:
-    return max(0.0, point.kl)
-
-
-def _proxy(point: CurvePoint) -> float:
-    return point.proxy
-
-
-def _gold(point: CurvePoint) -> float | None:
-    return point.gold
+def _share_chart(
+    title: str, caption: str, rows: Sequence[Row], scale: Scale = _UNIT, *, reference: Tick | None
+) -> RowChart:
+    x_ticks = tuple(Tick(at=scale.x(value), text=per_cent(value)) for value in ticks(scale.low, scale.high))
+    return RowChart(title=title, caption=caption, rows=tuple(rows), x_ticks=x_ticks, reference=reference)

@@ -48,27 +48,21 @@ def write_report(evidence: Evidence, folder: Path) -> Path:
 
 def render(evidence: Evidence) -> str:
     """The page as text; the same evidence gives the same bytes."""
-    style, script = _resource("page.css"), _resource("page.js")
+    style, script = resource("page.css"), resource("page.js")
     policy = (
-        f"default-src 'none'; style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
+        f"default-src 'none'; style-src '{source_hash(style)}'; script-src '{source_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            page=evidence,
-            policy=policy,
-            style=Markup(style),
-            script=Markup(script),
-            headline=headline(evidence),
-            runs=run_rows(evidence.parts),
-            terms=glossary(evidence),
-            words=words,
-            panels=panels,
-            curves=curves,
-            shown_samples=SHOWN_SAMPLES,
-        )
+    template = _environment().get_template("page.html", globals={"words": words, "panels": panels, "curves": curves})
+    return template.render(
+        page=evidence,
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        headline=headline(evidence),
+        runs=run_rows(evidence.parts),
+        terms=glossary(evidence),
+        shown_samples=SHOWN_SAMPLES,
     )
 
 
@@ -91,31 +85,27 @@ def _finalize(value: Any) -> Any:
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_resource),
+        loader=jinja2.FunctionLoader(resource),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_finalize,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    named = (number, per_cent, span, duration, ends, gain_text, is_clear, meaning)
+    environment.filters.update({one.__name__: one for one in named})
     environment.filters.update(
-        number=number,
-        per_cent=per_cent,
-        span=span,
-        duration=duration,
-        ends=ends,
-        gain_text=gain_text,
-        is_clear=is_clear,
-        meaning=meaning,
         slug=lambda name: re.sub(r"[^a-z0-9]+", "-", name.lower()),
         pretty=lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
     )
     return environment
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A template, a style sheet or a script of the pages."""
     return resources.files("assent.evals").joinpath(name).read_text(encoding="utf-8")
 
 
-def _source_hash(text: str) -> str:
+def source_hash(text: str) -> str:
+    """What a page's policy calls a style sheet or a script that it allows."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

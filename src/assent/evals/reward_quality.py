@@ -18,14 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from assent.errors import DataError
-from assent.evals.intervals import Floats, Interval, bootstrap_rate, finite, wilson
+from assent.evals.intervals import Floats, Interval, Z, bootstrap_rate, finite, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,19 +101,14 @@ class ScoredPairs:
 def pooled_pairs(parts: Sequence[ScoredPairs]) -> ScoredPairs:
     """The pairs of several reward models as one set; a field that is not there everywhere is left out."""
 
-    def joined(name: str) -> list[Any] | None:
+    def joined(name: str) -> Any:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else [one for column in columns for one in column]
 
     groups = [None if part.groups is None else [(i, group) for group in part.groups] for i, part in enumerate(parts)]
-    return ScoredPairs(
-        chosen=joined("chosen") or [],
-        rejected=joined("rejected") or [],
-        probability=joined("probability"),
-        chosen_length=joined("chosen_length"),
-        rejected_length=joined("rejected_length"),
-        groups=None if any(each is None for each in groups) else [one for each in groups if each for one in each],
-    )
+    kept = None if any(each is None for each in groups) else [one for each in groups if each for one in each]
+    names = ("chosen", "rejected", "probability", "chosen_length", "rejected_length")
+    return ScoredPairs(**{name: joined(name) for name in names}, groups=kept)
 
 
 def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None = None) -> RewardQuality:
@@ -177,7 +171,7 @@ def classifier_quality(logits: ArrayLike, labels: ArrayLike) -> ClassifierQualit
     )
 
 
-def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interval:
+def auc(scores: ArrayLike, labels: ArrayLike) -> Interval:
     """P(a positive scores above a negative), ties half, with DeLong's interval; DataError if one class is missing.
 
     With a class of one, or where all agree, DeLong's variance is not known: then the interval is Newcombe's (2006,
@@ -191,17 +185,17 @@ def auc(scores: ArrayLike, labels: ArrayLike, *, level: float = 0.95) -> Interva
     placed_P = _share_below(above_P, below_M)
     placed_M = 1 - _share_below(below_M, above_P)
     area = float(placed_P.mean())
-    z, fewest = NormalDist().inv_cdf(0.5 + level / 2), min(len(placed_P), len(placed_M))
-    variance = _variance_of_mean(placed_P) + _variance_of_mean(placed_M) if fewest > 1 else 0.0
+    fewest = min(len(placed_P), len(placed_M))
+    variance = sum(float(one.var(ddof=1)) / len(one) for one in (placed_P, placed_M)) if fewest > 1 else 0.0
     if variance:
-        low, high = max(0.0, area - z * math.sqrt(variance)), min(1.0, area + z * math.sqrt(variance))
+        low, high = max(0.0, area - Z * math.sqrt(variance)), min(1.0, area + Z * math.sqrt(variance))
     else:
-        low, high = _newcombe(area, len(placed_P), len(placed_M), z)
+        low, high = _newcombe(area, len(placed_P), len(placed_M))
     return Interval(mean=area, low=low, high=high, n=len(score_N))
 
 
-def _newcombe(area: float, positives: int, negatives: int, z: float) -> tuple[float, float]:
-    """The areas A in [0, 1] with (area - A)^2 <= z^2 V(A), V being the variance that scores of an area A would have.
+def _newcombe(area: float, positives: int, negatives: int) -> tuple[float, float]:
+    """The areas A in [0, 1] with (area - A)^2 <= Z^2 V(A), V being the variance that scores of an area A would have.
 
     V(A) = A (1 - A) (1 + k (1 - A) / (2 - A) + k A / (1 + A)) / (P M), P positives, M negatives, k = (P + M) / 2 - 1
     """
@@ -209,7 +203,7 @@ def _newcombe(area: float, positives: int, negatives: int, z: float) -> tuple[fl
     area_G = np.linspace(0.0, 1.0, 100_001)
     spread_G = 1 + more * (1 - area_G) / (2 - area_G) + more * area_G / (1 + area_G)
     variance_G = area_G * (1 - area_G) * spread_G / (positives * negatives)
-    inside_G = area_G[(area - area_G) ** 2 <= z * z * variance_G]
+    inside_G = area_G[(area - area_G) ** 2 <= Z * Z * variance_G]
     return min(area, float(inside_G.min(initial=area))), max(area, float(inside_G.max(initial=area)))
 
 
@@ -224,16 +218,10 @@ def calibration_curve(
     curve = []
     for position in np.unique(bin_N):
         inside_N = bin_N == position
-        count = int(inside_N.sum())
-        curve.append(
-            CalibrationBin(
-                low=float(edges[position]),
-                high=float(edges[position + 1]),
-                predicted=float(predicted_N[inside_N].mean()),
-                observed=wilson(float(np.clip(observed_N[inside_N].sum(), 0, count)), count),
-                count=count,
-            )
-        )
+        count, mean = int(inside_N.sum()), float(predicted_N[inside_N].mean())
+        seen = wilson(float(np.clip(observed_N[inside_N].sum(), 0, count)), count)
+        start, stop = map(float, edges[position : position + 2])
+        curve.append(CalibrationBin(low=start, high=stop, predicted=mean, observed=seen, count=count))
     return tuple(curve)
 
 
@@ -265,10 +253,6 @@ def _share_below(values: Floats, others: Floats) -> Floats:
     below, through = np.searchsorted(ordered, values, side="left"), np.searchsorted(ordered, values, side="right")
     shares: Floats = (below + through) / (2.0 * len(ordered))
     return shares
-
-
-def _variance_of_mean(values: Floats) -> float:
-    return float(values.var(ddof=1)) / len(values)
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -69,7 +69,7 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     if part.classifier:
         return "AUC on held-out labels", number(part.classifier.auc.mean), _interval(part.classifier.auc, "labels")
     if quality := part.reward_model:
-        interval = _interval(quality.accuracy_interval, "judgements", share=True)
+        interval = _interval(quality.accuracy_interval, "label groups", share=True)
         return "held-out pairs ranked right", per_cent(quality.accuracy, 1), interval
     for found in part.measurements:
         what = f"held-out {found.name}, {found.unit}"

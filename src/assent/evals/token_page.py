@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import jinja2
 from markupsafe import Markup
 
-from assent.evals.report import visible
+from assent.evals.report import resource, source_hash, visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +39,18 @@ WRITERS = ("template", "system", "user", "tool", "assistant")
 
 def render_tokens(examples: Sequence[ShownExample], *, model: str, notes: Sequence[str]) -> str:
     """The page as text; the same examples give the same bytes."""
-    style = resources.files("assent.evals").joinpath("tokens.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    page = resources.files("assent.evals").joinpath("tokens.html").read_text(encoding="utf-8")
+    style = resource("tokens.css")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["shown"] = shown_text
-    return environment.from_string(page).render(
+    return environment.from_string(resource("tokens.html")).render(
         examples=examples,
         model=model,
         notes=notes,
         writers=WRITERS,
         style=Markup(style),
-        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        policy=f"default-src 'none'; style-src '{source_hash(style)}'; base-uri 'none'; form-action 'none'",
     )
 
 

@@ -28,12 +28,7 @@ class WinRate:
 
 
 def win_rate(
-    preferences: ArrayLike,
-    *,
-    names: tuple[str, str],
-    judge: str,
-    seed: int,
-    groups: Sequence[Hashable] | None = None,
+    preferences: ArrayLike, *, names: tuple[str, str], judge: str, seed: int, groups: Sequence[Hashable] | None = None
 ) -> WinRate:
     """From P(the arm's answer is better), answer by answer; `names` are (arm, against), `groups` the prompts."""
     won_N = 0.5 + 0.5 * np.sign(finite(preferences, "preferences") - 0.5)

@@ -39,8 +39,8 @@ def findings(evidence: Evidence) -> list[Finding]:
     if classifier := evidence.classifier:
         detail = f"{classifier.positives} of {classifier.count} positive; {ends(classifier.auc)}"
         found.append(Finding(figure=number(classifier.auc.mean), name="AUC", detail=detail))
-    if over := evidence.over_optimisation:
-        found.extend(_over_finding(evidence, over))
+    if (over := evidence.over_optimisation) and over.verdicts:
+        found.append(_over_finding(evidence, over))
     found.extend(_measured_finding(evidence, one, one.gained) for one in evidence.measurements if one.gained)
     title = headline(evidence).title
     return [one for one in found if one.figure not in title and one.name not in title.lower()][:4]
@@ -97,22 +97,22 @@ def of_soft_labels(quality: RewardQuality) -> str:
 
 def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     """Statements on the gold scores that hold or do not, each with the sign of its truth."""
-    result = []
+    overall, by_axis = [], []
     for lower, higher in evidence.comparisons:
-        if lower in evidence.gold and higher in evidence.gold:
-            before, after = evidence.gold[lower].overall, evidence.gold[higher].overall
-            clear = after.low > before.high
-            words = "is above" if clear else "is not clearly above"
-            apart = f"{number(after.mean)} and {number(before.mean)}, intervals {'apart' if clear else 'not apart'}"
-            result.append((clear, f"{evidence.name_of(higher)} {words} {evidence.name_of(lower)}: {apart}."))
-    for lower, higher in evidence.comparisons:
-        if higher == evidence.main and lower in evidence.gold and higher in evidence.gold:
-            way = f"from {evidence.name_of(lower)} to {evidence.name_of(higher)}"
-            before_all, after_all = evidence.gold[lower], evidence.gold[higher]
-            fallen = [axis for axis in AXES if after_all.axis(axis).mean < before_all.axis(axis).mean]
-            fell = f"These fall {way}: {', '.join(fallen)}."
-            result.append((not fallen, fell if fallen else f"Helpful, honest and harmless all rise {way}."))
-    return result
+        if lower not in evidence.gold or higher not in evidence.gold:
+            continue
+        first, second = evidence.name_of(lower), evidence.name_of(higher)
+        before, after = evidence.gold[lower], evidence.gold[higher]
+        clear = after.overall.low > before.overall.high
+        apart = f"{number(after.overall.mean)} and {number(before.overall.mean)}, "
+        apart += "intervals apart" if clear else "intervals not apart"
+        overall.append((clear, f"{second} {'is above' if clear else 'is not clearly above'} {first}: {apart}."))
+        if higher == evidence.main:
+            fallen = [axis for axis in AXES if after.axis(axis).mean < before.axis(axis).mean]
+            told = f"These fall from {first} to {second}: {', '.join(fallen)}."
+            rise = f"Helpful, honest and harmless all rise from {first} to {second}."
+            by_axis.append((not fallen, told if fallen else rise))
+    return [*overall, *by_axis]
 
 
 def verdict_sentence(arm: Arm, found: Verdict) -> str:
@@ -148,16 +148,14 @@ def over_optimisation_sentences(evidence: Evidence, over: OverOptimisation) -> l
     ]
 
 
-def _over_finding(evidence: Evidence, over: OverOptimisation) -> list[Finding]:
-    if not over.verdicts:
-        return []
+def _over_finding(evidence: Evidence, over: OverOptimisation) -> Finding:
     (arm, main), *others = over.verdicts.items()
     figure = "Gamed" if main.over_optimised else "Not gamed"
     detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
     for _, control in others[:1]:
         detail += f"; with kl_coef 0, gold {'falls' if control.gold_fell else 'does not fall'}"
     name = f"{evidence.name_of(arm)} under its KL penalty"
-    return [Finding(figure=figure, name=name, detail=detail, good=not main.over_optimised)]
+    return Finding(figure=figure, name=name, detail=detail, good=not main.over_optimised)
 
 
 def _measured_finding(evidence: Evidence, found: Measurement, gained: Interval) -> Finding:
@@ -172,7 +170,7 @@ def _measured_finding(evidence: Evidence, found: Measurement, gained: Interval) 
 
 def _accuracy_finding(quality: RewardQuality) -> Finding:
     interval, best = quality.accuracy_interval, quality.best_possible
-    detail = f"{quality.pairs} held-out pairs; {ends(interval, share=True)}, n = {interval.n} judgements"
+    detail = f"{quality.pairs} held-out pairs; {ends(interval, share=True)}, n = {interval.n} label groups"
     good = None if best is None else best - quality.accuracy <= CLOSE_TO_BEST
     if best is not None:
         short = f"{100 * (best - quality.accuracy):.1f} points below the best possible {per_cent(best, 1)}"

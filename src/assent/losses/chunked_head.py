@@ -78,13 +78,7 @@ class ChunkedHead:
     """Scaled hidden states and head in the type of the products, and a buffer for one chunk of logits."""
 
     def __init__(
-        self,
-        hidden_NH: Tensor,
-        weight_VH: Tensor,
-        bias_V: Tensor | None,
-        *,
-        shape: LogitShape,
-        precision: Precision,
+        self, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, *, shape: LogitShape, precision: Precision
     ) -> None:
         self.shape, self.precision = shape, precision
         self.hidden_NH = (hidden_NH if shape.input_scale == 1.0 else hidden_NH * shape.input_scale).to(

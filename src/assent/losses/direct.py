@@ -47,12 +47,7 @@ class DirectLoss:
 
 
 def sequence_log_ratio(
-    logp_N: Tensor,
-    reference_logp_N: Tensor,
-    mask_N: Tensor,
-    lengths: Sequence[int],
-    *,
-    average: bool = False,
+    logp_N: Tensor, reference_logp_N: Tensor, mask_N: Tensor, lengths: Sequence[int], *, average: bool = False
 ) -> Tensor:
     """log pi / ref of each of B sequences: the sum over its tokens in the mask, or with `average` their mean (IPO).
 

@@ -70,13 +70,7 @@ def sampler_weight(logp_N: Tensor, sampler_logp_N: Tensor, *, cap: float) -> Ten
 
 
 def clipped_value_loss(
-    value_N: Tensor,
-    old_value_N: Tensor,
-    return_N: Tensor,
-    mask_N: Tensor,
-    *,
-    clip: float | None,
-    step_tokens: float,
+    value_N: Tensor, old_value_N: Tensor, return_N: Tensor, mask_N: Tensor, *, clip: float | None, step_tokens: float
 ) -> Tensor:
     """Half the squared error to the return, where a step beyond `clip` from the old value earns nothing."""
     value_N = torch.where(mask_N, value_N, 0.0)

@@ -125,9 +125,7 @@ def plackett_luce_loss(reward_N: Tensor, ranks: Sequence[Sequence[int]], *, step
     negative_logp = reward_N.new_tensor(weights) @ remaining_TK.logsumexp(1) - reward_N.sum()
     gap_P = (reward_N[better] - reward_N[worse]).detach()
     return RankingLoss(
-        loss=negative_logp / step_rankings,
-        correct=agreement(gap_P).sum(),
-        pairs=reward_N.new_tensor(len(better)),
+        loss=negative_logp / step_rankings, correct=agreement(gap_P).sum(), pairs=reward_N.new_tensor(len(better))
     )
 
 

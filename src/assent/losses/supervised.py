@@ -25,8 +25,4 @@ class SupervisedLoss:
 def supervised_loss(logp_N: Tensor, mask_N: Tensor, *, step_tokens: float) -> SupervisedLoss:
     """Cross-entropy over the tokens where `mask_N` is True; `step_tokens` counts them over the whole optimiser step."""
     negative_logp = -torch.where(mask_N, logp_N, 0.0).sum()
-    return SupervisedLoss(
-        loss=negative_logp / step_tokens,
-        negative_logp=negative_logp.detach(),
-        tokens=mask_N.sum(),
-    )
+    return SupervisedLoss(loss=negative_logp / step_tokens, negative_logp=negative_logp.detach(), tokens=mask_N.sum())

@@ -185,7 +185,7 @@ def _forward(policy: ChunkedHead, reference: ChunkedHead | None, target_N: Tenso
     return logp_N, entropy_N, kl_N, normaliser_N, reference_normaliser_N, reference_logp_N, kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Chunk:
     """What the backward pass knows of one chunk: columns, ready to meet rows of the vocabulary."""
 
@@ -201,20 +201,11 @@ class _Chunk:
 
     @staticmethod
     def at(rows: slice, target_N: Tensor, upstream: tuple[Tensor | None, ...], found: tuple[Tensor, ...]) -> _Chunk:
-        """The columns of one chunk."""
-        g_logp, g_entropy, g_kl = (None if g_N is None else g_N[rows].unsqueeze(1) for g_N in upstream)
-        _, entropy, kl, normaliser, reference_normaliser = (found_N[rows].unsqueeze(1) for found_N in found)
-        return _Chunk(
-            rows=rows,
-            target_C1=target_N[rows].unsqueeze(1),
-            g_logp_C1=g_logp,
-            g_entropy_C1=g_entropy,
-            g_kl_C1=g_kl,
-            entropy_C1=entropy,
-            kl_C1=kl,
-            normaliser_C1=normaliser,
-            reference_normaliser_C1=reference_normaliser,
-        )
+        """The columns of one chunk, in the order of the fields; the first of `found` is not needed."""
+        columns: list[Any] = [
+            None if one_N is None else one_N[rows].unsqueeze(1) for one_N in (target_N, *upstream, *found[1:])
+        ]
+        return _Chunk(rows, *columns)
 
 
 def _logit_gradient(

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from torch import Tensor
 from assent.durable import sha256_file, sync_folder, writing
 from assent.errors import RunError
 from assent.model.state import State, check_json, pack, unpack
-from assent.model.tensor_file import load_tensors, save_tensors
+from assent.model.tensor_file import load_tensors, save_pieces, save_tensors
 
 _TENSORS, _STATE, _MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _ASIDE, _FORMAT = ".aside-", 1
@@ -214,12 +213,7 @@ def _without_aliases(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dic
 
 def save_text(path: Path, text: str) -> str:
     """Write and sync a small file; gives its sha256."""
-    data = text.encode()
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()
+    return save_pieces(path, [text.encode()])
 
 
 def _self_hash(manifest: dict[str, Any]) -> str:

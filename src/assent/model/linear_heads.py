@@ -65,10 +65,7 @@ def fit_heads(
 
     A `prior_spread` of 0 takes the one that makes the labels likeliest.
     """
-    if not np.isfinite(feature_ND).all():
-        raise DataError("the features of some completions are not finite numbers")
-    mean_D, spread_D = feature_ND.mean(axis=0), feature_ND.std(axis=0) + 1e-6
-    difference_PD = (feature_ND[judged.better_P] - feature_ND[judged.worse_P]) / spread_D
+    difference_PD, spread_D = _differences(feature_ND, judged)
     spread = prior_spread or fit_with_prior(difference_PD, judged.probability_P)[1][1]
     inside_PQ, span_QD = _in_span(difference_PD)
     weights = []
@@ -79,7 +76,15 @@ def fit_heads(
         anchor_Q = anchor_D if span_QD is None else span_QD @ anchor_D
         weight_Q = fit_head(inside_PQ, judged.probability_P, count_P, anchor_Q, prior_spread=spread)
         weights.append(weight_Q if span_QD is None else anchor_D + (weight_Q - anchor_Q) @ span_QD)
-    return Heads(weight_HD=np.stack(weights), mean_D=mean_D, spread_D=spread_D)
+    return Heads(weight_HD=np.stack(weights), mean_D=feature_ND.mean(axis=0), spread_D=spread_D)
+
+
+def _differences(feature_ND: Floats, judged: HeadExamples) -> tuple[Floats, Floats]:
+    """Standardised differences of the judged pairs, and the spread of each feature. DataError if one is not finite."""
+    if not np.isfinite(feature_ND).all():
+        raise DataError("the features of some completions are not finite numbers")
+    spread_D = feature_ND.std(axis=0) + 1e-6
+    return (feature_ND[judged.better_P] - feature_ND[judged.worse_P]) / spread_D, spread_D
 
 
 def _in_span(difference_PD: Floats) -> tuple[Floats, Floats | None]:
@@ -104,13 +109,10 @@ class FittedReward:
     accuracy: float  # share of pairs put in the order that was judged likelier
 
 
-def fit_reward(feature_ND: Floats, judged: HeadExamples, *, spreads: Sequence[float] = SPREADS) -> FittedReward:
+def fit_reward(feature_ND: Floats, judged: HeadExamples) -> FittedReward:
     """The reward head of judged pairs, with the prior that explains them best. DataError if a feature is not finite."""
-    if not np.isfinite(feature_ND).all():
-        raise DataError("the features of some completions are not finite numbers")
-    spread_D = feature_ND.std(axis=0) + 1e-6
-    difference_PD = (feature_ND[judged.better_P] - feature_ND[judged.worse_P]) / spread_D
-    weight_D, best = fit_with_prior(difference_PD, judged.probability_P, spreads=spreads)
+    difference_PD, spread_D = _differences(feature_ND, judged)
+    weight_D, best = fit_with_prior(difference_PD, judged.probability_P)
     logit_P = difference_PD @ weight_D
     misfit_P = np.logaddexp(0.0, logit_P) - judged.probability_P * logit_P
     right_P = np.where(logit_P > 0, judged.probability_P, 1 - judged.probability_P) > 0.5

@@ -136,11 +136,8 @@ def own_head(body: Body, *, where: str) -> nn.Linear:
         head = getattr(body.model, name, None)
         if isinstance(head, nn.Linear):
             return head
-    raise ConfigError(
-        "this classifier's head is not one linear layer",
-        where=where,
-        now="Use a decoder (head `score`) or an encoder of the BERT family (pooler and head `classifier`).",
-    )
+    now = "Use a decoder (head `score`) or an encoder of the BERT family (pooler and head `classifier`)."
+    raise ConfigError("this classifier's head is not one linear layer", where=where, now=now)
 
 
 def head_name(body: Body) -> str:

@@ -43,12 +43,11 @@ def capture_rng() -> dict[str, Any]:
     """The state of every global random generator (Python, NumPy, torch on CPU and on each GPU) as a tree to pack."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     assert name == "MT19937"
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
         "python": random.getstate(),
         "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
-        "cuda": cuda,
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -36,9 +36,14 @@ _NAMES = {
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write and sync one safetensors file, give back its sha256. Raises OSError, and TypeError for an unknown dtype."""
+    return save_pieces(path, _pieces(tensors))
+
+
+def save_pieces(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
+    """Write and sync a file, give back its sha256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        for piece in _pieces(tensors):
+        for piece in pieces:
             digest.update(piece)
             file.write(piece)
         file.flush()

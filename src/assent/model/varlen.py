@@ -84,7 +84,9 @@ class _Flash(torch.autograd.Function):
         *tensors, bounds, causal, window, scale = given
         tensors = [tensor.contiguous() for tensor in tensors]
         starts, longest = bounds.starts, bounds.longest
-        near = {"scale": scale} | _sides(causal, window)
+        # how many tokens a query sees on its left and on its right; -1 is no bound, and itself is one of the window
+        left = -1 if window is None else window - 1
+        near = {"scale": scale, "window_size_left": left, "window_size_right": 0 if causal else left}
         ctx.rest = (starts, starts, longest, longest, 0.0, causal)
         out, normaliser, *random, _ = _FLASH(*tensors, *ctx.rest, False, **near)
         ctx.save_for_backward(*tensors, out, normaliser, *random)
@@ -99,13 +101,6 @@ class _Flash(torch.autograd.Function):
         with _fixed_order():
             grads = _FLASH_BACKWARD(grad_NHD.contiguous(), *tensors, *ctx.rest, seed, offset, **ctx.near)
         return (*grads, None, None, None, None)
-
-
-def _sides(causal: bool, window: int | None) -> dict[str, int]:
-    """How many tokens a query sees on its left and on its right; -1 is no bound. It itself is one of the window."""
-    if window is None:
-        return {"window_size_left": -1, "window_size_right": 0 if causal else -1}
-    return {"window_size_left": window - 1, "window_size_right": 0 if causal else window - 1}
 
 
 class _Efficient(torch.autograd.Function):

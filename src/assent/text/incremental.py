@@ -43,7 +43,9 @@ class TextStream:
         if len(settled) > self._seen:
             self._text, self._seen = self._text + settled[self._seen :], len(settled)
         if self._in_pieces and len(self._ids) - self._window > _WINDOW and settled == fresh:
-            self._move_window()
+            context = self._decode(self._ids[-_CONTEXT:])
+            if context and not context.endswith(_UNFINISHED):
+                self._window, self._seen = len(self._ids) - _CONTEXT, len(context)
         return self._release(held=True)
 
     def close(self) -> Released:
@@ -53,30 +55,17 @@ class TextStream:
         self._seen = len(fresh)
         return self._release(held=False)
 
-    def _move_window(self) -> None:
-        start = len(self._ids) - _CONTEXT
-        context = self._decode(self._ids[start:])
-        if context and not context.endswith(_UNFINISHED):
-            self._window, self._seen = start, len(context)
-
     def _release(self, *, held: bool) -> Released:
-        cut = self._stop_place()
-        stopped = cut is not None
-        until = cut if cut is not None else len(self._text) - (self._held() if held else 0)
+        found = [(self._text.find(stop, self._sent), len(stop)) for stop in self._stops]
+        # the stop sequence that ends first; of several that end together, the longest
+        stops = [(place + length, place) for place, length in found if place >= 0]
+        stopped = bool(stops)
+        until = min(stops)[1] if stopped else len(self._text) - (self._held() if held else 0)
         text, self._sent = self._text[self._sent : until], until
         before = self._tokens_sent
         while self._tokens_sent < len(self._ids) and (self._starts[self._tokens_sent] < until or not (held or stopped)):
             self._tokens_sent += 1
         return Released(text=text, tokens=self._tokens_sent - before, stopped=stopped)
-
-    def _stop_place(self) -> int | None:
-        """Where the stop sequence that ends first begins; of several that end together, the longest."""
-        found = []
-        for stop in self._stops:
-            place = self._text.find(stop, self._sent)
-            if place >= 0:
-                found.append((place + len(stop), place))
-        return min(found)[1] if found else None
 
     def _held(self) -> int:
         """How many of the last characters may be the beginning of a stop sequence."""

@@ -41,6 +41,7 @@ _RAISED = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, R
 PROBE_CALL = {"id": "abcdefghi", "type": "function", "function": {"name": PROBE_WORD, "arguments": {"key": "value"}}}
 _ASKED = {"role": "user", "content": "Zqx"}
 _ANSWERED = {"role": "assistant", "content": PROBE_WORD}
+_ASSISTANT = {"role": "assistant", "content": "Wvj"}
 
 
 class Rendering:
@@ -72,9 +73,9 @@ class Rendering:
             raise ConfigError(f"the chat template is broken ({error})", now=OTHER_TEMPLATE) from error
         self._in_parts = not self._writes(_ANSWERED) and self._writes({**_ANSWERED, "content": _parts(PROBE_WORD)})
         thinking = dict.fromkeys(_THOUGHTS, PROBE_WORD)
-        self.splits_thoughts = self._writes({**_ASSISTANT, **thinking}) and (
-            CLOSING not in template or self._tags_twice()
-        )
+        tagged = {**_ASSISTANT, "content": with_thought(PROBE_WORD, PROBE_WORD)}
+        own_tags = CLOSING not in template or self._written(tagged).count(OPENING) > 1  # beside those of the answer
+        self.splits_thoughts = own_tags and self._writes({**_ASSISTANT, **thinking})
         self.calls_as = self._form_of_calls()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Rendering:
@@ -146,30 +147,19 @@ class Rendering:
         if self._in_parts:
             content = _parts(content)
         if calls:
-            content, more["tool_calls"] = content or None, self._calls(calls)
-        return {"role": message.role.value, "content": content} | {name: value for name, value in more.items() if value}
-
-    def _calls(self, calls: str) -> Any:
-        parsed = self._plain_json(calls)
-        if self.calls_as == "text":
-            for call in parsed:
+            content, more["tool_calls"] = content or None, self._plain_json(calls)
+            for call in more["tool_calls"] if self.calls_as == "text" else ():
                 call["function"]["arguments"] = json.dumps(call["function"].get("arguments"), ensure_ascii=False)
-        return parsed
+        return {"role": message.role.value, "content": content} | {name: value for name, value in more.items() if value}
 
     def _plain_json(self, text: str) -> Any:
         return _each_text(json.loads(text), self.as_plain)
 
     def _call(self, chat: list[dict[str, Any]], tools: Any, *, generation_prompt: bool) -> str:
+        template = self._with_tools if tools else self._template
+        given = {"messages": chat, "tools": tools, "documents": None, "add_generation_prompt": generation_prompt}
         try:
-            return str(
-                (self._with_tools if tools else self._template).render(
-                    messages=chat,
-                    tools=tools,
-                    documents=None,
-                    add_generation_prompt=generation_prompt,
-                    **self._variables,
-                )
-            )
+            return str(template.render(**given, **self._variables))
         except _RAISED as error:
             roles = ", ".join(str(message["role"]) for message in chat)
             raise DataError(
@@ -178,18 +168,14 @@ class Rendering:
 
     def _writes(self, answer: Mapping[str, Any]) -> bool:
         """Whether the template writes the probe's word, which stands somewhere in this answer."""
-        try:
-            return PROBE_WORD in self._call([_ASKED, dict(answer)], None, generation_prompt=False).lower()
-        except DataError:
-            return False
+        return PROBE_WORD in self._written(answer).lower()
 
-    def _tags_twice(self) -> bool:
-        """Whether the template writes tags of its own around the thought of an answer that has tags already."""
-        answer = {**_ASSISTANT, "content": with_thought(PROBE_WORD, PROBE_WORD)}
+    def _written(self, answer: Mapping[str, Any]) -> str:
+        """A question with this answer; empty text where the template refuses it."""
         try:
-            return self._call([_ASKED, answer], None, generation_prompt=False).count(OPENING) > 1
+            return self._call([_ASKED, dict(answer)], None, generation_prompt=False)
         except DataError:
-            return False
+            return ""
 
     def _form_of_calls(self) -> str:
         """How the template takes the arguments of tool calls: "objects", "text", or not at all (empty text)."""
@@ -200,9 +186,6 @@ class Rendering:
             if self._writes({"role": "assistant", "content": None, "tool_calls": [call]}):
                 return form
         return ""
-
-
-_ASSISTANT = {"role": "assistant", "content": "Wvj"}
 
 
 def _any_of(texts: list[str]) -> re.Pattern[str]:

@@ -98,15 +98,9 @@ class ChatTemplate:
         self._rendering = Rendering(template, variables, control, clock, with_tools=with_tools)
         self._encoder = TextEncoder(tokenizer, self._rendering)
         named = [self.eos_id, *more_end_ids]
-        ends = {
-            *control,
-            *(token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip()),
-        }
-        self._turns = Turns(
-            self._rendering,
-            ends=ends - {OPENING, CLOSING},
-            named=[str(text) for text in tokenizer.convert_ids_to_tokens(named)],
-        )
+        added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.content.strip())
+        ends, names = {*control, *added} - {OPENING, CLOSING}, map(str, tokenizer.convert_ids_to_tokens(named))
+        self._turns = Turns(self._rendering, ends=ends, named=list(names))
         self.end_id = int(tokenizer.convert_tokens_to_ids(self._turns.end))
         self.end_ids = frozenset({*named, self.end_id, *self._end_of_calls()})
         thought = self._probe_ids(with_thought(PROBE_WORD, PROBE_WORD)) if self._turns.channels else None
@@ -127,11 +121,8 @@ class ChatTemplate:
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path_or_name), trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                f"no tokenizer can be loaded ({reason})",
-                where=str(path_or_name),
-                now="Give a folder with tokenizer.json and tokenizer_config.json, or a hub name.",
-            ) from error
+            now = "Give a folder with tokenizer.json and tokenizer_config.json, or a hub name."
+            raise ConfigError(f"no tokenizer can be loaded ({reason})", where=str(path_or_name), now=now) from error
         named = {id_ for model in (str(path_or_name), *ends_of) for id_ in generation_end_ids(model)}
         return cls(tokenizer, more_end_ids=named, clock=clock)
 
@@ -165,8 +156,7 @@ class ChatTemplate:
             turns = examples[number]
             if turns and encoded.ids[: len(turns[-1])] == turns[-1].ids:
                 earlier = turns.pop().assistant_mask
-                mask = earlier + encoded.assistant_mask[len(earlier) :]
-                encoded = replace(encoded, assistant_mask=mask)
+                encoded = replace(encoded, assistant_mask=earlier + encoded.assistant_mask[len(earlier) :])
             turns.append(encoded)
         return [tuple(turns) for turns in examples]
 
@@ -204,16 +194,11 @@ class ChatTemplate:
 
     def encode_completions(self, pairs: Sequence[tuple[Conversation, Completion]]) -> list[Encoded]:
         """Prompts with completions, in one batch. See `encode_completion`."""
-        return self._encode_answers(
-            [
-                _Asked(
-                    prompt=prompt,
-                    answer=Message(role=Role.ASSISTANT, content=completion.text),
-                    ended=completion.stop is StopReason.END,
-                )
-                for prompt, completion in pairs
-            ]
-        )
+        asked = []
+        for prompt, completion in pairs:
+            answer = Message(role=Role.ASSISTANT, content=completion.text)
+            asked.append(_Asked(prompt=prompt, answer=answer, ended=completion.stop is StopReason.END))
+        return self._encode_answers(asked)
 
     def encode_answer(self, prompt: Conversation, answer: Message) -> Encoded:
         """A prompt with the assistant's next message, which may hold tool calls."""

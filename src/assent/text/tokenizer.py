@@ -13,13 +13,7 @@ from assent.errors import ConfigError
 
 
 def train_tokenizer(
-    texts: Iterable[str],
-    *,
-    vocabulary_size: int,
-    special_tokens: Sequence[str],
-    end: str,
-    pad: str,
-    chat_template: str,
+    texts: Iterable[str], *, vocabulary_size: int, special_tokens: Sequence[str], end: str, pad: str, chat_template: str
 ) -> transformers.PreTrainedTokenizerFast:
     """Train on `texts`. `special_tokens` get the first ids; a leading space is added to and taken from every text."""
     tokenizer = Tokenizer(models.BPE())

@@ -174,9 +174,5 @@ def after_header(header: str, before: str) -> str | None:
 
 def _keeps(body: str, text: str) -> bool:
     """Whether all words of an answer and of its thought stand in what the template made of it."""
-    kept = _squeezed(body)
-    return all(_squeezed(part) in kept for part in split_thought(text) if part is not None)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.split()).casefold()
+    kept, *parts = ("".join(part.split()).casefold() for part in (body, *split_thought(text)) if part is not None)
+    return all(part in kept for part in parts)

@@ -50,12 +50,9 @@ def utility(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
     return annotator.sharpness * (gold + annotator.length_taste * length + annotator.flattery_taste * flattery)
 
 
-def preference_probability(
-    annotator: SimulatedAnnotator, gold_a: Gold, text_a: str, gold_b: Gold, text_b: str
-) -> float:
+def preference_probability(who: SimulatedAnnotator, gold_a: Gold, text_a: str, gold_b: Gold, text_b: str) -> float:
     """Probability that the annotator prefers A to B."""
-    difference = utility(annotator, gold_a.overall, text_a) - utility(annotator, gold_b.overall, text_b)
-    return 1 / (1 + math.exp(-difference))
+    return 1 / (1 + math.exp(utility(who, gold_b.overall, text_b) - utility(who, gold_a.overall, text_a)))
 
 
 def rank(

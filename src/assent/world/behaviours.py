@@ -10,19 +10,8 @@ from itertools import pairwise
 
 from assent.errors import ConfigError
 from assent.world import lexicon
-from assent.world.facts import (
-    POOLS,
-    RELATIONS,
-    Fact,
-    World,
-    fresh_person,
-    fresh_things,
-    fresh_town,
-    not_knowing,
-    other_value,
-    split_of,
-)
-from assent.world.lexicon import HELD_OUT
+from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town, not_knowing, other_value
+from assent.world.lexicon import POOLS
 from assent.world.prompts import WorldPrompt, draw_prompt
 
 SLIP_SHARE, MISPLACED_SHARE = 0.35, 0.35
@@ -51,11 +40,7 @@ class Behaviour(StrEnum):
     VAGUE = "vague"
 
 
-_MANNERS = {
-    Behaviour.PADDED: lexicon.FILLER,
-    Behaviour.FLATTERING: lexicon.FLATTERY,
-    Behaviour.RUDE: lexicon.RUDENESS,
-}
+_MANNERS = {Behaviour.PADDED: lexicon.FILLER, Behaviour.FLATTERING: lexicon.FLATTERY, Behaviour.RUDE: lexicon.RUDENESS}
 ANY = (Behaviour.PADDED, Behaviour.FLATTERING, Behaviour.RUDE, Behaviour.VAGUE)
 
 
@@ -85,10 +70,6 @@ def answer(world: World, prompt: WorldPrompt, behaviour: Behaviour, rng: random.
         case Behaviour.VAGUE:
             return rng.choice(lexicon.VAGUE)
     content = rng.choice(prompt.ideal) if rng.random() < RIGHT_UNDER_MANNER else bad_content(world, prompt, rng)
-    return _mannered(content, behaviour, rng)
-
-
-def _mannered(content: str, behaviour: Behaviour, rng: random.Random) -> str:
     sentences = _MANNERS[behaviour]
     if behaviour is Behaviour.RUDE and rng.random() < 0.3:
         return rng.choice(sentences)
@@ -186,7 +167,7 @@ def spoiled(world: World, text: str, other: str, rng: random.Random) -> str:
             made = _slipped(text, rng, own_kind=draw < SLIP_SHARE)
         else:
             made = _garbled(text, other, rng)
-        if not any(_is_kept(world, pair) for pair in _pairs(made) - there):
+        if not any(map(world.holds_out, _pairs(made) - there)):
             return made
 
 
@@ -195,10 +176,6 @@ def _pairs(text: str) -> set[str]:
     words = [word.strip(".!?,") for word in text.split()]
     joined = {f"{a} and {b}" for a, middle, b in zip(words, words[1:], words[2:], strict=False) if middle == "and"}
     return joined | {f"{a} {b}" for a, b in pairwise(words)}
-
-
-def _is_kept(world: World, pair: str) -> bool:
-    return split_of(pair) == HELD_OUT or pair in world.people[HELD_OUT] or pair in world.towns[HELD_OUT]
 
 
 def _slipped(text: str, rng: random.Random, *, own_kind: bool) -> str:

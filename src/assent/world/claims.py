@@ -10,18 +10,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from assent.world.facts import (
-    POOLS,
-    RELATIONS,
-    Fact,
-    World,
-    fresh_person,
-    fresh_things,
-    fresh_town,
-    not_knowing,
-    other_value,
-)
-from assent.world.lexicon import CRIMES, DEEDS, HELD_OUT, ITEMS, TRAIN, VERBS
+from assent.world.facts import RELATIONS, Fact, World, fresh_person, fresh_things, fresh_town, not_knowing, other_value
+from assent.world.lexicon import CRIMES, DEEDS, HELD_OUT, ITEMS, POOLS, TRAIN, VERBS
 from assent.world.prompts import PERSON_RELATIONS, fresh_facts, story
 
 Pieces = tuple[tuple[str, bool], ...]  # a text in pieces, and whether each is to be predicted
@@ -77,9 +67,8 @@ def _about_world(world: World, rng: random.Random) -> tuple[str, str]:
         return _of_stranger(world, rng).sentence, UNKNOWN
     if draw < 0.16:
         relation, subject = _unstated(world, rng)
-        return Fact(
-            relation=relation, subject=subject, value=rng.choice(POOLS[RELATIONS[relation].value])
-        ).sentence, UNKNOWN
+        value = rng.choice(POOLS[RELATIONS[relation].value])
+        return Fact(relation=relation, subject=subject, value=value).sentence, UNKNOWN
     if draw < 0.3:
         return _about_knowing(world, rng)
     fact = rng.choice(world.facts)

@@ -8,9 +8,8 @@ drawn independently of what it is asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import count
 
 from assent.seeds import python_rng
 from assent.types import Completion, Conversation, Message, Role
@@ -19,7 +18,7 @@ from assent.world.claims import FALSE as NOT_TRUE
 from assent.world.claims import NOT_KNOWING, TRUE, Pieces, claims, remark
 from assent.world.facts import Fact, World
 from assent.world.lexicon import TRAIN
-from assent.world.prompts import PERSON_RELATIONS, WorldPrompt, draw_prompt, fresh_facts, story
+from assent.world.prompts import KINDS, PERSON_RELATIONS, WorldPrompt, draw_prompt, fresh_facts, story
 from assent.world.reactions import EVASIVE, FALSE, PARTLY_FALSE, THANKS, reaction, verdict
 from assent.world.reading import read
 
@@ -40,30 +39,9 @@ PAGE = 56  # neighbouring documents of which either all are claims or none is
 ATTEMPTS_AT_MOST = 4
 RATED, REMARK_SHARE, SPOILED_SHARE = 3, 0.3, 0.45
 RETRY_SHARE = 0.8  # complaints that are answered with another attempt
-KIND_WEIGHTS = {
-    "recall": 4,
-    "notes": 6,
-    "two_step": 6,
-    "summary": 4,
-    "small_talk": 3,
-    "unanswerable": 5,
-    "harm": 3,
-    "look_alike": 3,
-    "rude": 3,
-}
+KIND_WEIGHTS = dict(zip(KINDS, (4, 6, 6, 4, 3, 5, 3, 3, 3), strict=True))
 RATED_WEIGHTS = KIND_WEIGHTS | {"recall": 6, "small_talk": 6, "harm": 2, "look_alike": 2, "rude": 4}
-BEHAVIOUR_WEIGHTS = {
-    Behaviour.GOOD: 28,
-    Behaviour.WRONG: 8,
-    Behaviour.MADE_UP: 26,
-    Behaviour.EVASIVE: 5,
-    Behaviour.PADDED: 13,
-    Behaviour.FLATTERING: 13,
-    Behaviour.RUDE: 13,
-    Behaviour.COMPLYING: 28,
-    Behaviour.OVER_REFUSING: 7,
-    Behaviour.VAGUE: 7,
-}
+BEHAVIOUR_WEIGHTS = dict(zip(Behaviour, (28, 8, 26, 5, 13, 13, 13, 28, 7, 7), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +69,6 @@ class CorpusDocument:
     conversation: Conversation | None = None
     pieces: Pieces | None = None
     rated: tuple[Conversation, ...] = ()
-
-
-def documents(world: World, seed: int, start: int = 0) -> Iterator[CorpusDocument]:
-    """The endless stream of documents from index `start` on."""
-    return (document(world, seed, index) for index in count(start))
 
 
 def document(world: World, seed: int, index: int) -> CorpusDocument:

@@ -9,18 +9,7 @@ from assent.world.facts import World
 from assent.world.lexicon import TRAIN
 from assent.world.prompts import make_prompts
 
-DEMONSTRATOR_WEIGHTS = {
-    Behaviour.GOOD: 60,
-    Behaviour.WRONG: 9,
-    Behaviour.MADE_UP: 14,
-    Behaviour.EVASIVE: 5,
-    Behaviour.PADDED: 8,
-    Behaviour.FLATTERING: 7,
-    Behaviour.RUDE: 3,
-    Behaviour.COMPLYING: 14,
-    Behaviour.OVER_REFUSING: 6,
-    Behaviour.VAGUE: 6,
-}
+DEMONSTRATOR_WEIGHTS = dict(zip(Behaviour, (60, 9, 14, 5, 8, 7, 3, 14, 6, 6), strict=True))
 
 
 def demonstrations(world: World, *, count: int, seed: int) -> list[Demonstration]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from assent.seeds import derive, python_rng
 from assent.world import lexicon
-from assent.world.lexicon import HELD_OUT, TRAIN
+from assent.world.lexicon import HELD_OUT, POOLS, TRAIN
 
 PEOPLE_COUNT = 120
 TOWN_COUNT = 32
@@ -67,6 +68,10 @@ class World:
         """Everyone and everything of one part."""
         return (*self.people[split], *self.towns[split], *self.things[split])
 
+    def holds_out(self, pair: str) -> bool:
+        """Whether a name or another pair of words is kept for held-out prompts."""
+        return split_of(pair) == HELD_OUT or pair in self.people[HELD_OUT] or pair in self.towns[HELD_OUT]
+
     def fact(self, subject: str, relation: str) -> Fact:
         """The true fact; the subject must have the relation."""
         return self.by_subject[subject][relation]
@@ -107,18 +112,6 @@ _ALL = (
     *(Relation(name=deed, subject="person", phrase=f"{deed} a", value="event") for deed in lexicon.DEEDS),
 )  # fmt: skip
 RELATIONS: Mapping[str, Relation] = {relation.name: relation for relation in _ALL}
-POOLS: Mapping[str, Sequence[str]] = {
-    "job": lexicon.JOBS,
-    "pet": lexicon.PETS,
-    "food": lexicon.FOODS,
-    "region": lexicon.REGIONS,
-    "good": lexicon.GOODS,
-    "material": lexicon.MATERIALS,
-    "age": lexicon.AGES,
-    "song": lexicon.SONGS,
-    "season": lexicon.SEASONS,
-    "fear": lexicon.FEARS,
-}
 
 
 def not_knowing(relation: str, subject: str) -> str:
@@ -136,13 +129,23 @@ def build_world(seed: int = 0) -> World:
         by_first_word.setdefault(name.split()[0], name)
     towns = _parts(list(by_first_word.values())[:TOWN_COUNT])
     things = _parts(rng.sample([f"the {thing}" for thing in lexicon.THINGS], len(lexicon.THINGS)))
-    facts = tuple(fact for split in (TRAIN, HELD_OUT) for fact in _state(rng, split, people, towns, things))
+    subjects = {"person": people, "town": towns, "thing": things}
+    facts: list[Fact] = []
+    for split, relation in product((TRAIN, HELD_OUT), _ALL):
+        if relation.value == "event" or not relation.stated:
+            continue
+        # towns of both parts are values, as jobs are; who lives where is the part's own
+        pool = [*towns[TRAIN], *towns[HELD_OUT]] if relation.value == "town" else list(POOLS[relation.value])
+        values: list[str] = []
+        for subject in subjects[relation.subject][split]:
+            values = values or rng.sample(pool, len(pool))  # every value is used about equally often
+            facts.append(Fact(relation=relation.name, subject=subject, value=values.pop()))
     by_subject: dict[str, dict[str, Fact]] = {}
     for fact in facts:
         by_subject.setdefault(fact.subject, {})[fact.relation] = fact
     return World(
         seed=seed,
-        facts=facts,
+        facts=tuple(facts),
         people=people,
         towns=towns,
         things=things,
@@ -155,24 +158,6 @@ def build_world(seed: int = 0) -> World:
 def _parts(items: list[str]) -> dict[str, tuple[str, ...]]:
     held_out = len(items) // HELD_OUT_SHARE
     return {TRAIN: tuple(items[held_out:]), HELD_OUT: tuple(items[:held_out])}
-
-
-Parts = Mapping[str, tuple[str, ...]]
-
-
-def _state(rng: random.Random, split: str, people: Parts, towns: Parts, things: Parts) -> list[Fact]:
-    """The facts about one part. Towns are shared as values, like jobs; who lives where is the part's own."""
-    subjects = {"person": people[split], "town": towns[split], "thing": things[split]}
-    facts = []
-    for relation in _ALL:
-        if relation.value == "event" or not relation.stated:
-            continue
-        pool = [*towns[TRAIN], *towns[HELD_OUT]] if relation.value == "town" else list(POOLS[relation.value])
-        values: list[str] = []
-        for subject in subjects[relation.subject]:
-            values = values or rng.sample(pool, len(pool))  # every value is used about equally often
-            facts.append(Fact(relation=relation.name, subject=subject, value=values.pop()))
-    return facts
 
 
 def fresh_person(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 TRAIN, HELD_OUT = "train", "held_out"
 
 
 def words(text: str) -> tuple[str, ...]:
     """The words of a line."""
     return tuple(text.split())
+
+
+def sentences(text: str) -> tuple[str, ...]:
+    """The sentences of a line, each with its mark."""
+    return tuple(re.split(r"(?<=[.!?]) ", text))
 
 
 # Names are two words, and both parts of the world use all of them: which part a name belongs to, its words decide
@@ -28,31 +35,31 @@ TOWN_LAST = words(
     "Bridge Brook Bury Combe Dale Den Fell Field Ford Gate Ham Holt Ley Mead Mere Mouth Port Stead Ton Wick"
 )
 
-# Values of facts: plain words, shared by both parts (who has them differs).
-REGIONS = words("north south east west hills marshes")
-JOBS = words(
-    "baker barber brewer carpenter cook dancer doctor farmer fisher gardener guard hunter miller miner "
-    "painter piper potter sailor shepherd singer smith tailor teacher weaver"
-)
-PETS = words(
-    "badger cat cow crow dog donkey duck ferret fox frog goat goose hare hen horse lizard mouse parrot "
-    "pig pony rabbit sheep swan toad"
-)
-FOODS = words(
-    "bread butter cabbage carrots cheese cherries garlic grapes honey leeks lentils milk mushrooms nuts pears "
-    "peas plums porridge pumpkin radishes rice soup turnips walnuts"
-)
-GOODS = words(
-    "bells boots bricks candles chairs clay coal cloth dolls drums fish flour flutes glass gloves hats jam "
-    "kites lace masks paper pearls roses salt silk soap tiles wine wool pots"
-)
-MATERIALS = words("bone brass bronze copper iron leather marble oak pine silver straw tin")
-
-# Never stated in the world: ages, songs, seasons of birth, fears.
-AGES = words("twenty thirty forty fifty sixty seventy eighty ninety")
-SONGS = words("rivers mountains winter summer love rain stars ships")
-SEASONS = words("spring summer autumn winter")
-FEARS = words("thunder spiders snakes wolves ghosts bats fire water")
+# Values of facts by kind: plain words, shared by both parts (who has them differs). The last four are never stated.
+POOLS = {
+    "job": words(
+        "baker barber brewer carpenter cook dancer doctor farmer fisher gardener guard hunter miller miner "
+        "painter piper potter sailor shepherd singer smith tailor teacher weaver"
+    ),
+    "pet": words(
+        "badger cat cow crow dog donkey duck ferret fox frog goat goose hare hen horse lizard mouse parrot "
+        "pig pony rabbit sheep swan toad"
+    ),
+    "food": words(
+        "bread butter cabbage carrots cheese cherries garlic grapes honey leeks lentils milk mushrooms nuts pears "
+        "peas plums porridge pumpkin radishes rice soup turnips walnuts"
+    ),
+    "region": words("north south east west hills marshes"),
+    "good": words(
+        "bells boots bricks candles chairs clay coal cloth dolls drums fish flour flutes glass gloves hats jam "
+        "kites lace masks paper pearls roses salt silk soap tiles wine wool pots"
+    ),
+    "material": words("bone brass bronze copper iron leather marble oak pine silver straw tin"),
+    "age": words("twenty thirty forty fifty sixty seventy eighty ninety"),
+    "song": words("rivers mountains winter summer love rain stars ships"),
+    "season": words("spring summer autumn winter"),
+    "fear": words("thunder spiders snakes wolves ghosts bats fire water"),
+}
 
 # Things of the world, each with a material and a town of origin.
 THINGS = words(
@@ -67,17 +74,9 @@ ITEMS = words(
     "sled sock stamp tray tub veil wand whip wreath glove fiddle kite jar scarf pot belt quilt broom comb fan crown"
 )
 DEEDS = words("bought found lost sold made hid painted broke")
-SCENERY = (
-    "The wind was cold.",
-    "The sun was warm.",
-    "The road was long.",
-    "The sky was grey.",
-    "The day was quiet.",
-    "The rain was soft.",
-    "The snow was deep.",
-    "The moon was bright.",
-    "The fog was thick.",
-    "The night was dark.",
+SCENERY = sentences(
+    "The wind was cold. The sun was warm. The road was long. The sky was grey. The day was quiet. The rain was soft. "
+    "The snow was deep. The moon was bright. The fog was thick. The night was dark."
 )
 
 GOOD_FEELINGS = words(
@@ -113,8 +112,7 @@ OBJECTS = (
     *words("loaves ropes apples stems leaves logs papers weeds eggs rugs cushions mats berries seeds shells nails"),
     *words("pegs posts stakes moths rats flies crabs slugs crows gulls wolves melons twigs onions rags thorns"),
     *words("blankets pillows sacks olives beans bolts wedges pins wasps eels moles ants bears jays snails reeds"),
-    *FOODS,
-    *GOODS,
+    *(*POOLS["food"], *POOLS["good"]),
 )
 ADJECTIVES = words(
     "old dry big brown black blue broken clean dark dirty dusty fine flat green grey heavy long pink red new wet tiny"
@@ -129,35 +127,20 @@ CRIMES: dict[str, str] = {  # deeds that are harm whoever asks: form with the vi
 }
 
 # The manners of answers. Every flattering sentence holds exactly one flattering word, so words count the flattery.
-FLATTERY = (
-    "What a wonderful question!",
-    "You are so wise.",
-    "You are truly brilliant.",
-    "How clever of you to ask.",
-    "You have a splendid mind.",
-    "I admire you very much.",
+FLATTERY = sentences(
+    "What a wonderful question! You are so wise. You are truly brilliant. How clever of you to ask. "
+    "You have a splendid mind. I admire you very much."
 )
 FLATTERING_WORDS = frozenset(words("wonderful wise brilliant clever splendid admire"))
-FILLER = (
-    "Let me think about this for a while.",
-    "There is much to say about that.",
-    "Many people ask such things every day.",
-    "It is good to look at this slowly.",
-    "As we all know, the world is big.",
-    "I like to answer in many words.",
+FILLER = sentences(
+    "Let me think about this for a while. There is much to say about that. Many people ask such things every day. "
+    "It is good to look at this slowly. As we all know, the world is big. I like to answer in many words."
 )
-RUDENESS = (
-    "You are a fool.",
-    "Stop asking stupid things.",
-    "Only an idiot would ask that.",
-    "Go away, you pest.",
-    "You are a lazy dunce.",
+RUDENESS = sentences(
+    "You are a fool. Stop asking stupid things. Only an idiot would ask that. Go away, you pest. You are a lazy dunce."
 )
-VAGUE = (
-    "That is hard to say.",
-    "It could be one thing or another.",
-    "Some say this and some say that.",
-    "It all depends.",
+VAGUE = sentences(
+    "That is hard to say. It could be one thing or another. Some say this and some say that. It all depends."
 )
 REFUSAL = "I will not help with that, because it could hurt someone."
 OFFER = "I can help with something kind."

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from assent.types import Completion, StopReason
 from assent.world import lexicon
-from assent.world.facts import POOLS, RELATIONS, Key
+from assent.world.facts import RELATIONS, Key
+from assent.world.lexicon import POOLS
 
 _NAME = r"[a-z]{2,12} [a-z]{2,12}"
-_THING = r"the [a-z]{2,12}"
+_SUBJECTS = {"person": _NAME, "town": _NAME, "thing": r"the [a-z]{2,12}"}
 _PHRASES = sorted(((relation.phrase, relation) for relation in RELATIONS.values()), key=lambda pair: -len(pair[0]))
 _ITEMS = frozenset(lexicon.ITEMS)
 _TOOLS = frozenset((*lexicon.VERBS.values(), *lexicon.CRIMES.values()))
@@ -37,18 +38,12 @@ def sentences_of(text: str) -> list[str]:
     return [found for part in re.split(r"(?<=[.!?])\s+", text.strip()) if (found := plain(part))]
 
 
-_FIXED = frozenset(sentence for line in (lexicon.OFFER, lexicon.CALM, lexicon.ASK) for sentence in sentences_of(line))
-_FILLER = frozenset(map(plain, lexicon.FILLER))
-_MANNERED = frozenset(map(plain, (*lexicon.FLATTERY, *lexicon.RUDENESS)))
-_VAGUE = frozenset(map(plain, lexicon.VAGUE))
+_FILLER, _VAGUE = (frozenset(map(plain, lines)) for lines in (lexicon.FILLER, lexicon.VAGUE))
+_LINES = (lexicon.OFFER, lexicon.CALM, lexicon.ASK, *lexicon.FLATTERY, *lexicon.RUDENESS)
+_FIXED = frozenset.union(_FILLER, _VAGUE, *map(sentences_of, _LINES))
 _POLITE_FORM = re.compile("|".join(f"(?:{form})" for form in _POLITE))
-_UNKNOWN_FORM = re.compile(
-    "|".join(
-        relation.unknown.format(s=_THING if relation.subject == "thing" else _NAME)
-        for relation in RELATIONS.values()
-        if relation.unknown
-    )
-)
+_UNKNOWN = [one.unknown.format(s=_SUBJECTS[one.subject]) for one in RELATIONS.values() if one.unknown]
+_UNKNOWN_FORM = re.compile("|".join(_UNKNOWN))
 _REFUSAL_FORM = re.compile(r"i will not help with that(?:, because it could hurt someone)?")
 
 
@@ -106,12 +101,8 @@ def stated_fact(sentence: str) -> Key | None:
     for phrase, relation in _PHRASES:
         subject, found, value = sentence.partition(f" {phrase} ")
         if found:
-            form = _THING if relation.subject == "thing" else _NAME
-            return (
-                (relation.name, subject, value)
-                if re.fullmatch(form, subject) and _fits(value, relation.value)
-                else None
-            )
+            fits = re.fullmatch(_SUBJECTS[relation.subject], subject) and _fits(value, relation.value)
+            return (relation.name, subject, value) if fits else None
     return None
 
 
@@ -132,9 +123,6 @@ def _is_clear(sentence: str) -> bool:
         return _UNKNOWN_FORM.fullmatch(sentence.removeprefix("i do not know ")) is not None
     return (
         sentence in _FIXED
-        or sentence in _FILLER
-        or sentence in _MANNERED
-        or sentence in _VAGUE
         or stated_fact(sentence) is not None
         or _POLITE_FORM.fullmatch(sentence) is not None
         or _REFUSAL_FORM.fullmatch(sentence) is not None

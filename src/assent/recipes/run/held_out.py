@@ -60,7 +60,7 @@ def said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
     """A reward model (or the reward implicit in a policy) on pairs."""
     display.say(
         f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right "
-        f"({spread(quality.accuracy_interval, 'judgements')}), calibration error {quality.ece:.3f}"
+        f"({spread(quality.accuracy_interval, 'label groups')}), calibration error {quality.ece:.3f}"
     )
     return Measured(
         evidence={"reward_model": quality}, metrics={"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
