@@ -151,10 +151,7 @@ COMMANDS = {
 }
 
 _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "model": (
-        ("--model",),
-        {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"},
-    ),
+    "model": (("--model",), {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"}),
     "data": (
         ("--data",),
         {
@@ -178,10 +175,7 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "resume": (("--resume",), {"action": "store_true", "help": "continue an interrupted run"}),
     "overwrite": (("--overwrite",), {"action": "store_true", "help": "replace a run that is there"}),
-    "reward": (
-        ("--reward",),
-        {"metavar": "MODEL", "help": "folder of a reward model"},
-    ),
+    "reward": (("--reward",), {"metavar": "MODEL", "help": "folder of a reward model"}),
     "rewards": (
         ("--reward",),
         {
@@ -205,11 +199,7 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "written": (
         ("--out",),
-        {
-            "required": True,
-            "metavar": "FILE",
-            "help": "the file to write: .jsonl, .json, .csv or .parquet",
-        },
+        {"required": True, "metavar": "FILE", "help": "the file to write: .jsonl, .json, .csv or .parquet"},
     ),
     "written_format": (
         ("--format",),

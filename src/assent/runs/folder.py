@@ -93,12 +93,7 @@ class RunDir:
 
     @classmethod
     def open_for_resume(
-        cls,
-        path: Path,
-        *,
-        settings: Mapping[str, Any],
-        lineage: Mapping[str, Any],
-        ignore: Collection[str] = (),
+        cls, path: Path, *, settings: Mapping[str, Any], lineage: Mapping[str, Any], ignore: Collection[str] = ()
     ) -> Self:
         """Continue an unfinished run. Raises RunError where settings, data or parents are not what they were.
 
