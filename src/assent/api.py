@@ -59,15 +59,7 @@ from assent.recipes.run.python_calls import python_call
 from assent.recipes.run.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
 from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import (
-    HeldOutPairs,
-    Prepared,
-    prepare_dpo,
-    prepare_on_policy,
-    prepare_reward,
-    prepare_sft,
-    score_judged,
-)
+from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy, score_judged
 from assent.types import Completion, Conversation
 
 RewardFunction = Callable[..., Iterable[float]]
@@ -140,16 +132,11 @@ def _train_policy(
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    shown = METHODS[name].reads == "demonstrations"
-    read: Callable[..., Any] = given.demonstrations if shown else given.comparisons
-    examples = read(data, chosen, display)
-    held = () if eval_data is None else read(eval_data, chosen, display)
-    if shown:
-        prepared = prepare_sft(policy, examples, chosen, seed=chosen.seed, held_out=held)
-    else:
-        unseen = HeldOutPairs(policy, held, chosen) if held else None
-        prepared = prepare_dpo(policy, examples, chosen, seed=chosen.seed, held_out=unseen)
-    _run(METHODS[name], prepared, on_step)
+    method = METHODS[name]
+    read = given.demonstrations if method.reads == "demonstrations" else given.comparisons
+    examples, held = read(data, chosen, display), () if eval_data is None else read(eval_data, chosen, display)
+    algorithm = load_named(method.algorithm)
+    _run(method, prepare_offline(algorithm, policy, examples, chosen, seed=chosen.seed, held_out=held), on_step)
     return _saved(policy, folder)
 
 
@@ -178,7 +165,9 @@ def _train_reward_model(
     if reward.goes_on:
         how = "fitted anew" if chosen.train == "head" else "trained on"
         Display().say(f"{reward.path} is a reward model: its head is {how}")
-    _run(METHODS[name], prepare_reward(reward, judged, chosen, seed=chosen.seed, held_out=held), on_step)
+    algorithm = load_named(METHODS[name].algorithm)
+    prepared = prepare_offline(algorithm, reward, judged, chosen, seed=chosen.seed, held_out=held)
+    _run(METHODS[name], prepared, on_step)
     if folder is not None:
         save_reward_model(reward, folder)
     return reward
@@ -209,9 +198,9 @@ def _train_on_policy(
     asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    on_policy, observer = load_named(METHODS[name].on_policy), Observer(say=display.say)
+    algorithm, observer = load_named(METHODS[name].algorithm), Observer(say=display.say)
     prepared = prepare_on_policy(
-        on_policy, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
+        algorithm, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
     )
     _run(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
