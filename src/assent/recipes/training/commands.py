@@ -126,9 +126,6 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
         classes=settings.classes, names=reading.class_names,
     )  # fmt: skip
-    if reward.goes_on:
-        how = "fitted anew" if settings.train == "head" else "trained on"
-        display.say(f"{reward.path} is a reward model: its head is {how}")
 
     def measure(job: Job) -> Metrics:
         if not held.examples:

@@ -93,7 +93,11 @@ def prepare_offline(
             f"{len(examples)} conversations give {made} examples, one for each turn whose context the chat "
             "template writes in another way later",
         )
-    if isinstance(settings, RewardSettings) and settings.train == "head" and roles.scalar is not None:
+    head_alone = isinstance(settings, RewardSettings) and settings.train == "head"
+    if isinstance(model, RewardModel) and model.goes_on:
+        how = "fitted anew" if head_alone else "trained on"
+        notes = (f"{model.path} is a reward model: its head is {how}", *notes)
+    if isinstance(settings, RewardSettings) and head_alone and roles.scalar is not None:
         return Prepared(task=HeadTask(roles.scalar, train.items, settings), skipped=train.skipped, notes=notes)
     learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
     items: Sequence[Any] = train.items
