@@ -11,7 +11,8 @@ from assent.evals.report import write_report
 from assent.recipes.run.names import unique_names
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.runs.folder import is_held, read_status
+from assent.runs.folder import read_status
+from assent.runs.lock import is_held
 
 _REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 

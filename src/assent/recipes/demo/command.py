@@ -87,12 +87,13 @@ def run_demo(
     jobs: list[Experiment] = []
     with (
         RunDir.create(
-            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(), unit="iterations",
+            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(),
             total=seeds * settings.ppo.iterations, overwrite=overwrite,
         ) as run,
         StopRequest() as stop,
     ):  # fmt: skip
         iterations = count(1)
+        run.set_status("running", unit="iterations")
 
         def record(row: Metrics) -> None:
             step = next(iterations)
