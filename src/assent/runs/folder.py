@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,7 @@ class Status:
     state: str
     step: int
     total: int
-    updated: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    updated: str
     unit: str = "steps"
 
     @property
@@ -81,7 +81,7 @@ class RunDir:
         lock = hold(path)
         try:
             _make_room(path, overwrite=overwrite)
-            status = Status(kind=kind, state="running", step=0, total=total)
+            status = Status(kind=kind, state="running", step=0, total=total, updated=_now())
             write_atomic(path / _STATUS, _json(asdict(status)))
             write_atomic(path / _LINEAGE, _json(lineage))
             write_atomic(path / _CONFIG, _json(settings))
@@ -104,9 +104,8 @@ class RunDir:
         try:
             before = _refuse_no_run(path)
             _refuse_changes(path, settings, lineage, ignore)
-            conditions = (
-                {name: one[name] for name in _CONDITIONS if one.get(name)} for one in (read_lineage(path), lineage)
-            )
+            both = (read_lineage(path), lineage)
+            conditions = ({name: one[name] for name in _CONDITIONS if one.get(name)} for one in both)
             told = "resumed under another condition, results may differ in their last bits"
             warnings = tuple(f"{told}: {line}" for line in difference(*conditions))
             run = cls(path, lock=lock, status=before, warnings=warnings)
@@ -128,7 +127,7 @@ class RunDir:
         before = self.status
         self.status = Status(
             kind=before.kind, state=state, step=before.step if step is None else step,
-            total=before.total if total is None else total, unit=unit or before.unit,
+            total=before.total if total is None else total, unit=unit or before.unit, updated=_now(),
         )  # fmt: skip
         write_atomic(self.path / _STATUS, _json(asdict(self.status)), durable=state != before.state)
 
@@ -275,6 +274,10 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise RunError("the file is damaged", where=str(path), now="Give another --out.")
     return document
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _json(document: Mapping[str, Any]) -> str:

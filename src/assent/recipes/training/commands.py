@@ -78,7 +78,7 @@ def run_method(request: Request, display: Display) -> Path:
     check_output(files, settings)
     training = _PREPARATIONS[method.reads](request, settings, display)
     say_prepared(display, training.prepared)
-    with open_job(request, settings, display, sources=training.sources, parents=training.parents) as job:
+    with open_job(request, settings, display, training) as job:
         if training.examples:
             job.note_prompts(training.examples, training.held_out)
         training.begin(job)
