@@ -33,12 +33,8 @@ from assent.recipes.annotation.questions import (
 )
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
-from assent.recipes.run.models import (
-    MachineOptions,
-    load_language_model,
-    new_reward_model,
-    save_language_model,
-)
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import load_language_model, new_reward_model, save_language_model
 from assent.recipes.training.prepare import prepare_offline
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason

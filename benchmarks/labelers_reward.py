@@ -24,13 +24,8 @@ from assent.feedback.quality.consensus import VoteTable, comparisons_of
 from assent.feedback.votes import Table
 from assent.recipes.annotation.questions import AcquisitionSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import (
-    LanguageModel,
-    MachineOptions,
-    load_language_model,
-    new_reward_model,
-    save_language_model,
-)
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model, save_language_model
 from assent.recipes.training.prepare import prepare_offline
 from assent.seeds import derive
 from assent.types import Completion, StopReason

@@ -13,7 +13,8 @@ from assent.algorithms.ppo import PPO, PPOSettings
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
 from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 

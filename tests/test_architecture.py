@@ -77,16 +77,9 @@ BROAD_EXCEPT = (
 FILE_LINES, FUNCTION_LINES, PARAMETERS, NESTING = 300, 50, 7, 3
 NESTED = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.Try, ast.With, ast.AsyncWith, ast.Match)
 NOT_YET: dict[tuple[str, str], int] = {  # what is still larger, with the size that it may not exceed
-    ("api.py", "lines"): 360,
-    ("cli.py", "lines"): 334,
     ("evals/panels.py:over_optimisation_charts", "nested blocks"): 4,
     ("recipes/annotation/rounds.py", "lines"): 329,
     ("recipes/annotation/rounds.py:_run", "parameters"): 8,
-    ("recipes/run/jobs.py:open_job", "lines"): 53,
-    ("recipes/run/jobs.py:open_job", "nested blocks"): 4,
-    ("recipes/run/models.py", "lines"): 377,
-    ("runs/folder.py", "lines"): 339,
-    ("runs/folder.py:create", "parameters"): 8,
     ("text/template.py", "lines"): 310,
 }
 

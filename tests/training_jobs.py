@@ -22,14 +22,8 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.ports.sampling import Scorer
-from assent.recipes.run.models import (
-    LanguageModel,
-    LoraOptions,
-    MachineOptions,
-    RewardModel,
-    load_language_model,
-    new_reward_model,
-)
+from assent.recipes.run.machine import LoraOptions, MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
 from assent.recipes.training.prepare import PreferenceData, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration

@@ -31,10 +31,9 @@ from assent.recipes.inference import sampling_of
 from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
 from assent.recipes.run.inputs import model_folder
+from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
-    LoraOptions,
-    MachineOptions,
     RewardModel,
     adapter_base,
     load_language_model,

@@ -30,7 +30,7 @@ from assent.recipes.demo.experiment import Experiment, ExperimentContext
 from assent.recipes.demo.experiment_settings import ExperimentSettings
 from assent.recipes.demo.result import ExperimentResult
 from assent.recipes.run.jobs import training_curves
-from assent.recipes.run.models import MachineOptions
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.runs.folder import RunDir

@@ -26,9 +26,9 @@ from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
 from assent.recipes.demo.labels import population_pairs, rank_candidates, sample_candidates
 from assent.recipes.demo.result import ExperimentResult
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
-    MachineOptions,
     RewardModel,
     load_language_model,
     load_reward_model,

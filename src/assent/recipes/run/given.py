@@ -31,7 +31,8 @@ from assent.model.saving import check_folder
 from assent.ports.sampling import Scorer
 from assent.recipes.run.call_settings import Call
 from assent.recipes.run.inputs import Files, Load, model_folder, read_all, read_judgement
-from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, adapter_base, load_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base, load_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
 from assent.recipes.run.reward_functions import (

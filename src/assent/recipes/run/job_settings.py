@@ -13,7 +13,7 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.config import Settings
-from assent.recipes.run.models import LoraOptions, MachineOptions
+from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
 
 MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
