@@ -86,10 +86,8 @@ def _examples(
     for path in files.data:
         kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading))
         if kind not in _LOADS:
-            raise DataError(
-                "the file holds texts: their tokens have no writers, and all of them are learned", where=path,
-                now="Give demonstrations, pairs, ratings or prompts.",
-            )  # fmt: skip
+            what = "the file holds texts: their tokens have no writers, and all of them are learned"
+            raise DataError(what, where=path, now="Give demonstrations, pairs, ratings or prompts.")
         data = read_all((path,), _LOADS[kind], files, display, role=kind.value, limit=limit, reading=reading)
         for number, one in enumerate(data.examples, start=1):
             shown += renderer.shown(one, f"{Path(path).name}, {number}")

@@ -62,11 +62,9 @@ def shipped_base() -> Path:
     for line in (folder / "SHA256").read_text().splitlines():
         expected, name = line.split()
         if not (folder / name).is_file() or sha256_file(folder / name) != expected:
-            raise ConfigError(
-                f"{name} of the shipped base model is not the file that shipped",
-                where=str(folder),
-                now="Install the package again, or make the base with `make base`.",
-            )
+            what = f"{name} of the shipped base model is not the file that shipped"
+            now = "Install the package again, or make the base with `make base`."
+            raise ConfigError(what, where=str(folder), now=now)
     return folder
 
 

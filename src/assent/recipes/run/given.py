@@ -210,10 +210,8 @@ def _check_one_reward(reward: object) -> None:
     function = callable(reward) and not isinstance(reward, type)
     scorer = not isinstance(reward, type) and callable(getattr(reward, "score", None))
     if not (isinstance(reward, RewardModel | str | os.PathLike) or function or scorer):
-        raise ConfigError(
-            f"a reward is wanted, got {_told(reward)}", where="reward",
-            now="Give a reward model, a function, a folder of a reward model, or FILE.py:NAME.",
-        )  # fmt: skip
+        now = "Give a reward model, a function, a folder of a reward model, or FILE.py:NAME."
+        raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
 def check_on_step(on_step: object) -> None:
@@ -225,10 +223,8 @@ def check_on_step(on_step: object) -> None:
             raise TypeError
         inspect.signature(on_step).bind({})
     except TypeError:
-        raise ConfigError(
-            f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}", where="on_step",
-            now="For example: rows = [], then on_step=rows.append.",
-        ) from None  # fmt: skip
+        what = f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}"
+        raise ConfigError(what, where="on_step", now="For example: rows = [], then on_step=rows.append.") from None
     except ValueError:  # a function in C that does not tell what it takes
         return
 
