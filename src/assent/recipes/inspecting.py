@@ -91,7 +91,9 @@ def _examples(
         data = read_all((path,), _LOADS[kind], files, display, role=kind.value, limit=limit, reading=reading)
         for number, one in enumerate(data.examples, start=1):
             shown += renderer.shown(one, f"{Path(path).name}, {number}")
-        talks += [one.conversation if isinstance(one, Demonstration) else _prompt(one) for one in data.examples]
+        for one in data.examples:
+            talk = one.conversation if isinstance(one, Demonstration) else one
+            talks.append(talk if isinstance(talk, Conversation) else talk.prompt)
     return shown, template.notes(talks)
 
 
@@ -139,10 +141,6 @@ class _ExampleRenderer:
                 for id_, writer, learned in tokens
             ),
         )
-
-
-def _prompt(example: Any) -> Conversation:
-    return example if isinstance(example, Conversation) else example.prompt
 
 
 def _legend() -> Text:

@@ -126,9 +126,13 @@ class RunDir:
         """Change the status. Cheap while only the step changes; on the disk before it returns when the state does."""
         before = self.status
         self.status = Status(
-            kind=before.kind, state=state, step=before.step if step is None else step,
-            total=before.total if total is None else total, unit=unit or before.unit, updated=_now(),
-        )  # fmt: skip
+            kind=before.kind,
+            state=state,
+            step=before.step if step is None else step,
+            total=before.total if total is None else total,
+            unit=unit or before.unit,
+            updated=_now(),
+        )
         write_atomic(self.path / _STATUS, _json(asdict(self.status)), durable=state != before.state)
 
     def sync(self) -> None:

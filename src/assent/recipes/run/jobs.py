@@ -97,9 +97,12 @@ class Job:
         else:
             with self.display.stage(self.method.name, task.total, unit=task.unit) as stage:
                 watch = Watch(
-                    run=self.run, checkpoints=self.checkpoints, checkpoint_every=self.settings.checkpoint_every,
-                    stop=self.stop, on_tick=partial(self._see, stage),
-                )  # fmt: skip
+                    run=self.run,
+                    checkpoints=self.checkpoints,
+                    checkpoint_every=self.settings.checkpoint_every,
+                    stop=self.stop,
+                    on_tick=partial(self._see, stage),
+                )
                 stage.advance(restored.step if restored is not None else 0)
                 run_task(task, watch, resume=self.files.resume)
         self.run.set_status("running", step=task.total)
@@ -183,10 +186,15 @@ def open_job(request: Request, settings: RunSettings, display: Display, training
     """
     device, files, document = settings.machine.pick(), request.files, as_dict(settings)
     lineage = Lineage(
-        kind=request.name, settings=document, seed=settings.seed, data=training.sources,
-        parents=tuple(parent(path, role=role) for role, path in training.parents.items()), device=device.type,
-        precision=settings.machine.precision, threads=torch.get_num_threads(),
-    )  # fmt: skip
+        kind=request.name,
+        settings=document,
+        seed=settings.seed,
+        data=training.sources,
+        parents=tuple(parent(path, role=role) for role, path in training.parents.items()),
+        device=device.type,
+        precision=settings.machine.precision,
+        threads=torch.get_num_threads(),
+    )
     known = lineage.to_dict()
     if files.resume:
         run = RunDir.open_for_resume(files.out, settings=document, lineage=known, ignore=MAY_CHANGE)
@@ -204,9 +212,15 @@ def open_job(request: Request, settings: RunSettings, display: Display, training
             for tracker in trackers:
                 at_the_end.callback(tracker.close)
             yield Job(
-                request=request, settings=settings, lineage=lineage, display=display, run=run,
-                checkpoints=checkpoints, stop=stop, trackers=trackers,
-            )  # fmt: skip
+                request=request,
+                settings=settings,
+                lineage=lineage,
+                display=display,
+                run=run,
+                checkpoints=checkpoints,
+                stop=stop,
+                trackers=trackers,
+            )
     except (RunError, Interrupted, KeyboardInterrupt):
         raise
     except BaseException:  # what was given cannot be used after all, and only the first step could show it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -38,7 +39,9 @@ def check_model(path: str, *, wanted: ModelKind) -> None:
         return
     adapter, config = _json_of(folder / "adapter_config.json"), _json_of(folder / "config.json")
     if adapter is None and config is None:
-        raise ConfigError(_missing(folder), where=path, now=_ADVICE)
+        unfinished = (folder / "status.json").is_file()
+        what = "this run has no model: it is not finished" if unfinished else "the folder holds no config.json"
+        raise ConfigError(what, where=path, now=_ADVICE)
     _check_kind(path, adapter or config or {}, wanted)
     if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
         raise ConfigError("the folder holds no weights (model.safetensors)", where=path, now=_ADVICE)
@@ -54,12 +57,6 @@ def is_reward_model(path: str) -> bool:
         return adapter.get("task_type") == "SEQ_CLS" or "score" in kept or "classifier" in kept
     config = _json_of(Path(path) / "config.json") or {}
     return "SequenceClassification" in str(config.get("architectures"))
-
-
-def _missing(folder: Path) -> str:
-    if (folder / "status.json").is_file():
-        return "this run has no model: it is not finished"
-    return "the folder holds no config.json"
 
 
 def _check_kind(path: str, config: dict[str, Any], wanted: ModelKind) -> None:
@@ -113,16 +110,11 @@ def _check_hub_name(path: str) -> None:
     if _hub_answers():
         return
     huggingface_hub.constants.HF_HUB_OFFLINE = True
-    if not _is_cached(path):
-        what = "there is no such folder, and the hub cannot be reached to look for a model of this name"
-        raise ConfigError(what, where=path, now=_ADVICE)
-
-
-def _is_cached(name: str) -> bool:
-    try:
-        return isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
-    except ValueError:  # no name that a hub could have
-        return False
+    with contextlib.suppress(ValueError):  # no name that a hub could have
+        if isinstance(huggingface_hub.try_to_load_from_cache(path, "config.json"), str):
+            return
+    what = "there is no such folder, and the hub cannot be reached to look for a model of this name"
+    raise ConfigError(what, where=path, now=_ADVICE)
 
 
 def _hub_answers() -> bool:
