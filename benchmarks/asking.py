@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.recipes.annotation.questions import (
     AcquisitionSettings,
@@ -33,13 +33,9 @@ from assent.recipes.annotation.questions import (
 )
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
-from assent.recipes.run.models import (
-    MachineOptions,
-    load_language_model,
-    new_reward_model,
-    save_language_model,
-)
-from assent.recipes.training.prepare import prepare_reward, prepare_sft
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import load_language_model, new_reward_model, save_language_model
+from assent.recipes.training.prepare import prepare_offline
 from assent.seeds import derive, numpy_rng
 from assent.types import Comparison, Completion, StopReason
 from assent.world.annotators import ANNOTATORS, population_preference, preference_probability
@@ -135,7 +131,9 @@ def _policy(world: World, seed: int, folder: Path) -> Path:
     if not folder.is_dir():
         model = load_language_model(str(shipped_base()), machine=MACHINE)
         settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-        prepare_sft(model, demonstrations(world, count=500, seed=derive(seed, "shown")), settings, seed=seed).run()
+        prepare_offline(
+            SFT, model, demonstrations(world, count=500, seed=derive(seed, "shown")), settings, seed=seed
+        ).run()
         save_language_model(model, folder)
     return folder
 
@@ -205,7 +203,7 @@ class Trial:
         """Accuracy of a reward model of which all weights were trained, from the policy's."""
         reward = new_reward_model(str(self.folder / "policy"), machine=MACHINE, seed=derive(self.seed, repeat) % 2**31)
         settings = RewardSettings(epochs=3, batch_size=16, learning_rate=3e-4, max_length=200)
-        prepare_reward(reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31).run()
+        prepare_offline(REWARD_MODEL, reward, judged, settings, seed=derive(self.seed, "train", repeat) % 2**31).run()
         sides = self.held_out.sides
         scores = reward.scorer.score([prompt.conversation for prompt, _ in sides], [one for _, one in sides])
         return self.held_out.accuracy(np.array(scores))

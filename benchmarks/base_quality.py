@@ -16,7 +16,8 @@ import torch
 from assent.model.flat import flatten
 from assent.ports.sampling import SamplingParams
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.progress import Display
 from assent.seeds import derive, python_rng
 from assent.types import Completion

@@ -12,17 +12,18 @@ import torch
 import workloads as W
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.ppo import PPO, PPOSettings
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.interrupts import StopRequest
 from assent.model.adapters import LoraSettings
 from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel
-from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel
+from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
@@ -124,7 +125,9 @@ def sft(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     settings = SFTSettings(
         batch_size=job.items, learning_rate=2e-5, max_length=W.MAX_LENGTH, epochs=EPOCHS, micro_batch_tokens=16384
     )
-    task = prepare_sft(policy(job), [Demonstration(conversation=talk) for talk in talks], settings, seed=0).task
+    task = prepare_offline(
+        SFT, policy(job), [Demonstration(conversation=talk) for talk in talks], settings, seed=0
+    ).task
     run = ticks(task)
 
     def ours() -> float:
@@ -156,7 +159,7 @@ def reward(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     """Useful tokens of both completions with their prompt."""
     said, ids, _ = _pairs(job)
     settings = RewardSettings(batch_size=job.items, learning_rate=2e-5, max_length=W.MAX_LENGTH, epochs=EPOCHS)
-    task = prepare_reward(reward_model(job), said, settings, seed=0).task
+    task = prepare_offline(REWARD_MODEL, reward_model(job), said, settings, seed=0).task
     run = ticks(task)
 
     def ours() -> float:
@@ -171,13 +174,13 @@ def dpo(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     said, ids, prompts = _pairs(job)
     settings = DPOSettings(batch_size=job.items, learning_rate=2e-5, max_length=W.MAX_LENGTH, epochs=EPOCHS, beta=0.1)
     model = policy(job)
-    prepare_dpo(model, said, settings, seed=0)  # warms up
-    task, places = prepare_dpo(model, said, settings, seed=0).task, iter(range(1_000_000))
+    prepare_offline(DPO, model, said, settings, seed=0)  # warms up
+    task, places = prepare_offline(DPO, model, said, settings, seed=0).task, iter(range(1_000_000))
     run = ticks(task)
 
     def ours() -> float:
         if next(places) % STEPS_OF_DATA == STEPS_OF_DATA // 2:
-            prepare_dpo(model, said, settings, seed=0)
+            prepare_offline(DPO, model, said, settings, seed=0)
         next(run)
         return float(job.items)
 

@@ -17,21 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.durable import sha256_file, write_atomic
 from assent.feedback.quality.consensus import VoteTable, comparisons_of
 from assent.feedback.votes import Table
 from assent.recipes.annotation.questions import AcquisitionSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import (
-    LanguageModel,
-    MachineOptions,
-    load_language_model,
-    new_reward_model,
-    save_language_model,
-)
-from assent.recipes.training.prepare import prepare_reward, prepare_sft
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model, save_language_model
+from assent.recipes.training.prepare import prepare_offline
 from assent.seeds import derive
 from assent.types import Completion, StopReason
 from assent.world.annotators import SimulatedAnnotator, preference_probability
@@ -85,7 +80,9 @@ class Bench:
         if not (self.policy / "model.safetensors").is_file():
             model = load_language_model(str(base), machine=MACHINE)
             settings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
-            prepare_sft(model, demonstrations(world, count=SHOWN, seed=derive(0, "shown")), settings, seed=0).run()
+            prepare_offline(
+                SFT, model, demonstrations(world, count=SHOWN, seed=derive(0, "shown")), settings, seed=0
+            ).run()
             save_language_model(model, self.policy)
         self._model: LanguageModel | None = None
 
@@ -114,7 +111,7 @@ class Bench:
     def accuracy(self, table: VoteTable, label_P: Floats, test: Written, *, seed: int) -> float:
         """Train on the labels; the share of the held-out pairs that gold tells apart on which the model is right."""
         reward = new_reward_model(str(self.policy), machine=MACHINE, seed=seed)
-        prepare_reward(reward, comparisons_of(table, label_P), REWARD, seed=seed).run()
+        prepare_offline(REWARD_MODEL, reward, comparisons_of(table, label_P), REWARD, seed=seed).run()
         flat = [
             (prompt.conversation, one)
             for prompt, row in zip(test.prompts, test.completions, strict=True)

@@ -7,14 +7,15 @@ import time
 import workloads as W
 from measuring import Job, Stamps, parse_job, report
 
-from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.loop import Watch
 from assent.algorithms.ppo import PPO, PPOSettings
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.models import LanguageModel, MachineOptions, RewardModel, load_language_model, new_reward_model
-from assent.recipes.training.prepare import prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
+from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
 RATE = 2e-5
@@ -39,7 +40,7 @@ def sft(job: Job) -> None:
     ]
     settings = SFTSettings(batch_size=steps.items, learning_rate=RATE, max_length=W.MAX_LENGTH)
     lengths = [len(one) for one in model.template.encode_many([one.conversation for one in said])]
-    prepared = prepare_sft(model, said, settings, seed=W.SEED)
+    prepared = prepare_offline(SFT, model, said, settings, seed=W.SEED)
     stamps = Stamps()
 
     def tick(done: int, *_: object) -> None:
@@ -68,7 +69,7 @@ def reward(job: Job) -> None:
     settings = RewardSettings(batch_size=steps.items, learning_rate=RATE, max_length=W.MAX_LENGTH)
     sides = [(pair.prompt, side) for pair in pairs for side in (pair.chosen, pair.rejected)]
     lengths = [len(one) for one in model.template.encode_completions(sides)]
-    prepared = prepare_reward(model, pairs, settings, seed=W.SEED)
+    prepared = prepare_offline(REWARD_MODEL, model, pairs, settings, seed=W.SEED)
     stamps = Stamps()
 
     def tick(done: int, *_: object) -> None:
@@ -85,7 +86,7 @@ def dpo(job: Job) -> None:
     pairs = comparisons(job, steps.items * steps.total)
     settings = DPOSettings(batch_size=steps.items, learning_rate=RATE, max_length=W.MAX_LENGTH, beta=W.BETA)
     start, used = time.perf_counter(), time.process_time()
-    prepared = prepare_dpo(model, pairs, settings, seed=W.SEED)
+    prepared = prepare_offline(DPO, model, pairs, settings, seed=W.SEED)
     share = (time.perf_counter() - start) / steps.total, (time.process_time() - used) / steps.total
     stamps = Stamps()
 

@@ -26,7 +26,8 @@ from assent.model.linear_heads import HeadExamples, fit_heads
 from assent.recipes.annotation.questions import AcquisitionSettings, sample_pool
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
-from assent.recipes.run.models import MachineOptions, load_language_model, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.seeds import numpy_rng
 from assent.types import Completion, Conversation
 from assent.world.annotators import ANNOTATORS, preference_probability

@@ -34,7 +34,8 @@ from assent.recipes.annotation.questions import AcquisitionSettings
 from assent.recipes.annotation.queue_refresh import refresh
 from assent.recipes.annotation.studio_client import StudioClient
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import MachineOptions, RewardModel, load_language_model, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import RewardModel, load_language_model, new_reward_model
 from assent.seeds import derive, numpy_rng
 from assent.types import Conversation, StopReason
 from assent.world.facts import build_world

@@ -11,26 +11,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.loop import Watch
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.ports.sampling import Scorer
-from assent.recipes.run.models import (
-    LanguageModel,
-    LoraOptions,
-    MachineOptions,
-    RewardModel,
-    load_language_model,
-    new_reward_model,
-)
-from assent.recipes.training.prepare import PreferenceData, prepare_dpo, prepare_on_policy, prepare_reward, prepare_sft
+from assent.recipes.run.machine import LoraOptions, MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
+from assent.recipes.training.prepare import PreferenceData, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -83,7 +77,7 @@ def train_sft(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """SFT in memory."""
-    return prepare_sft(model, shown, settings, seed=seed).run(watch, resume=resume)
+    return prepare_offline(SFT, model, shown, settings, seed=seed).run(watch, resume=resume)
 
 
 def train_reward_model(
@@ -91,7 +85,7 @@ def train_reward_model(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """A reward model in memory."""
-    return prepare_reward(reward, judged, settings, seed=seed).run(watch, resume=resume)
+    return prepare_offline(REWARD_MODEL, reward, judged, settings, seed=seed).run(watch, resume=resume)
 
 
 def train_dpo(
@@ -99,7 +93,7 @@ def train_dpo(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """DPO in memory."""
-    return prepare_dpo(model, pairs, settings, seed=seed).run(watch, resume=resume)
+    return prepare_offline(DPO, model, pairs, settings, seed=seed).run(watch, resume=resume)
 
 
 def train_ppo(

@@ -9,9 +9,8 @@ wrong raises `assent.errors.AssentError` with a message of what, where and what 
 from __future__ import annotations
 
 import functools
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,30 +21,19 @@ from assent.algorithms.loop import Task, Watch
 from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.reward import RewardSettings
-from assent.backends.local.sampler import RewardScorer
 from assent.config import parse
 from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
-from assent.ports.sampling import Scorer
 from assent.recipes.inference import sampling_of
+from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
-from assent.recipes.run.call_settings import (
-    EvaluateCall,
-    JudgeCall,
-    LoadCall,
-    MeasureCall,
-    SampleCall,
-    ThreadCall,
-    call_settings,
-)
 from assent.recipes.run.inputs import model_folder
+from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
-    LoraOptions,
-    MachineOptions,
     RewardModel,
     adapter_base,
     load_language_model,
@@ -56,23 +44,10 @@ from assent.recipes.run.models import (
 )
 from assent.recipes.run.progress import Display
 from assent.recipes.run.python_calls import python_call
-from assent.recipes.run.reward_functions import FunctionScorer, ObjectScorer, function_reward, is_function
-from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import (
-    HeldOutPairs,
-    Prepared,
-    prepare_dpo,
-    prepare_on_policy,
-    prepare_reward,
-    prepare_sft,
-    score_judged,
-)
+from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy, score_judged
 from assent.types import Completion, Conversation
 
-RewardFunction = Callable[..., Iterable[float]]
-Reward = RewardModel | RewardFunction | Scorer | str | Path
-RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
 Rows = Iterable[Any]
 """Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
 Data = Rows | str | Path
@@ -89,7 +64,7 @@ def load(
     over fp32 weights. Raises ConfigError for what is no language model.
     """
     path = given.model_or_path(model, loader="load")
-    chosen = parse(LoadCall, base={"lora_rank": lora_rank, "device": _device(device), "precision": precision})
+    chosen = parse(calls.LoadCall, base={"lora_rank": lora_rank, "device": _device(device), "precision": precision})
     return load_language_model(model_folder(path), machine=chosen, lora=LoraOptions(rank=chosen.lora_rank))
 
 
@@ -109,7 +84,7 @@ def set_threads(count: int) -> None:
 
     Another number may change the last bits of a result.
     """
-    torch.set_num_threads(parse(ThreadCall, base={"threads": count}).threads)
+    torch.set_num_threads(parse(calls.ThreadCall, base={"threads": count}).threads)
     watch_cores()
 
 
@@ -118,7 +93,7 @@ def trainer(function: str) -> Callable[..., Any]:
     """The function of a method, such as `assent.sft`, made from the table of methods."""
     name = FUNCTIONS[function]
     made = functools.partial(_TRAINERS[METHODS[name].reads], name)
-    return python_call(call_settings(name), name=function, summary=METHODS[name].help)(made)
+    return python_call(calls.call_settings(name), name=function, summary=METHODS[name].help)(made)
 
 
 def _train_policy(
@@ -136,20 +111,15 @@ def _train_policy(
     With `eval_data`, rows of metrics carry `eval_loss`: after the last step and after every `evaluate_every` steps.
     `on_step` is called with each row of metrics.
     """
-    chosen: Any = parse(call_settings(name), base=settings)
+    chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    shown = METHODS[name].reads == "demonstrations"
-    read: Callable[..., Any] = given.demonstrations if shown else given.comparisons
-    examples = read(data, chosen, display)
-    held = () if eval_data is None else read(eval_data, chosen, display)
-    if shown:
-        prepared = prepare_sft(policy, examples, chosen, seed=chosen.seed, held_out=held)
-    else:
-        unseen = HeldOutPairs(policy, held, chosen) if held else None
-        prepared = prepare_dpo(policy, examples, chosen, seed=chosen.seed, held_out=unseen)
-    _run(METHODS[name], prepared, on_step)
+    method = METHODS[name]
+    read = given.demonstrations if method.reads == "demonstrations" else given.comparisons
+    examples, held = read(data, chosen, display), () if eval_data is None else read(eval_data, chosen, display)
+    algorithm = load_named(method.algorithm)
+    _run(method, prepare_offline(algorithm, policy, examples, chosen, seed=chosen.seed, held_out=held), on_step)
     return _saved(policy, folder)
 
 
@@ -168,17 +138,16 @@ def _train_reward_model(
     Where `model` is a reward model's folder, its head is trained on. With `eval_data`, rows of metrics carry
     `eval_loss`: after the last step and after every `evaluate_every` steps. `on_step` is called with each row.
     """
-    chosen: Any = parse(call_settings(name), base=settings)
+    chosen: Any = parse(calls.call_settings(name), base=settings)
     start = model if isinstance(model, LanguageModel) else given.model_or_path(model, loader="load")
     given.check_on_step(on_step)
-    folder = given.place(out, keeps=_needed(start))
+    folder = given.place(out, keeps=given.needed(start))
     read = functools.partial(given.judgement, call=chosen, display=Display(), ranked=chosen.loss == "plackett_luce")
     judged, held = read(data), () if eval_data is None else read(eval_data)
     reward = _reward_on(start, chosen)
-    if reward.goes_on:
-        how = "fitted anew" if chosen.train == "head" else "trained on"
-        Display().say(f"{reward.path} is a reward model: its head is {how}")
-    _run(METHODS[name], prepare_reward(reward, judged, chosen, seed=chosen.seed, held_out=held), on_step)
+    algorithm = load_named(METHODS[name].algorithm)
+    prepared = prepare_offline(algorithm, reward, judged, chosen, seed=chosen.seed, held_out=held)
+    _run(METHODS[name], prepared, on_step)
     if folder is not None:
         save_reward_model(reward, folder)
     return reward
@@ -189,7 +158,7 @@ def _train_on_policy(
     model: LanguageModel,
     data: Data,
     *,
-    reward: RewardOrSeveral,
+    reward: given.RewardOrSeveral,
     out: str | Path | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
@@ -201,17 +170,17 @@ def _train_on_policy(
     its mean and standard deviation on completions of the starting model. With `out` the model is also saved there;
     `on_step` is called with each row of metrics.
     """
-    chosen: Any = parse(call_settings(name), base=settings)
+    chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     given.check_reward(reward)
     asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
-    rewards = _rewards(reward, chosen.reward_weights)
+    rewards = given.rewards(reward, chosen.reward_weights)
     rewards.check(asked)
-    on_policy, observer = load_named(METHODS[name].on_policy), Observer(say=display.say)
+    algorithm, observer = load_named(METHODS[name].algorithm), Observer(say=display.say)
     prepared = prepare_on_policy(
-        on_policy, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
+        algorithm, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
     )
     _run(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
@@ -225,20 +194,20 @@ _TRAINERS: dict[Reads, Callable[..., Any]] = {
 }
 
 
-@python_call(SampleCall)
+@python_call(calls.SampleCall)
 def sample(model: LanguageModel, prompts: Data, *, seed: int = 0, **settings: Any) -> list[str]:
     """One completion per prompt; temperature 0 is greedy, top_k 0 takes every token.
 
     Text is a prompt, unless it names a file or looks like a path; a list of texts is a list of prompts.
     """
-    chosen, policy = parse(SampleCall, base={"seed": seed, **settings}), given.language_model(model)
+    chosen, policy = parse(calls.SampleCall, base={"seed": seed, **settings}), given.language_model(model)
     asked = given.prompts(prompts, chosen, Display())
     return [completion.text for completion in _complete(policy, asked, chosen)]
 
 
 @overload
 def evaluate(
-    model: LanguageModel, data: Data, *, reward: RewardOrSeveral, seed: int = 0, **settings: Any
+    model: LanguageModel, data: Data, *, reward: given.RewardOrSeveral, seed: int = 0, **settings: Any
 ) -> Interval: ...
 
 
@@ -248,12 +217,12 @@ def evaluate(
 ) -> RewardQuality | ClassifierQuality: ...
 
 
-@python_call(EvaluateCall)
+@python_call(calls.EvaluateCall)
 def evaluate(
     model: LanguageModel | RewardModel,
     data: Data,
     *,
-    reward: RewardOrSeveral | None = None,
+    reward: given.RewardOrSeveral | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Interval | RewardQuality | ClassifierQuality:
@@ -267,24 +236,21 @@ def evaluate(
     if isinstance(model, RewardModel):
         if reward is not None:
             raise ConfigError("a reward model is evaluated on judgement alone", where="reward", now="Leave it out.")
-        return _quality(model, data, parse(MeasureCall, base={"seed": seed, **settings}))
-    chosen, policy = parse(JudgeCall, base={"seed": seed, **settings}), given.language_model(model)
+        call = parse(calls.MeasureCall, base={"seed": seed, **settings})
+        sizes = RewardSettings(max_length=call.max_length, micro_batch_tokens=call.micro_batch_tokens)
+        scored = score_judged(model, given.judgement(data, call, Display()), sizes)
+        if scored.judgements[0].label is None:
+            return reward_quality(scored.pairs, seed=seed)
+        labels = [one.label or 0.0 for one in scored.judgements]
+        return classifier_quality([values[0] for values in scored.rewards], labels)
+    chosen, policy = parse(calls.JudgeCall, base={"seed": seed, **settings}), given.language_model(model)
     if reward is None:
         raise ConfigError("a policy is evaluated by a reward", now="Give reward=...")
     given.check_reward(reward)
-    prompts, rewards = given.prompts(data, chosen, Display()), _rewards(reward, chosen.reward_weights)
+    prompts, rewards = given.prompts(data, chosen, Display()), given.rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
     scores = rewards.scorer.score(prompts, _complete(policy, prompts, chosen))
     return bootstrap_mean(scores, seed=seed, groups=prompts)
-
-
-def _quality(reward: RewardModel, data: Data, call: MeasureCall) -> RewardQuality | ClassifierQuality:
-    settings = RewardSettings(max_length=call.max_length, micro_batch_tokens=call.micro_batch_tokens)
-    scored = score_judged(reward, given.judgement(data, call, Display()), settings)
-    if scored.judgements[0].label is None:
-        return reward_quality(scored.pairs, seed=call.seed)
-    labels = [one.label or 0.0 for one in scored.judgements]
-    return classifier_quality([values[0] for values in scored.rewards], labels)
 
 
 def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> None:
@@ -300,29 +266,9 @@ def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> No
         prepared.run(Watch(on_tick=on_tick))
 
 
-def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: SampleCall) -> list[Completion]:
+def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: calls.SampleCall) -> list[Completion]:
     turns = model.sampler.sample(prompts, sampling=sampling_of(call), seed=call.seed)
     return [turn.completion for turn in turns]
-
-
-def _rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
-    if isinstance(reward, Mapping):
-        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
-    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
-
-
-def _scorer(reward: Reward) -> tuple[str, Scorer]:
-    """What scores, and its name."""
-    if isinstance(reward, str) and is_function(reward):
-        return reward.rpartition(":")[2], function_reward(reward).scorer
-    judge = load_reward(reward) if isinstance(reward, str | os.PathLike) else reward
-    if isinstance(judge, RewardModel):
-        return name_of_folder(judge.path), judge.scorer
-    if isinstance(judge, RewardScorer):
-        return type(judge).__name__, judge
-    scorer = FunctionScorer(judge) if callable(judge) else ObjectScorer(judge)
-    return scorer.name, scorer
 
 
 def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:
@@ -340,13 +286,6 @@ def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:
         path = str(Path(folder) / "model")
         fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=call.classes)
     return replace(fresh, path=adapter_base(model.path) or model.path)
-
-
-def _needed(start: str | LanguageModel) -> tuple[str, ...]:
-    """What a reward model must not be written over: the model that it starts from, and its base."""
-    if isinstance(start, LanguageModel):
-        return (start.path, *given.needed_beside(start))
-    return (model_folder(start), *filter(None, [adapter_base(model_folder(start))]))
 
 
 def _device(device: object) -> object:

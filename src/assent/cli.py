@@ -14,8 +14,7 @@ from assent import __version__
 from assent.algorithms.methods import METHODS, Method
 from assent.errors import AssentError, ConfigError
 
-_DESCRIPTION = "Align language models with human judgement: preferences in, an aligned model and the evidence out."
-
+_DESCRIPTION = "Align language models with human preferences: labels in, an aligned model and the evidence out."
 
 Door = Literal["models", "files", "site"]
 """How a command is entered: with the libraries of models loaded, without them, or with its flags as keywords."""
@@ -48,78 +47,78 @@ def _training(method: Method) -> Command:
 COMMANDS = {
     **{name: _training(method) for name, method in METHODS.items()},
     "inspect": Command(
-        help="show the tokens of a data file as a model reads them: who wrote each, and what is learned",
+        help="show the tokens of a data file: who wrote each token, and what is learned",
         example="assent inspect --model runs/sft --data demonstrations.jsonl --out tokens.html",
         entry="assent.recipes.inspecting:run_inspect",
         flags=("model", "data", "page", "first", "format", "on_bad_row", "set", "settings", "overwrite"),
     ),
     "sample": Command(
-        help="write completions for prompts",
+        help="generate completions for prompts",
         example="assent sample --model runs/sft --data prompts.jsonl --out samples.jsonl --set samples_per_prompt=4",
         entry="assent.recipes.inference:run_sample",
         flags=_READ,
     ),
     "eval": Command(
-        help="measure a policy or a reward model on held-out data",
+        help="evaluate a policy or a reward model on held-out data",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
         flags=(*_READ, "rewards", "against"),
     ),
     "chat": Command(
-        help="talk with a model",
+        help="chat with a model",
         example="assent chat --model runs/ppo",
         entry="assent.recipes.inference:run_chat",
         flags=("model", "set", "settings"),
     ),
     "studio": Command(
-        help="open the site where people judge and runs are watched",
+        help="open the site where annotators work and where you watch runs",
         example="assent studio --store studio.db --runs runs",
         entry="assent.recipes.annotation.studio_command:run_studio",
         flags=("store", "host", "port", "runs_folder", "studio_settings", "studio_set"),
         door="site",
     ),
     "serve": Command(
-        help="answer as a model behind an OpenAI-compatible address",
+        help="serve a model at an OpenAI-compatible address",
         example="assent serve runs/ppo --port 8000",
         entry="assent.recipes.serving:run_serve",
         flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
     ),
     "feedback import": Command(
-        help="bring items and answers of files and other tools into a store",
+        help="read items and answers from files and other tools into a store",
         example="assent feedback import --store feedback.db --project helpful --data preferences.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_import",
         flags=("store", "project", "data", "format", "on_bad_row", "set", "settings"),
         door="files",
     ),
     "feedback export": Command(
-        help="write a project's judgement to a file, for training or for other tools",
+        help="write a project's preference labels to a file, for training or other tools",
         example="assent feedback export --store feedback.db --project helpful --format trl --out trl.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_export",
         flags=("store", "project", "written", "written_format", "set", "settings", "replace"),
         door="files",
     ),
     "feedback stats": Command(
-        help="how much was answered, how fast, and how far people agree",
+        help="show how much was answered, how fast, and how well annotators agree",
         example="assent feedback stats --store feedback.db --project helpful",
         entry="assent.recipes.annotation.feedback_stats:run_feedback_stats",
         flags=("store", "project", "out_file", "overwrite"),
         door="files",
     ),
     "feedback pairs": Command(
-        help="write a project's comparisons, to train reward models and policies on",
+        help="write a project's comparisons to train reward models and policies",
         example="assent feedback pairs --store feedback.db --project helpful --out pairs.jsonl",
         entry="assent.recipes.annotation.feedback_commands:run_feedback_pairs",
         flags=("store", "project", "written", "set", "settings", "replace"),
         door="files",
     ),
     "collect": Command(
-        help="sample completions and ask people about those worth asking",
+        help="sample completions and ask annotators about the most informative ones",
         example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
         entry="assent.recipes.annotation.collect:run_collect",
         flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
     ),
     "round": Command(
-        help="one whole round: sample, ask, wait, learn, train, evaluate; again for the next",
+        help="run one whole round: sample, ask, wait, learn, train, evaluate",
         example="assent round --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642 --out rounds",
         entry="assent.recipes.annotation.rounds:run_round",
         flags=("model", "data", "eval_data", "studio", "out", "set", "settings", "format", "on_bad_row"),
@@ -150,110 +149,72 @@ COMMANDS = {
     ),
 }
 
-_FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "model": (
-        ("--model",),
-        {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"},
+
+def _flag(name: str, told: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    """A flag, its help, and whatever else `argparse` wants to know of it."""
+    return name, {"help": told, **options}
+
+
+_FLAGS = {
+    "model": _flag("--model", "folder of a model or run, or a hub name", required=True, metavar="MODEL"),
+    "data": _flag(
+        "--data",
+        "JSONL, JSON, CSV, TSV, Parquet, .txt, each also .gz; a folder or a hub data set",
+        nargs="+",
+        default=[],
+        metavar="FILE",
     ),
-    "data": (
-        ("--data",),
-        {
-            "nargs": "+",
-            "default": [],
-            "metavar": "FILE",
-            "help": "JSONL, JSON, CSV, TSV, Parquet, .txt, each also .gz; a folder or a hub data set",
-        },
+    "eval_data": _flag("--eval-data", "held-out data", nargs="+", default=[], metavar="FILE"),
+    "out": _flag("--out", "where the result goes", required=True, metavar="FOLDER"),
+    "set": _flag("--set", "one setting, e.g. learning_rate=1e-4", action="append", default=[], metavar="KEY=VALUE"),
+    "settings": _flag("--settings", "settings from a TOML file; --set wins", metavar="FILE.toml"),
+    "format": _flag("--format", "the data's format, where it is not recognised", metavar="NAME"),
+    "on_bad_row": _flag(
+        "--on-bad-row", "skip sets bad rows aside and counts them", choices=("stop", "skip"), default="stop"
     ),
-    "eval_data": (("--eval-data",), {"nargs": "+", "default": [], "metavar": "FILE", "help": "held-out data"}),
-    "out": (("--out",), {"required": True, "metavar": "FOLDER", "help": "where the result goes"}),
-    "set": (
-        ("--set",),
-        {"action": "append", "default": [], "metavar": "KEY=VALUE", "help": "one setting, e.g. learning_rate=1e-4"},
+    "resume": _flag("--resume", "continue an interrupted run", action="store_true"),
+    "overwrite": _flag("--overwrite", "replace a run that is there", action="store_true"),
+    "reward": _flag("--reward", "folder of a reward model", metavar="MODEL"),
+    "rewards": _flag(
+        "--reward",
+        "folder of a reward model or classifier, or a function FILE.py:NAME; may be given several times",
+        action="append",
+        metavar="MODEL",
     ),
-    "settings": (("--settings",), {"metavar": "FILE.toml", "help": "settings from a TOML file; --set wins"}),
-    "format": (("--format",), {"metavar": "NAME", "help": "the data's format, where it is not recognised"}),
-    "on_bad_row": (
-        ("--on-bad-row",),
-        {"choices": ("stop", "skip"), "default": "stop", "help": "skip sets bad rows aside and counts them"},
+    "against": _flag("--against", "a model to compare with", metavar="MODEL"),
+    "store": _flag(
+        "--store", "file of the store, or postgresql://... (default: studio.db)", default="studio.db", metavar="STORE"
     ),
-    "resume": (("--resume",), {"action": "store_true", "help": "continue an interrupted run"}),
-    "overwrite": (("--overwrite",), {"action": "store_true", "help": "replace a run that is there"}),
-    "reward": (
-        ("--reward",),
-        {"metavar": "MODEL", "help": "folder of a reward model"},
+    "project": _flag("--project", "the project in the store (needed where there are several)", metavar="NAME"),
+    "written": _flag("--out", "the file to write: .jsonl, .json, .csv or .parquet", required=True, metavar="FILE"),
+    "written_format": _flag(
+        "--format",
+        "what a row holds: pairs (the default), trl, trl-conversational, rankings, ratings, "
+        "demonstrations, corrections, red-team, label-studio, events",
+        metavar="NAME",
     ),
-    "rewards": (
-        ("--reward",),
-        {
-            "action": "append",
-            "metavar": "MODEL",
-            "help": "folder of a reward model or classifier, or a function FILE.py:NAME; may be given several times",
-        },
+    "replace": _flag("--overwrite", "replace a file that is there", action="store_true"),
+    "out_file": _flag("--out", "also write the figures here, as JSON", metavar="FILE"),
+    "page": _flag("--out", "also write a page to look at in a browser", metavar="PAGE.html"),
+    "first": _flag("--limit", "how many examples of each file to show (default: 5)", type=int, default=5, metavar="N"),
+    "host": _flag("--host", "address to listen on (default: 127.0.0.1)", metavar="HOST"),
+    "port": _flag("--port", "port to listen on", type=int, metavar="PORT"),
+    "runs_folder": _flag("--runs", "folder of runs to show", dest="runs", metavar="FOLDER"),
+    "studio_settings": _flag(
+        "--settings", "settings from a TOML file; --set wins", dest="settings_file", metavar="FILE.toml"
     ),
-    "against": (("--against",), {"metavar": "MODEL", "help": "a model to compare with"}),
-    "store": (
-        ("--store",),
-        {
-            "default": "studio.db",
-            "metavar": "STORE",
-            "help": "file of the store, or postgresql://... (default: studio.db)",
-        },
+    "studio_set": _flag("--set", "one setting", dest="overrides", action="append", default=[], metavar="KEY=VALUE"),
+    "served": _flag("model", "folder of a model or run, or a hub name", metavar="MODEL"),
+    "name": _flag("--name", "what the model is called (default: its folder)", metavar="NAME"),
+    "api_key_env": _flag("--api-key-env", "environment variable that holds the key to ask for", metavar="VARIABLE"),
+    "studio": _flag(
+        "--studio", "a running studio; its password in ASSENT_STUDIO_PASSWORD", required=True, metavar="URL"
     ),
-    "project": (
-        ("--project",),
-        {"metavar": "NAME", "help": "the project in the store (needed where there are several)"},
-    ),
-    "written": (
-        ("--out",),
-        {
-            "required": True,
-            "metavar": "FILE",
-            "help": "the file to write: .jsonl, .json, .csv or .parquet",
-        },
-    ),
-    "written_format": (
-        ("--format",),
-        {
-            "metavar": "NAME",
-            "help": "what a row holds: pairs (the default), trl, trl-conversational, rankings, ratings, "
-            "demonstrations, corrections, red-team, label-studio, events",
-        },
-    ),
-    "replace": (("--overwrite",), {"action": "store_true", "help": "replace a file that is there"}),
-    "out_file": (("--out",), {"metavar": "FILE", "help": "also write the figures here, as JSON"}),
-    "page": (("--out",), {"metavar": "PAGE.html", "help": "also write a page to look at in a browser"}),
-    "first": (
-        ("--limit",),
-        {"type": int, "default": 5, "metavar": "N", "help": "how many examples of each file to show (default: 5)"},
-    ),
-    "host": (("--host",), {"metavar": "HOST", "help": "address to listen on (default: 127.0.0.1)"}),
-    "port": (("--port",), {"type": int, "metavar": "PORT", "help": "port to listen on"}),
-    "runs_folder": (("--runs",), {"dest": "runs", "metavar": "FOLDER", "help": "folder of runs to show"}),
-    "studio_settings": (
-        ("--settings",),
-        {"dest": "settings_file", "metavar": "FILE.toml", "help": "settings from a TOML file; --set wins"},
-    ),
-    "studio_set": (
-        ("--set",),
-        {"dest": "overrides", "action": "append", "default": [], "metavar": "KEY=VALUE", "help": "one setting"},
-    ),
-    "served": (("model",), {"metavar": "MODEL", "help": "folder of a model or run, or a hub name"}),
-    "name": (("--name",), {"metavar": "NAME", "help": "what the model is called (default: its folder)"}),
-    "api_key_env": (
-        ("--api-key-env",),
-        {"metavar": "VARIABLE", "help": "environment variable that holds the key to ask for"},
-    ),
-    "studio": (
-        ("--studio",),
-        {"required": True, "metavar": "URL", "help": "a running studio; its password in ASSENT_STUDIO_PASSWORD"},
-    ),
-    "runs": (("runs",), {"nargs": "+", "metavar": "RUN", "help": "run folders"}),
-    "pipeline": (("pipeline",), {"metavar": "SETTINGS.toml", "help": "the stages, in order"}),
-    "seeds": (("--seeds",), {"type": int, "default": 1, "metavar": "N", "help": "how many seeds to run"}),
+    "runs": _flag("runs", "run folders", nargs="+", metavar="RUN"),
+    "pipeline": _flag("pipeline", "the stages, in order", metavar="SETTINGS.toml"),
+    "seeds": _flag("--seeds", "how many seeds to run", type=int, default=1, metavar="N"),
 }
-
-
-GROUPS = {"feedback": "bring annotations into a store and out of it"}
+GROUPS = {"feedback": "move preference labels into and out of a store"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -283,8 +244,8 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for flag in command.flags:
-            names, options = _FLAGS[flag]
-            one.add_argument(*names, **options)
+            name, options = _FLAGS[flag]
+            one.add_argument(name, **options)
     return parser
 
 

@@ -34,11 +34,7 @@ Chosen = TypeVar("Chosen", bound=Settings)
 
 
 def parse(
-    cls: type[Chosen],
-    *,
-    file: Path | None = None,
-    overrides: Sequence[str] = (),
-    base: Mapping[str, Any] | None = None,
+    cls: type[Chosen], *, file: Path | None = None, overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
 ) -> Chosen:
     """Settings of type `cls`: the defaults, then `base`, then the TOML `file`, then `overrides` of the form "a.b=c".
 

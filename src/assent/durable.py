@@ -13,7 +13,6 @@ from typing import BinaryIO
 from assent.errors import RunError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CHUNK_BYTES = 1 << 20
 _INTACT = "What was written before is intact."
 
 
@@ -48,24 +47,19 @@ def whole_file(path: Path, *, durable: bool = True, safe: str = _INTACT) -> Iter
     Raises RunError if the file system fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path, safe=safe), _removed_at_the_end(temporary):
-        with temporary.open("wb") as file:
-            yield file
+    with writing(path, safe=safe):
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
             if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-        if durable:
-            sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _removed_at_the_end(path: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+                sync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -78,9 +72,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """The sha256 of a file in hexadecimal, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
+    """The sha256 of a file in hexadecimal, read in pieces."""
     with path.open("rb") as file:
-        while piece := file.read(_CHUNK_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -36,7 +36,8 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.roles import LanguageRole
 from assent.ports.learning import LearnerSettings, LossResult, Need, Outputs, Roles
-from assent.recipes.run.models import LoraOptions, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.run.machine import LoraOptions, MachineOptions
+from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.roles import critic_of, reference_of
 from assent.recipes.training.prepare import prepare_on_policy

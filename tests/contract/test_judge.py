@@ -12,7 +12,8 @@ from fakes import LengthScorer
 from assent.errors import DataError
 from assent.evals.judges import GoldJudge, ScoreJudge, bradley_terry
 from assent.ports.judging import Judge
-from assent.recipes.run.models import MachineOptions, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import new_reward_model
 from assent.types import Completion, Conversation
 from assent.world.facts import build_world
 from assent.world.prompts import make_prompts

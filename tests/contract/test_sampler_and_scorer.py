@@ -17,7 +17,8 @@ from assent.backends.local.sampler import LocalSampler
 from assent.errors import RunError
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import PromptTooLong, Sampler, SamplingParams, Scorer
-from assent.recipes.run.models import MachineOptions, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.seeds import derive
 from assent.text.template import ChatTemplate

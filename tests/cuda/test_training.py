@@ -12,7 +12,8 @@ from on_cuda import every_precision, needs_cuda
 from training_jobs import LORA, Job, Killed, fingerprint, train
 
 from assent.model.body import Precision
-from assent.recipes.run.models import MachineOptions, load_language_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import load_language_model
 
 pytestmark = needs_cuda
 JOBS = {

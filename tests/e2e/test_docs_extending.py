@@ -35,6 +35,12 @@ policy = assent.load(home + "/sft")
 assent.reinforce(policy, ["Hello!"], reward=lambda completions: [len(one) for one in completions], iterations=1,
                  batch_size=4, max_tokens=4, on_step=rows.append)
 assert "policy_loss" in rows[0] and "value_loss" not in rows[0]
+pairs = ["--data", home + "/world/preferences.jsonl", "--eval-data", home + "/world/held-out.jsonl", "--set", "limit=8"]
+assert main(["hinge", "--model", home + "/sft", *pairs, "--set", "learning_rate=1e-3", "--out", "hinge"]) == 0
+pair, pair_rows = {"prompt": "Hello!", "chosen": "Hi.", "rejected": "Go away."}, []
+assent.hinge(assent.load(home + "/sft"), [pair] * 4, eval_data=[pair], epochs=4, learning_rate=1e-3,
+             on_step=pair_rows.append)
+assert pair_rows[0]["loss"] == 1 > pair_rows[-1]["eval_loss"]
 assert main(["sft", "--model", home + "/base", "--data", "riddles.jsonl", "--out", "riddles"]) == 0
 """
 
@@ -47,7 +53,7 @@ def section(title: str) -> list[tuple[str, str]]:
 
 
 def extended_package(folder: Path) -> None:
-    """The package with the page's algorithm and data format: two files, an entry, and two lines."""
+    """The package with the page's algorithms and data format: three files, two entries, and two lines."""
     source = Path(assent.__file__).parent
     (folder / "assent").mkdir()
     for child in source.iterdir():
@@ -81,6 +87,8 @@ def test_a_method_and_a_format_are_a_file_and_an_entry_each(home: Path, own: Pat
     for run in (own / "run", own / "line" / "reinforce"):
         assert "trained by REINFORCE" in (run / "model" / "README.md").read_text()
         assert "<h3>REINFORCE</h3>" in (run / "report.html").read_text()
+    assert "with a hinge loss" in (own / "hinge" / "model" / "README.md").read_text()
+    assert "The reward implicit in the policy" in (own / "hinge" / "report.html").read_text()
 
 
 def test_a_scorer_is_a_reward(home: Path, own: Path) -> None:

@@ -13,7 +13,8 @@ from serving_processes import PASSWORD, served
 from assent.recipes.annotation.simulated_annotators import label_with_simulated_annotators
 from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import MachineOptions, new_reward_model, save_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import new_reward_model, save_reward_model
 from assent.world.facts import build_world
 from assent.world.prompts import make_prompts
 

@@ -9,7 +9,8 @@ import pytest
 from running import assent, worked, write_rows
 from transformers import AutoConfig
 
-from assent.recipes.run.models import MachineOptions, load_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import load_reward_model
 from assent.types import Completion, Conversation
 
 

@@ -24,7 +24,8 @@ from assent.losses.advantages import gae
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.training.prepare import prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration

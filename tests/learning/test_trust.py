@@ -13,7 +13,8 @@ from training_jobs import train_reward_model
 from assent.algorithms.reward import RewardSettings
 from assent.feedback.quality.consensus import ItemPair, Method, VoteTable, comparisons_of, soft_labels
 from assent.feedback.votes import Table
-from assent.recipes.run.models import MachineOptions, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import new_reward_model
 from assent.types import Completion, Conversation
 
 WORDS = ("red", "blue", "green", "yes", "no", "maybe", "four", "sun")  # the first is the best, the last the worst

@@ -22,7 +22,8 @@ from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.ports.learning import LearnerSettings, LossResult, Need, Roles
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.models import LanguageModel, LoraOptions, load_language_model, save_language_model
+from assent.recipes.run.machine import LoraOptions
+from assent.recipes.run.models import LanguageModel, load_language_model, save_language_model
 from assent.recipes.run.roles import critic_of, reference_of
 from assent.text.template import Encoded
 

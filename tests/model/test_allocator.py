@@ -27,7 +27,7 @@ print(before - resident_mib())
 SHAPES = 150
 PRODUCTS = f"""
 import resource, sys, torch
-from assent.recipes.run.models import MachineOptions
+from assent.recipes.run.machine import MachineOptions
 def resident_mib():
     return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
 MachineOptions(device="cpu", precision=sys.argv[1], threads=2).pick()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from assent.model.cpu_threads import BUSY_PER_S, CALM_LOOKS, Busy, more_threads_than_cores
-from assent.recipes.run import models
+from assent.recipes.run import machine
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="GNU OpenMP is PyTorch's on Linux")
 
@@ -73,11 +73,11 @@ def test_choosing_a_machine_watches_its_cores_unless_the_environment_says_how_to
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
     monkeypatch.setattr("assent.model.cpu_threads._watcher", lambda: started.append(True))
-    models.MachineOptions(device="cpu").pick()
+    machine.MachineOptions(device="cpu").pick()
     assert started == ([] if chosen or not sys.platform.startswith("linux") else [True])
 
 
 def test_one_watcher_is_enough() -> None:
     for _ in range(2):
-        models.MachineOptions(device="cpu").pick()
+        machine.MachineOptions(device="cpu").pick()
     assert sum(thread.name == "assent-cores" for thread in threading.enumerate()) <= 1

@@ -16,10 +16,9 @@ from torch.testing import assert_close
 from assent.errors import ConfigError, RunError
 from assent.model.flat import flatten
 from assent.ports.sampling import SamplingParams
+from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
-    LoraOptions,
-    MachineOptions,
     RewardModel,
     load_language_model,
     load_reward_for,

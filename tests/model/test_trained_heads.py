@@ -21,8 +21,8 @@ from assent.algorithms.reward import RewardSettings
 from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.model.loading import load_classifier
+from assent.recipes.run.machine import LoraOptions
 from assent.recipes.run.models import (
-    LoraOptions,
     RewardModel,
     load_language_model,
     load_reward_model,

@@ -12,7 +12,8 @@ from training_jobs import CPU, comparisons, demonstrations, train_dpo, train_sft
 
 from assent.algorithms.dpo import DPOSettings
 from assent.algorithms.sft import SFTSettings
-from assent.recipes.run.models import LoraOptions, load_language_model, save_language_model
+from assent.recipes.run.machine import LoraOptions
+from assent.recipes.run.models import load_language_model, save_language_model
 from assent.text.template import ChatTemplate
 
 LORA = LoraOptions(rank=2)

@@ -10,7 +10,7 @@ import torch
 
 from assent.config import parse
 from assent.recipes.run.inputs import Files
-from assent.recipes.run.job_settings import DemonstrationJob
+from assent.recipes.run.job_settings import ExamplesJob
 from assent.recipes.run.jobs import check_output
 from assent.runs.folder import RunDir
 
@@ -27,15 +27,15 @@ def begun(folder: Path, threads: int) -> Files:
 
 
 def test_the_number_of_threads_is_that_of_the_start(tmp_path: Path) -> None:
-    check_output(begun(tmp_path / "two", 2), DemonstrationJob(trackers=()))
+    check_output(begun(tmp_path / "two", 2), ExamplesJob(trackers=()))
     assert torch.get_num_threads() == 2
-    check_output(Files(model="", out=tmp_path / "new"), DemonstrationJob(trackers=()))
+    check_output(Files(model="", out=tmp_path / "new"), ExamplesJob(trackers=()))
     assert torch.get_num_threads() == 2
 
 
 def test_settings_may_say_otherwise_and_then_it_is_said(tmp_path: Path) -> None:
     files = begun(tmp_path / "two", 2)
-    check_output(files, parse(DemonstrationJob, overrides=["trackers=[]", "machine.threads=1"]))
+    check_output(files, parse(ExamplesJob, overrides=["trackers=[]", "machine.threads=1"]))
     assert torch.get_num_threads() == 1
     with RunDir.open_for_resume(files.out, settings={}, lineage={"threads": 1}) as run:
         assert run.warnings == (

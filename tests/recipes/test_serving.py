@@ -23,7 +23,8 @@ from assent.errors import ConfigError
 from assent.model.flat import flatten
 from assent.ports.generation import GenerationRequest
 from assent.ports.sampling import PromptTooLong, SamplingParams
-from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.serving import name_of, run_serve

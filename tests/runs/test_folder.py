@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from assent.errors import Interrupted, RunError
-from assent.runs.folder import RunDir, is_held, read_settings, read_status
+from assent.runs.folder import RunDir, read_settings, read_status
+from assent.runs.lock import is_held
 
 SETTINGS: dict[str, Any] = {"seed": 1, "ppo": {"learning_rate": 0.001}, "log": {"every": 10}}
 LINEAGE: dict[str, Any] = {

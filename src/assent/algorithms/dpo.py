@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from assent.algorithms.epochs import Objective, TrainSettings
-from assent.algorithms.preference.pairs import EncodedPair
+from assent.algorithms.epochs import Objective, OfflineMethod, TrainSettings
+from assent.algorithms.preference.pairs import EncodedPair, encode_pairs, log_ratios, with_reference
 from assent.evals.reward_quality import ScoredPairs
-from assent.losses.direct import DirectForm, dpo_loss, sequence_log_ratio
+from assent.losses.direct import DirectForm, dpo_loss
 from assent.ports.learning import LossResult, Outputs
 
 
@@ -29,27 +29,15 @@ class DPOSettings(TrainSettings):
     form: Literal["sigmoid", "ipo"] = "sigmoid"
 
 
-def dpo_objective(settings: DPOSettings) -> Objective:
-    """The loss of pairs that know their reference (see `with_reference`)."""
-    return Objective(loss=partial(_loss, settings=settings), count=lambda pairs: float(len(pairs)))
-
-
 def _loss(outputs: Outputs, run: Sequence[EncodedPair], step_pairs: float, *, settings: DPOSettings) -> LossResult:
-    form, logp_M = DirectForm(settings.form), outputs["logp"]
-    reference_M = torch.cat([pair.reference_logp_M for pair in run if pair.reference_logp_M is not None])
-    ratio_B = sequence_log_ratio(
-        logp_M,
-        reference_M.to(logp_M.device),
-        torch.ones_like(logp_M, dtype=torch.bool),
-        [side.predicted for pair in run for side in pair.sequences],
-        average=form is DirectForm.IPO,
-    )
+    form = DirectForm(settings.form)
+    chosen_P, rejected_P = log_ratios(outputs, run, average=form is DirectForm.IPO)
     result = dpo_loss(
-        ratio_B[0::2],
-        ratio_B[1::2],
+        chosen_P,
+        rejected_P,
         beta=settings.beta,
         label_smoothing=settings.label_smoothing,
-        probability_P=ratio_B.new_tensor([pair.probability for pair in run]),
+        probability_P=chosen_P.new_tensor([pair.probability for pair in run]),
         form=form,
         step_pairs=step_pairs,
     )
@@ -86,3 +74,15 @@ def implicit_rewards(before: Sequence[EncodedPair], after: Sequence[EncodedPair]
         rejected_length=[pair.rejected.predicted for pair in before],
         groups=[pair.group for pair in before],
     )
+
+
+def _objective(pairs: Sequence[EncodedPair], settings: DPOSettings) -> Objective:
+    return Objective(loss=partial(_loss, settings=settings), count=lambda pairs: float(len(pairs)))
+
+
+DPO = OfflineMethod(
+    encode=encode_pairs,
+    objective=_objective,
+    reference=with_reference,
+    rewards=lambda before, after, settings: implicit_rewards(before, after, beta=settings.beta),
+)

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assent.algorithms.fitting import Sized
 from assent.algorithms.schedule import OptimizerSettings
 from assent.data.order import epoch_order
 from assent.errors import ConfigError
+from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.learning import Example, Learner, Loss, Need, Outputs, SkippedBatch
@@ -36,6 +38,21 @@ class Objective:
     loss: Loss
     need: Need = field(default_factory=Need)
     count: Callable[[Sequence[Any]], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineMethod:
+    """What makes a method that learns from a fixed set of examples: how they are encoded, and what is minimised.
+
+    `encode(examples, template, max_length=...)` leaves out what is too long, `objective(encoded, settings)` is the
+    loss. `reference(encoded, learner, progress=...)` adds what the model makes of them before training. With it,
+    `rewards(before, after, settings)` gives held-out pairs the reward that training has put into the weights.
+    """
+
+    encode: Callable[..., Sized[Any]]
+    objective: Callable[[Sequence[Any], Any], Objective]
+    reference: Callable[..., Sequence[Any]] | None = None
+    rewards: Callable[[Sequence[Any], Sequence[Any], Any], ScoredPairs] | None = None
 
 
 def predicted_tokens(examples: Sequence[Example]) -> float:

@@ -20,10 +20,10 @@ class Method:
     """A method of training, by everything that others need of it.
 
     `name` is what pages and progress bars call it, `help` and `example` are for the command line, `function` is its
-    name in Python (empty: it has none). `settings` is its class of settings, `on_policy` the `OnPolicyMethod` of one
-    that reads prompts. The report draws `curves` and folds `folded` away; the first of them is what training is about,
-    the first three stand on the model card, whose first sentence is `card`. `then` is the method that people want next
-    (empty: a chat or an evaluation).
+    name in Python (empty: it has none). `settings` is its class of settings, `algorithm` its `OnPolicyMethod` if it
+    reads prompts, or else its `OfflineMethod`. The report draws `curves` and folds `folded` away; the first of them is
+    what training is about, the first three stand on the model card, whose first sentence is `card`. `then` is the
+    method that people want next (empty: a chat or an evaluation).
     """
 
     name: str
@@ -31,7 +31,7 @@ class Method:
     example: str
     reads: Reads
     settings: str
-    on_policy: str = ""
+    algorithm: str = ""
     needs_reward: bool = False
     function: str = ""
     curves: tuple[str, ...] = ("loss", "accuracy", "margin")
@@ -82,26 +82,28 @@ METHODS: dict[str, Method] = {
         example="assent sft --model runs/base --data demonstrations.jsonl --out runs/sft",
         reads="demonstrations",
         settings="assent.algorithms.sft:SFTSettings",
+        algorithm="assent.algorithms.sft:SFT",
         function="sft",
         card="A language model fine-tuned on demonstrations, with the loss on the assistant's words only.",
     ),
     "reward": Method(
         name="Reward model",
-        help="learn a reward model from comparisons, rankings or labels",
+        help="train a reward model on comparisons, rankings or labels",
         example="assent reward --model runs/sft --data preferences.jsonl --eval-data held-out.jsonl --out runs/reward",
         reads="preferences",
         settings="assent.algorithms.reward:RewardSettings",
+        algorithm="assent.algorithms.reward:REWARD_MODEL",
         function="train_reward",
         card="A reward model: one number per conversation, higher where the annotators would prefer the last answer.",
         then="ppo",
     ),
     "ppo": Method(
         name="PPO",
-        help="train the policy against a reward, near its reference",
+        help="train the policy against a reward, with a KL penalty to its reference",
         example="assent ppo --model runs/sft --reward runs/reward --data preferences.jsonl --out runs/ppo",
         reads="prompts",
         settings="assent.algorithms.ppo:PPOSettings",
-        on_policy="assent.algorithms.ppo:PPO",
+        algorithm="assent.algorithms.ppo:PPO",
         needs_reward=True,
         function="ppo",
         curves=(*ROLLOUT_CURVES, "value_loss"),
@@ -114,6 +116,7 @@ METHODS: dict[str, Method] = {
         example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
         reads="comparisons",
         settings="assent.algorithms.dpo:DPOSettings",
+        algorithm="assent.algorithms.dpo:DPO",
         function="dpo",
         card="A language model trained on preference pairs by direct preference optimisation.",
     ),

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from assent.algorithms.epochs import Objective, TrainSettings
+from assent.algorithms.epochs import Objective, OfflineMethod, TrainSettings
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.data.labels import check_labels
 from assent.errors import ConfigError
@@ -133,6 +133,9 @@ def reward_objective(judgements: Sequence[EncodedPreference], settings: RewardSe
     return Objective(loss=loss, need=need, count=lambda run: float(max(1, sum(len(one.pairs) for one in run))))
 
 
+REWARD_MODEL = OfflineMethod(encode=judgements_of, objective=reward_objective)
+
+
 def reward_of_logits(outputs: Outputs, positive: int | None = None) -> Tensor:
     """The number that training pushes up: the only logit, or the log odds of the positive class (default: the last)."""
     logits_BC = outputs["logits"]
@@ -168,11 +171,7 @@ def _pair_loss(outputs: Outputs, run: Sequence[EncodedPreference], step_pairs: f
         step_pairs=step_pairs,
         centre=centre,
     )
-    sums = {
-        "loss": result.loss.item() * step_pairs,
-        "accuracy": result.correct.item(),
-        "margin": result.margin.item(),
-    }
+    sums = {"loss": result.loss.item() * step_pairs, "accuracy": result.correct.item(), "margin": result.margin.item()}
     return LossResult(loss=result.loss, sums=sums, count=len(pairs))
 
 

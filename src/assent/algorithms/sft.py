@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from assent.algorithms.epochs import Objective, TrainSettings, predicted_tokens
+from assent.algorithms.epochs import Objective, OfflineMethod, TrainSettings, predicted_tokens
 from assent.algorithms.fitting import Sized, leave_out_long
 from assent.losses.supervised import supervised_loss
 from assent.ports.learning import Learner, LossResult, Need, Outputs
@@ -41,6 +41,7 @@ def _loss(outputs: Outputs, _: Sequence[Encoded], step_tokens: float) -> LossRes
 
 
 SUPERVISED = Objective(loss=_loss, count=predicted_tokens)
+SFT = OfflineMethod(encode=encode_demonstrations, objective=lambda examples, settings: SUPERVISED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

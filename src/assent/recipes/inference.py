@@ -22,10 +22,7 @@ from assent.types import Conversation, Message, Role
 def sampling_of(settings: SamplingSettings) -> SamplingParams:
     """The sampling part of the settings."""
     return SamplingParams(
-        max_tokens=settings.max_tokens,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
+        max_tokens=settings.max_tokens, temperature=settings.temperature, top_p=settings.top_p, top_k=settings.top_k
     )
 
 

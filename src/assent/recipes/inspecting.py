@@ -23,8 +23,9 @@ from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.evals.token_page import ShownExample, ShownToken, render_tokens, shown_text
 from assent.recipes.run.inputs import Files, Load, model_folder, read_all, refuse_existing, require_data
+from assent.recipes.run.machine import ClockOptions
 from assent.recipes.run.model_checks import check_model
-from assent.recipes.run.models import ClockOptions, adapter_base, template_of
+from assent.recipes.run.models import adapter_base, template_of
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
 from assent.recipes.run.request import Request
@@ -85,14 +86,14 @@ def _examples(
     for path in files.data:
         kind = kind_of_file(path, ReadOptions(format=files.format, columns=reading))
         if kind not in _LOADS:
-            raise DataError(
-                "the file holds texts: their tokens have no writers, and all of them are learned", where=path,
-                now="Give demonstrations, pairs, ratings or prompts.",
-            )  # fmt: skip
+            what = "the file holds texts: their tokens have no writers, and all of them are learned"
+            raise DataError(what, where=path, now="Give demonstrations, pairs, ratings or prompts.")
         data = read_all((path,), _LOADS[kind], files, display, role=kind.value, limit=limit, reading=reading)
         for number, one in enumerate(data.examples, start=1):
             shown += renderer.shown(one, f"{Path(path).name}, {number}")
-        talks += [one.conversation if isinstance(one, Demonstration) else _prompt(one) for one in data.examples]
+        for one in data.examples:
+            talk = one.conversation if isinstance(one, Demonstration) else one
+            talks.append(talk if isinstance(talk, Conversation) else talk.prompt)
     return shown, template.notes(talks)
 
 
@@ -140,10 +141,6 @@ class _ExampleRenderer:
                 for id_, writer, learned in tokens
             ),
         )
-
-
-def _prompt(example: Any) -> Conversation:
-    return example if isinstance(example, Conversation) else example.prompt
 
 
 def _legend() -> Text:

@@ -11,7 +11,8 @@ from assent.evals.report import write_report
 from assent.recipes.run.names import unique_names
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.runs.folder import is_held, read_status
+from assent.runs.folder import read_status
+from assent.runs.lock import is_held
 
 _REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 
@@ -48,11 +49,8 @@ def read_evidence(folder: Path) -> Evidence:
         if (folder / "status.json").is_file():
             status = read_status(folder)
             state = status.state if status.state != "running" or is_held(folder) else "cut off"
-            raise RunError(
-                f"the run of {status.kind} is {state} after {status.done} and has no report",
-                where=str(folder),
-                now="Finish it with --resume.",
-            )
+            what = f"the run of {status.kind} is {state} after {status.done} and has no report"
+            raise RunError(what, where=str(folder), now="Finish it with --resume.")
         what = "this is no run folder, and no folder of runs with a report"
         raise RunError(what, where=str(folder), now="Name run folders, or a folder of runs.")
     return from_json(file.read_text(encoding="utf-8"), where=str(file))

@@ -9,7 +9,8 @@ from pathlib import Path
 from assent.backends.local.engine import LocalEngine
 from assent.errors import ConfigError
 from assent.recipes.run.inputs import model_folder
-from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.serving.endpoint import ServingLimits, create_endpoint

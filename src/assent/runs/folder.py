@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,10 +16,12 @@ from typing import Any, Self
 from assent.config import difference
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
+from assent.runs.lock import FILE as _LOCK
+from assent.runs.lock import hold
 from assent.runs.logs import JsonLines, read_rows
 
 _CONDITIONS = ("versions", "machine", "threads", "commit")  # what may change the last bits, and nothing else
-_CONFIG, _LINEAGE, _STATUS, _LOCK = "config.json", "lineage.json", "status.json", ".lock"
+_CONFIG, _LINEAGE, _STATUS = "config.json", "lineage.json", "status.json"
 _STARTED_WITH = {_LOCK, _LINEAGE, _STATUS}  # config.json is written last: without it nothing has begun
 _COMPARED = ("data", "parents")
 
@@ -70,19 +70,18 @@ class RunDir:
         settings: Mapping[str, Any],
         lineage: Mapping[str, Any],
         total: int = 0,
-        unit: str = "steps",
         overwrite: bool = False,
     ) -> Self:
-        """Begin a run of `kind` (a method, "eval", ...) with `total` steps (`unit`) in a folder that is new or empty.
+        """Begin a run of `kind` (a method, "eval", ...) with `total` steps in a folder that is new or empty.
 
         `overwrite` removes a run that is there, never a folder that is not a run. Raises RunError.
         """
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
+        lock = hold(path)
         try:
             _make_room(path, overwrite=overwrite)
-            status = _status(kind=kind, state="running", step=0, total=total, unit=unit)
+            status = Status(kind=kind, state="running", step=0, total=total, updated=_now())
             write_atomic(path / _STATUS, _json(asdict(status)))
             write_atomic(path / _LINEAGE, _json(lineage))
             write_atomic(path / _CONFIG, _json(settings))
@@ -93,12 +92,7 @@ class RunDir:
 
     @classmethod
     def open_for_resume(
-        cls,
-        path: Path,
-        *,
-        settings: Mapping[str, Any],
-        lineage: Mapping[str, Any],
-        ignore: Collection[str] = (),
+        cls, path: Path, *, settings: Mapping[str, Any], lineage: Mapping[str, Any], ignore: Collection[str] = ()
     ) -> Self:
         """Continue an unfinished run. Raises RunError where settings, data or parents are not what they were.
 
@@ -106,11 +100,14 @@ class RunDir:
         The logs still hold what came after the last checkpoint: call `truncate_after` with its step.
         """
         _refuse_no_run(path)
-        lock = _lock(path)
+        lock = hold(path)
         try:
             before = _refuse_no_run(path)
             _refuse_changes(path, settings, lineage, ignore)
-            warnings = tuple(_changed_conditions(_read_json(path / _LINEAGE), lineage))
+            both = (read_lineage(path), lineage)
+            conditions = ({name: one[name] for name in _CONDITIONS if one.get(name)} for one in both)
+            told = "resumed under another condition, results may differ in their last bits"
+            warnings = tuple(f"{told}: {line}" for line in difference(*conditions))
             run = cls(path, lock=lock, status=before, warnings=warnings)
             run.set_status("running")
             return run
@@ -127,15 +124,16 @@ class RunDir:
         self, state: str, *, step: int | None = None, total: int | None = None, unit: str | None = None
     ) -> None:
         """Change the status. Cheap while only the step changes; on the disk before it returns when the state does."""
-        changed = state != self.status.state
-        self.status = _status(
-            kind=self.status.kind,
+        before = self.status
+        self.status = Status(
+            kind=before.kind,
             state=state,
-            step=self.status.step if step is None else step,
-            total=self.status.total if total is None else total,
-            unit=self.status.unit if unit is None else unit,
+            step=before.step if step is None else step,
+            total=before.total if total is None else total,
+            unit=unit or before.unit,
+            updated=_now(),
         )
-        write_atomic(self.path / _STATUS, _json(asdict(self.status)), durable=changed)
+        write_atomic(self.path / _STATUS, _json(asdict(self.status)), durable=state != before.state)
 
     def sync(self) -> None:
         """Put the logs on the disk. Call it before a checkpoint is saved, so that no row is missing after a resume."""
@@ -193,44 +191,6 @@ def read_lineage(path: Path) -> dict[str, Any]:
     return _read_json(path / _LINEAGE)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the run: a status "running" without it means that the process was killed."""
-    try:
-        descriptor = os.open(path / _LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _lock(path: Path) -> int:
-    with writing(path / _LOCK):
-        descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            what = f"another process{f' ({holder})' if holder else ''} is writing this run"
-            now = "Wait for it, or give another --out."
-            raise RunError(what, where=str(path), now=now) from None
-        except OSError:
-            os.close(descriptor)
-            raise
-        try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    return descriptor
-
-
 def check_place(path: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse at once what `create` or `open_for_resume` would refuse later, before time is spent. Raises RunError."""
     if resume and overwrite:
@@ -266,8 +226,7 @@ def _refuse_taken(path: Path, *, overwrite: bool) -> bool:
     if not overwrite:
         status = read_status(path)
         finished = status.state == "finished"
-        what = f"holds {'a finished' if finished else 'an unfinished'} run of {status.kind}"
-        what += f" ({status.done})"
+        what = f"holds {'a finished' if finished else 'an unfinished'} run of {status.kind} ({status.done})"
         ways = "Give another --out, or --overwrite to replace it."
         raise RunError(what, where=str(path), now=ways if finished else f"Give --resume to continue it. {ways}")
     return True
@@ -288,19 +247,15 @@ def _make_room(path: Path, *, overwrite: bool) -> None:
 def _refuse_changes(
     path: Path, settings: Mapping[str, Any], lineage: Mapping[str, Any], ignore: Collection[str]
 ) -> None:
+    free = tuple(f"{mark}{end}" for mark in ignore for end in (": ", "."))
+    changes = [line for line in difference(read_settings(path), settings) if not line.startswith(free)]
     old_lineage = _read_json(path / _LINEAGE)
-    changes = [line for line in difference(read_settings(path), settings) if not _ignored(line, ignore)]
     for part in _COMPARED:
         changes += difference(_identities(old_lineage, part), _identities(lineage, part))
     if changes:
         what = "the run was started with other settings or data:" + "".join(f"\n  {line}" for line in changes)
         now = "Resume with what it was started with, or give another --out for a new run."
         raise RunError(what, where=str(path), now=now)
-
-
-def _ignored(line: str, ignore: Collection[str]) -> bool:
-    name = line.split(": ", 1)[0]
-    return any(name == given or name.startswith(f"{given}.") for given in ignore)
 
 
 def _identities(lineage: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -312,11 +267,6 @@ def _identities(lineage: Mapping[str, Any], part: str) -> dict[str, Any]:
     return named
 
 
-def _changed_conditions(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    lines = difference(*({name: one[name] for name in _CONDITIONS if one.get(name)} for one in (old, new)))
-    return [f"resumed under another condition, results may differ in their last bits: {line}" for line in lines]
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
@@ -324,15 +274,14 @@ def _read_json(path: Path) -> dict[str, Any]:
         now = "The folder holds no whole run; give another --out."
         raise RunError("the file is missing", where=str(path), now=now) from None
     except ValueError:
-        raise RunError("the file is damaged", where=str(path), now="Give another --out.") from None
+        document = None
     if not isinstance(document, dict):
         raise RunError("the file is damaged", where=str(path), now="Give another --out.")
     return document
 
 
-def _status(*, kind: str, state: str, step: int, total: int, unit: str) -> Status:
-    updated = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
-    return Status(kind=kind, state=state, step=step, total=total, updated=updated, unit=unit)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _json(document: Mapping[str, Any]) -> str:

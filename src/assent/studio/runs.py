@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from assent.feedback.refusals import NotFound
-from assent.runs.folder import is_held
+from assent.runs.lock import is_held
 
 DEPTH = 3  # folders below the root that may be a run
 MOST_RUNS = 500

@@ -13,7 +13,8 @@ from assent.active_learning.label_savings import FEWEST
 from assent.recipes.annotation.label_savings import keep_asked, measure_saving
 from assent.recipes.annotation.questions import prompt_key
 from assent.recipes.demo.command import shipped_base
-from assent.recipes.run.models import MachineOptions, RewardModel, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import RewardModel, new_reward_model
 from assent.recipes.run.progress import Display
 from assent.studio.runs import RunFolders
 from assent.types import Comparison, Completion, Conversation

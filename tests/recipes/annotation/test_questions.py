@@ -23,13 +23,8 @@ from assent.recipes.annotation.questions import (
 )
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run.features import features_of
-from assent.recipes.run.models import (
-    MachineOptions,
-    RewardModel,
-    load_reward_model,
-    new_reward_model,
-    save_reward_model,
-)
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import RewardModel, load_reward_model, new_reward_model, save_reward_model
 from assent.recipes.training.prepare import train_reward_model_wise_ft
 from assent.types import Comparison, Completion, Conversation, Rating
 

@@ -9,7 +9,8 @@ from assent.model.flat import flatten
 from assent.recipes.demo.command import shipped_base
 from assent.recipes.run import features
 from assent.recipes.run.features import features_of
-from assent.recipes.run.models import MachineOptions, RewardModel, new_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import RewardModel, new_reward_model
 from assent.types import Completion, Conversation, StopReason
 
 MACHINE = MachineOptions(device="cpu", threads=1)

@@ -11,9 +11,9 @@ import torch
 import transformers
 from training_jobs import CPU, PROMPTS, WORDS, comparisons, demonstrations
 
-from assent.algorithms.dpo import DPOSettings
-from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
+from assent.algorithms.dpo import DPO, DPOSettings
+from assent.algorithms.reward import REWARD_MODEL, RewardSettings
+from assent.algorithms.sft import SFT, SFTSettings
 from assent.evals.evidence import Measurement
 from assent.evals.intervals import Interval
 from assent.evals.reward_quality import reward_quality
@@ -22,7 +22,7 @@ from assent.recipes.run.held_out import HeldOutAnswers, change, sampled_from, sp
 from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model, save_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Origin, Rewards, weighted
-from assent.recipes.training.prepare import HeldOutPairs, prepare_dpo, prepare_reward, prepare_sft, score_judged
+from assent.recipes.training.prepare import prepare_offline, score_judged
 from assent.runs.lineage import DataSource, Parent
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
@@ -67,7 +67,7 @@ def test_the_held_out_loss_is_the_mean_over_tokens_before_and_after(folders: dic
     settings = SFTSettings(epochs=2, **COMMON)
     unseen = HeldOutAnswers(model, unseen_demonstrations(), settings, QUIET)
     before_sums, tokens = plain_losses(model, folders["llama"])
-    prepared = prepare_sft(model, demonstrations(), settings, seed=5, held_out=unseen_demonstrations())
+    prepared = prepare_offline(SFT, model, demonstrations(), settings, seed=5, held_out=unseen_demonstrations())
     rows = prepared.run()
     found = unseen.measurement(SOURCES, seed=0)
     save_language_model(model, tmp_path / "after")
@@ -85,7 +85,7 @@ def test_the_held_out_loss_is_the_mean_over_tokens_before_and_after(folders: dic
 def test_rows_of_the_reward_model_carry_its_held_out_loss_and_accuracy(folders: dict[str, Path]) -> None:
     reward = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
     settings = RewardSettings(epochs=2, **COMMON)
-    prepared = prepare_reward(reward, comparisons(), settings, seed=5, held_out=unseen_comparisons())
+    prepared = prepare_offline(REWARD_MODEL, reward, comparisons(), settings, seed=5, held_out=unseen_comparisons())
     rows = prepared.run()
     quality = reward_quality(score_judged(reward, unseen_comparisons(), settings).pairs, seed=0)
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
@@ -99,11 +99,12 @@ def test_rows_of_dpo_carry_its_held_out_loss_and_pairs_of_one_judgement_stay_tog
 ) -> None:
     model = load_language_model(str(folders["llama"]), machine=CPU)
     settings = DPOSettings(epochs=2, **COMMON)
-    unseen = HeldOutPairs(model, unseen_comparisons(), settings)
-    start = reward_quality(unseen.scored(), seed=0)
+    prepared = prepare_offline(DPO, model, comparisons(), settings, seed=5, held_out=unseen_comparisons())
+    assert prepared.scored is not None
+    start = reward_quality(prepared.scored(), seed=0)
     assert start.log_loss == pytest.approx(np.log(2)), "the policy is its own reference"
-    rows = prepare_dpo(model, comparisons(), settings, seed=5, held_out=unseen).run()
-    quality = reward_quality(unseen.scored(), seed=0)
+    rows = prepared.run()
+    quality = reward_quality(prepared.scored(), seed=0)
     assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(quality.log_loss, rel=1e-5)
     assert (quality.pairs, quality.accuracy_interval.n) == (5, 3)

@@ -10,7 +10,7 @@ from assent.config import parse
 from assent.errors import ConfigError, DataError, Interrupted, RunError
 from assent.recipes.run.inputs import Files
 from assent.recipes.run.job_settings import job_settings
-from assent.recipes.run.jobs import open_job
+from assent.recipes.run.jobs import Training, open_job
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 
@@ -20,7 +20,7 @@ def broken(out: Path, error: BaseException, *, rows: int = 0, resume: bool = Fal
     settings = parse(job_settings("sft"), base={"trackers": []})
     with (
         pytest.raises(type(error)),
-        open_job(request, settings, Display(quiet=True), sources=(), parents={}) as job,
+        open_job(request, settings, Display(quiet=True), Training(prepared=None, save=lambda folder: None)) as job,
     ):
         for step in range(rows):
             job.run.metrics.append(step + 1, {"loss": 1.0})

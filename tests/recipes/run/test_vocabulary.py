@@ -12,8 +12,8 @@ from small_models import causal_lm
 from training_jobs import CPU
 
 from assent.errors import ConfigError
+from assent.recipes.run.machine import LoraOptions
 from assent.recipes.run.models import (
-    LoraOptions,
     load_language_model,
     load_reward_model,
     new_reward_model,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from assent.algorithms.fitting import Sized, leave_out_long
-from assent.ports.learning import Learner, Need
+from assent.losses.direct import sequence_log_ratio
+from assent.ports.learning import Learner, Need, Outputs
 from assent.ports.sampling import Progress, silent
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Comparison
@@ -69,3 +70,17 @@ def with_reference(pairs: Sequence[EncodedPair], learner: Learner, *, progress: 
     scored = learner.score(sides, Need(), progress=counted)
     logps = {side: outputs["logp"] for side, outputs in zip(sides, scored, strict=True)}
     return [replace(pair, reference_logp_M=torch.cat([logps[side] for side in pair.sequences])) for pair in pairs]
+
+
+def log_ratios(outputs: Outputs, pairs: Sequence[EncodedPair], *, average: bool = False) -> tuple[Tensor, Tensor]:
+    """log pi - log ref of the chosen and of the rejected completions (P each): summed over tokens, or their mean."""
+    logp_M = outputs["logp"]
+    reference_M = torch.cat([pair.reference_logp_M for pair in pairs if pair.reference_logp_M is not None])
+    ratio_B = sequence_log_ratio(
+        logp_M,
+        reference_M.to(logp_M.device),
+        torch.ones_like(logp_M, dtype=torch.bool),
+        [side.predicted for pair in pairs for side in pair.sequences],
+        average=average,
+    )
+    return ratio_B[0::2], ratio_B[1::2]

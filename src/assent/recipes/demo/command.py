@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -30,7 +29,7 @@ from assent.recipes.demo.experiment import Experiment, ExperimentContext
 from assent.recipes.demo.experiment_settings import ExperimentSettings
 from assent.recipes.demo.result import ExperimentResult
 from assent.recipes.run.jobs import training_curves
-from assent.recipes.run.models import MachineOptions
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.runs.folder import RunDir
@@ -62,11 +61,9 @@ def shipped_base() -> Path:
     for line in (folder / "SHA256").read_text().splitlines():
         expected, name = line.split()
         if not (folder / name).is_file() or sha256_file(folder / name) != expected:
-            raise ConfigError(
-                f"{name} of the shipped base model is not the file that shipped",
-                where=str(folder),
-                now="Install the package again, or make the base with `make base`.",
-            )
+            what = f"{name} of the shipped base model is not the file that shipped"
+            now = "Install the package again, or make the base with `make base`."
+            raise ConfigError(what, where=str(folder), now=now)
     return folder
 
 
@@ -87,12 +84,13 @@ def run_demo(
     jobs: list[Experiment] = []
     with (
         RunDir.create(
-            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(), unit="iterations",
+            out, kind="demo", settings=as_dict(settings), lineage=lineage.to_dict(),
             total=seeds * settings.ppo.iterations, overwrite=overwrite,
         ) as run,
         StopRequest() as stop,
     ):  # fmt: skip
         iterations = count(1)
+        run.set_status("running", unit="iterations")
 
         def record(row: Metrics) -> None:
             step = next(iterations)
@@ -121,6 +119,7 @@ def _evidence(jobs: Sequence[Experiment], lineage: Lineage, *, wall_s: float) ->
     results, seeds = [job.result for job in jobs], len(jobs)
     scores = {arm: pooled([result.scores[arm] for result in results]) for arm in _SCORED}
     first = results[0]
+    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return Evidence(
         title="Demo",
         arms=ARMS,
@@ -131,7 +130,7 @@ def _evidence(jobs: Sequence[Experiment], lineage: Lineage, *, wall_s: float) ->
         wall_s=wall_s,
         stage_s={name: sum(o.stage_s[name] for o in results) for name in first.stage_s},
         concurrent_stages=tuple(first.concurrent_stages),
-        peak_rss_mib=_peak_rss_mib(),
+        peak_rss_mib=(own + 2 * children) / 1024,  # at most: this process, and twice the larger of the two others
         gold={arm: gold_means(scores[arm], seed=0) for arm in _SCORED},
         gap_closed=_gaps(scores),
         gap_from="sft",
@@ -149,12 +148,6 @@ def _evidence(jobs: Sequence[Experiment], lineage: Lineage, *, wall_s: float) ->
         settings=lineage.to_dict()["settings"],
         lineage={name: value for name, value in lineage.to_dict().items() if name != "settings"},
     )
-
-
-def _peak_rss_mib() -> float:
-    """An upper bound: this process, and twice the larger one of the two others."""
-    own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return (own + 2 * children) / 1024
 
 
 def by_kind(scores: Mapping[str, ArmScores]) -> dict[str, dict[str, AxisIntervals]]:
@@ -223,19 +216,12 @@ class DemoSettings(ExperimentSettings):
     machine: MachineOptions = MachineOptions(device="cpu", threads=1)
 
 
-def _set(document: dict[str, Any]) -> dict[str, Any]:
-    """Only what has a value: an absent key and None mean the same."""
-    return {
-        key: _set(value) if isinstance(value, dict) else value for key, value in document.items() if value is not None
-    }
-
-
 def run_demo_command(request: Request, display: Display) -> Path:
     """`assent demo`: see `run_demo`."""
     seeds = int(request.text("seeds") or 1)
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: at least one seed is needed")
-    settings = request.settings(DemoSettings, base=_set(as_dict(DemoSettings())))
+    settings = request.settings(DemoSettings, base=DemoSettings().model_dump(mode="json", exclude_none=True))
     return run_demo(
         out=request.files.out, seeds=seeds, settings=settings, machine=settings.machine, display=display,
         overwrite=request.files.overwrite,

@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from assent.algorithms.dpo import DPO
 from assent.algorithms.loop import Watch
 from assent.algorithms.on_policy.reward_signal import RewardScale
 from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.algorithms.ppo import PPO, PPOSettings
+from assent.algorithms.reward import REWARD_MODEL
+from assent.algorithms.sft import SFT
 from assent.data.convert import comparisons
 from assent.evals.over_optimisation import Evaluation
 from assent.interrupts import StopRequest
@@ -23,9 +26,9 @@ from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
 from assent.recipes.demo.labels import population_pairs, rank_candidates, sample_candidates
 from assent.recipes.demo.result import ExperimentResult
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
-    MachineOptions,
     RewardModel,
     load_language_model,
     load_reward_model,
@@ -38,10 +41,8 @@ from assent.recipes.run.second_process import SecondProcess, cores
 from assent.recipes.training.prepare import (
     ScaledReward,
     measure_scale,
-    prepare_dpo,
+    prepare_offline,
     prepare_on_policy,
-    prepare_reward,
-    prepare_sft,
     score_judged,
     train_reward_model_wise_ft,
 )
@@ -172,7 +173,7 @@ class Experiment:
         shown = demonstrations(self.context.world, count=settings.demonstrations, seed=derive(self.seed, "shown"))
         steps = round(settings.sft.epochs * -(-len(shown) // settings.sft.batch_size))
         with self._stage("fine-tune (SFT)", steps) as stage:
-            rows = prepare_sft(model, shown, settings.sft, seed=self.seed).run(self._watch(stage))
+            rows = prepare_offline(SFT, model, shown, settings.sft, seed=self.seed).run(self._watch(stage))
         self.result.curves["sft"] = tuple(rows)
 
     def _rank(self, model: LanguageModel) -> tuple[list[Ranking], list[tuple[WorldPrompt, Ranking]]]:
@@ -214,7 +215,7 @@ class Experiment:
         steps = round(settings.epochs * -(-len(rankings) // settings.batch_size))
         with self._stage("reward head", 1) as stage:
             head = settings.model_copy(update={"train": "head"})
-            prepare_reward(reward, rankings, head, seed=self.seed).run(self._watch(stage))
+            prepare_offline(REWARD_MODEL, reward, rankings, head, seed=self.seed).run(self._watch(stage))
         with self._stage("reward model", steps) as stage:
             rows = train_reward_model_wise_ft(reward, rankings, settings, seed=self.seed, watch=self._watch(stage))
         self.result.curves["reward"] = tuple(rows)
@@ -274,7 +275,7 @@ class Experiment:
         pairs = comparisons(rankings, keep_ties=False, margin_per_score=0.0)
         steps = round(settings.epochs * -(-len(pairs) // settings.batch_size))
         with self._stage("DPO", steps) as stage:
-            rows = prepare_dpo(model, pairs, settings, seed=self.seed).run(self._watch(stage))
+            rows = prepare_offline(DPO, model, pairs, settings, seed=self.seed).run(self._watch(stage))
         self.result.curves["dpo"] = tuple(rows)
         save_language_model(model, self.context.out / "dpo")
         self._evaluate("dpo", model)

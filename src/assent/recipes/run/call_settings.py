@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 from assent.algorithms.methods import METHODS, load_named
 from assent.config import Settings
 from assent.recipes.run.job_settings import MeasuringSettings, SamplingSettings
-from assent.recipes.run.models import MOST_RANKS, MOST_THREADS, MachineOptions
+from assent.recipes.run.machine import MOST_RANKS, MOST_THREADS, MachineOptions
 from assent.recipes.run.reading_settings import Reading
 
 

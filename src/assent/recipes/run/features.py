@@ -14,7 +14,8 @@ import torch
 from assent.backends.local.features import FeatureBatch, Features, feature_batches, read_features
 from assent.model.linear_heads import Floats
 from assent.model.roles import ScalarRole
-from assent.recipes.run.models import MachineOptions, RewardModel, load_reward_model, save_reward_model
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import RewardModel, load_reward_model, save_reward_model
 from assent.recipes.run.second_process import SecondProcess, cores
 from assent.types import Completion, Conversation
 

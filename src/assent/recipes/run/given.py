@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
+from assent.backends.local.sampler import RewardScorer
 from assent.data import convert
 from assent.data.files import SourceFile
 from assent.data.formats import format_named
@@ -27,14 +28,26 @@ from assent.data.load import Source, load_comparisons, load_demonstrations, load
 from assent.data.validation import Own, check_examples
 from assent.errors import ConfigError, DataError
 from assent.model.saving import check_folder
+from assent.ports.sampling import Scorer
 from assent.recipes.run.call_settings import Call
-from assent.recipes.run.inputs import Files, Load, read_all, read_judgement
-from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base
+from assent.recipes.run.inputs import Files, Load, model_folder, read_all, read_judgement
+from assent.recipes.run.machine import MachineOptions
+from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base, load_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
+from assent.recipes.run.reward_functions import (
+    FunctionScorer,
+    ObjectScorer,
+    RewardFunction,
+    function_reward,
+    is_function,
+)
+from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.types import Comparison, Conversation, Demonstration, Rating
 
 T = TypeVar("T")
+Reward = RewardModel | RewardFunction | Scorer | str | Path
+RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
 _SHOWN_CHARACTERS = 80
 _PREFERENCES = "Comparison, Ranking or Rating"
 _FILE = re.compile(r"\S*/\S*|\S+\.(jsonl|ndjson|json|csv|tsv|parquet|arrow|txt|gz)", re.IGNORECASE)
@@ -197,10 +210,8 @@ def _check_one_reward(reward: object) -> None:
     function = callable(reward) and not isinstance(reward, type)
     scorer = not isinstance(reward, type) and callable(getattr(reward, "score", None))
     if not (isinstance(reward, RewardModel | str | os.PathLike) or function or scorer):
-        raise ConfigError(
-            f"a reward is wanted, got {_told(reward)}", where="reward",
-            now="Give a reward model, a function, a folder of a reward model, or FILE.py:NAME.",
-        )  # fmt: skip
+        now = "Give a reward model, a function, a folder of a reward model, or FILE.py:NAME."
+        raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
 def check_on_step(on_step: object) -> None:
@@ -212,10 +223,8 @@ def check_on_step(on_step: object) -> None:
             raise TypeError
         inspect.signature(on_step).bind({})
     except TypeError:
-        raise ConfigError(
-            f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}", where="on_step",
-            now="For example: rows = [], then on_step=rows.append.",
-        ) from None  # fmt: skip
+        what = f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}"
+        raise ConfigError(what, where="on_step", now="For example: rows = [], then on_step=rows.append.") from None
     except ValueError:  # a function in C that does not tell what it takes
         return
 
@@ -232,6 +241,35 @@ def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
         if folder.resolve() == Path(kept).resolve():
             raise ConfigError("this model is still needed", where=str(folder), now="Give another out.")
     return folder
+
+
+def rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
+    """One reward or several as one scorer; those of a mapping have its names."""
+    if isinstance(reward, Mapping):
+        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
+    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
+
+
+def _scorer(reward: Reward) -> tuple[str, Scorer]:
+    """What scores, and its name."""
+    if isinstance(reward, str) and is_function(reward):
+        return reward.rpartition(":")[2], function_reward(reward).scorer
+    if isinstance(reward, str | os.PathLike):
+        reward = load_reward_model(model_folder(_path(reward, "model")), machine=MachineOptions())
+    if isinstance(reward, RewardModel):
+        return name_of_folder(reward.path), reward.scorer
+    if isinstance(reward, RewardScorer):
+        return type(reward).__name__, reward
+    scorer = FunctionScorer(reward) if callable(reward) else ObjectScorer(reward)
+    return scorer.name, scorer
+
+
+def needed(start: str | LanguageModel) -> tuple[str, ...]:
+    """What a reward model must not be written over: the model that it starts from, and its base."""
+    if isinstance(start, LanguageModel):
+        return (start.path, *needed_beside(start))
+    return (model_folder(start), *filter(None, [adapter_base(model_folder(start))]))
 
 
 def needed_beside(model: LanguageModel) -> tuple[str, ...]:

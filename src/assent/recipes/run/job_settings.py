@@ -7,14 +7,13 @@ from typing import Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
-from assent.algorithms.dpo import DPOSettings
+from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
-from assent.algorithms.sft import SFTSettings
 from assent.config import Settings
-from assent.recipes.run.models import LoraOptions, MachineOptions
+from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
 
 MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
@@ -50,18 +49,14 @@ class FineTuning(RunSettings):
     lora: LoraOptions = LoraOptions()
 
 
-class DemonstrationJob(FineTuning, SFTSettings):
-    """Learning from demonstrations."""
-
-
 class PreferenceJob(FineTuning, RewardSettings):
     """A reward model; `learn` says whether comparisons or good/bad labels are learnt (auto: what the file holds)."""
 
     learn: Learn = "auto"
 
 
-class ComparisonJob(FineTuning, DPOSettings):
-    """Learning a policy from comparisons."""
+class ExamplesJob(FineTuning, TrainSettings):
+    """Learning a policy from demonstrations or comparisons."""
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
@@ -79,8 +74,8 @@ class PretrainJob(RunSettings, PretrainSettings):
 
 
 _JOBS: dict[Reads, type[RunSettings]] = {
-    "texts": PretrainJob, "demonstrations": DemonstrationJob, "preferences": PreferenceJob,
-    "comparisons": ComparisonJob, "prompts": OnPolicyJob,
+    "texts": PretrainJob, "demonstrations": ExamplesJob, "preferences": PreferenceJob, "comparisons": ExamplesJob,
+    "prompts": OnPolicyJob,
 }  # fmt: skip
 
 

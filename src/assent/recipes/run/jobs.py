@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,10 @@ class Job:
         A run that was cut between its last step and its last file is only put together again.
         """
         self.run.set_status("running", total=task.total, unit=task.unit)
-        if self.files.resume and self._was_complete(task):
+        restored = self.checkpoints.newest() if self.files.resume else None
+        if restored is not None and restored.step >= task.total:
+            task.load(restored.folder)
+            self.run.truncate_after(restored.step)
             self.display.say("all steps were done before; what was left to write is written now")
         else:
             with self.display.stage(self.method.name, task.total, unit=task.unit) as stage:
@@ -97,37 +101,21 @@ class Job:
                     checkpoints=self.checkpoints,
                     checkpoint_every=self.settings.checkpoint_every,
                     stop=self.stop,
-                    on_tick=self._see(stage),
+                    on_tick=partial(self._see, stage),
                 )
+                stage.advance(restored.step if restored is not None else 0)
                 run_task(task, watch, resume=self.files.resume)
         self.run.set_status("running", step=task.total)
         last: Metrics = {}
         for row in read_rows(self.files.out / "metrics.jsonl"):
-            last |= _numbers(row)
+            last |= {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
         return last
 
-    def _was_complete(self, task: Task) -> bool:
-        restored = self.checkpoints.newest()
-        if restored is None or restored.step < task.total:
-            return False
-        task.load(restored.folder)
-        self.run.truncate_after(restored.step)
-        return True
-
-    def _see(self, stage: Stage) -> Callable[[int, int, Metrics], None]:
-        shown = 0
-
-        def on_tick(done: int, total: int, row: Metrics) -> None:
-            nonlocal shown
-            if shown == 0 and done > 1:
-                stage.advance(done - 1)
-            shown = done
-            stage.on_tick(done, total, row)
-            self.run.set_status("running", step=done)
-            for tracker in self.trackers:
-                tracker.log(done, row)
-
-        return on_tick
+    def _see(self, stage: Stage, done: int, total: int, row: Metrics) -> None:
+        stage.on_tick(done, total, row)
+        self.run.set_status("running", step=done)
+        for tracker in self.trackers:
+            tracker.log(done, row)
 
     @property
     def model_folder(self) -> Path:
@@ -147,7 +135,10 @@ class Job:
         method = self.method
         tags = (*method.tags, self.request.name)
         write_model_card(self.model_folder, self.lineage, what=method.card, tags=tags, metrics=metrics)
-        rows = [_with_gaps(row) for row in read_rows(self.files.out / "metrics.jsonl")]
+        rows = [
+            {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
+            for row in read_rows(self.files.out / "metrics.jsonl")
+        ]
         document = self.lineage.to_dict()
         evidence = Evidence(
             title=method.name,
@@ -176,14 +167,6 @@ def training_curves(method: Method, rows: Iterable[MetricsRow]) -> TrainingCurve
     )
 
 
-def _numbers(row: Mapping[str, Any]) -> Metrics:
-    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
-
-
-def _with_gaps(row: Mapping[str, Any]) -> dict[str, float | None]:
-    return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
-
-
 def check_output(files: Files, settings: RunSettings) -> None:
     """Refuse an output folder or tracker that cannot be used, before any time is spent on data and models.
 
@@ -196,53 +179,48 @@ def check_output(files: Files, settings: RunSettings) -> None:
 
 
 @contextmanager
-def open_job(
-    request: Request,
-    settings: RunSettings,
-    display: Display,
-    *,
-    sources: Sequence[DataSource],
-    parents: Mapping[str, str],
-) -> Iterator[Job]:
+def open_job(request: Request, settings: RunSettings, display: Display, training: Training) -> Iterator[Job]:
     """Create the run folder, or open it for a resume, and close it well whatever happens inside.
 
     A new run that fails before its first row leaves nothing behind, unless it was stopped or is a RunError.
     """
-    device, files = settings.machine.pick(), request.files
+    device, files, document = settings.machine.pick(), request.files, as_dict(settings)
     lineage = Lineage(
         kind=request.name,
-        settings=as_dict(settings),
+        settings=document,
         seed=settings.seed,
-        data=tuple(sources),
-        parents=tuple(parent(path, role=role) for role, path in parents.items()),
+        data=training.sources,
+        parents=tuple(parent(path, role=role) for role, path in training.parents.items()),
         device=device.type,
         precision=settings.machine.precision,
         threads=torch.get_num_threads(),
     )
-    document = as_dict(settings)
+    known = lineage.to_dict()
     if files.resume:
-        run = RunDir.open_for_resume(files.out, settings=document, lineage=lineage.to_dict(), ignore=MAY_CHANGE)
+        run = RunDir.open_for_resume(files.out, settings=document, lineage=known, ignore=MAY_CHANGE)
     else:
-        run = RunDir.create(
-            files.out, kind=request.name, settings=document, lineage=lineage.to_dict(), overwrite=files.overwrite
-        )
+        run = RunDir.create(files.out, kind=request.name, settings=document, lineage=known, overwrite=files.overwrite)
     for told in run.warnings:
         display.say(f"warning: {told}")
     try:
-        with run, StopRequest() as stop:
+        with run, StopRequest() as stop, ExitStack() as at_the_end:
             checkpoints = CheckpointStore(run.checkpoints, keep=settings.keep_checkpoints)
             trackers = open_trackers(
                 settings.trackers, files.out, project=settings.project, name=files.out.name, settings=document,
                 resumed_at=max(checkpoints.steps(), default=0) if files.resume else None,
             )  # fmt: skip
-            try:
-                yield Job(
-                    request=request, settings=settings, lineage=lineage, display=display, run=run,
-                    checkpoints=checkpoints, stop=stop, trackers=trackers,
-                )  # fmt: skip
-            finally:
-                for tracker in trackers:
-                    tracker.close()
+            for tracker in trackers:
+                at_the_end.callback(tracker.close)
+            yield Job(
+                request=request,
+                settings=settings,
+                lineage=lineage,
+                display=display,
+                run=run,
+                checkpoints=checkpoints,
+                stop=stop,
+                trackers=trackers,
+            )
     except (RunError, Interrupted, KeyboardInterrupt):
         raise
     except BaseException:  # what was given cannot be used after all, and only the first step could show it

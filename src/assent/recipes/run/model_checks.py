@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -38,7 +39,9 @@ def check_model(path: str, *, wanted: ModelKind) -> None:
         return
     adapter, config = _json_of(folder / "adapter_config.json"), _json_of(folder / "config.json")
     if adapter is None and config is None:
-        raise ConfigError(_missing(folder), where=path, now=_ADVICE)
+        unfinished = (folder / "status.json").is_file()
+        what = "this run has no model: it is not finished" if unfinished else "the folder holds no config.json"
+        raise ConfigError(what, where=path, now=_ADVICE)
     _check_kind(path, adapter or config or {}, wanted)
     if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
         raise ConfigError("the folder holds no weights (model.safetensors)", where=path, now=_ADVICE)
@@ -56,29 +59,17 @@ def is_reward_model(path: str) -> bool:
     return "SequenceClassification" in str(config.get("architectures"))
 
 
-def _missing(folder: Path) -> str:
-    if (folder / "status.json").is_file():
-        return "this run has no model: it is not finished"
-    return "the folder holds no config.json"
-
-
 def _check_kind(path: str, config: dict[str, Any], wanted: ModelKind) -> None:
     named = f"{config.get('architectures')} {config.get('task_type')}"
     if config.get("auto_map"):
-        raise ConfigError(
-            "this model brings Python code of its own, and code from a model folder is never run",
-            where=path, now="Use a model of an architecture that transformers knows.",
-        )  # fmt: skip
+        what = "this model brings Python code of its own, and code from a model folder is never run"
+        raise ConfigError(what, where=path, now="Use a model of an architecture that transformers knows.")
     if wanted == "language" and any(mark in named for mark in _HEADS):
-        raise ConfigError(
-            "this is a reward model or classifier, not a language model", where=path,
-            now="Give it to --reward, and a language model to --model.",
-        )  # fmt: skip
+        now = "Give it to --reward, and a language model to --model."
+        raise ConfigError("this is a reward model or classifier, not a language model", where=path, now=now)
     if wanted == "reward" and any(mark in named for mark in _LANGUAGE):
-        raise ConfigError(
-            "this is a language model, not a reward model: it has no trained reward head", where=path,
-            now="Train one with `assent reward`, or name a sequence classifier.",
-        )  # fmt: skip
+        what = "this is a language model, not a reward model: it has no trained reward head"
+        raise ConfigError(what, where=path, now="Train one with `assent reward`, or name a sequence classifier.")
 
 
 def _check_adapter(path: str, adapter: dict[str, Any]) -> None:
@@ -92,10 +83,8 @@ def _check_adapter(path: str, adapter: dict[str, Any]) -> None:
     if not isinstance(base, str) or not base:
         raise ConfigError("the adapter does not name its base model", where=f"{path}/adapter_config.json")
     if not Path(base).is_dir() and (Path(base).is_absolute() or base.count("/") != 1):
-        raise ConfigError(
-            f'the adapter\'s base model "{base}" is not there', where=path,
-            now='Put it back, or write its place into "base_model_name_or_path" of adapter_config.json.',
-        )  # fmt: skip
+        now = 'Put it back, or write its place into "base_model_name_or_path" of adapter_config.json.'
+        raise ConfigError(f'the adapter\'s base model "{base}" is not there', where=path, now=now)
 
 
 def _json_of(file: Path) -> dict[str, Any] | None:
@@ -121,18 +110,11 @@ def _check_hub_name(path: str) -> None:
     if _hub_answers():
         return
     huggingface_hub.constants.HF_HUB_OFFLINE = True
-    if not _is_cached(path):
-        raise ConfigError(
-            "there is no such folder, and the hub cannot be reached to look for a model of this name", where=path,
-            now=_ADVICE,
-        )  # fmt: skip
-
-
-def _is_cached(name: str) -> bool:
-    try:
-        return isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str)
-    except ValueError:  # no name that a hub could have
-        return False
+    with contextlib.suppress(ValueError):  # no name that a hub could have
+        if isinstance(huggingface_hub.try_to_load_from_cache(path, "config.json"), str):
+            return
+    what = "there is no such folder, and the hub cannot be reached to look for a model of this name"
+    raise ConfigError(what, where=path, now=_ADVICE)
 
 
 def _hub_answers() -> bool:

@@ -3,102 +3,31 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 import torch
 import transformers
-from pydantic import Field, field_validator
 
 from assent.backends.local.backend import LocalBackend
 from assent.backends.local.sampler import RewardScorer
-from assent.config import Settings
 from assent.errors import ConfigError
-from assent.model.adapters import MERGE, LoraSettings
-from assent.model.allocator import keep_freed_memory, limit_onednn_cache
-from assent.model.body import Body, Precision
-from assent.model.cpu_threads import watch_cores
-from assent.model.loading import (
-    class_names,
-    has_classifier,
-    load_causal_lm,
-    load_classifier,
-    load_trunk,
-    names_in,
-    pick_device,
-)
+from assent.model.adapters import MERGE
+from assent.model.body import Body
+from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, names_in
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verification import verify_flat
 from assent.ports.learning import Backend
 from assent.ports.sampling import Sampler
+from assent.recipes.run.machine import ClockOptions, LoraOptions, MachineOptions
 from assent.recipes.run.model_checks import check_model, is_reward_model
 from assent.recipes.run.vocabulary import check_vocabulary
-from assent.text.template import PINNED, ChatTemplate
+from assent.text.template import ChatTemplate
 
-MOST_THREADS, MOST_RANKS = 1024, 65_536
 POLICY, REWARD = "policy", "reward"
-
-
-class LoraOptions(Settings):
-    """Low-rank adapters instead of full weights: rank 0 trains all weights."""
-
-    rank: int = Field(default=0, ge=0, le=MOST_RANKS)
-    alpha: float = Field(default=32.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str = "all-linear"
-
-    def settings(self) -> LoraSettings:
-        """For the body."""
-        targets = self.targets if "," not in self.targets else tuple(re.split(r"\s*,\s*", self.targets.strip()))
-        return LoraSettings(rank=self.rank, alpha=self.alpha, dropout=self.dropout, targets=targets)
-
-
-class ClockOptions(Settings):
-    """The moment that a chat template which writes the time is given: a date, a date and time, or "now"."""
-
-    clock: str = PINNED.date().isoformat()
-
-    @field_validator("clock")
-    @classmethod
-    def _is_a_moment(cls, value: str) -> str:
-        try:
-            if value != "now":
-                datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError("expected a date such as 2026-02-03, a date and time, or now") from None
-        return value
-
-    def moment(self) -> datetime:
-        """What the clock says."""
-        return datetime.now() if self.clock == "now" else datetime.fromisoformat(self.clock)
-
-
-class MachineOptions(ClockOptions):
-    """Where to compute: device auto, cpu or cuda; fp32, or bf16 products over fp32 weights; CPU threads."""
-
-    device: str = "auto"
-    precision: Precision = "fp32"
-    threads: int = Field(default=0, ge=0, le=MOST_THREADS)
-
-    def with_real_clock(self) -> MachineOptions:
-        """The same for talking with people: it is now, unless a clock was set."""
-        return self if "clock" in self.model_fields_set else self.model_copy(update={"clock": "now"})
-
-    def pick(self) -> torch.device:
-        """The device; also sets CPU threads, if a number was given, how they wait, and what memory is kept."""
-        keep_freed_memory()
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        watch_cores()
-        device = pick_device(self.device)
-        if device.type == "cpu" and self.precision == "bf16":
-            limit_onednn_cache()
-        return device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -172,21 +101,23 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     check_vocabulary(body, template, path)
-    adapter = None
-    if base is not None:
-        _refuse_more(body.load_adapter(POLICY, path), path)
-        verify_flat(body, path, POLICY)
-        adapter = POLICY
-    elif lora is not None and lora.rank:
-        body.add_adapter(POLICY, lora.settings())
-        adapter = POLICY
-    return LanguageModel(role=LanguageRole(body, adapter), template=template, path=path)
+    adapted = _adapted(body, POLICY, path, lora)
+    return LanguageModel(role=LanguageRole(body, POLICY if adapted else None), template=template, path=path)
 
 
-def _refuse_more(weights: Collection[str], path: str) -> None:
-    if weights:
-        rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
-        raise ConfigError(f'the adapter replaces weights of its base: "{min(weights)}"{rest}', where=path, now=MERGE)
+def _adapted(body: Body, name: str, path: str, lora: LoraOptions | None) -> bool:
+    """Put the adapter of a folder on its base, or else a fresh one if it is wanted; whether there is one now."""
+    if adapter_base(path) is not None:
+        if weights := body.load_adapter(name, path):
+            rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
+            what = f'the adapter replaces weights of its base: "{min(weights)}"{rest}'
+            raise ConfigError(what, where=path, now=MERGE)
+        verify_flat(body, path, name)
+        return True
+    if lora is not None and lora.rank:
+        body.add_adapter(name, lora.settings())
+        return True
+    return False
 
 
 def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplate:
@@ -253,15 +184,9 @@ def new_reward_model(
             head.bias.zero_()
     if classes > 1:
         name_classes(body.model.config, names)
-    adapter = REWARD if adapted else None
-    if base is not None:
-        _refuse_more(body.load_adapter(REWARD, path), path)
-        verify_flat(body, path, REWARD)
-    elif adapted and lora is not None:
-        body.add_adapter(REWARD, lora.settings())
-    else:
+    if not _adapted(body, REWARD, path, lora):
         _agree_on_padding(body, template)
-    role = ScalarRole(body, head, adapter)
+    role = ScalarRole(body, head, REWARD if adapted else None)
     names = names_in(body.model.config, classes)
     return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
 
@@ -336,11 +261,8 @@ def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOpt
 def _class_number(wanted: str | None, names: Sequence[str], path: str) -> int:
     if wanted is None:
         if len(names) > 2:
-            raise ConfigError(
-                f"this classifier has {len(names)} classes: {', '.join(names)}",
-                where=path,
-                now="Say which one is the reward with --set positive=NAME.",
-            )
+            now = "Say which one is the reward with --set positive=NAME."
+            raise ConfigError(f"this classifier has {len(names)} classes: {', '.join(names)}", where=path, now=now)
         return len(names) - 1
     for number, name in enumerate(names):
         if wanted in (name, str(number), f"LABEL_{number}"):  # the last is what transformers calls any class

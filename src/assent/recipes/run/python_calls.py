@@ -58,10 +58,8 @@ def enough_memory() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "out of memory" not in str(error).lower():
             raise
-        raise BackendError(
-            "the memory is not enough",
-            now="Lower micro_batch_tokens (training) or max_tokens (writing), or use lora.rank.",
-        ) from error
+        now = "Lower micro_batch_tokens (training) or max_tokens (writing), or use lora.rank."
+        raise BackendError("the memory is not enough", now=now) from error
 
 
 def _with(bound: inspect.Signature, settings: type[Settings]) -> inspect.Signature:

@@ -133,10 +133,8 @@ class FunctionScorer:
             )
         near = difflib.get_close_matches(name, [*known, *_BOTH, "conversations"], n=1)
         held = f"Its columns are: {', '.join(known[:12])}." if known else "It has no columns besides the prompt."
-        raise self._error(
-            f'asks for the column "{name}", which the data does not have',
-            now=f'Did you mean "{near[0]}"? {held}' if near else held,
-        )
+        now = f'Did you mean "{near[0]}"? {held}' if near else held
+        raise self._error(f'asks for the column "{name}", which the data does not have', now=now)
 
     def _error(self, what: str, *, now: str) -> ConfigError:
         return ConfigError(f"{self._code.told} {what}", where=self._code.where, now=now)

@@ -104,10 +104,8 @@ def weighted(scorers: Sequence[tuple[str, Scorer]], weights: Sequence[float]) ->
     if not scorers:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or a function.")
     if weights and len(weights) != len(scorers):
-        raise ConfigError(
-            f"there are {len(scorers)} rewards and {len(weights)} weights", where="reward_weights",
-            now="Give one weight for each reward, in their order.",
-        )  # fmt: skip
+        what = f"there are {len(scorers)} rewards and {len(weights)} weights"
+        raise ConfigError(what, where="reward_weights", now="Give one weight for each reward, in their order.")
     rewards: list[Reward] = []
     for (name, scorer), weight in zip(scorers, weights or [1.0] * len(scorers), strict=True):
         taken = {one.name for one in rewards}

@@ -51,7 +51,9 @@ def critic_of(
         with torch.no_grad():
             head.weight.zero_()
         return ScalarRole(body, head, adapter)
-    if reward is not None and _same_tokens(model, reward) and not reward.role.reads_first_token:
+    tokens = model.template.tokenizer.get_vocab()
+    same = reward is not None and tokens == reward.template.tokenizer.get_vocab()
+    if reward is not None and same and not reward.role.reads_first_token:
         return _critic_of_reward(model, reward, name, gain, offset)
     if adapter is None:
         return ScalarRole(_copied(body), head)
@@ -79,7 +81,3 @@ def _critic_of_reward(
         source.body.copy_adapter(source.adapter, name)
         return ScalarRole(source.body, head, name)
     return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
-
-
-def _same_tokens(model: LanguageModel, reward: RewardModel | RewardScorer) -> bool:
-    return bool(model.template.tokenizer.get_vocab() == reward.template.tokenizer.get_vocab())

@@ -20,11 +20,9 @@ def check_vocabulary(body: Body, template: ChatTemplate, path: str) -> None:
     if without:
         named = ", ".join(f'"{template.tokenizer.convert_ids_to_tokens(id_)}"' for id_ in without[:3])
         more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-        raise ConfigError(
-            f"the tokenizer has {without[-1] + 1} tokens and the model only {rows}: no rows for {named}{more}",
-            where=path,
-            now="Give the model rows for them (resize_token_embeddings) and train those, or its own tokenizer.",
-        )
+        what = f"the tokenizer has {without[-1] + 1} tokens and the model only {rows}: no rows for {named}{more}"
+        now = "Give the model rows for them (resize_token_embeddings) and train those, or its own tokenizer."
+        raise ConfigError(what, where=path, now=now)
 
 
 def _ids_that_occur(template: ChatTemplate) -> set[int]:

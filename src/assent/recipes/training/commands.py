@@ -36,8 +36,7 @@ from assent.recipes.run.held_out import (
 )
 from assent.recipes.run.inputs import Files, Load, Read, model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
-    ComparisonJob,
-    DemonstrationJob,
+    ExamplesJob,
     FineTuning,
     OnPolicyJob,
     PreferenceJob,
@@ -60,14 +59,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import (
-    HeldOutPairs,
-    Prepared,
-    prepare_dpo,
-    prepare_on_policy,
-    prepare_reward,
-    prepare_sft,
-)
+from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.seeds import derive
 from assent.types import Completion, Conversation
@@ -86,7 +78,7 @@ def run_method(request: Request, display: Display) -> Path:
     check_output(files, settings)
     training = _PREPARATIONS[method.reads](request, settings, display)
     say_prepared(display, training.prepared)
-    with open_job(request, settings, display, sources=training.sources, parents=training.parents) as job:
+    with open_job(request, settings, display, training) as job:
         if training.examples:
             job.note_prompts(training.examples, training.held_out)
         training.begin(job)
@@ -97,19 +89,28 @@ def run_method(request: Request, display: Display) -> Path:
         return job.finish(metrics | training.measure(job))
 
 
-def _from_demonstrations(request: Request, settings: DemonstrationJob, display: Display) -> Training:
-    """Demonstrations, or the chosen side of comparisons."""
-    data, held = _read(request.files, load_demonstrations, settings, display)
+def _from_examples(request: Request, settings: ExamplesJob, display: Display) -> Training:
+    """A policy from demonstrations (or the chosen side of comparisons), or from comparisons without a reward model."""
+    method, seed = METHODS[request.name], settings.seed
+    shown = method.reads == "demonstrations"
+    load: Load = load_demonstrations if shown else load_comparisons
+    data, held = _read(request.files, load, settings, display)
     model = _policy(request.files, settings, display)
-    prepared = prepare_sft(model, data.examples, settings, seed=settings.seed, held_out=held.examples)
-    unseen = HeldOutAnswers(model, held.examples, settings, display) if held.examples else None
+    prepared = prepare_offline(
+        load_named(method.algorithm), model, data.examples, settings, seed=seed, held_out=held.examples, display=display
+    )
+    answers = HeldOutAnswers(model, held.examples, settings, display) if shown and held.examples else None
 
     def measure(job: Job) -> Metrics:
-        if unseen is not None:
-            found = unseen.measurement(held.sources, seed=settings.seed)
-            display.say(change(found))
-            job.evidence["measurements"] = (found,)
-            job.first_rows = ({"step": 0, "eval_loss": found.values[BEFORE].mean},)
+        if prepared.scored is not None:
+            found = said_of_pairs(reward_quality(prepared.scored(), seed=seed), display)
+            job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
+            return found.metrics
+        if answers is not None:
+            loss = answers.measurement(held.sources, seed=seed)
+            display.say(change(loss))
+            job.evidence["measurements"] = (loss,)
+            job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
         return {}
 
     return _of_policy(model, prepared, data, held, measure)
@@ -125,9 +126,6 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
         model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
         classes=settings.classes, names=reading.class_names,
     )  # fmt: skip
-    if reward.goes_on:
-        how = "fitted anew" if settings.train == "head" else "trained on"
-        display.say(f"{reward.path} is a reward model: its head is {how}")
 
     def measure(job: Job) -> Metrics:
         if not held.examples:
@@ -137,30 +135,13 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
         return found.metrics
 
     return Training(
-        prepared=prepare_reward(reward, data.examples, settings, seed=settings.seed, held_out=held.examples),
+        prepared=prepare_offline(
+            load_named(METHODS[request.name].algorithm), reward, data.examples, settings, seed=settings.seed,
+            held_out=held.examples,
+        ),
         save=partial(save_reward_model, reward), measure=measure, examples=data.examples, held_out=held.examples,
         sources=(*data.sources, *held.sources), parents={"policy": reward.path},
     )  # fmt: skip
-
-
-def _from_comparisons(request: Request, settings: ComparisonJob, display: Display) -> Training:
-    """A policy from comparisons, without a reward model."""
-    data, held = _read(request.files, load_comparisons, settings, display)
-    model = _policy(request.files, settings, display)
-    unseen = HeldOutPairs(model, held.examples, settings) if held.examples else None
-    with display.stage("reference", len(data.examples), unit="pairs") as stage:
-        prepared = prepare_dpo(
-            model, data.examples, settings, seed=settings.seed, progress=stage.counter, held_out=unseen
-        )
-
-    def measure(job: Job) -> Metrics:
-        if unseen is None:
-            return {}
-        found = said_of_pairs(reward_quality(unseen.scored(), seed=settings.seed), display)
-        job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
-        return found.metrics
-
-    return _of_policy(model, prepared, data, held, measure)
 
 
 def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
@@ -177,7 +158,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
     log = _SampleLog(settings)
     prepared = prepare_on_policy(
-        load_named(METHODS[request.name].on_policy), model, prompts, settings, seed=settings.seed,
+        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
         reward=rewards.scorer, observer=Observer(rollout=log, say=display.say),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
@@ -213,9 +194,9 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
 
 _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "texts": prepare_pretraining,
-    "demonstrations": _from_demonstrations,
+    "demonstrations": _from_examples,
     "preferences": _from_preferences,
-    "comparisons": _from_comparisons,
+    "comparisons": _from_examples,
     "prompts": _from_rewards,
 }
 

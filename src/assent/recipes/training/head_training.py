@@ -34,15 +34,11 @@ class HeadTask:
         self.skipped_batches: list[SkippedBatch] = []
         self._pairs = pairs = placed_pairs(judgements)
         if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
-            raise ConfigError(
-                "a head alone is learned from pairs, as one number", where="train",
-                now='Leave loss, centre and classes as they are, or use train="all".',
-            )  # fmt: skip
+            now = 'Leave loss, centre and classes as they are, or use train="all".'
+            raise ConfigError("a head alone is learned from pairs, as one number", where="train", now=now)
         if not pairs or any(pair.margin for pair in pairs):
-            raise ConfigError(
-                "a head alone is learned from comparisons or rankings without margins", where="train",
-                now='Use --set train="all".',
-            )  # fmt: skip
+            what = "a head alone is learned from comparisons or rankings without margins"
+            raise ConfigError(what, where="train", now='Use --set train="all".')
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """The whole training."""

@@ -91,13 +91,13 @@ def run_pipeline(request: Request, display: Display) -> Path:
     for stage in pipeline.stage:
         name = stage.called
         folders[name] = Path(pipeline.out) / name
-        state = _state(folders[name]) if request.files.resume else "absent"
-        if state == "finished":
+        begun = request.files.resume and (folders[name] / "config.json").is_file()
+        if begun and read_status(folders[name]).state == "finished":
             display.say(f"[{name}] finished before")
             continue
         display.say(f"[{name}]")
         run = run_eval if stage.kind == EVAL else run_method
-        run(_request(pipeline, stage, folders, resume=state == "begun", overwrite=request.files.overwrite), display)
+        run(_request(pipeline, stage, folders, resume=begun, overwrite=request.files.overwrite), display)
     parts = [read_evidence(folder) for folder in folders.values()]
     path = write_report(joined(parts, list(folders.values())), Path(pipeline.out))
     display.say(f"report of all stages: {path}")
@@ -151,12 +151,6 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
         if path != _WORLD and not Path(path).exists():
             raise DataError("there is no such file", where=path, now="Check the path; it is relative to where you are.")
     parse(_settings(stage.kind), base=_base(pipeline, stage))
-
-
-def _state(folder: Path) -> str:
-    if not (folder / "config.json").is_file():
-        return "absent"
-    return "finished" if read_status(folder).state == "finished" else "begun"
 
 
 def _request(

@@ -5,39 +5,38 @@ The same functions serve the command line, the Python API and the demo; what dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from assent.algorithms.dpo import DPOSettings, dpo_objective, implicit_rewards
-from assent.algorithms.epochs import EpochTask, TrainSettings
+from assent.algorithms.epochs import EpochTask, OfflineMethod, TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.task import OnPolicyTask, Parts
 from assent.algorithms.on_policy.update import OnPolicyMethod
-from assent.algorithms.preference.pairs import encode_pairs, with_reference
 from assent.algorithms.reward import (
+    REWARD_MODEL,
     EncodedPreference,
     RewardSettings,
     judgements_of,
-    reward_objective,
     score_judgements,
     scored_pairs,
 )
 from assent.algorithms.schedule import OptimizerSettings
-from assent.algorithms.sft import SUPERVISED, SFTSettings, encode_demonstrations
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
-from assent.ports.learning import LearnerSettings, Roles
-from assent.ports.sampling import Progress, Scorer, check_finite, silent
+from assent.ports.learning import Learner, LearnerSettings, Roles
+from assent.ports.sampling import Scorer, check_finite
 from assent.recipes.run.models import LanguageModel, RewardModel
+from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, reference_of
 from assent.recipes.training.head_training import HeadTask
 from assent.seeds import derive
@@ -51,12 +50,14 @@ PreferenceData = Comparison | Ranking | Rating
 class Prepared(Generic[SomeTask]):
     """A training task, read and checked but not begun, and how many items were too long to be used.
 
-    `notes` are sentences for people: what the chat template does to the data that they should know.
+    `notes` are sentences for people: what the chat template does to the data that they should know. `scored` gives
+    held-out pairs the reward that is implicit in the policy at that time, if the method puts one into it.
     """
 
     task: SomeTask
     skipped: int = 0
     notes: tuple[str, ...] = ()
+    scored: Callable[[], ScoredPairs] | None = None
 
     def run(self, watch: Watch = Watch(), *, resume: bool = False) -> list[Metrics]:
         """Train; gives the rows of metrics."""
@@ -72,26 +73,58 @@ def learner_settings(settings: OptimizerSettings) -> LearnerSettings:
     )  # fmt: skip
 
 
-def prepare_sft(
-    model: LanguageModel,
-    demonstrations: Sequence[Demonstration],
-    settings: SFTSettings,
+def prepare_offline(
+    method: OfflineMethod,
+    model: LanguageModel | RewardModel,
+    examples: Sequence[Any],
+    settings: TrainSettings,
     *,
     seed: int,
-    held_out: Sequence[Demonstration] = (),
+    held_out: Sequence[Any] = (),
+    display: Display = Display(quiet=True),
 ) -> Prepared[Task]:
-    """A task that fine-tunes `model` in place on what the assistant said."""
-    encoded = encode_demonstrations(demonstrations, model.template, max_length=_room(model, settings.max_length))
-    unseen = encode_demonstrations(held_out, model.template, max_length=_room(model, settings.max_length))
-    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
-    task = EpochTask(learner, SUPERVISED, encoded.items, settings, seed=seed, held_out=unseen.items)
-    notes = model.template.notes(one.conversation for one in (*demonstrations, *held_out))
-    if (examples := len(encoded.items) + encoded.skipped) > len(demonstrations):
+    """A task that trains `model` in place on examples; where the method has a reference, it is read now."""
+    encode = partial(method.encode, template=model.template, max_length=_room(model, settings))
+    train, roles = encode(examples), _roles(model)
+    talks = [one.conversation if isinstance(one, Demonstration) else one.prompt for one in (*examples, *held_out)]
+    notes = model.template.notes(talks)
+    if (made := len(train.items) + train.skipped) > len(examples):
         notes += (
-            f"{len(demonstrations)} conversations give {examples} examples, one for each turn whose context the chat "
+            f"{len(examples)} conversations give {made} examples, one for each turn whose context the chat "
             "template writes in another way later",
         )
-    return Prepared(task=task, skipped=encoded.skipped, notes=notes)
+    head_alone = isinstance(settings, RewardSettings) and settings.train == "head"
+    if isinstance(model, RewardModel) and model.goes_on:
+        how = "fitted anew" if head_alone else "trained on"
+        notes = (f"{model.path} is a reward model: its head is {how}", *notes)
+    if isinstance(settings, RewardSettings) and head_alone and roles.scalar is not None:
+        return Prepared(task=HeadTask(roles.scalar, train.items, settings), skipped=train.skipped, notes=notes)
+    learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
+    items: Sequence[Any] = train.items
+    unseen: Sequence[Any] = encode(held_out).items if held_out else ()
+    scored = None
+    if method.reference is not None:
+        with display.stage("reference", len(examples), unit="pairs") as stage:
+            items = method.reference(items, learner, progress=stage.counter)
+        if unseen:
+            unseen = method.reference(unseen, learner)
+            scored = partial(_scored, method, unseen, learner, settings) if method.rewards else None
+    task = EpochTask(learner, method.objective(items, settings), items, settings, seed=seed, held_out=unseen)
+    return Prepared(task=task, skipped=train.skipped, notes=notes, scored=scored)
+
+
+def _scored(method: OfflineMethod, before: Sequence[Any], learner: Learner, settings: TrainSettings) -> ScoredPairs:
+    """Held-out pairs with the reward that training has put into the weights."""
+    assert method.reference is not None and method.rewards is not None
+    return method.rewards(before, method.reference(before, learner), settings)
+
+
+def _roles(model: LanguageModel | RewardModel) -> Roles:
+    return Roles(policy=model.role) if isinstance(model, LanguageModel) else Roles(scalar=model.role)
+
+
+def _room(model: LanguageModel | RewardModel, settings: TrainSettings) -> int:
+    return min(settings.max_length, model.role.body.max_length or settings.max_length)
 
 
 def train_reward_model_wise_ft(
@@ -109,33 +142,11 @@ def train_reward_model_wise_ft(
     the weights keeps most of both (Wortsman et al. 2022, arXiv 2109.01903).
     """
     before = {name: weight.detach().clone() for name, weight in reward.role.parameters().items()}
-    rows = prepare_reward(reward, judged, settings, seed=seed).run(watch)
+    rows = prepare_offline(REWARD_MODEL, reward, judged, settings, seed=seed).run(watch)
     with torch.no_grad():
         for name, weight in reward.role.parameters().items():
             weight.lerp_(before[name], 0.5)
     return rows
-
-
-def prepare_reward(
-    reward: RewardModel,
-    judged: Sequence[PreferenceData],
-    settings: RewardSettings,
-    *,
-    seed: int,
-    held_out: Sequence[PreferenceData] = (),
-) -> Prepared[Task]:
-    """A task that trains the reward model in place on comparisons, rankings or labels."""
-    items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
-    notes = reward.template.notes(one.prompt for one in judged)
-    if settings.train == "head":
-        return Prepared(task=HeadTask(reward.role, items.items, settings), skipped=items.skipped, notes=notes)
-    learner = reward.backend.learner(Roles(scalar=reward.role), learner_settings(settings), seed=seed)
-    unseen: tuple[EncodedPreference, ...] = ()
-    if held_out:
-        unseen = judgements_of(held_out, reward.template, max_length=_reward_room(reward, settings.max_length)).items
-    objective = reward_objective(items.items, settings)
-    task = EpochTask(learner, objective, items.items, settings, seed=seed, held_out=unseen)
-    return Prepared(task=task, skipped=items.skipped, notes=notes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,45 +161,12 @@ class ScoredJudgements:
 
 def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings: RewardSettings) -> ScoredJudgements:
     """The reward model's opinion of held-out judgements."""
-    items = judgements_of(judged, reward.template, max_length=_reward_room(reward, settings.max_length))
-    learner = reward.backend.learner(Roles(scalar=reward.role), learner_settings(settings))
+    items = judgements_of(judged, reward.template, max_length=_room(reward, settings))
+    learner = reward.backend.learner(_roles(reward), learner_settings(settings))
     rewards = score_judgements(items.items, learner, positive=reward.positive)
     return ScoredJudgements(
         judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), skipped=items.skipped
     )
-
-
-def prepare_dpo(
-    model: LanguageModel,
-    comparisons: Sequence[Comparison],
-    settings: DPOSettings,
-    *,
-    seed: int,
-    progress: Progress = silent,
-    held_out: HeldOutPairs | None = None,
-) -> Prepared[Task]:
-    """A task that trains the policy in place from pairs; `progress` counts pairs whose reference is computed."""
-    pairs = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-    learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings), seed=seed)
-    train = with_reference(pairs.items, learner, progress=progress)
-    unseen = held_out.pairs if held_out is not None else ()
-    task = EpochTask(learner, dpo_objective(settings), train, settings, seed=seed, held_out=unseen)
-    notes = model.template.notes(one.prompt for one in comparisons)
-    return Prepared(task=task, skipped=pairs.skipped, notes=notes)
-
-
-class HeldOutPairs:
-    """Held-out pairs under the policy as it is now; later, the reward that DPO has put into the policy's weights."""
-
-    def __init__(self, model: LanguageModel, comparisons: Sequence[Comparison], settings: DPOSettings) -> None:
-        self._beta = settings.beta
-        self._learner = model.backend.learner(Roles(policy=model.role), learner_settings(settings))
-        sized = encode_pairs(comparisons, model.template, max_length=_room(model, settings.max_length))
-        self.pairs, self.skipped = with_reference(sized.items, self._learner), sized.skipped
-
-    def scored(self) -> ScoredPairs:
-        """The pairs with their implicit rewards."""
-        return implicit_rewards(self.pairs, with_reference(self.pairs, self._learner), beta=self._beta)
 
 
 def measure_scale(
@@ -279,11 +257,3 @@ def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_
             f"{max_tokens} to come", where=model.path,
             now="Leave out long prompts or lower max_tokens; SFT and DPO take any length.",
         )  # fmt: skip
-
-
-def _room(model: LanguageModel, max_length: int) -> int:
-    return min(max_length, model.role.body.max_length or max_length)
-
-
-def _reward_room(reward: RewardModel, max_length: int) -> int:
-    return min(max_length, reward.role.body.max_length or max_length)
