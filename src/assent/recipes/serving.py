@@ -50,10 +50,10 @@ def run_serve(request: Request, display: Display) -> None:
 
 
 def name_of(path: str) -> str:
-    """What a model is called by default: its folder's name (of a run's `model`, the run's), or the hub name."""
+    """What a model is called by default: its file's or folder's name (of a run's `model`, the run's), or the hub's."""
     folder = Path(path)
     if not folder.is_dir():
-        return path
+        return folder.stem if folder.is_file() else path
     folder = folder.resolve()
     return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
 

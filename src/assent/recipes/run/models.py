@@ -22,6 +22,7 @@ from assent.model.adapters import MERGE, LoraSettings
 from assent.model.allocator import keep_freed_memory, limit_onednn_cache
 from assent.model.body import Body, Precision
 from assent.model.cpu_threads import watch_cores
+from assent.model.gguf import from_gguf
 from assent.model.loading import (
     class_names,
     has_classifier,
@@ -164,8 +165,8 @@ def _count(number: int) -> str:
 
 
 def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
-    """A causal LM folder, adapter folder or hub name; with `lora`, a fresh trainable adapter on the frozen weights."""
-    device = machine.pick()
+    """A causal LM (folder, GGUF file, adapter or hub name); with `lora`, a fresh adapter on the frozen weights."""
+    device, path = machine.pick(), from_gguf(path)
     check_model(path, wanted="language")
     base = adapter_base(path)
     template = template_of(path, base, machine)
@@ -234,7 +235,7 @@ def new_reward_model(
     All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
     `names` are those of two classes.
     """
-    device = machine.pick()
+    device, path = machine.pick(), from_gguf(path)
     check_model(path, wanted="trunk")
     base = adapter_base(path)
     if has_classifier(base or path) or (base is not None and is_reward_model(path)):
@@ -261,8 +262,7 @@ def new_reward_model(
         body.add_adapter(REWARD, lora.settings())
     else:
         _agree_on_padding(body, template)
-    role = ScalarRole(body, head, adapter)
-    names = names_in(body.model.config, classes)
+    role, names = ScalarRole(body, head, adapter), names_in(body.model.config, classes)
     return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
 
 
