@@ -30,8 +30,8 @@ from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classi
 from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
 from assent.ports.sampling import Scorer
-from assent.recipes.inference import sampling_of
 from assent.recipes.run import given
+from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
 from assent.recipes.run.call_settings import (
     EvaluateCall,
     JudgeCall,
@@ -68,7 +68,6 @@ from assent.recipes.training.prepare import (
     prepare_sft,
     score_judged,
 )
-from assent.types import Completion, Conversation
 
 RewardFunction = Callable[..., Iterable[float]]
 Reward = RewardModel | RewardFunction | Scorer | str | Path
@@ -227,13 +226,14 @@ _TRAINERS: dict[Reads, Callable[..., Any]] = {
 
 @python_call(SampleCall)
 def sample(model: LanguageModel, prompts: Data, *, seed: int = 0, **settings: Any) -> list[str]:
-    """One completion per prompt; temperature 0 is greedy, top_k 0 takes every token.
+    """One completion per prompt, sampled as the model's generation_config.json says unless you say otherwise.
 
     Text is a prompt, unless it names a file or looks like a path; a list of texts is a list of prompts.
     """
     chosen, policy = parse(SampleCall, base={"seed": seed, **settings}), given.language_model(model)
     asked = given.prompts(prompts, chosen, Display())
-    return [completion.text for completion in _complete(policy, asked, chosen)]
+    turns = policy.sampler.sample(asked, sampling=sampling_of(chosen, answer_defaults(policy)), seed=chosen.seed)
+    return [turn.completion.text for turn in turns]
 
 
 @overload
@@ -274,7 +274,8 @@ def evaluate(
     given.check_reward(reward)
     prompts, rewards = given.prompts(data, chosen, Display()), _rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
-    scores = rewards.scorer.score(prompts, _complete(policy, prompts, chosen))
+    turns = policy.sampler.sample(prompts, sampling=sampling_of(chosen), seed=chosen.seed)
+    scores = rewards.scorer.score(prompts, [turn.completion for turn in turns])
     return bootstrap_mean(scores, seed=seed, groups=prompts)
 
 
@@ -298,11 +299,6 @@ def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> No
                 on_step(dict(row) | {"step": float(done)})
 
         prepared.run(Watch(on_tick=on_tick))
-
-
-def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: SampleCall) -> list[Completion]:
-    turns = model.sampler.sample(prompts, sampling=sampling_of(call), seed=call.seed)
-    return [turn.completion for turn in turns]
 
 
 def _rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:

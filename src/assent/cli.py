@@ -69,7 +69,7 @@ COMMANDS = {
         help="talk with a model",
         example="assent chat --model runs/ppo",
         entry="assent.recipes.inference:run_chat",
-        flags=("model", "set", "settings"),
+        flags=("model", "system", "set", "settings"),
     ),
     "studio": Command(
         help="open the site where people judge and runs are watched",
@@ -151,10 +151,7 @@ COMMANDS = {
 }
 
 _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "model": (
-        ("--model",),
-        {"required": True, "metavar": "MODEL", "help": "folder of a model or run, or a hub name"},
-    ),
+    "model": (("--model",), {"required": True, "metavar": "MODEL", "help": "a model, run, GGUF file or hub name"}),
     "data": (
         ("--data",),
         {
@@ -238,6 +235,7 @@ _FLAGS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
         {"dest": "overrides", "action": "append", "default": [], "metavar": "KEY=VALUE", "help": "one setting"},
     ),
     "served": (("model",), {"metavar": "MODEL", "help": "folder of a model or run, or a hub name"}),
+    "system": (("--system",), {"metavar": "TEXT", "help": "a system message that every conversation begins with"}),
     "name": (("--name",), {"metavar": "NAME", "help": "what the model is called (default: its folder)"}),
     "api_key_env": (
         ("--api-key-env",),

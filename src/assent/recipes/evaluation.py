@@ -21,7 +21,7 @@ from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.recipes.demo.command import by_kind
-from assent.recipes.inference import sampling_of
+from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
     RAW,

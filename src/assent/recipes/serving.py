@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assent.backends.local.engine import LocalEngine
 from assent.errors import ConfigError
+from assent.recipes.run.answer_sampling import answer_defaults
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
 from assent.recipes.run.progress import Display
@@ -39,6 +40,7 @@ def run_serve(request: Request, display: Display) -> None:
         LocalEngine(model.role, model.template),
         name,
         limits=settings,
+        sampling=answer_defaults(model),
         fingerprint=fingerprint_of(model),
         api_key=key,
         hosts=hosts_of(host),

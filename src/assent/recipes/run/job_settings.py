@@ -100,6 +100,15 @@ class SamplingSettings(Settings):
     top_k: int = Field(default=0, ge=0)
 
 
+class AnswerSettings(Settings):
+    """How answers are sampled that people read; what is None is as the model's generation_config.json says."""
+
+    max_tokens: int = Field(default=128, ge=1)
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+
+
 class MeasuringSettings(Settings):
     """How a reward model reads held-out judgement."""
 
@@ -107,7 +116,7 @@ class MeasuringSettings(Settings):
     micro_batch_tokens: int = Field(default=8192, ge=1)
 
 
-class SampleJob(JobSettings, SamplingSettings):
+class SampleJob(JobSettings, AnswerSettings):
     """`assent sample` and `assent chat`."""
 
     samples_per_prompt: int = Field(default=1, ge=1)
