@@ -205,7 +205,7 @@ def _train_on_policy(
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     given.check_reward(reward)
-    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
+    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen, display)
     rewards = _rewards(reward, chosen.reward_weights)
     rewards.check(asked)
     on_policy, observer = load_named(METHODS[name].on_policy), Observer(say=display.say)

@@ -201,7 +201,7 @@ def _rewards(
     contenders: Sequence[Contender], data: Sequence[Conversation], reward: Rewards, settings: EvalJob,
     display: Display, found: Findings,
 ) -> None:  # fmt: skip
-    prompts = fitting_prompts(data, contenders[-1].model, settings.max_tokens, display)
+    prompts = fitting_prompts(data, contenders[-1].model, settings, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
         one.name: measure_policy(one.given, one.model, prompts, reward.scorer, sampling, display, seed=settings.seed)

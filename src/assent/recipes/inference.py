@@ -30,7 +30,7 @@ def run_sample(request: Request, display: Display) -> Path:
         files.data, load_prompts, files, display, role="prompts", limit=settings.limit, reading=settings.reading
     )
     model = load_language_model(model_folder(files.model), machine=settings.machine)
-    prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
+    prompts = fitting_prompts(data.examples, model, settings, display)
     n, sampling = settings.samples_per_prompt, sampling_of(settings, answer_defaults(model))
     with display.stage("sample", len(prompts) * n, unit="texts") as stage:
         turns = model.sampler.sample(

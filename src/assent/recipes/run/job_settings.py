@@ -119,12 +119,14 @@ class MeasuringSettings(Settings):
 class SampleJob(JobSettings, AnswerSettings):
     """`assent sample` and `assent chat`."""
 
+    max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
 
 
 class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
 
+    max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
