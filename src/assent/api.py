@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -27,9 +27,9 @@ from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
 from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
-from assent.recipes.inference import sampling_of
 from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
+from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
@@ -46,7 +46,6 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.python_calls import python_call
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy, score_judged
-from assent.types import Completion, Conversation
 
 Rows = Iterable[Any]
 """Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
@@ -175,7 +174,7 @@ def _train_on_policy(
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     given.check_reward(reward)
-    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen.max_tokens, display)
+    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen, display)
     rewards = given.rewards(reward, chosen.reward_weights)
     rewards.check(asked)
     algorithm, observer = load_named(METHODS[name].algorithm), Observer(say=display.say)
@@ -196,13 +195,14 @@ _TRAINERS: dict[Reads, Callable[..., Any]] = {
 
 @python_call(calls.SampleCall)
 def sample(model: LanguageModel, prompts: Data, *, seed: int = 0, **settings: Any) -> list[str]:
-    """One completion per prompt; temperature 0 is greedy, top_k 0 takes every token.
+    """One completion per prompt, sampled as the model's generation_config.json says unless you say otherwise.
 
     Text is a prompt, unless it names a file or looks like a path; a list of texts is a list of prompts.
     """
     chosen, policy = parse(calls.SampleCall, base={"seed": seed, **settings}), given.language_model(model)
     asked = given.prompts(prompts, chosen, Display())
-    return [completion.text for completion in _complete(policy, asked, chosen)]
+    turns = policy.sampler.sample(asked, sampling=sampling_of(chosen, answer_defaults(policy)), seed=chosen.seed)
+    return [turn.completion.text for turn in turns]
 
 
 @overload
@@ -249,7 +249,8 @@ def evaluate(
     given.check_reward(reward)
     prompts, rewards = given.prompts(data, chosen, Display()), given.rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
-    scores = rewards.scorer.score(prompts, _complete(policy, prompts, chosen))
+    turns = policy.sampler.sample(prompts, sampling=sampling_of(chosen), seed=chosen.seed)
+    scores = rewards.scorer.score(prompts, [turn.completion for turn in turns])
     return bootstrap_mean(scores, seed=seed, groups=prompts)
 
 
@@ -264,11 +265,6 @@ def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> No
                 on_step(dict(row) | {"step": float(done)})
 
         prepared.run(Watch(on_tick=on_tick))
-
-
-def _complete(model: LanguageModel, prompts: Sequence[Conversation], call: calls.SampleCall) -> list[Completion]:
-    turns = model.sampler.sample(prompts, sampling=sampling_of(call), seed=call.seed)
-    return [turn.completion for turn in turns]
 
 
 def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:

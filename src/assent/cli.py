@@ -68,7 +68,7 @@ COMMANDS = {
         help="chat with a model",
         example="assent chat --model runs/ppo",
         entry="assent.recipes.inference:run_chat",
-        flags=("model", "set", "settings"),
+        flags=("model", "system", "set", "settings"),
     ),
     "studio": Command(
         help="open the site where annotators work and where you watch runs",
@@ -156,7 +156,7 @@ def _flag(name: str, told: str, **options: Any) -> tuple[str, dict[str, Any]]:
 
 
 _FLAGS = {
-    "model": _flag("--model", "folder of a model or run, or a hub name", required=True, metavar="MODEL"),
+    "model": _flag("--model", "a model, run, GGUF file or hub name", required=True, metavar="MODEL"),
     "data": _flag(
         "--data",
         "JSONL, JSON, CSV, TSV, Parquet, .txt, each also .gz; a folder or a hub data set",
@@ -212,6 +212,7 @@ _FLAGS = {
     ),
     "runs": _flag("runs", "run folders", nargs="+", metavar="RUN"),
     "pipeline": _flag("pipeline", "the stages, in order", metavar="SETTINGS.toml"),
+    "system": _flag("--system", "a system message that every conversation begins with", metavar="TEXT"),
     "seeds": _flag("--seeds", "how many seeds to run", type=int, default=1, metavar="N"),
 }
 GROUPS = {"feedback": "move preference labels into and out of a store"}

@@ -24,7 +24,7 @@ del held
 print(before - resident_mib())
 """
 
-SHAPES = 150
+SHAPES = 400
 PRODUCTS = f"""
 import resource, sys, torch
 from assent.recipes.run.machine import MachineOptions

@@ -30,9 +30,19 @@ def threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def large(factor: float) -> Body:
+ARCHITECTURES: dict[str, dict[str, object]] = {
+    "llama": {"tie_word_embeddings": True},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "mistral": {"sliding_window": 8},
+    "phi3": {},
+    "gemma3_text": {"head_dim": 8, "sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]},
+}
+
+
+def large(factor: float, name: str = "qwen2") -> Body:
     """A plain model whose activations are as large as its weights make them."""
-    model = causal_lm("qwen2")
+    model = causal_of(with_shape(name, num_key_value_heads=2, **ARCHITECTURES[name]))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(factor)
@@ -41,9 +51,10 @@ def large(factor: float) -> Body:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("factor", [0.05, 1.0, 3.0, 10.0])
-def test_a_plain_model_passes_however_large_its_numbers_are(factor: float, count: int) -> None:
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_plain_model_passes_however_large_its_numbers_are(name: str, factor: float, count: int) -> None:
     with threads(count):
-        verify_flat(large(factor), "plain")
+        verify_flat(large(factor, name), "plain")
 
 
 def wrong(body: Body, change: Any) -> Body:

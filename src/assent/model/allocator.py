@@ -14,7 +14,7 @@ from functools import cache
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names of mallopt(3)
 MAPPED_FROM_BYTES = 32 << 20  # the highest that glibc takes: larger blocks are still mapped one by one
 KEPT_AT_MOST_BYTES = 1 << 30
-KEPT_PRODUCTS = 8
+KEPT_PRODUCTS = 64  # a block with adapters has about a dozen shapes, each for several numbers of rows
 _CAPACITIES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"  # of oneDNN, and of PyTorch's layer above it
 
 
@@ -36,7 +36,8 @@ def limit_onednn_cache() -> None:
     """Have oneDNN keep KEPT_PRODUCTS prepared bf16 products instead of 1,024, unless the user's environment says more.
 
     oneDNN prepares code for every shape, up to 0.7 MiB each, which fragments the memory of training. It reads the
-    variables at its first product; a later call has no effect. This changes no result.
+    variables at its first product; a later call has no effect. This changes no result. Too few are worse: with 8, an
+    iteration of PPO with LoRA on a model of 135 M parameters takes 1.8 times as long as with 64.
     """
     for name in _CAPACITIES:
         os.environ.setdefault(name, str(KEPT_PRODUCTS))

@@ -21,7 +21,7 @@ from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.recipes.demo.command import by_kind
-from assent.recipes.inference import sampling_of
+from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
     RAW,
@@ -201,7 +201,7 @@ def _rewards(
     contenders: Sequence[Contender], data: Sequence[Conversation], reward: Rewards, settings: EvalJob,
     display: Display, found: Findings,
 ) -> None:  # fmt: skip
-    prompts = fitting_prompts(data, contenders[-1].model, settings.max_tokens, display)
+    prompts = fitting_prompts(data, contenders[-1].model, settings, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
         one.name: measure_policy(one.given, one.model, prompts, reward.scorer, sampling, display, seed=settings.seed)

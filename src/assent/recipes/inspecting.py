@@ -22,6 +22,7 @@ from assent.data.load import (
 from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.evals.token_page import ShownExample, ShownToken, render_tokens, shown_text
+from assent.model.gguf import from_gguf
 from assent.recipes.run.inputs import Files, Load, model_folder, read_all, refuse_existing, require_data
 from assent.recipes.run.machine import ClockOptions
 from assent.recipes.run.model_checks import check_model
@@ -60,7 +61,7 @@ def run_inspect(request: Request, display: Display) -> None:
         raise ConfigError("expected a number of at least 1", where=f"--limit {limit}")
     if page is not None:
         refuse_existing(files)
-    path = model_folder(files.model)
+    path = from_gguf(model_folder(files.model))
     if not Path(path).is_dir():
         check_model(path, wanted="trunk")
     template = template_of(path, adapter_base(path), settings.machine)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assent.backends.local.engine import LocalEngine
 from assent.errors import ConfigError
+from assent.recipes.run.answer_sampling import answer_defaults
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, load_language_model
@@ -40,6 +41,7 @@ def run_serve(request: Request, display: Display) -> None:
         LocalEngine(model.role, model.template),
         name,
         limits=settings,
+        sampling=answer_defaults(model),
         fingerprint=fingerprint_of(model),
         api_key=key,
         hosts=hosts_of(host),
@@ -51,10 +53,10 @@ def run_serve(request: Request, display: Display) -> None:
 
 
 def name_of(path: str) -> str:
-    """What a model is called by default: its folder's name (of a run's `model`, the run's), or the hub name."""
+    """What a model is called by default: its file's or folder's name (of a run's `model`, the run's), or the hub's."""
     folder = Path(path)
     if not folder.is_dir():
-        return path
+        return folder.stem if folder.is_file() else path
     folder = folder.resolve()
     return folder.parent.name if folder.name == "model" and folder.parent.name else folder.name
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from assent.config import Settings
 from assent.ports.generation import GenerationEngine, GenerationRequest, StreamChunk
+from assent.ports.sampling import SamplingParams
 from assent.serving.generation_queue import (
     ChoiceChunk,
     Fault,
@@ -55,14 +56,16 @@ def create_endpoint(
     name: str,
     *,
     limits: ServingLimits | None = None,
+    sampling: SamplingParams = SamplingParams(),
     fingerprint: str = "",
     api_key: str | None = None,
     hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """The application; its queue (`app.state.queue`) runs between its start and its end.
 
-    `fingerprint` tells clients which weights answer. With `api_key`, everything under /v1 wants it as bearer token.
-    With `hosts`, requests for other names are refused: a page elsewhere could point its own name at this machine.
+    `sampling` is used where a request does not say. `fingerprint` tells clients which weights answer. With `api_key`,
+    everything under /v1 wants it as bearer token. With `hosts`, requests for other names are refused: a page elsewhere
+    could point its own name at this machine.
     """
     limits = limits or ServingLimits()
     queue = GenerationQueue(engine, most_rows=limits.most_rows, most_waiting=limits.most_waiting)
@@ -78,7 +81,7 @@ def create_endpoint(
     app = FastAPI(title="Assent", lifespan=running, openapi_url=None, redirect_slashes=False)
     app.state.queue, app.state.limits = queue, limits
     app.add_middleware(EndpointGuard, api_key=api_key, hosts=hosts, body_limit_bytes=limits.body_limit_bytes)
-    _add_routes(app, _Endpoint(queue, name, fingerprint))
+    _add_routes(app, _Endpoint(queue, name, sampling, fingerprint))
     answer_errors(app)
     return app
 
@@ -111,8 +114,8 @@ def _add_routes(app: FastAPI, endpoint: _Endpoint) -> None:
 class _Endpoint:
     """Requests become tickets, and what the queue sends becomes answers."""
 
-    def __init__(self, queue: GenerationQueue, name: str, fingerprint: str) -> None:
-        self.queue, self.name, self.fingerprint = queue, name, fingerprint
+    def __init__(self, queue: GenerationQueue, name: str, sampling: SamplingParams, fingerprint: str) -> None:
+        self.queue, self.name, self.sampling, self.fingerprint = queue, name, sampling, fingerprint
         self.created = int(time.time())
 
     @property
@@ -137,7 +140,7 @@ class _Endpoint:
             fingerprint=self.fingerprint,
             logprobs=bool(sent.logprobs) if isinstance(sent, ChatRequest) else sent.logprobs is not None,
         )
-        generation = sent.generation_request(secrets.randbits(62))
+        generation = sent.generation_request(secrets.randbits(62), self.sampling)
         if generation.n > self.queue.most_rows:
             what = f"at most {self.queue.most_rows} choices can be written at once"
             raise ProblemError(Problem(status=400, message=what, param="n", code="invalid_value"))

@@ -171,15 +171,16 @@ class _Request(_Sent):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def _generation(
-        self, prompt: Conversation | str, *, max_tokens: int | None, top_logprobs: int | None, seed: int
-    ) -> GenerationRequest:
-        """For the engine; `seed` where the request names none."""
-        temperature = 1.0 if self.temperature is None else self.temperature
+        self, prompt: Conversation | str, defaults: SamplingParams, *, max_tokens: int | None,
+        top_logprobs: int | None, seed: int,
+    ) -> GenerationRequest:  # fmt: skip
+        """For the engine; `seed` and `defaults` where the request names none."""
+        temperature = defaults.temperature if self.temperature is None else self.temperature
         sampling = SamplingParams(
             max_tokens=max_tokens,
             temperature=temperature if temperature >= _COLDEST else 0.0,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k or 0,
+            top_p=defaults.top_p if self.top_p is None else self.top_p,
+            top_k=defaults.top_k if self.top_k is None else self.top_k,
             stop=self.stop_sequences,
             top_logprobs=top_logprobs,
         )
@@ -206,12 +207,12 @@ class ChatRequest(_Request):
             raise PydanticCustomError("max_tokens", "give max_completion_tokens or max_tokens, not both")
         return self
 
-    def generation_request(self, seed: int) -> GenerationRequest:
+    def generation_request(self, seed: int, defaults: SamplingParams = SamplingParams()) -> GenerationRequest:
         """For the engine."""
         prompt = Conversation(messages=tuple(one.message for one in self.messages))
         limit = self.max_completion_tokens or self.max_tokens
         top_logprobs = self.top_logprobs or 0 if self.logprobs else None
-        return self._generation(prompt, max_tokens=limit, top_logprobs=top_logprobs, seed=seed)
+        return self._generation(prompt, defaults, max_tokens=limit, top_logprobs=top_logprobs, seed=seed)
 
 
 class TextRequest(_Request):
@@ -221,6 +222,7 @@ class TextRequest(_Request):
     max_tokens: Count | None = Field(default=16, ge=1)
     logprobs: Count | None = Field(default=None, ge=0, le=MOST_LOGPROBS_LEGACY)
 
-    def generation_request(self, seed: int) -> GenerationRequest:
+    def generation_request(self, seed: int, defaults: SamplingParams = SamplingParams()) -> GenerationRequest:
         """For the engine."""
-        return self._generation(self.prompt, max_tokens=self.max_tokens, top_logprobs=self.logprobs, seed=seed)
+        limit, logprobs = self.max_tokens, self.logprobs
+        return self._generation(self.prompt, defaults, max_tokens=limit, top_logprobs=logprobs, seed=seed)

@@ -23,6 +23,7 @@ class OnPolicySettings(OptimizerSettings):
     learning_rate: float = Field(default=1e-5, gt=0)
     schedule: Schedule = "linear"
     warmup_share: float = Field(default=0.02, ge=0, lt=1)
+    max_prompt_length: int = Field(default=1024, ge=1)
     max_tokens: int = Field(default=64, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

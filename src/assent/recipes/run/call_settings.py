@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from assent.algorithms.methods import METHODS, load_named
 from assent.config import Settings
-from assent.recipes.run.job_settings import MeasuringSettings, SamplingSettings
+from assent.recipes.run.job_settings import AnswerSettings, MeasuringSettings, SamplingSettings
 from assent.recipes.run.machine import MOST_RANKS, MOST_THREADS, MachineOptions
 from assent.recipes.run.reading_settings import Reading
 
@@ -39,11 +39,11 @@ def call_settings(method: str) -> type[Call]:
     return create_model(f"{own.__name__}OfCall", __base__=(shared, own))
 
 
-class SampleCall(Call, SamplingSettings):
+class SampleCall(Call, AnswerSettings):
     """`assent.sample`."""
 
 
-class JudgeCall(SampleCall):
+class JudgeCall(Call, SamplingSettings):
     """`assent.evaluate` of a policy."""
 
     reward_weights: tuple[float, ...] = ()

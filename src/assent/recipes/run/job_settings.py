@@ -95,6 +95,15 @@ class SamplingSettings(Settings):
     top_k: int = Field(default=0, ge=0)
 
 
+class AnswerSettings(Settings):
+    """How answers are sampled that people read; what is None is as the model's generation_config.json says."""
+
+    max_tokens: int = Field(default=128, ge=1)
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+
+
 class MeasuringSettings(Settings):
     """How a reward model reads held-out judgement."""
 
@@ -102,15 +111,17 @@ class MeasuringSettings(Settings):
     micro_batch_tokens: int = Field(default=8192, ge=1)
 
 
-class SampleJob(JobSettings, SamplingSettings):
+class SampleJob(JobSettings, AnswerSettings):
     """`assent sample` and `assent chat`."""
 
+    max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
 
 
 class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
 
+    max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()

@@ -16,7 +16,9 @@ import huggingface_hub
 from assent.errors import ConfigError
 
 ModelKind = Literal["language", "reward", "trunk"]
-_ADVICE = "Give a folder with config.json and model.safetensors, or a hub name that this machine can reach."
+_ADVICE = (
+    "Give a folder with config.json and model.safetensors, a GGUF file, or a hub name that this machine can reach."
+)
 _WEIGHTS = ("*.safetensors", "*.bin", "*.safetensors.index.json")
 _CONNECT_S = 3.0
 _HEADS = ("SequenceClassification", "SEQ_CLS")
@@ -33,7 +35,7 @@ def check_model(path: str, *, wanted: ModelKind) -> None:
     if not path:
         raise ConfigError("no model was given", now="Name one with --model.")
     if folder.is_file():
-        raise ConfigError("this is a file; a model is a folder", where=path, now=_ADVICE)
+        raise ConfigError("this is a file; a model is a folder or a GGUF file", where=path, now=_ADVICE)
     if not folder.is_dir():
         _check_hub_name(path)
         return

@@ -16,6 +16,7 @@ from assent.backends.local.sampler import RewardScorer
 from assent.errors import ConfigError
 from assent.model.adapters import MERGE
 from assent.model.body import Body
+from assent.model.gguf import from_gguf
 from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, names_in
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
@@ -93,8 +94,8 @@ def _count(number: int) -> str:
 
 
 def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
-    """A causal LM folder, adapter folder or hub name; with `lora`, a fresh trainable adapter on the frozen weights."""
-    device = machine.pick()
+    """A causal LM (folder, GGUF file, adapter or hub name); with `lora`, a fresh adapter on the frozen weights."""
+    device, path = machine.pick(), from_gguf(path)
     check_model(path, wanted="language")
     base = adapter_base(path)
     template = template_of(path, base, machine)
@@ -165,7 +166,7 @@ def new_reward_model(
     All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
     `names` are those of two classes.
     """
-    device = machine.pick()
+    device, path = machine.pick(), from_gguf(path)
     check_model(path, wanted="trunk")
     base = adapter_base(path)
     if has_classifier(base or path) or (base is not None and is_reward_model(path)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from assent.algorithms.loop import Task
 from assent.errors import DataError
@@ -12,10 +13,20 @@ from assent.recipes.training.prepare import Prepared
 from assent.types import Conversation
 
 
-def say_skipped(display: Display, count: int, *, what: str = "items") -> None:
+class PromptLimits(Protocol):
+    """The settings of everything that writes: the longest prompt and the longest completion, in tokens."""
+
+    @property
+    def max_prompt_length(self) -> int: ...
+
+    @property
+    def max_tokens(self) -> int: ...
+
+
+def say_skipped(display: Display, count: int, *, what: str = "items", limit: str = "max_length") -> None:
     """Say how many were too long, if any."""
     if count:
-        display.say(f"  left out, as too long for the model or for max_length: {count} {what}")
+        display.say(f"  left out, as too long for the model or for {limit}: {count} {what}")
 
 
 def say_prepared(display: Display, prepared: Prepared[Task]) -> None:
@@ -26,19 +37,23 @@ def say_prepared(display: Display, prepared: Prepared[Task]) -> None:
 
 
 def fitting_prompts(
-    prompts: Sequence[Conversation], model: LanguageModel, max_tokens: int, display: Display
+    prompts: Sequence[Conversation], model: LanguageModel, settings: PromptLimits, display: Display
 ) -> list[Conversation]:
-    """Prompts that leave room for `max_tokens`; the others are left out and counted."""
-    limit = model.role.body.max_length
+    """Prompts of at most `max_prompt_length` that leave room for `max_tokens`; the others are left out and counted."""
+    holds, max_tokens, longest = model.role.body.max_length, settings.max_tokens, settings.max_prompt_length
+    room = min(holds - max_tokens if holds else longest, longest)
     lengths = [len(ids) for ids in model.template.encode_prompts(list(prompts))]
-    kept = [p for p, length in zip(prompts, lengths, strict=True) if limit is None or length + max_tokens <= limit]
+    kept = [prompt for prompt, length in zip(prompts, lengths, strict=True) if length <= room]
     if not kept:
+        shortest = f"the shortest prompt has {min(lengths)}"
+        if room == longest:
+            now = "Use shorter prompts, or --set max_prompt_length=N."
+            raise DataError(f"no prompt is within max_prompt_length ({longest} tokens): {shortest}", now=now)
         raise DataError(
-            f"no prompt leaves room for {max_tokens} tokens: the model holds {limit}, the shortest prompt has "
-            f"{min(lengths)}",
+            f"no prompt leaves room for {max_tokens} tokens: the model holds {holds}, {shortest}",
             now="Use shorter prompts, or --set max_tokens=N.",
         )
-    say_skipped(display, len(prompts) - len(kept), what="prompts")
+    say_skipped(display, len(prompts) - len(kept), what="prompts", limit=f"max_prompt_length ({longest})")
     for note in model.template.notes(kept):
         display.say(f"  {note}")
     return kept

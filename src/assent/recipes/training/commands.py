@@ -148,8 +148,8 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     """A policy from what it writes itself, scored by reward models, classifiers or functions `FILE.py:NAME`."""
     data, held = _read(request.files, load_prompts, settings, display, role="prompts")
     model = _policy(request.files, settings, display)
-    prompts = fitting_prompts(data.examples, model, settings.max_tokens, display)
-    unseen = fitting_prompts(held.examples, model, settings.max_tokens, display) if held.examples else []
+    prompts = fitting_prompts(data.examples, model, settings, display)
+    unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
     rewards = _rewards(request.rewards, model, settings)
     rewards.check([*prompts, *unseen])
     if rewards.functions:  # a mistake in one shows before long work
