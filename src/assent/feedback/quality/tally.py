@@ -79,8 +79,7 @@ class Tally:
             while page := self._source.events(self.project_id, after=after, limit=_PAGE):
                 known = self.items.id[-1] if self.items.id else 0
                 if max((event.item_id or 0) for event in page) > known:
-                    for item in all_items(self._source, self.project_id, after=known):
-                        self._add_item(item)
+                    self._read_items(after=known)
                 for event in page:
                     self._add(event)
                 read, after = read + len(page), page[-1].seq
@@ -91,6 +90,10 @@ class Tally:
     def last_seq(self) -> int:
         """The number of the newest event read; 0 before the first."""
         return self.columns.seq[-1] if self.columns.seq else 0
+
+    def _read_items(self, *, after: int) -> None:
+        for item in all_items(self._source, self.project_id, after=after):
+            self._add_item(item)
 
     def _add_item(self, item: Item) -> None:
         if item.new.serves not in self.serves:
