@@ -190,14 +190,9 @@ def _pairs(judged: Ranking | Scored, margin_per_score: float) -> Iterator[Compar
 
 
 def _ranking(judged: Scored | Comparison, completions: Sequence[Completion], worths: Sequence[float]) -> Ranking:
-    ranks = tuple(1 + sum(other > worth for other in worths) for worth in worths)
-    return Ranking(
-        prompt=judged.prompt,
-        completions=tuple(completions),
-        ranks=ranks,
-        group=prompt_key(judged.prompt),
-        provenance=judged.provenance,
-    )
+    ranks, prompt = tuple(1 + sum(other > worth for other in worths) for worth in worths), judged.prompt
+    group, who = prompt_key(prompt), judged.provenance
+    return Ranking(prompt=prompt, completions=tuple(completions), ranks=ranks, group=group, provenance=who)
 
 
 def _ranked_by_prompt(examples: Iterable[Example]) -> Iterator[Example]:

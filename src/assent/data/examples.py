@@ -96,11 +96,5 @@ def comparison_of(
         raise DataError("the two completions are identical")
     if probability < 0.5:
         chosen, rejected, probability = rejected, chosen, 1.0 - probability
-    return Comparison(
-        prompt=prompt,
-        chosen=Completion(text=chosen),
-        rejected=Completion(text=rejected),
-        probability=probability,
-        margin=margin,
-        group=group or prompt_key(prompt),
-    )
+    better, worse, group = Completion(text=chosen), Completion(text=rejected), group or prompt_key(prompt)
+    return Comparison(prompt=prompt, chosen=better, rejected=worse, probability=probability, margin=margin, group=group)

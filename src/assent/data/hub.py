@@ -23,9 +23,8 @@ _FILE = re.compile(r"\.(?:jsonl|ndjson|json|csv|tsv|parquet|txt|gz)$", re.IGNORE
 def is_hub_name(path: Path) -> bool:
     """Whether this can only be a data set's name: no such file or folder exists, nor its parent folder."""
     text = path.as_posix()
-    return (
-        _NAME.fullmatch(text) is not None and not _FILE.search(text) and not path.exists() and not path.parent.is_dir()
-    )
+    named = _NAME.fullmatch(text) is not None and not _FILE.search(text)
+    return named and not path.exists() and not path.parent.is_dir()
 
 
 def hub_rows(named: str) -> tuple[tuple[SourceRow, ...], str]:

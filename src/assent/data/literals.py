@@ -19,7 +19,6 @@ _MESSAGES = re.compile(r"""\s*\[?\s*\{\s*["'](?:role|content|from|value)["']\s*:
 _MOST_BRACKETS = 20_000
 _MAY_SPELL = ("messages", "conversations", "conversation", "prompt", "completion", "chosen", "rejected")
 
-
 _TEXT = re.compile(
     r"(?:prompt|question|query|instruction|context|input|completion|response|output|answer|target|reply|candidate"
     r"|generation|demonstration|summary|human_ref|chosen|rejected|better|worse|preferred|dispreferred|text|system)"

@@ -152,9 +152,8 @@ def _load(
         write_bad_rows(bad, options.bad_rows_to)
     if not examples:
         row, reason = bad[0]
-        raise DataError(
-            f"all {len(bad)} rows are bad; the first: {reason}", where=row.place, now=_format_hint(row, format_)
-        )
+        now = _format_hint(row, format_)
+        raise DataError(f"all {len(bad)} rows are bad; the first: {reason}", where=row.place, now=now)
     if wanted in (Kind.RATINGS, Kind.DEMONSTRATIONS, Kind.COMPARISONS, Kind.RANKINGS):
         examples = with_scores(examples, options.positive_labels, options.negative_labels, source.path)
     made = conversion(examples)

@@ -84,13 +84,9 @@ def _rankings(node: Fields, before: tuple[Message, ...], name: str) -> Iterator[
         texts = [answer_value(present(reply, "text"), f"{path}.text") for reply, path in ranked]
         ranks = [number_value(reply["rank"], f"{path}.rank") for reply, path in ranked]
         order = sorted(set(ranks))
-        prompt = Conversation(messages=talk)
-        yield Ranking(
-            prompt=prompt,
-            completions=tuple(Completion(text=text) for text in texts),
-            ranks=tuple(order.index(rank) + 1 for rank in ranks),
-            group=prompt_key(prompt),
-        )
+        prompt, completions = Conversation(messages=talk), tuple(Completion(text=text) for text in texts)
+        places = tuple(order.index(rank) + 1 for rank in ranks)
+        yield Ranking(prompt=prompt, completions=completions, ranks=places, group=prompt_key(prompt))
     for reply, path in kept:
         yield from _rankings(reply, talk, path)
 

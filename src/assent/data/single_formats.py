@@ -80,9 +80,8 @@ def read_input_output_turns(fields: Fields) -> list[Example]:
             raise wrong(f"conversation[{place}]", "an object with input and output", turn)
         said = ((Role.USER, text_of(turn, "input")), (Role.ASSISTANT, answer_of(turn, "output")))
         messages += [Message(role=role, content=text.strip()) for role, text in said]
-    return [
-        Demonstration(conversation=demonstration_conversation(with_system(tuple(messages), fields), "conversation"))
-    ]
+    talk = demonstration_conversation(with_system(tuple(messages), fields), "conversation")
+    return [Demonstration(conversation=talk)]
 
 
 def read_messages(fields: Fields) -> list[Example]:

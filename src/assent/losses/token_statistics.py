@@ -202,9 +202,8 @@ class _Chunk:
     @staticmethod
     def at(rows: slice, target_N: Tensor, upstream: tuple[Tensor | None, ...], found: tuple[Tensor, ...]) -> _Chunk:
         """The columns of one chunk, in the order of the fields; the first of `found` is not needed."""
-        columns: list[Any] = [
-            None if one_N is None else one_N[rows].unsqueeze(1) for one_N in (target_N, *upstream, *found[1:])
-        ]
+        given = (target_N, *upstream, *found[1:])
+        columns: list[Any] = [None if one_N is None else one_N[rows].unsqueeze(1) for one_N in given]
         return _Chunk(rows, *columns)
 
 

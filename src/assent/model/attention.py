@@ -146,12 +146,12 @@ def _attend_flat(
     grouped = query_HND.shape[0] != key_GND.shape[0]
     tensors = query_HND, key_GND, value_GND
     wide = window is None or max(layout.lengths) <= window
-    plain = wide and not grouped and not options["dropout"] and query_HND.shape == value_GND.shape
-    plain = plain and layout.trees is None
+    single = layout.trees is None and not options["dropout"]
+    plain = single and wide and not grouped and query_HND.shape == value_GND.shape
     if plain and query_HND.device.type == "cpu":
         rows = (tensor.transpose(0, 1) for tensor in tensors)
         return _FlatRuns.apply(*rows, layout.runs, causal, options["scale"])  # type: ignore[no-any-return, no-untyped-call]
-    if query_HND.device.type == "cuda" and layout.trees is None and not options["dropout"]:
+    if query_HND.device.type == "cuda" and single:
         query_NHD, key_NGD, value_NGD = (tensor.transpose(0, 1) for tensor in tensors)
         bounds = layout.bounds(query_HND.device)
         if varlen.takes(query_NHD, value_NGD, longest=bounds.longest, window=window):

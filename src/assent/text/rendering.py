@@ -161,10 +161,9 @@ class Rendering:
         try:
             return str(template.render(**given, **self._variables))
         except _RAISED as error:
-            roles = ", ".join(str(message["role"]) for message in chat)
-            raise DataError(
-                f"the chat template refuses a conversation with the turns {roles} ({error})", now=OTHER_TEMPLATE
-            ) from error
+            turns = ", ".join(str(message["role"]) for message in chat)
+            what = f"the chat template refuses a conversation with the turns {turns} ({error})"
+            raise DataError(what, now=OTHER_TEMPLATE) from error
 
     def _writes(self, answer: Mapping[str, Any]) -> bool:
         """Whether the template writes the probe's word, which stands somewhere in this answer."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from assent.types import Completion, Provenance, Ranking
 from assent.world.facts import World
@@ -56,11 +57,7 @@ def preference_probability(who: SimulatedAnnotator, gold_a: Gold, text_a: str, g
 
 
 def rank(
-    world: World,
-    annotator: SimulatedAnnotator,
-    prompt: WorldPrompt,
-    completions: Sequence[Completion],
-    rng: np.random.Generator,
+    world: World, annotator: SimulatedAnnotator, prompt: WorldPrompt, completions: Sequence[Completion], rng: Generator
 ) -> Ranking:
     """The annotator's ranking of the completions, drawn with noise; completions with the same text share a rank."""
     texts = [" ".join(completion.text.split()) for completion in completions]

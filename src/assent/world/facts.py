@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from random import Random
 
 from assent.seeds import derive, python_rng
 from assent.world import lexicon
@@ -160,29 +160,23 @@ def _parts(items: list[str]) -> dict[str, tuple[str, ...]]:
     return {TRAIN: tuple(items[held_out:]), HELD_OUT: tuple(items[:held_out])}
 
 
-def fresh_person(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
+def fresh_person(world: World, split: str, rng: Random, *, but: Collection[str] = ()) -> str:
     """A made-up name that is nobody's in the world nor in `but`; the two splits never share one."""
     return fresh_pair(split, rng, lexicon.FIRST, lexicon.LAST, but={*world.names, *but})
 
 
-def fresh_town(world: World, split: str, rng: random.Random, *, but: Collection[str] = ()) -> str:
+def fresh_town(world: World, split: str, rng: Random, *, but: Collection[str] = ()) -> str:
     """A made-up town that is not in the world nor in `but`; the two splits never share one."""
     return fresh_pair(split, rng, lexicon.TOWN_FIRST, lexicon.TOWN_LAST, but={*world.names, *but})
 
 
-def fresh_things(split: str, rng: random.Random) -> str:
+def fresh_things(split: str, rng: Random) -> str:
     """Things of one kind ("the wet melons"); the two splits never share any."""
     return f"the {fresh_pair(split, rng, lexicon.ADJECTIVES, lexicon.OBJECTS)}"
 
 
 def fresh_pair(
-    split: str,
-    rng: random.Random,
-    first: Sequence[str],
-    second: Sequence[str],
-    *,
-    joint: str = " ",
-    but: Collection[str] = (),
+    split: str, rng: Random, first: Sequence[str], second: Sequence[str], *, joint: str = " ", but: Collection[str] = ()
 ) -> str:
     """Two different words that belong together to one split: neither word tells which, for both splits use both."""
     while True:
@@ -197,7 +191,7 @@ def split_of(pair: str) -> str:
     return HELD_OUT if derive(0, "pair", pair) % HELD_OUT_SHARE == 0 else TRAIN
 
 
-def other_value(world: World, fact: Fact, rng: random.Random) -> str:
+def other_value(world: World, fact: Fact, rng: Random) -> str:
     """A value of the right type that is not this fact's; towns of either part, for both are lived in."""
     kind = RELATIONS[fact.relation].value
     pool = (*world.towns[TRAIN], *world.towns[HELD_OUT]) if kind == "town" else POOLS[kind]

@@ -93,14 +93,11 @@ def fresh_facts(
 ) -> list[Fact]:
     """Fresh facts about one fresh person, whom `beside` does not name."""
     person = fresh_person(world, split, rng, but=[fact.subject for fact in beside])
-    return [
-        Fact(
-            relation=relation,
-            subject=person,
-            value=fresh_town(world, split, rng) if relation == "home" else rng.choice(POOLS[RELATIONS[relation].value]),
-        )
-        for relation in relations
-    ]
+    facts = []
+    for relation in relations:
+        value = fresh_town(world, split, rng) if relation == "home" else rng.choice(POOLS[RELATIONS[relation].value])
+        facts.append(Fact(relation=relation, subject=person, value=value))
+    return facts
 
 
 def _noted(facts: list[Fact], question: str) -> str:
@@ -170,9 +167,8 @@ def _summary(world: World, split: str, rng: random.Random) -> WorldPrompt:
 def _small_talk(world: World, split: str, rng: random.Random) -> WorldPrompt:
     person, town = fresh_person(world, split, rng), fresh_town(world, split, rng)
     item = fresh_pair(split, rng, lexicon.ADJECTIVES, lexicon.ITEMS)
-    glad, sorry = (
-        fresh_pair(split, rng, pool, pool, joint=" and ") for pool in (lexicon.GOOD_FEELINGS, lexicon.BAD_FEELINGS)
-    )
+    glad = fresh_pair(split, rng, lexicon.GOOD_FEELINGS, lexicon.GOOD_FEELINGS, joint=" and ")
+    sorry = fresh_pair(split, rng, lexicon.BAD_FEELINGS, lexicon.BAD_FEELINGS, joint=" and ")
     day = rng.choice(("today", "now"))
     talks = (
         (f"{rng.choice(('Hello', 'Good day'))}, I am {person}.", f"Hello, {person}. {lexicon.ASK}"),
