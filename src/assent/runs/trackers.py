@@ -63,38 +63,34 @@ class TensorBoardTracker:
             self._file.flush()
 
 
-class WandbTracker:
-    """A W&B run kept in `folder`. Offline unless the environment says WANDB_MODE=online: nothing leaves unasked."""
+class ServiceTracker:
+    """A run of W&B or of trackio; with `finite`, numbers that are not finite are left out."""
 
-    def __init__(self, folder: Path, *, project: str, name: str, settings: Mapping[str, Any]) -> None:
-        wandb = _extra("wandb")
-        folder.mkdir(parents=True, exist_ok=True)
-        mode = os.environ.get("WANDB_MODE", "offline")
-        self._run = wandb.init(project=project, name=name, dir=str(folder), config=dict(settings), mode=mode)
+    def __init__(self, run: Any, *, finite: bool = False) -> None:
+        self._run, self._finite = run, finite
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record the metrics of one step."""
-        self._run.log(dict(metrics), step=step)
+        known = {name: value for name, value in metrics.items() if not self._finite or math.isfinite(value)}
+        self._run.log(known, step=step)
 
     def close(self) -> None:
         """Finish the run."""
         self._run.finish()
 
 
-class TrackioTracker:
-    """A trackio run, kept in trackio's own folder on this machine (TRACKIO_DIR moves it)."""
+def wandb(folder: Path, *, project: str, name: str, settings: Mapping[str, Any]) -> ServiceTracker:
+    """A W&B run kept in `folder`. Offline unless the environment says WANDB_MODE=online: nothing leaves unasked."""
+    package = _extra("wandb")
+    folder.mkdir(parents=True, exist_ok=True)
+    mode = os.environ.get("WANDB_MODE", "offline")
+    return ServiceTracker(package.init(project=project, name=name, dir=str(folder), config=dict(settings), mode=mode))
 
-    def __init__(self, *, project: str, name: str, settings: Mapping[str, Any]) -> None:
-        trackio = _extra("trackio")
-        self._run = trackio.init(project=project, name=name, config=dict(settings), resume="allow")
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Record the metrics of one step; it stores JSON, so a number that is not finite is left out."""
-        self._run.log({key: value for key, value in metrics.items() if math.isfinite(value)}, step=step)
-
-    def close(self) -> None:
-        """Finish the run."""
-        self._run.finish()
+def trackio(*, project: str, name: str, settings: Mapping[str, Any]) -> ServiceTracker:
+    """A trackio run in trackio's own folder on this machine (TRACKIO_DIR moves it). It stores JSON: finite numbers."""
+    run = _extra("trackio").init(project=project, name=name, config=dict(settings), resume="allow")
+    return ServiceTracker(run, finite=True)
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -122,8 +118,8 @@ def open_trackers(
     """
     choices: dict[str, Callable[[], Tracker]] = {
         "tensorboard": lambda: TensorBoardTracker(folder / "tensorboard", resumed_at=resumed_at),
-        "wandb": lambda: WandbTracker(folder / "wandb", project=project, name=name, settings=settings),
-        "trackio": lambda: TrackioTracker(project=project, name=name, settings=settings),
+        "wandb": lambda: wandb(folder / "wandb", project=project, name=name, settings=settings),
+        "trackio": lambda: trackio(project=project, name=name, settings=settings),
     }
     check_trackers(names)
     return [choices[chosen]() for chosen in dict.fromkeys(names)]

@@ -24,7 +24,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
-from assent.recipes.demo.labels import population_pairs, rank_candidates, sample_candidates
+from assent.recipes.demo.labels import population_pairs, rank_candidates
 from assent.recipes.demo.result import ExperimentResult
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import (
@@ -198,8 +198,15 @@ class Experiment:
     def candidates(
         self, model: LanguageModel, turns: Sequence[int], progress: Callable[[int], None]
     ) -> dict[int, list[Completion]]:
-        """See `sample_candidates`."""
-        return sample_candidates(model, self._ranked_prompts(), self.settings, turns, seed=self.seed, progress=progress)
+        """By turn, one completion of every prompt that is ranked, at the temperature of the turn."""
+        prompts, settings = [prompt.conversation for prompt in self._ranked_prompts()], self.settings
+        candidates = {}
+        for turn in turns:
+            at = SamplingParams(max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p)
+            seed = derive(self.seed, "candidates", turn)
+            sampled = model.sampler.sample(prompts, sampling=at, seed=seed, progress=progress)
+            candidates[turn] = [one.completion for one in sampled]
+        return candidates
 
     def _arm_context(self) -> _ArmContext:
         return _ArmContext(
@@ -254,12 +261,9 @@ class Experiment:
 
     def _answers(self, model: LanguageModel, progress: Progress = silent) -> list[Completion]:
         """One sample at temperature 1 per held-out prompt."""
-        turns = model.sampler.sample(
-            [prompt.conversation for prompt in self.held_out],
-            sampling=SamplingParams(max_tokens=MAX_TOKENS, temperature=1.0),
-            seed=derive(self.seed, "evaluate"),
-            progress=progress,
-        )
+        prompts = [prompt.conversation for prompt in self.held_out]
+        sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=1.0)
+        turns = model.sampler.sample(prompts, sampling=sampling, seed=derive(self.seed, "evaluate"), progress=progress)
         return [turn.completion for turn in turns]
 
     def _gold_of_rollout(self, rollout: Rollout) -> Metrics:

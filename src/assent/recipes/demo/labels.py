@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from assent.data.convert import comparisons
-from assent.ports.sampling import SamplingParams
-from assent.recipes.demo.experiment_settings import MAX_TOKENS, ExperimentSettings
-from assent.recipes.run.models import LanguageModel
-from assent.seeds import derive, numpy_rng
+from assent.seeds import numpy_rng
 from assent.types import Comparison, Completion, Ranking
 from assent.world.annotators import ANNOTATORS, population_preference, rank
 from assent.world.facts import World
 from assent.world.prompts import WorldPrompt
-
-
-def sample_candidates(
-    model: LanguageModel,
-    prompts: Sequence[WorldPrompt],
-    settings: ExperimentSettings,
-    turns: Sequence[int],
-    *,
-    seed: int,
-    progress: Callable[[int], None],
-) -> dict[int, list[Completion]]:
-    """By turn, one completion of every prompt, at the temperature of the turn."""
-    conversations = [prompt.conversation for prompt in prompts]
-    candidates = {}
-    for turn in turns:
-        sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=settings.temperatures[turn], top_p=settings.top_p)
-        sampled = model.sampler.sample(
-            conversations, sampling=sampling, seed=derive(seed, "candidates", turn), progress=progress
-        )
-        candidates[turn] = [one.completion for one in sampled]
-    return candidates
 
 
 def rank_candidates(

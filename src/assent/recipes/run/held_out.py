@@ -15,7 +15,7 @@ from assent.evals.arms import Arm
 from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
-from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
+from assent.evals.reward_quality import RewardQuality, classifier_quality, reward_quality
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
@@ -52,8 +52,11 @@ def measure_reward(
     say_skipped(display, scored.skipped, what="held-out judgements")
     if scored.judgements[0].label is None:
         return said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
-    rewards = [values[0] for values in scored.rewards]
-    return _said_of_classifier(classifier_quality(rewards, [one.label or 0.0 for one in scored.judgements]), display)
+    labels = [one.label or 0.0 for one in scored.judgements]
+    quality = classifier_quality([values[0] for values in scored.rewards], labels)
+    auc, metrics = quality.auc, {"eval_auc": quality.auc.mean, "eval_accuracy": quality.accuracy}
+    display.say(f"held out: AUC {auc.mean:.3f} ({spread(auc, 'labels')}), accuracy {quality.accuracy:.3f}")
+    return Measured(evidence={"classifier": quality}, metrics=metrics)
 
 
 def said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
@@ -62,18 +65,8 @@ def said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
         f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right "
         f"({spread(quality.accuracy_interval, 'label groups')}), calibration error {quality.ece:.3f}"
     )
-    return Measured(
-        evidence={"reward_model": quality}, metrics={"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
-    )
-
-
-def _said_of_classifier(quality: ClassifierQuality, display: Display) -> Measured:
-    display.say(
-        f"held out: AUC {quality.auc.mean:.3f} ({spread(quality.auc, 'labels')}), accuracy {quality.accuracy:.3f}"
-    )
-    return Measured(
-        evidence={"classifier": quality}, metrics={"eval_auc": quality.auc.mean, "eval_accuracy": quality.accuracy}
-    )
+    metrics = {"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
+    return Measured(evidence={"reward_model": quality}, metrics=metrics)
 
 
 class HeldOutAnswers:
@@ -118,8 +111,8 @@ def loss_measurement(
 ) -> Measurement:
     """A loss on held-out conversations."""
     return Measurement(
-        name="loss", unit="nats per token", items=files_of(sources), counted="conversations", values=values,
-        gained=gained, lower_is_better=True,
+        name="loss", unit="nats per token", items=", ".join(map(named, sources)), counted="conversations",
+        values=values, gained=gained, lower_is_better=True,
     )  # fmt: skip
 
 
@@ -249,18 +242,13 @@ def write_answers(
     return [turn.completion for turn in turns]
 
 
-def files_of(sources: Sequence[DataSource]) -> str:
-    """Held-out files by name and the first digits of their sha256: equal text means equal files."""
-    return ", ".join(map(named, sources))
-
-
 def sampled_from(sources: Sequence[DataSource], sampling: SamplingParams, *, limit: int | None) -> str:
     """On what and how answers were sampled: what must be equal for two mean rewards to be compared."""
     first = f", first {limit} rows of each" if limit else ""
     cut = f", top_p {sampling.top_p:g}" if sampling.top_p < 1 else ""
     cut += f", top_k {sampling.top_k}" if sampling.top_k else ""
     at = f"temperature {sampling.temperature:g}{cut}, at most {sampling.max_tokens} tokens"
-    return f"{files_of(sources)}{first}, {at}"
+    return f"{', '.join(map(named, sources))}{first}, {at}"
 
 
 def spread(interval: Interval, counted: str, form: str = ".3f") -> str:
