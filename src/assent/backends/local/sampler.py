@@ -58,6 +58,7 @@ class LocalSampler(Sampler):
             for one in grown:
                 if one.key in texts and texts[one.key].grow().stopped:
                     one.stop = StopReason.END
+                    decoder.abort([one.key])
             finished = [one for one in grown if one.stop is not None]
             for one in finished:
                 text = texts[one.key].text if one.key in texts else self.template.decode(one.ids)
