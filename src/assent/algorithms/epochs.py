@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -87,6 +86,7 @@ class EpochTask:
         self._learner, self._objective, self._examples = learner, objective, examples
         self._settings, self._seed, self._held_out = settings, seed, held_out
         self.skipped_batches: list[SkippedBatch] = []
+        self.save, self.load = learner.save, learner.load  # data and learning rate follow from seed and step
         self._per_epoch = math.ceil(len(examples) / settings.batch_size)
         self.total = max(1, round(settings.epochs * self._per_epoch))
 
@@ -108,14 +108,6 @@ class EpochTask:
             seen = evaluated(self._learner, self._held_out, self._objective)
             row |= {f"eval_{name}": value for name, value in seen.items()}
         return row
-
-    def save(self, folder: Path) -> dict[str, str]:
-        """The learner; the order of data and the schedule follow from seed and step."""
-        return self._learner.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """The reverse of `save`."""
-        self._learner.load(folder)
 
 
 def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:

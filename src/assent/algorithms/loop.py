@@ -31,15 +31,12 @@ class Task(Protocol):
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """Do tick `index`. A long one may let `stop.check` raise as long as it has changed nothing."""
-        ...
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything that ticks change into a folder; gives the sha256 of each file by name."""
-        ...
 
     def load(self, folder: Path) -> None:
         """The reverse of `save`: tick i then does what it would have done without a cut."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +104,10 @@ def _resume(task: Task, watch: Watch) -> int:
 
 
 def _interrupted(task: Task, watch: Watch, done: int) -> Interrupted:
-    kept = watch.checkpoints is not None
-    error = Interrupted(
-        f"stopped after {done} of {task.total} {task.unit}"
-        + ("; everything up to here is saved" if kept else "; nothing was kept"),
-        now="Give --resume to go on from here." if kept else None,
-    )
+    what, now = "nothing was kept", None
+    if watch.checkpoints is not None:
+        what, now = "everything up to here is saved", "Give --resume to go on from here."
+    error = Interrupted(f"stopped after {done} of {task.total} {task.unit}; {what}", now=now)
     error.exit_code = watch.stop.exit_code
     return error
 

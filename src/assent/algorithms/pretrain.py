@@ -9,7 +9,6 @@ A document is plain text (every token is predicted), a text in pieces of which s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import Field
@@ -51,16 +50,12 @@ class PretrainTask:
     unit = "steps"
 
     def __init__(
-        self,
-        stream: Stream,
-        learner: Learner,
-        *,
-        settings: PretrainSettings,
-        held_out: Sequence[Encoded] = (),
+        self, stream: Stream, learner: Learner, *, settings: PretrainSettings, held_out: Sequence[Encoded] = ()
     ) -> None:
         self._stream, self._learner, self._settings, self._held_out = stream, learner, settings, held_out
         self.total = settings.steps
         self.skipped_batches: list[SkippedBatch] = []
+        self.save, self.load = learner.save, learner.load  # the documents follow from the step
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
@@ -72,14 +67,6 @@ class PretrainTask:
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
             row["eval_loss"] = evaluated(self._learner, self._held_out, SUPERVISED)["loss"]
         return row
-
-    def save(self, folder: Path) -> dict[str, str]:
-        """The learner; the documents follow from the step."""
-        return self._learner.save(folder)
-
-    def load(self, folder: Path) -> None:
-        """The reverse of `save`."""
-        self._learner.load(folder)
 
 
 Pieces = tuple[tuple[str, bool], ...]

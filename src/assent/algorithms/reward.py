@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate, combinations
+from itertools import accumulate, combinations, islice
 from typing import Literal
 
 import torch
@@ -74,13 +74,15 @@ def judgements_of(
     check_labels(one for one in source if isinstance(one, Rating))
     judged = [*_from_comparisons([s for s in source if isinstance(s, Comparison)])]
     judged += [_from_ranking(s) for s in source if isinstance(s, Ranking)]
-    judged += [_Preference(s.prompt, (s.completion,), (), (), s.score) for s in source if isinstance(s, Rating)]
+    judged += [_Preference(s.prompt, (s.completion,), label=s.score) for s in source if isinstance(s, Rating)]
     flat = template.encode_completions([(one.prompt, completion) for one in judged for completion in one.completions])
-    items, start = [], 0
-    for one in judged:
-        mine = tuple(flat[start : start + len(one.completions)])
-        start += len(one.completions)
-        items.append(EncodedPreference(sequences=mine, pairs=one.pairs, ranks=one.ranks, label=one.label))
+    encoded = iter(flat)
+    items = [
+        EncodedPreference(
+            sequences=tuple(islice(encoded, len(one.completions))), pairs=one.pairs, ranks=one.ranks, label=one.label
+        )
+        for one in judged
+    ]
     longest = [max(map(len, item.sequences)) for item in items]
     return leave_out_long(items, longest, max_length=max_length, what="judgements")
 
@@ -89,9 +91,9 @@ def judgements_of(
 class _Preference:
     prompt: Conversation
     completions: tuple[Completion, ...]
-    pairs: tuple[PairIndices, ...]
-    ranks: tuple[int, ...]
-    label: float | None
+    pairs: tuple[PairIndices, ...] = ()
+    ranks: tuple[int, ...] = ()
+    label: float | None = None
 
 
 def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Preference]:
@@ -109,7 +111,7 @@ def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Preference
             )
             for one in members
         )
-        yield _Preference(members[0].prompt, tuple(place), pairs, (), None)
+        yield _Preference(members[0].prompt, tuple(place), pairs)
 
 
 def _from_ranking(ranking: Ranking) -> _Preference:
@@ -118,7 +120,7 @@ def _from_ranking(ranking: Ranking) -> _Preference:
         better, worse = (a, b) if ranking.ranks[a] <= ranking.ranks[b] else (b, a)
         tie = ranking.ranks[a] == ranking.ranks[b]
         pairs.append(PairIndices(better=better, worse=worse, probability=0.5 if tie else 1.0))
-    return _Preference(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks, None)
+    return _Preference(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks)
 
 
 def reward_objective(judgements: Sequence[EncodedPreference], settings: RewardSettings) -> Objective:

@@ -46,7 +46,11 @@ class DecodeCache:
         self.keys[layer], self.values[layer] = keys, values
         self._see(keys.device)
         if keys.device.type != "cpu":  # one launch, not one per row
-            row_N, column_N = self._prompt_places(keys.device)
+            if self.places is None:  # row and column of every prompt token, made once for all layers
+                rows = [row for row, length in enumerate(self.lengths) for _ in range(length)]
+                columns = [column for start in self.starts for column in range(start, self.used)]
+                self.places = torch.tensor(rows, device=keys.device), torch.tensor(columns, device=keys.device)
+            row_N, column_N = self.places
             keys[row_N, :, column_N] = key_GND.transpose(0, 1)
             values[row_N, :, column_N] = value_GND.transpose(0, 1)
             return
@@ -60,14 +64,6 @@ class DecodeCache:
         if self.visible_BC is None:
             starts_B1 = torch.tensor(self.starts, device=device)[:, None]
             self.visible_BC = torch.arange(self.used + self.spare, device=device)[None, :] >= starts_B1
-
-    def _prompt_places(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Row and column of every prompt token, made once for all layers."""
-        if self.places is None:
-            rows = [row for row, length in enumerate(self.lengths) for _ in range(length)]
-            columns = [column for start in self.starts for column in range(start, self.used)]
-            self.places = torch.tensor(rows, device=device), torch.tensor(columns, device=device)
-        return self.places
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these; the columns stay as they are."""

@@ -49,17 +49,7 @@ class Generation:
     model_logp: float = math.nan
     top_logprobs: tuple[tuple[int, float], ...] = ()
     stop: StopReason | None = None
-    wanted: bool = True
     uniforms: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)  # one draws each token
-
-    def begin(self) -> None:
-        """Draw the uniforms; they do not change when a sequence begins once more."""
-        self.uniforms = numpy_rng(self.seed, "tokens").random(self.sampling.max_tokens)
-
-    @property
-    def is_live(self) -> bool:
-        """Whether another token is wanted."""
-        return self.wanted and self.stop is None
 
     @property
     def left(self) -> int:
@@ -96,6 +86,7 @@ class Decoder:
             self._head = role.head
         self._waiting: list[Generation] = []
         self._rows: list[Generation] = []
+        self._live: list[int] = []  # places of rows that want another token
         self._cache: DecodeCache | None = None
         self._hidden_BH = torch.zeros((0, role.body.hidden_size), device=role.body.device)
         self._ids_B = torch.zeros(0, dtype=torch.long, device=role.body.device)
@@ -104,7 +95,7 @@ class Decoder:
     @property
     def under_way(self) -> int:
         """Sequences that are still being written or about to be."""
-        return len(self._waiting) + sum(row.is_live for row in self._rows)
+        return len(self._waiting) + len(self._live)
 
     def add(self, sequences: Sequence[Generation]) -> None:
         """Let sequences take part from the next step on, as far as there is room, first come, first served."""
@@ -113,15 +104,14 @@ class Decoder:
     def abort(self, keys: Collection[int]) -> None:
         """Forget sequences."""
         self._waiting = [row for row in self._waiting if row.key not in keys]
-        for row in self._rows:
-            row.wanted = row.wanted and row.key not in keys
+        self._live = [place for place in self._live if self._rows[place].key not in keys]
 
     def step(self, keys: Collection[int] | None = None) -> list[Generation]:
         """One token more for every sequence, or for those of `keys` alone; gives those that have one more.
 
         If it raises, every sequence stands where it stood: what was cached is forgotten and read again next time.
         """
-        if keys is not None and any(row.is_live and row.key not in keys for row in self._rows):
+        if keys is not None and any(self._rows[place].key not in keys for place in self._live):
             self._set_aside()
         aside = [row for row in self._waiting if keys is not None and row.key not in keys]
         self._waiting = [row for row in self._waiting if row not in aside] if aside else self._waiting
@@ -146,20 +136,30 @@ class Decoder:
 
     def _set_aside(self) -> None:
         """Let all sequences wait until they are read again, with what they have written."""
-        living = [row for row in self._rows if row.is_live]
+        living = [self._rows[place] for place in self._live]
         self._waiting = [*living, *(row for row in self._waiting if row not in living)]
-        self._rows = []
+        self._live = []
         self._compact()
 
+    def _seat(self, rows: list[Generation]) -> None:
+        """These are under way now; rows whose tokens are drawn alike are found once, not in every step."""
+        self._rows, self._live = rows, list(range(len(rows)))
+        alike: dict[tuple[float, float, int], list[int]] = {}
+        for place, row in enumerate(rows):
+            alike.setdefault((row.sampling.temperature, row.sampling.top_p, row.sampling.top_k), []).append(place)
+        self._alike = [
+            (rows[places[0]].sampling, slice(None) if len(alike) == 1 else places) for places in alike.values()
+        ]
+
     def _compact(self) -> None:
-        kept = [place for place, row in enumerate(self._rows) if row.is_live]
+        kept = self._live
         if len(kept) >= _COMPACT_BELOW * len(self._rows) > 0:
             return
         if self._cache is not None and kept:
             self._cache.keep(kept)
         else:
             self._cache = None
-        self._rows = [self._rows[place] for place in kept]
+        self._seat([self._rows[place] for place in kept])
         kept_K = torch.tensor(kept, dtype=torch.long, device=self._ids_B.device)
         self._hidden_BH, self._ids_B = self._hidden_BH[kept_K], self._ids_B[kept_K]
         self._position_B = self._position_B[kept_K]
@@ -179,11 +179,8 @@ class Decoder:
         passes = self._passes() if len(self._rows) <= _REFILL_BELOW * self._most_rows else []
         if not passes:
             return
-        body, live = self._role.body, [place for place, row in enumerate(self._rows) if row.is_live]
-        rows = [
-            *(self._rows[place] for place in live),
-            *(row for groups in passes for group in groups for row in group),
-        ]
+        body, live, count = self._role.body, self._live, sum(len(group) for groups in passes for group in groups)
+        rows = [*(self._rows[place] for place in live), *self._waiting[:count]]
         spare, alone = _spare(rows), self._cache is None and len(passes) == 1
         parts: list[tuple[DecodeCache, Sequence[int]]] = []
         if self._cache is not None:
@@ -201,10 +198,10 @@ class Decoder:
         self._cache = parts[0][0] if as_read else DecodeCache.joined(parts, spare=spare)
         self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
         self._position_B = torch.cat(positions)
-        for row in rows[len(live) :]:
-            row.begin()
-        self._waiting = self._waiting[len(rows) - len(live) :]
-        self._rows = rows
+        for row in self._waiting[:count]:  # a sequence that begins once more draws the same
+            row.uniforms = numpy_rng(row.seed, "tokens").random(row.sampling.max_tokens)
+        self._seat(rows)
+        self._waiting = self._waiting[count:]
 
     def _passes(self) -> list[list[list[Generation]]]:
         """What of the waiting is read now: passes of at most `read_at_once` tokens of groups that are read alike."""
@@ -228,42 +225,38 @@ class Decoder:
 
     def _draw(self) -> list[Generation]:
         """Draw a token for every row; all are drawn before the first is written down."""
-        logits_BV = self._head.logits(self._hidden_BH)
-        live = [(place, row) for place, row in enumerate(self._rows) if row.is_live]
-        uniform_B = np.zeros(len(self._rows))
-        alike: dict[tuple[float, float, int], list[int]] = {}
-        for place, row in live:
-            uniform_B[place] = row.uniforms[len(row.ids)]
-            sampling = row.sampling
-            alike.setdefault((sampling.temperature, sampling.top_p, sampling.top_k), []).append(place)
-        given_B = torch.from_numpy(uniform_B).to(logits_BV.device, torch.float32)
-        ids_B, logp_B = torch.zeros_like(given_B, dtype=torch.long), torch.zeros_like(given_B)
-        for places in alike.values():
-            chosen = slice(None) if len(alike) == 1 else torch.tensor(places, device=ids_B.device)
-            sampling = self._rows[places[0]].sampling
-            ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], given_B[chosen], sampling)
+        logits_BV, rows, live = self._head.logits(self._hidden_BH), self._rows, self._live
+        uniforms = [0.0] * len(rows)
+        for place in live:
+            uniforms[place] = rows[place].uniforms.item(len(rows[place].ids))
+        uniform_B = torch.tensor(uniforms, dtype=torch.float32, device=logits_BV.device)
+        ids_B, logp_B = torch.zeros_like(uniform_B, dtype=torch.long), torch.zeros_like(uniform_B)
+        for sampling, chosen in self._alike:
+            ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], uniform_B[chosen], sampling)
         self._ids_B, ids, logps = ids_B, ids_B.tolist(), logp_B.tolist()
         states_BH = self._hidden_BH.cpu().numpy() if self._keep_states else None
-        model_logps = self._model_logps(logits_BV, live)
-        for place, row in live:
-            row.ids.append(ids[place])
-            row.logps.append(logps[place])
+        model_logps = self._model_logps(logits_BV)
+        for place in live:
+            row, id_, logp, sampling = rows[place], ids[place], logps[place], rows[place].sampling
+            row.ids.append(id_)
+            row.logps.append(logp)
             if states_BH is not None:
                 row.states.append(states_BH[place])
-            if row.sampling.top_logprobs is not None:
+            if sampling.top_logprobs is not None:
                 row.model_logp, top = model_logps[place]
-                row.top_logprobs = top[: row.sampling.top_logprobs]
-            if math.isnan(logps[place]):
+                row.top_logprobs = top[: sampling.top_logprobs]
+            if math.isnan(logp):
                 row.stop = StopReason.ERROR
-            elif ids[place] in self._ends or not row.left:
-                row.stop = StopReason.END if ids[place] in self._ends else StopReason.LENGTH
-        return [row for _, row in live]
+            elif id_ in self._ends:
+                row.stop = StopReason.END
+            elif len(row.ids) == sampling.max_tokens:
+                row.stop = StopReason.LENGTH
+        self._live = [place for place in live if rows[place].stop is None]
+        return [rows[place] for place in live]
 
-    def _model_logps(
-        self, logits_BV: Tensor, live: Sequence[tuple[int, Generation]]
-    ) -> list[tuple[float, tuple[tuple[int, float], ...]]]:
+    def _model_logps(self, logits_BV: Tensor) -> list[tuple[float, tuple[tuple[int, float], ...]]]:
         """What the model itself gives each drawn token and the likeliest, as many as any row asks for."""
-        asked = [row.sampling.top_logprobs for _, row in live if row.sampling.top_logprobs is not None]
+        asked = [row.sampling.top_logprobs for row in self._rows if row.sampling.top_logprobs is not None]
         if not asked:
             return []
         logp_BV = torch.log_softmax(logits_BV, dim=-1)

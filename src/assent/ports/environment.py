@@ -32,11 +32,9 @@ class Episode(Protocol):
     @property
     def prompt(self) -> Conversation:
         """What the policy answers first."""
-        ...
 
     def step(self, completion: Completion) -> StepResult:
         """What the environment does after a turn; not to be called after the end."""
-        ...
 
 
 class Environment(Protocol):
@@ -44,4 +42,3 @@ class Environment(Protocol):
 
     def reset(self, prompt: Conversation, *, seed: int) -> Episode:
         """A new episode from a prompt of the data; equal seeds and equal turns give equal episodes."""
-        ...

@@ -75,24 +75,18 @@ class GenerationEngine(Protocol):
 
     def tokenize(self, request: GenerationRequest) -> TokenizedRequest:
         """Count and check before anything is written. Raises DataError, `PromptTooLong` among them."""
-        ...
 
     def add(self, request: TokenizedRequest, keys: Sequence[int]) -> None:
         """Let the request's choices, under keys of the caller's, take part from the next step on."""
-        ...
 
     def step(self, keys: Collection[int]) -> None:
         """One token more for these completions; if it raises, all stand where they stood. MemoryError if it is full."""
-        ...
 
     def chunk(self, key: int) -> StreamChunk:
         """What the last step added to a completion; with a `stop` the completion is over and forgotten."""
-        ...
 
     def abort(self, keys: Collection[int]) -> None:
         """Forget completions that nobody wants any more; unknown keys are nothing."""
-        ...
 
     def check_health(self) -> None:
         """Raises if the model cannot write at all, whatever it is asked."""
-        ...

@@ -18,4 +18,3 @@ class Judge(Protocol):
 
         Swapping the two gives one minus the probability.
         """
-        ...

@@ -119,7 +119,6 @@ class Learner(Protocol):
     @property
     def drift_limit(self) -> float:
         """Mean nats a token by which rounding alone lets this learner and its samplers disagree."""
-        ...
 
     def score(
         self,
@@ -134,25 +133,20 @@ class Learner(Protocol):
         `states` is what the sampler of the same backend kept of each example (`Turn.states`): it may spare a pass.
         `progress` counts examples, and may raise to end the work.
         """
-        ...
 
     def update(
         self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
     ) -> UpdateReport:
         """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly."""
-        ...
 
     def publish(self) -> int:
         """Samplers see the new weights from here on; returns their version. Called before rollouts alone."""
-        ...
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write all that training changes (weights, moments, generators) into a folder; sha256 by file name."""
-        ...
 
     def load(self, folder: Path) -> None:
         """The reverse of `save`, bit for bit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +180,6 @@ class Backend(Protocol):
 
     def learner(self, roles: Roles, settings: LearnerSettings = LearnerSettings(), *, seed: int = 0) -> Learner:
         """A learner of these roles; what it draws at random (dropout) follows from `seed`."""
-        ...
 
     def sampler(self, role: LanguageRole, template: ChatTemplate, *, rollouts: bool = False) -> Sampler:
         """A sampler that writes with a role; for `rollouts` it may keep what spares the learner work."""
-        ...

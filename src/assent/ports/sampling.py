@@ -43,7 +43,6 @@ class Sampler(Protocol):
 
     def encode(self, prompt: Conversation) -> tuple[int, ...]:
         """The tokens of a prompt; text becomes tokens here and nowhere else."""
-        ...
 
     def stream(
         self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
@@ -53,7 +52,6 @@ class Sampler(Protocol):
 
         `progress` is called after every token, with 0 too. Raises `PromptTooLong` before anything is written.
         """
-        ...
 
     def sample(
         self, prompts: Sequence[Conversation], *, sampling: SamplingParams, seed: int, progress: Progress = silent,
@@ -71,7 +69,6 @@ class Scorer(Protocol):
 
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One finite number per completion, higher is better."""
-        ...
 
 
 def check_finite(rewards: Sequence[float], completions: Sequence[Completion]) -> list[float]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any
 
@@ -116,12 +116,7 @@ class _Endpoint:
 
     def __init__(self, queue: GenerationQueue, name: str, sampling: SamplingParams, fingerprint: str) -> None:
         self.queue, self.name, self.sampling, self.fingerprint = queue, name, sampling, fingerprint
-        self.created = int(time.time())
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """The model as the list of models shows it."""
-        return {"id": self.name, "object": "model", "created": self.created, "owned_by": "assent"}
+        self.card = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "assent"}
 
     def check_model(self, name: str) -> None:
         """Raises ProblemError (404) for any other name."""
@@ -153,8 +148,10 @@ class _Endpoint:
             await _unless_gone(request, pending.all())
         finally:
             if not handed_on:
-                pending.cancel()
-        return JSONResponse(form.whole(pending.choices, pending.prompt_tokens), headers={"Cache-Control": "no-store"})
+                pending.ticket.cancel()
+        return JSONResponse(
+            form.whole(pending.choices, pending.ticket.prompt_tokens), headers={"Cache-Control": "no-store"}
+        )
 
 
 class _PendingAnswer:
@@ -164,28 +161,20 @@ class _PendingAnswer:
         self._events: asyncio.Queue[QueueEvent] = asyncio.Queue()
         self._first: ChoiceChunk | None = None
         self.choices = [ChoiceSoFar() for _ in range(request.n)]
-        try:
-            self._ticket: Ticket = queue.submit(request, self._listener())
-        except QueueFull:
-            what = "the model is busy: too many requests wait already"
-            problem = Problem(status=429, message=what, type="rate_limit_error", code="rate_limit_exceeded")
-            raise ProblemError(problem) from None
-        except QueueClosed:
-            raise ProblemError(problem_of(RequestFailed(fault=Fault.CLOSED))) from None
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of the prompt, once the answer has begun."""
-        return self._ticket.prompt_tokens
-
-    def _listener(self) -> Callable[[QueueEvent], None]:
         loop = asyncio.get_running_loop()
 
         def send(event: QueueEvent) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody is left to listen
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        return send
+        try:
+            self.ticket: Ticket = queue.submit(request, send)
+        except QueueFull:
+            what = "the model is busy: too many requests wait already"
+            problem = Problem(status=429, message=what, type="rate_limit_error", code="rate_limit_exceeded")
+            raise ProblemError(problem) from None
+        except QueueClosed:
+            raise ProblemError(problem_of(RequestFailed(fault=Fault.CLOSED))) from None
 
     async def begin(self) -> None:
         """Wait until the answer begins. Raises ProblemError."""
@@ -210,10 +199,6 @@ class _PendingAnswer:
         """Wait for everything."""
         async for _ in self.chunks():
             pass
-
-    def cancel(self) -> None:
-        """Nobody waits any more."""
-        self._ticket.cancel()
 
 
 async def _unless_gone(request: Request, work: Any) -> None:
@@ -248,7 +233,7 @@ class _Stream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._pending.cancel()
+            self._pending.ticket.cancel()
 
 
 async def _events(form: AnswerForm, pending: _PendingAnswer, *, usage_wanted: bool) -> AsyncIterator[bytes]:
@@ -265,7 +250,7 @@ async def _events(form: AnswerForm, pending: _PendingAnswer, *, usage_wanted: bo
         yield _event(error.problem.body())
         return
     if usage_wanted:
-        yield _event(form.closing(pending.choices, pending.prompt_tokens))
+        yield _event(form.closing(pending.choices, pending.ticket.prompt_tokens))
     yield b"data: [DONE]\n\n"
 
 

@@ -106,8 +106,7 @@ class GenerationQueue:
         self._next_key = itertools.count()
         self._tokenizer = threading.Thread(target=self._tokenize, name="tokenizer", daemon=True)
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self.on_end: Callable[[], None] = lambda: None
-        self.largest_batch = 0  # completions that were ever written side by side
+        self.on_end: Callable[[], object] = lambda: None
 
     @property
     def is_open(self) -> bool:
@@ -162,7 +161,11 @@ class GenerationQueue:
         """The model's thread."""
         try:
             while self._take_arrived():
-                self._drop_cancelled()
+                for ticket in self._under_way:
+                    if ticket.cancelled:
+                        self._forget(ticket)
+                self._under_way = [ticket for ticket in self._under_way if ticket.keys]
+                self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
                 self._add_what_fits()
                 if self._under_way:
                     self._step(self._under_way)
@@ -187,13 +190,6 @@ class GenerationQueue:
             self._arrived.clear()
             return not self._closing
 
-    def _drop_cancelled(self) -> None:
-        self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
-        for ticket in self._under_way:
-            if ticket.cancelled:
-                self._forget(ticket)
-        self._under_way = [ticket for ticket in self._under_way if ticket.keys]
-
     def _add_what_fits(self) -> None:
         rows = sum(len(ticket.keys) for ticket in self._under_way)
         while self._waiting and rows + self._waiting[0].request.n <= self.most_rows:
@@ -206,7 +202,6 @@ class GenerationQueue:
                 self._fail(ticket, failed)
             else:
                 self._under_way.append(ticket)
-        self.largest_batch = max(self.largest_batch, rows)
 
     def _step(self, tickets: Sequence[Ticket]) -> None:
         """One token more for each. After a failure each is tried alone; if none fails alone, the newest has to go."""

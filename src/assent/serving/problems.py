@@ -53,29 +53,20 @@ def problem_of_status(status: int, what: str) -> Problem:
 def answer_errors(app: FastAPI) -> None:
     """Answer every kind of error of `app` in the interface's form."""
 
-    async def on_problem(_: Request, error: Exception) -> Response:
-        assert isinstance(error, ProblemError)
-        return error.problem.response()
-
-    async def on_fields(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        return _problem_of_fields(error).response()
-
-    async def on_http(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return problem_of_status(error.status_code, str(error.detail)).response(error.headers)
-
-    async def on_any(_: Request, error: Exception) -> Response:
+    async def answer(_: Request, error: Exception) -> Response:
+        match error:
+            case ClientGone():
+                return Response(status_code=499)
+            case ProblemError():
+                return error.problem.response()
+            case RequestValidationError():
+                return _problem_of_fields(error).response()
+            case HTTPException():
+                return problem_of_status(error.status_code, str(error.detail)).response(error.headers)
         return _OURS.response()  # Starlette raises the error again, and uvicorn logs it
 
-    async def on_gone(_: Request, error: Exception) -> Response:
-        return Response(status_code=499)
-
-    app.add_exception_handler(ProblemError, on_problem)
-    app.add_exception_handler(RequestValidationError, on_fields)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(ClientGone, on_gone)
-    app.add_exception_handler(Exception, on_any)
+    for kind in (ClientGone, ProblemError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
 
 
 _CODES_OF_STATUS = {408: "timeout", 413: "too_large"}

@@ -85,7 +85,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in _SIGNALS:
         loop.add_signal_handler(number, server.stop)
-    queue.on_end = lambda: _tell(loop, server)
+    queue.on_end = partial(loop.call_soon_threadsafe, server.lose_model)
     serving = asyncio.ensure_future(server.serve([listening]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
@@ -95,10 +95,6 @@ async def _serve(
     await serving
     if server.broken:
         raise BackendError("the model has stopped working", now="The cause is above; start the endpoint again.")
-
-
-def _tell(loop: asyncio.AbstractEventLoop, server: _Server) -> None:
-    loop.call_soon_threadsafe(server.lose_model)
 
 
 def _listen(host: str, port: int) -> socket.socket:

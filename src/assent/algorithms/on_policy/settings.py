@@ -48,10 +48,7 @@ class OnPolicySettings(OptimizerSettings):
     @property
     def sampling(self) -> SamplingParams:
         return SamplingParams(
-            max_tokens=self.max_tokens,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
+            max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k
         )
 
     @property

@@ -69,15 +69,14 @@ class OnPolicyTask:
         """One iteration."""
         experience, row = self._collect(index, stop)
         kl = self.kl.updated(row["kl"], len(experience.samples))
-        need = Need(
-            entropy=self._settings.entropy_coef > 0, values=self._values, temperature=self._settings.temperature
-        )
-        loss = partial(self._method.loss, settings=self._settings, kl=kl)
+        settings = self._settings
+        need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
+        loss = partial(self._method.loss, settings=settings, kl=kl)
         objective = Objective(loss=loss, need=kl.training(need), count=predicted_tokens)
         rows: list[Metrics] = []
-        for place in range(self._settings.updates):
+        for place in range(settings.updates):
             rows.append(self._update(index, place, experience, objective))
-            if self._settings.target_kl is not None and rows[-1]["approx_kl"] > self._settings.target_kl:
+            if settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
                 break
         self.kl = kl
         for name in sorted({name for one in rows for name in one}):
@@ -118,9 +117,7 @@ class OnPolicyTask:
         if len(scores) > 1:
             row |= {f"reward/{name}": sum(values) / len(values) for name, values in scores.items()}
         row |= self._penalty(row["kl"])
-        seen = Rollout(
-            iteration=index, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards)
-        )  # fmt: skip
+        seen = Rollout(iteration=index, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards))
         return experience, row | parts.observer.rollout(seen)
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:

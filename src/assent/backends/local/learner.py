@@ -20,16 +20,7 @@ from assent.model.body import Body, LanguageHead
 from assent.model.checkpoints import load_tree, save_tree
 from assent.model.flat import FlatBatch, flatten
 from assent.model.state import capture_rng, restore_rng
-from assent.ports.learning import (
-    Example,
-    LearnerSettings,
-    Loss,
-    Need,
-    Outputs,
-    Roles,
-    SkippedBatch,
-    UpdateReport,
-)
+from assent.ports.learning import Example, LearnerSettings, Loss, Need, Outputs, Roles, SkippedBatch, UpdateReport
 from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 
@@ -113,13 +104,6 @@ class LocalLearner:
         self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
     ) -> UpdateReport:
         """Accumulate the gradient of every micro-batch, clip, step; a non-finite loss or gradient changes nothing."""
-        tally, batches = self._accumulate(examples, need, loss, count)
-        return self._step(tally, batches, learning_rate)
-
-    def _accumulate(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float
-    ) -> tuple[Tally, list[SkippedBatch]]:
-        """The gradient of all micro-batches; a non-finite loss adds nothing. The batches are kept in case of a skip."""
         self._set_dropout(on=self.settings.dropout)
         tally, batches = Tally(), []
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
@@ -135,9 +119,6 @@ class LocalLearner:
             sequences = [sequence for one in run for sequence in one.sequences]
             ids, predicted = tuple(one.ids for one in sequences), tuple(one.predicted for one in sequences)
             batches.append(SkippedBatch(loss=value, sequences=ids, predicted=predicted))
-        return tally, batches
-
-    def _step(self, tally: Tally, batches: Sequence[SkippedBatch], learning_rate: float) -> UpdateReport:
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm).item()
         skipped = not math.isfinite(norm) or not all(math.isfinite(batch.loss) for batch in batches)
         if not skipped:
@@ -219,14 +200,15 @@ class LocalLearner:
         head, reference, reference_logp_M = self.roles.policy.head, None, None
         if need.kl or need.reference_logp:
             assert self.roles.reference is not None, "this loss needs a reference"
-            reference_MH, away = self._reference_hidden(batch), self.roles.reference.head
-            if need.kl:
-                away_VH = away.weight_VH.detach()
-                reference = ReferenceHead(
-                    hidden_NH=reference_MH, weight_VH=away_VH, bias_V=away.bias_V, top_k=need.kl_top_k
-                )
-            else:
-                with torch.no_grad():
+            self.roles.reference.body.model.eval()
+            with torch.no_grad():
+                reference_MH, away = self.roles.reference.hidden(batch), self.roles.reference.head
+                if need.kl:
+                    away_VH, away_V = away.weight_VH.detach(), away.bias_V
+                    reference = ReferenceHead(
+                        hidden_NH=reference_MH, weight_VH=away_VH, bias_V=away_V, top_k=need.kl_top_k
+                    )
+                else:
                     reference_logp_M = _statistics(reference_MH, away, batch.target_M, need).logp_N
         with self.body.autocast():
             found = _statistics(hidden_MH, head, batch.target_M, need, reference, entropy=need.entropy)
@@ -235,12 +217,6 @@ class LocalLearner:
             "reference_logp": found.reference_logp_N if need.kl else reference_logp_M,
         }  # fmt: skip
         return {name: column for name, column in columns.items() if column is not None}
-
-    @torch.no_grad()
-    def _reference_hidden(self, batch: FlatBatch) -> Tensor:
-        assert self.roles.reference is not None
-        self.roles.reference.body.model.eval()
-        return self.roles.reference.hidden(batch)
 
 
 def _size(example: Example) -> int:
@@ -260,9 +236,6 @@ def _statistics(
 def _adamw(parameters: Mapping[str, nn.Parameter], settings: LearnerSettings) -> torch.optim.AdamW:
     matrices = [p for p in parameters.values() if p.ndim >= 2]
     vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     betas = (settings.beta1, settings.beta2)
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=settings.epsilon, fused=True)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from assent.backends.local.completions import CompletionText, settled
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
-from assent.model.flat import FlatBatch, flatten
+from assent.model.flat import flatten
 from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole, ScalarRole
 from assent.ports.sampling import Progress, Sampler, SamplingParams, check_finite, silent
@@ -58,24 +57,25 @@ class LocalSampler(Sampler):
             for one in grown:
                 if one.key in texts and texts[one.key].grow().stopped:
                     one.stop = StopReason.END
+                    decoder.abort([one.key])
             finished = [one for one in grown if one.stop is not None]
             for one in finished:
+                assert one.stop is not None
                 text = texts[one.key].text if one.key in texts else self.template.decode(one.ids)
-                yield one.key, self._turn(one, text)
+                states = np.stack(one.states) if one.states else None
+                one.states.clear()  # each is a part of what all rows had in that step
+                yield (
+                    one.key,
+                    Turn(
+                        prompt_ids=tuple(one.prompt_ids),
+                        completion_ids=tuple(one.ids),
+                        logps=tuple(one.logps),
+                        completion=Completion(text=text, stop=one.stop),
+                        version=self.role.version,
+                        states=states,
+                    ),
+                )
             progress(len(finished))
-
-    def _turn(self, written: Generation, text: str) -> Turn:
-        assert written.stop is not None
-        states = np.stack(written.states) if written.states else None
-        written.states.clear()  # each is a part of what all rows had in that step
-        return Turn(
-            prompt_ids=tuple(written.prompt_ids),
-            completion_ids=tuple(written.ids),
-            logps=tuple(written.logps),
-            completion=Completion(text=text, stop=written.stop),
-            version=self.role.version,
-            states=states,
-        )
 
 
 class RewardScorer:
@@ -84,13 +84,20 @@ class RewardScorer:
     def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0) -> None:
         self.role, self.template, self.positive = role, template, positive
 
+    @torch.no_grad()
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One number per completion; a number that is not finite is an error that names the completion."""
-
-        def read(batch: FlatBatch) -> Tensor:
-            return self.role.logits(batch)[:, self.positive]
-
-        return check_finite(self._read(prompts, completions, read), completions)
+        pairs = list(zip(prompts, completions, strict=True))
+        encoded = [one.ids for one in self.template.encode_completions(pairs)]
+        self.role.body.model.eval()
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+        found = [0.0] * len(encoded)
+        for part in token_budget_batches([len(encoded[index]) for index in order], self.role.body.read_at_once):
+            chosen = [order[position] for position in part]
+            batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
+            for index, value in zip(chosen, self.role.logits(batch)[:, self.positive].tolist(), strict=True):
+                found[index] = value
+        return check_finite(found, completions)
 
     def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> Features:
         """What the head reads of every completion: a row of the trunk's width for each."""
@@ -98,22 +105,3 @@ class RewardScorer:
         for batch in feature_batches(self.role, self.template, prompts, completions):
             found_NH[list(batch.places)] = read_features(self.role, batch)
         return found_NH
-
-    @torch.no_grad()
-    def _read(
-        self, prompts: Sequence[Conversation], completions: Sequence[Completion], read: Callable[[FlatBatch], Tensor]
-    ) -> list[float]:
-        encoded = [
-            self.template.encode_completion(prompt, completion).ids
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        self.role.body.model.eval()
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        found = [0.0] * len(encoded)
-        lengths = [len(encoded[index]) for index in order]
-        for part in token_budget_batches(lengths, self.role.body.read_at_once):
-            chosen = [order[position] for position in part]
-            batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
-            for index, value in zip(chosen, read(batch).tolist(), strict=True):
-                found[index] = value
-        return found
