@@ -251,3 +251,16 @@ def test_weights_that_fit_no_rewards_are_refused_and_equal_names_are_numbered() 
         RewardSum([Reward(name="a", scorer=LENGTH, weight=0.0)])
     with pytest.raises(ConfigError, match="no reward was given"):
         weighted([], [])
+
+
+@pytest.mark.parametrize(("truncated", "penalty"), [(0.0, 1.0), (0.5, 1.0), (0.51, 0.0), (1.0, 0.0)])
+def test_a_missing_end_costs_nothing_where_most_completions_lack_one_unless_it_was_asked_for(
+    truncated: float, penalty: float
+) -> None:
+    scale = RewardScale.of([0.0, 1.0], truncated=truncated)
+    assert scale.eos_penalty(settings_of()) == penalty
+    told = scale.told_of_truncation(settings_of())
+    assert (told is None) == (penalty > 0)
+    assert told is None or ("Raise max_tokens" in told and "missing_eos_penalty" in told)
+    asked = settings_of(missing_eos_penalty=0.75)
+    assert scale.eos_penalty(asked) == 0.75 and scale.told_of_truncation(asked) is None

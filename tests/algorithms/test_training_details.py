@@ -310,9 +310,9 @@ def test_a_policy_that_moves_too_far_stops_its_iteration(folders: dict[str, Path
 
 def test_only_a_completion_that_did_not_end_is_penalised() -> None:
     completions = [Completion(text="a"), Completion(text="b", stop=StopReason.LENGTH), Completion(text="c")]
-    shaped = shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_eos_penalty=0.75))
+    shaped = shaped_rewards([1.0, 2.0, 3.0], completions, 0.75)
     assert shaped == [1.0, 1.25, 3.0]
-    assert shaped_rewards([1.0, 2.0, 3.0], completions, settings_of(missing_eos_penalty=0.0)) == [1.0, 2.0, 3.0]
+    assert shaped_rewards([1.0, 2.0, 3.0], completions, 0.0) == [1.0, 2.0, 3.0]
 
 
 def scored(*lengths: int) -> Experience:

@@ -17,6 +17,7 @@ from assent.errors import ConfigError
 from assent.ports.sampling import Scorer, check_finite
 from assent.types import Completion, Conversation, StopReason
 
+MOSTLY = 0.5  # a larger share of truncated completions makes the penalty for them no signal, or one for short ones
 FAINT, CRUSHING = 0.01, 10.0  # shares of the penalty outside which it decides nothing, or everything
 
 
@@ -58,20 +59,22 @@ class RewardSum:
 class RewardScale:
     """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
 
-    PPO maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not.
+    PPO maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not. `truncated` is
+    the share of these completions that were cut at max_tokens.
     """
 
     mean: float
     spread: float
     applied: bool = True
+    truncated: float = 0.0
 
     @staticmethod
-    def of(rewards: Sequence[float], *, applied: bool = True) -> RewardScale:
+    def of(rewards: Sequence[float], *, applied: bool = True, truncated: float = 0.0) -> RewardScale:
         """The scale of some rewards. Those that differ by rounding alone have the spread 0, and none is applied."""
         mean = math.fsum(rewards) / len(rewards)
         spread = math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards))
         real = spread > 1e-6 * max(abs(reward) for reward in rewards)
-        return RewardScale(mean=mean, spread=spread if real else 0.0, applied=applied and real)
+        return RewardScale(mean=mean, spread=spread if real else 0.0, applied=applied and real, truncated=truncated)
 
     @property
     def gain(self) -> float:
@@ -93,6 +96,22 @@ class RewardScale:
         if not self.applied:
             return f"Rewards are raw scores, and PPO maximises them as they are; {start}."
         return f"Rewards are raw scores: {start}. PPO maximises (reward - {self.mean:.4g}) / {self.spread:.4g}."
+
+    def eos_penalty(self, settings: OnPolicySettings) -> float:
+        """What a completion without an end token costs: 1 unless set, and unless it would cost nearly all of them."""
+        if settings.missing_eos_penalty is not None:
+            return settings.missing_eos_penalty
+        return 0.0 if self.truncated > MOSTLY else 1.0
+
+    def told_of_truncation(self, settings: OnPolicySettings) -> str | None:
+        """What is to be said if most completions of the starting model are cut, so that no penalty is taken."""
+        if settings.missing_eos_penalty is not None or self.truncated <= MOSTLY:
+            return None
+        return (
+            f"{self.truncated:.0%} of the starting model's completions are cut at max_tokens ({settings.max_tokens}), "
+            "so no penalty is taken for a missing end. Raise max_tokens, or set missing_eos_penalty (for example 1) to "
+            "teach shorter answers."
+        )
 
     def share(self, penalty: float) -> float | None:
         """A KL penalty in spreads of the starting model's reward; None where the reward has none."""
@@ -117,11 +136,9 @@ class RewardScale:
         )
 
 
-def shaped_rewards(
-    rewards: Sequence[float], completions: Sequence[Completion], settings: OnPolicySettings
-) -> list[float]:
-    """Rewards, less `missing_eos_penalty` for completions that were cut at the limit."""
+def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], penalty: float) -> list[float]:
+    """Rewards, less the penalty for completions that were cut at the limit."""
     return [
-        reward - (settings.missing_eos_penalty if completion.stop is not StopReason.END else 0.0)
+        reward - (penalty if completion.stop is not StopReason.END else 0.0)
         for reward, completion in zip(rewards, completions, strict=True)
     ]

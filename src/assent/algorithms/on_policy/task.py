@@ -109,7 +109,7 @@ class OnPolicyTask:
         rewards = self._reward.total(scores)
         maximised = self.scale.maximised(rewards)
         experience = self._scored(Experience.of(groups), stop)
-        reward_B = shaped_rewards(maximised, completions, settings)
+        reward_B = shaped_rewards(maximised, completions, self.scale.eos_penalty(settings))
         token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
         experience = with_advantages(experience, token_rewards, self._method, settings)
         row = _rollout_metrics([turn for _, turn in episodes], rewards, experience)

@@ -157,10 +157,11 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
     log = _SampleLog(settings)
-    prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=rewards.scorer, observer=Observer(rollout=log, say=display.say),
-    )  # fmt: skip
+    with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
+        prepared = prepare_on_policy(
+            load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
+            reward=rewards.scorer, observer=Observer(rollout=log, say=display.say, normalising=stage.counter),
+        )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
     texts = {BEFORE: shown(model)}

@@ -40,7 +40,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, reference_of
 from assent.recipes.training.head_training import HeadTask
 from assent.seeds import derive
-from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
+from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, StopReason
 
 SomeTask = TypeVar("SomeTask", bound=Task, covariant=True)
 PreferenceData = Comparison | Ranking | Rating
@@ -170,18 +170,20 @@ def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings
 
 
 def measure_scale(
-    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int
-) -> RewardScale:
+    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int,
+    progress: Progress = silent,
+) -> RewardScale:  # fmt: skip
     """The scale of a reward on `normalise_prompts` completions of the model as it is.
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
     asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
-    turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"))
+    turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
     completions = [turn.completion for turn in turns]
     scores = check_finite(scorer.score(asked, completions), completions)
-    return RewardScale.of(scores, applied=settings.normalise_reward)
+    cut = sum(completion.stop is not StopReason.END for completion in completions) / len(completions)
+    return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,14 +215,15 @@ def prepare_on_policy(
     _refuse_unsteady(model, prompts, settings.max_tokens)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
-    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
+    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed, progress=observer.normalising)
     network, weight = _network(scorer)
     if network is not None and not scale.spread:
         raise RunError(
             f"the reward is {scale.mean:.4g} for every completion of the starting model, so there is nothing to learn",
             now="Look at the reward model: is it trained, and does it see the answer?",
         )
-    observer.say(scale.told())
+    for told in filter(None, (scale.told(), scale.told_of_truncation(settings))):
+        observer.say(told)
     reference = reference_of(model)
     critics = {
         value: critic_of(
