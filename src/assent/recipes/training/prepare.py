@@ -34,7 +34,7 @@ from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.learning import Learner, LearnerSettings, Roles
-from assent.ports.sampling import Scorer, check_finite
+from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, reference_of
