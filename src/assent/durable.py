@@ -47,19 +47,24 @@ def whole_file(path: Path, *, durable: bool = True, safe: str = _INTACT) -> Iter
     Raises RunError if the file system fails.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with writing(path, safe=safe):
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path)
+    with writing(path, safe=safe), _removed_at_the_end(temporary):
+        with temporary.open("wb") as file:
+            yield file
             if durable:
-                sync_folder(path.parent)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
