@@ -75,13 +75,9 @@ def test_a_function_that_is_seldom_anything_but_zero_trains_and_a_dead_reward_mo
     said: list[str] = []
     model = load_language_model(str(folders["llama"]), machine=CPU)
     rare = FunctionScorer(lambda prompts, completions: [0.0 for _ in completions], "rare")
-    rows = (
-        prepare_on_policy(
-            METHOD, model, PROMPTS, settings_of(), seed=1, reward=rare, observer=Observer(say=said.append)
-        )
-        .run()
-        .rows
-    )
+    rows = prepare_on_policy(
+        METHOD, model, PROMPTS, settings_of(), seed=1, reward=rare, observer=Observer(say=said.append)
+    ).run()
     assert len(rows) == 3 and not any("penalty_share" in row for row in rows)
     assert sum("cannot be normalised" in line for line in said) == 1
     dead = new_reward_model(str(folders["llama"]), machine=CPU, seed=5)
