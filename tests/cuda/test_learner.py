@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contract.test_learner as promises
+import learners
 import pytest
 from contract.test_learner import (  # noqa: F401  run here again
-    test_a_bad_number_changes_nothing_and_is_forgotten,
-    test_a_fresh_state_can_be_restored_over_a_trained_one,
-    test_a_restored_learner_is_the_saved_one_bit_for_bit,
-    test_micro_batches_add_up_to_the_whole,
-    test_only_the_finite_gradient_norm_is_clipped_and_reported,
+    case,
+    processes,
+    test_a_bad_number_changes_nothing_is_reported_and_forgotten,
+    test_a_fresh_learner_can_be_loaded_over_a_trained_one,
+    test_a_loaded_learner_is_the_saved_one_bit_for_bit,
+    test_a_step_does_not_depend_on_how_it_is_packed,
+    test_progress_that_raises_ends_scoring,
+    test_scores_come_in_input_order_whatever_they_are_read_with,
     test_scoring_changes_nothing_and_says_what_training_sees,
-    test_the_kl_to_the_reference_is_zero_at_the_start_and_never_negative,
 )
 from on_cuda import needs_cuda, on_cuda
 
@@ -20,4 +22,4 @@ pytestmark = needs_cuda
 
 @pytest.fixture(autouse=True)
 def bodies_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promises, "body_of", on_cuda)
+    monkeypatch.setattr(learners, "body_of", on_cuda)

@@ -50,7 +50,7 @@ CASES: dict[str, Case] = {
     ),
     "another kind of file": (
         lambda p: p.sft(p.home / "world" / "prompts.jsonl"),
-        ("prompts.jsonl", "holds prompts", "assent ppo"),
+        ("prompts.jsonl", "holds prompts", "Give a file of demonstrations", "--set reading.prompt=COLUMN"),
     ),
     # rows
     "null field": (

@@ -17,11 +17,11 @@ from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioCli
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-SMALL = ("batch_size=4", "max_tokens=4")
+SMALL = ("max_tokens=4",)
 SCALED_DOWN = {
     "world": ("demonstrations=12", "rankings=12", "held_out=6"),
     "pretrain": ("steps=2", "batch_size=2", *TINY_SHAPE[1::2]),
-    "ppo": ("iterations=1", *SMALL, "normalise_prompts=4", "limit=6"),
+    "ppo": ("iterations=1", "batch_size=4", *SMALL, "normalise_prompts=4", "limit=6"),
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",),
     "eval": ("limit=18", *SMALL),

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from queue import PriorityQueue
 from typing import ParamSpec, TypeVar
 
@@ -161,9 +162,8 @@ class GenerationQueue:
         """The model's thread."""
         try:
             while self._take_arrived():
-                for ticket in self._under_way:
-                    if ticket.cancelled:
-                        self._forget(ticket)
+                for ticket in filter(attrgetter("cancelled"), self._under_way):
+                    self._forget(ticket)
                 self._under_way = [ticket for ticket in self._under_way if ticket.keys]
                 self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
                 self._add_what_fits()

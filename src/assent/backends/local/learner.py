@@ -104,6 +104,11 @@ class LocalLearner:
         self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
     ) -> UpdateReport:
         """Accumulate the gradient of every micro-batch, clip, step; a non-finite loss or gradient changes nothing."""
+        return self._step(*self._accumulate(examples, need, loss, count), learning_rate)
+
+    def _accumulate(
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float
+    ) -> tuple[Tally, list[SkippedBatch]]:
         self._set_dropout(on=self.settings.dropout)
         tally, batches = Tally(), []
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
@@ -119,6 +124,9 @@ class LocalLearner:
             sequences = [sequence for one in run for sequence in one.sequences]
             ids, predicted = tuple(one.ids for one in sequences), tuple(one.predicted for one in sequences)
             batches.append(SkippedBatch(loss=value, sequences=ids, predicted=predicted))
+        return tally, batches
+
+    def _step(self, tally: Tally, batches: Sequence[SkippedBatch], learning_rate: float) -> UpdateReport:
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm).item()
         skipped = not math.isfinite(norm) or not all(math.isfinite(batch.loss) for batch in batches)
         if not skipped:
