@@ -63,4 +63,4 @@ def test_few_prepared_products_are_kept_and_the_user_may_keep_more():
             [sys.executable, "-c", PRODUCTS, precision], check=True, capture_output=True, env=environment
         )
         grown[kept] = float(ran.stdout)
-    assert grown["few"] < 0.25 * min(grown["all"], grown["own"]), grown
+    assert grown["few"] < 0.4 * min(grown["all"], grown["own"]), grown  # 64 of 400, and what the libraries hold anyway
