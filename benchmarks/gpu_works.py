@@ -121,7 +121,7 @@ def sft(job: Job) -> tuple[Callable[[], float], float, Callable[[], Step]]:
     """Useful tokens."""
     texts = W.Texts(TEXTS_OF[job.size]).documents(job.items * STEPS_OF_DATA)
     talks = [Conversation(messages=(Message(role=Role.ASSISTANT, content=text),)) for text in texts]
-    ids = [one.ids for one in template(job.size).encode_many(talks)]
+    ids = [one.ids for examples in template(job.size).encode_turns(talks) for one in examples]
     settings = SFTSettings(
         batch_size=job.items, learning_rate=2e-5, max_length=W.MAX_LENGTH, epochs=EPOCHS, micro_batch_tokens=16384
     )

@@ -39,7 +39,8 @@ def sft(job: Job) -> None:
         for text in texts
     ]
     settings = SFTSettings(batch_size=steps.items, learning_rate=RATE, max_length=W.MAX_LENGTH)
-    lengths = [len(one) for one in model.template.encode_many([one.conversation for one in said])]
+    turns = model.template.encode_turns([one.conversation for one in said])
+    lengths = [sum(map(len, examples)) for examples in turns]
     prepared = prepare_offline(SFT, model, said, settings, seed=W.SEED)
     stamps = Stamps()
 
