@@ -112,7 +112,7 @@ METHODS: dict[str, Method] = {
     ),
     "dpo": Method(
         name="DPO",
-        help="train the policy on comparisons directly, near its reference",
+        help="train the policy on comparisons directly, without a reward model",
         example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
         reads="comparisons",
         settings="assent.algorithms.dpo:DPOSettings",
