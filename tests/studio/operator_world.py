@@ -77,7 +77,7 @@ def build(store: FeedbackStore, clock: Clock, *, items: int = 40, end: float = N
     ranking = store.create_project(
         "Helpfulness, second round",
         ProjectSettings(
-            overlap=2, control_share=0.06, repeat_share=0.06, cost_per_hour=24.0, instructions="Best first."
+            overlap=2, control_share=0.25, repeat_share=0.2, cost_per_hour=24.0, instructions="Best first."
         ),
     )
     pairs = store.create_project("Safety pairs", ProjectSettings(mode=TaskMode.PAIRWISE, overlap=3))
