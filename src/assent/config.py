@@ -177,10 +177,12 @@ def _suggest(cls: type[Settings], path: tuple[str, ...]) -> str:
     name = ".".join(path)
     same_leaf = [candidate for candidate in known if candidate.rpartition(".")[2] == path[-1]]
     siblings = [candidate for candidate in known if candidate.rpartition(".")[0] == ".".join(path[:-1])]
-    near = difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(name, known, n=1)
+    same_word = [candidate for candidate in siblings if candidate.split("_")[0] == name.split("_")[0] != name]
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.8) or same_word
+    near = near or difflib.get_close_matches(name, siblings, n=1) or difflib.get_close_matches(name, known, n=1)
     best = near or same_leaf[:1]
     if best:
-        return f'; did you mean "{best[0]}"?'
+        return "; did you mean " + " or ".join(f'"{one}"' for one in best) + "?"
     return f"; known here: {', '.join(sorted(siblings))}" if siblings else ""
 
 

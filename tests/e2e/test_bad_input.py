@@ -108,6 +108,10 @@ CASES: dict[str, Case] = {
         lambda p: p.settings("learnin_rate=1"),
         ("--set learnin_rate=1", 'did you mean "learning_rate"?'),
     ),
+    "a setting's old name": (
+        lambda p: p.settings("schedule_kind=linear"),
+        ("unknown setting", 'did you mean "schedule"?'),
+    ),
     "setting of another command": (lambda p: p.settings("kl_coef=1"), ('unknown setting "kl_coef"',)),
     "wrong type": (lambda p: p.settings("batch_size=many"), ("--set batch_size=many", "integer")),
     "out of range": (lambda p: p.settings("epochs=-1"), ("--set epochs=-1", "greater than 0")),

@@ -31,7 +31,7 @@ class ExperimentSettings(Settings):
     evaluation_split: Literal["held_out", "validation"] = "held_out"
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(epochs=1, batch_size=16, learning_rate=1.5e-4, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.2, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=3e-5, beta=0.4, max_length=200)
     ppo: PPOSettings = PPOSettings(
         iterations=60, batch_size=256, mini_batches=4, epochs=2, learning_rate=3e-4, schedule="constant",
         max_tokens=MAX_TOKENS, temperature=1.2, kl_coef=0.1, critic="shared",

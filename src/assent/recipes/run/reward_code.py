@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from assent.errors import AssentError, ConfigError, RunError
@@ -26,7 +27,9 @@ class RewardCode:
         """What `call` gives, as one finite number per completion. Raises RunError, also where the code exits."""
         try:
             returned = call()
-            values = list(returned) if _is_list(returned) else None
+            values = None
+            if _is_list(returned):  # a generator may never end
+                values = list(returned if isinstance(returned, Sized) else islice(returned, len(texts) + 1))
         except AssentError:
             raise
         except (Exception, SystemExit) as error:
@@ -35,7 +38,8 @@ class RewardCode:
         if values is None:
             raise self._wrong(f"gave {_kind(returned)} where a list of numbers was expected")
         if len(values) != len(texts):
-            raise self._wrong(f"gave {len(values)} numbers for {len(texts)} completions")
+            least = "" if isinstance(returned, Sized) or len(values) < len(texts) else "at least "
+            raise self._wrong(f"gave {least}{len(values)} numbers for {len(texts)} completions")
         return [self._number(value, text) for value, text in zip(values, texts, strict=True)]
 
     def _number(self, value: Any, text: str) -> float:
