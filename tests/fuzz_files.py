@@ -429,7 +429,9 @@ def one_file(seed: int, folder: Path, outcomes: Outcomes) -> None:
         token = rows[place].token
         if any(row.problem for row, _ in found.bad) or len(found.imported) + len(found.bad) >= len(rows):
             continue  # what could not be parsed is set aside by its line alone; or the token stood in another column
-        if token in json.dumps(fields[place]) and token not in known:
+        named = {name for note in found.notes for name in fields[place] if name in note}  # as not used
+        rest = {name: value for name, value in fields[place].items() if name not in named}
+        if token in json.dumps(rest) and token not in known:
             outcomes.wrong.append(f"{told}: row {place + 1} is neither read nor set aside")
     outcomes.counts["annotations kept"] += sum(answers.values())
     outcomes.counts["rows set aside"] += len(found.bad)

@@ -164,6 +164,18 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, name: str, content:
     assert said in str(caught.value) and name in str(caught.value)
 
 
+@pytest.mark.parametrize("spelt", [json.dumps, repr])
+def test_lists_of_one_text_on_both_sides_of_a_table_are_the_texts(
+    spelt: Callable[[object], str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    sides = [["it's\u2028 one"], ["two\n[3]"]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["prompt", "chosen", "rejected"], ["a?", *map(spelt, sides)]])
+    (pair,) = load_comparisons(path).examples
+    assert (pair.chosen.text, pair.rejected.text) == (sides[0][0], sides[1][0])
+
+
 def test_a_csv_row_with_too_many_cells_is_a_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("prompt,chosen,rejected\na,b,c\na,b,c,d\n")

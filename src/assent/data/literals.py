@@ -34,11 +34,11 @@ _LISTS_OF_TEXTS = ("chosen", "rejected", "completions", "responses", "answers", 
 def parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
     """The cells of a row of a table without types.
 
-    Two columns together may be lists: `chosen` and `rejected` if both are Python lists (a data frame held lists; JSON
-    may be the answer itself), and `text` if `score` is a list.
+    Two columns together may be lists: `chosen` and `rejected` if both are lists of one text or Python lists (a data
+    frame held lists; JSON of several texts may be the answer itself), and `text` if `score` is a list.
     """
     fields = {name: parse_cell(cell, name) for name, cell in cells.items()}
-    sides = {name: texts for name in ("chosen", "rejected") if (texts := _python_texts(cells.get(name, "")))}
+    sides = {name: texts for name in ("chosen", "rejected") if (texts := _one_side(cells.get(name, "")))}
     if len(sides) == 2:
         fields |= sides
     if isinstance(fields.get("score"), list) and isinstance(texts := _spelled(cells.get("text", "")), list):
@@ -80,11 +80,15 @@ def parse_texts(cell: object) -> list[str] | None:
     return value if is_texts(value) else None
 
 
-def _python_texts(cell: str) -> list[str] | None:
+def _one_side(cell: str) -> list[str] | None:
+    """The texts of a list of one text, or of a list that only Python reads."""
+    texts = parse_texts(cell)
+    if texts is None or len(texts) == 1:
+        return texts
     try:
         json.loads(cell)
     except (ValueError, RecursionError):
-        return parse_texts(cell)
+        return texts
     return None
 
 
