@@ -33,14 +33,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
-ABSENT = ("deepspeed", "flash_attn", "omegaconf", "ray", "tensordict", "vllm")  # of what has no wheel for a CPU
+ABSENT = ("deepspeed", "omegaconf", "openrlhf.trainer.ray", "openrlhf.utils", "ray", "tensordict")
 
 
 class _Absent:
-    """Finds the modules of ABSENT where they are not installed; whatever is taken from them is a mock."""
+    """Stands for the modules of ABSENT, which need a GPU or much else; whatever is taken from them is a mock."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name.split(".")[0] in ABSENT else None
+        return ModuleSpec(name, self) if f"{name}.".startswith(tuple(f"{one}." for one in ABSENT)) else None
 
     def create_module(self, spec: ModuleSpec) -> Any:
         return MagicMock(__path__=[], __spec__=spec, __name__=spec.name)
@@ -59,7 +59,11 @@ def package_file(package: str, version: str, module: str, **given: ModuleType) -
         around.__path__ = [str(root.joinpath(*parts[:depth]))]
         sys.modules.setdefault(name, around)
     sys.modules.update({name.replace("__", "."): stub for name, stub in given.items()})
-    return importlib.import_module(module)
+    sys.meta_path.insert(0, absent := _Absent())
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.meta_path.remove(absent)
 
 
 def statements(function: Callable[..., Any], first: str, last: str) -> Any:
@@ -137,13 +141,14 @@ def _trl_advantages(function: Callable[..., Any], tensors: Tensors, settings: di
     """Runs the trainer's own statements, from the rewards to the advantages."""
     names: dict[str, Any] = {
         **inspect.getmodule(function).__dict__,
-        "rewards_per_func": tensors["reward"][:, None], "num_generations": settings["group"], "mode": "train",
+        "rewards_per_func": tensors["reward"][:, None],
+        "prompts": tensors["reward"], "num_generations": settings["group"], "mode": "train",
         "device": torch.device("cpu"), "gather": lambda tensor: tensor,
         "self": SimpleNamespace(
             **{
                 "reward_weights": torch.ones(1), "multi_objective_aggregation": "sum_then_normalize",
                 "reward_clip_range": None, "beta": 0.0, "normalize_advantages": False, "scale_rewards": "group",
-                **settings,
+                "accelerator": Alone(), **settings,
             }
         ),
     }  # fmt: skip
@@ -305,7 +310,6 @@ def answer(name: str, given: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.meta_path.append(_Absent())
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
