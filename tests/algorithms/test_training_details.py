@@ -418,7 +418,8 @@ def test_an_advantage_that_is_no_number_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("prompts", "more", "match"),
     [([], {}, "no prompts"), (PROMPTS, {"mini_batches": 9}, "mini-batches"),
-     (PROMPTS, {"kl_in": "loss", "kl_estimator": "k1"}, "k1"), (PROMPTS, {"kl_estimator": "k2"}, "k2")],
+     (PROMPTS, {"kl_in": "loss", "kl_estimator": "k1"}, "k1"), (PROMPTS, {"kl_estimator": "k2"}, "k2"),
+     (PROMPTS, {"kl_estimator": "k3"}, r"k3 .* not that of the KL")],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(
     prompts: list[Conversation], more: dict[str, object], match: str, template: ChatTemplate

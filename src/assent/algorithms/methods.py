@@ -66,6 +66,26 @@ ROLLOUT_CURVES = (  # what every on-policy method can show
 )  # fmt: skip
 ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
 
+GROUP_CURVES = ("groups_without_spread", "groups_dropped")
+
+
+def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: str) -> Method:
+    """An on-policy method that has neither a critic nor files of its own."""
+    return Method(
+        name=name,
+        help=purpose,
+        example=f"assent {file} --model runs/sft --reward runs/reward --data prompts.jsonl --out runs/{file}",
+        reads="prompts",
+        settings=f"assent.algorithms.{file}:{settings}",
+        algorithm=f"assent.algorithms.{file}:{file.upper()}",
+        needs_reward=True,
+        function=file,
+        curves=(*ROLLOUT_CURVES, *GROUP_CURVES),
+        folded=ROLLOUT_FOLDED,
+        card=f"{card} against a reward, held near its reference by a KL penalty.",
+    )
+
+
 METHODS: dict[str, Method] = {
     "pretrain": Method(
         name="Pretraining",
@@ -109,6 +129,48 @@ METHODS: dict[str, Method] = {
         curves=(*ROLLOUT_CURVES, "value_loss"),
         folded=(*ROLLOUT_FOLDED, "explained_variance"),
         card="A language model trained by PPO against a reward, held near its reference by a KL penalty.",
+    ),
+    "grpo": _without_critic(
+        "GRPO",
+        "grpo",
+        "GRPOSettings",
+        purpose="train the policy against a reward, comparing completions of one prompt; also Dr. GRPO and DAPO",
+        card="A language model trained by GRPO",
+    ),
+    "gspo": _without_critic(
+        "GSPO",
+        "gspo",
+        "GSPOSettings",
+        purpose="train the policy as GRPO does, with one ratio for a whole completion",
+        card="A language model trained by GSPO",
+    ),
+    "cispo": _without_critic(
+        "CISPO",
+        "cispo",
+        "CISPOSettings",
+        purpose="train the policy as GRPO does, with capped importance weights instead of a clip",
+        card="A language model trained by CISPO",
+    ),
+    "rloo": _without_critic(
+        "RLOO",
+        "rloo",
+        "RLOOSettings",
+        purpose="train the policy against a reward, with the other completions of a prompt as baseline",
+        card="A language model trained by RLOO",
+    ),
+    "reinforce": _without_critic(
+        "REINFORCE",
+        "reinforce",
+        "ReinforceSettings",
+        purpose="train the policy against a reward, with the mean reward as baseline",
+        card="A language model trained by REINFORCE",
+    ),
+    "reinforce_pp": _without_critic(
+        "REINFORCE++",
+        "reinforce_pp",
+        "ReinforcePPSettings",
+        purpose="train the policy against a reward, clipped as PPO and white over all tokens, without a critic",
+        card="A language model trained by REINFORCE++",
     ),
     "dpo": Method(
         name="DPO",

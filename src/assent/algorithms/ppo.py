@@ -17,14 +17,14 @@ from torch import Tensor
 
 from assent.algorithms.on_policy.experience import Experience, Sample, column
 from assent.algorithms.on_policy.kl_shaping import KLShaping
-from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.settings import ClippedSettings
 from assent.algorithms.on_policy.update import CriticKind, OnPolicyMethod, policy_loss
 from assent.losses.advantages import gae
 from assent.losses.policy import clipped_value_loss
 from assent.ports.learning import LossResult, Outputs
 
 
-class PPOSettings(OnPolicySettings):
+class PPOSettings(ClippedSettings):
     """Settings of PPO. One iteration = one rollout of `batch_size` prompts and `epochs` x `mini_batches` updates."""
 
     gamma: float = Field(default=1.0, gt=0, le=1)

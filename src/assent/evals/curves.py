@@ -27,6 +27,8 @@ METRICS = {  # title, what it is; a metric that is not here has its name for a t
     "length": ("Length", "Tokens per completion."),
     "truncated_fraction": ("Truncated", "Share of completions cut at the token limit."),
     "clip_fraction": ("Clip fraction", "Share of tokens whose policy ratio was clipped."),
+    "groups_without_spread": ("Groups without spread", "Share of prompts whose completions all have the same reward."),
+    "groups_dropped": ("Groups dropped", "Prompts that were replaced because their completions had the same reward."),
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
     "policy_loss": ("Policy loss", "The clipped objective, negated. Its level says nothing; sudden jumps do."),
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
@@ -37,7 +39,15 @@ METRICS = {  # title, what it is; a metric that is not here has its name for a t
     "kl_coef": ("KL coefficient", "The coefficient in force at each iteration."),
     "reward_std": ("Spread of the reward", "Standard deviation over the completions of an iteration{unit}."),
 }
-_FROM_ZERO = {"kl", "clip_fraction", "truncated_fraction", "kl_penalty", "penalty_share"}
+_FROM_ZERO = {
+    "groups_without_spread",
+    "groups_dropped",
+    "kl",
+    "clip_fraction",
+    "truncated_fraction",
+    "kl_penalty",
+    "penalty_share",
+}
 _PART = "reward/"  # where several rewards are added up, each has a column of its own
 _OF_PART = "Mean raw score of this reward over the rollouts; the reward is the weighted sum."
 

@@ -1,8 +1,11 @@
-"""Advantages: generalised advantage estimation and whitening.
+"""Advantages: generalised advantage estimation, comparisons within a group, whitening.
 
     delta_t = r_t + gamma v_{t+1} - v_t                       GAE, Schulman et al. 2016 (arXiv 1506.02438)
     A_t     = delta_t + gamma gae_lambda A_{t+1}
     R_t     = A_t + v_t                                       the target of the value loss
+
+    A_b     = (r_b - mean) / (std + 1e-4), of its group       GRPO, Shao et al. 2024 (arXiv 2402.03300)
+    A_b     = r_b - mean of the others of its group           RLOO, Kool et al. 2019; Ahmadian et al. 2024 (2402.14740)
 
 Shapes: N completion tokens of B sequences in one flat row, sequence after sequence; T the longest of them.
 """
@@ -13,6 +16,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+STD_EPSILON = 1e-4  # TRL's; verl has 1e-6 and OpenRLHF 1e-9
 
 
 @torch.no_grad()
@@ -49,6 +54,40 @@ def gae(
         sweep_TB[step].add_(sweep_TB[step + 1], alpha=gamma * gae_lambda)
     advantage_N = sweep_TB[column_N, row_N]
     return advantage_N, advantage_N + value_N
+
+
+@torch.no_grad()
+def rewards_to_go(reward_N: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The sum of the rewards from each token to the end of its sequence (N)."""
+    return gae(reward_N, torch.zeros_like(reward_N), lengths, gamma=1.0, gae_lambda=1.0)[0]
+
+
+@torch.no_grad()
+def group_mean(reward_B: Tensor, group_B: Tensor) -> Tensor:
+    """The mean of each sequence's own group (B); `group_B` numbers the groups from 0."""
+    size_G = torch.bincount(group_B)
+    return (reward_B.new_zeros(len(size_G)).index_add(0, group_B, reward_B) / size_G)[group_B]
+
+
+@torch.no_grad()
+def group_relative(reward_B: Tensor, group_B: Tensor, *, scale_by_std: bool) -> Tensor:
+    """What a sequence has above the mean of its group, in standard deviations of the group or as it is (B).
+
+    The deviation is that of a sample, with one degree of freedom less than the group has sequences (two at least).
+    """
+    centred_B = reward_B - group_mean(reward_B, group_B)
+    if not scale_by_std:
+        return centred_B
+    size_B = torch.bincount(group_B)[group_B]
+    std_B = (group_mean(centred_B.square(), group_B) * size_B / (size_B - 1)).sqrt()
+    return centred_B / (std_B + STD_EPSILON)
+
+
+@torch.no_grad()
+def leave_one_out(reward_B: Tensor, group_B: Tensor) -> Tensor:
+    """What a sequence has above the mean of the others of its group (B), of which there is one at least."""
+    size_B = torch.bincount(group_B)[group_B]
+    return (reward_B - group_mean(reward_B, group_B)) * size_B / (size_B - 1)
 
 
 @torch.no_grad()

@@ -1,18 +1,23 @@
-"""PPO's losses (Schulman et al. 2017, arXiv 1707.06347): clipped policy, clipped value, entropy bonus.
+"""Losses of a policy and its critic: clipped (Schulman et al. 2017, arXiv 1707.06347), of whole sequences, with capped
+weights; clipped value; entropy bonus.
 
     rho_n    = exp(logp_n - old_logp_n)
     L_policy = -(1/M) sum_n min(rho_n A_n, clip(rho_n, 1 - clip_range_low, 1 + clip_range_high) A_n)
+    L_capped = -(1/M) sum_n sg(min(rho_n, max_importance_weight)) A_n logp_n      CISPO, Chen et al. 2025, 2506.13585
     L_value  = (1/2M) sum_n max((v_n - R_n)^2, (old_v_n + clip(v_n - old_v_n, -clip, clip) - R_n)^2)
     L_H      = -(1/M) sum_n H_n
 
 M = `step_tokens`, the tokens that count in the whole optimiser step, so that micro-batches add up. Positions where the
 mask is False contribute nothing, neither to losses nor to gradients, even where they hold nan.
 
-Shapes: N tokens of a flat batch.
+Weights of tokens belong into A_n. For a ratio of whole sequences, see `sequence_ratio`.
+
+Shapes: N tokens of a flat batch, of B sequences.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +28,11 @@ from torch import Tensor
 class PolicyLoss:
     """`loss` carries the gradient; the rest are detached sums over the tokens that count in this micro-batch.
 
-    `clipped`: tokens whose gradient the clip has stopped. `kl`: k3 estimates of KL(old || new), never negative.
+    `clipped`: tokens whose gradient the clip has stopped, or whose weight was capped.
     """
 
     loss: Tensor
     clipped: Tensor
-    kl: Tensor
     ratio: Tensor
 
 
@@ -50,12 +54,43 @@ def clipped_policy_loss(
     objective_N = torch.minimum(ratio_N * advantage_N, clipped_N * advantage_N)
     with torch.no_grad():
         stopped_N = mask_N & (clipped_N * advantage_N < ratio_N * advantage_N)
-        kl_N = torch.where(mask_N, log_ratio_N.expm1() - log_ratio_N, 0.0)
     return PolicyLoss(
         loss=-torch.where(mask_N, objective_N, 0.0).sum() / step_tokens,
         clipped=stopped_N.sum(),
-        kl=kl_N.sum(),
         ratio=torch.where(mask_N, ratio_N, 0.0).sum().detach(),
+    )
+
+
+def sequence_ratio(logp_N: Tensor, old_logp_N: Tensor, lengths: Sequence[int], *, average: bool) -> Tensor:
+    """Log-probabilities that stand to the old ones, at every token, as the whole sequence does.
+
+    The ratio of a sequence is that of its probabilities, or with `average` its geometric mean over the tokens (GSPO,
+    Zheng et al. 2025, arXiv 2507.18071). `lengths` are positive and sum to N.
+    """
+    count_B = torch.tensor(lengths, device=logp_N.device)
+    row_N = torch.repeat_interleave(torch.arange(len(lengths), device=logp_N.device), count_B)
+    log_ratio_N = logp_N - old_logp_N.detach()
+    log_ratio_B = log_ratio_N.new_zeros(len(lengths)).index_add(0, row_N, log_ratio_N)
+    return old_logp_N.detach() + (log_ratio_B / count_B if average else log_ratio_B)[row_N]
+
+
+def capped_policy_loss(
+    logp_N: Tensor,
+    old_logp_N: Tensor,
+    advantage_N: Tensor,
+    mask_N: Tensor,
+    *,
+    max_importance_weight: float,
+    step_tokens: float,
+) -> PolicyLoss:
+    """REINFORCE with importance weights that are capped above and never below: every token keeps a gradient."""
+    logp_N = torch.where(mask_N, logp_N, 0.0)
+    ratio_N = torch.where(mask_N, logp_N - old_logp_N, 0.0).exp().detach()
+    advantage_N = torch.where(mask_N, advantage_N.detach(), 0.0)
+    return PolicyLoss(
+        loss=-(ratio_N.clamp_max(max_importance_weight) * advantage_N * logp_N).sum() / step_tokens,
+        clipped=(mask_N & (ratio_N > max_importance_weight)).sum(),
+        ratio=torch.where(mask_N, ratio_N, 0.0).sum(),
     )
 
 

@@ -10,12 +10,15 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod
 from assent.errors import RunError
 from assent.losses.advantages import whiten
+from assent.losses.policy import sampler_weight
 
 
 def with_advantages(
     experience: Experience, rewards: TokenRewards, method: OnPolicyMethod, settings: OnPolicySettings
 ) -> Experience:
     """The experience with the columns of the method's estimator; its advantages are white if the settings say so.
+
+    With `max_sampler_weight` they are weighted by what learner and sampler make of each token.
 
     Raises RunError where an advantage is not finite.
     """
@@ -29,4 +32,8 @@ def with_advantages(
         )
     if settings.whiten_advantages:
         advantage_N = whiten(advantage_N, torch.ones_like(advantage_N, dtype=torch.bool))
+    if settings.max_sampler_weight is not None:
+        logp_N, sampler_logp_N = experience["logp"], experience["sampler_logp"]
+        columns["sampler_weight"] = sampler_weight(logp_N, sampler_logp_N, cap=settings.max_sampler_weight)
+        advantage_N = advantage_N * columns["sampler_weight"]
     return experience.with_columns({**columns, "advantage": advantage_N})

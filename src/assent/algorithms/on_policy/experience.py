@@ -1,6 +1,6 @@
 """Experience: what rollouts became in the world of tensors, ready for several passes of updates.
 
-Legend: N tokens that the policy wrote, of all samples in one row; M those of one sample.
+Legend: N tokens that the policy wrote, of all samples in one row; M those of one sample; B samples.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ class Sample:
 
     Always there: `sampler_logp`, the log-probabilities that the sampler drew with. After scoring: `logp` and
     `reference_logp`, `kl` and `entropy`, and the values by their names. After shaping: `advantage` and whatever else
-    the method's estimator gives, such as `return`. `states` is what the sampler kept for its learner.
+    the method's estimator gives, such as `return`. `states` is what the sampler kept for its learner, `weight` what
+    each token counts in a loss.
     """
 
     tokens: Encoded
     group: int
     columns: Mapping[str, Tensor]
     states: np.ndarray | None = None
+    weight: float = 1.0
 
     @property
     def sequences(self) -> tuple[Encoded, ...]:
@@ -67,6 +69,19 @@ class Experience:
         """Tokens that the policy wrote, per sample."""
         return [sample.tokens.predicted for sample in self.samples]
 
+    @property
+    def group_B(self) -> Tensor:
+        """The number of the prompt that each sample belongs to."""
+        return torch.tensor([sample.group for sample in self.samples])
+
+    def totals(self, column_N: Tensor) -> Tensor:
+        """The sum over each sample (B)."""
+        return torch.stack([part.sum() for part in torch.split(column_N, self.lengths)])
+
+    def at_tokens(self, column_B: Tensor) -> Tensor:
+        """A number of each sample at each of its tokens (N)."""
+        return column_B.repeat_interleave(torch.tensor(self.lengths))
+
     def __getitem__(self, name: str) -> Tensor:
         """A column of all samples (N)."""
         return torch.cat([sample.columns[name] for sample in self.samples])
@@ -88,3 +103,9 @@ class Experience:
 def column(samples: Sequence[Sample], name: str, like: Tensor) -> Tensor:
     """A column of some samples (M), where a loss computes."""
     return torch.cat([sample.columns[name] for sample in samples]).to(like.device)
+
+
+def weights(samples: Sequence[Sample], like: Tensor) -> Tensor:
+    """What each token of some samples counts (M), where a loss computes."""
+    weight_B = like.new_tensor([sample.weight for sample in samples])
+    return weight_B.repeat_interleave(torch.tensor([one.tokens.predicted for one in samples], device=like.device))

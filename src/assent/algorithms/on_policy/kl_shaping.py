@@ -22,7 +22,15 @@ from assent.losses.advantages import whiten
 from assent.losses.kl import AdaptiveKL, kl_k1, kl_k2, kl_k3, kl_penalty, own_token_term
 from assent.ports.learning import Need, Outputs
 
-_USELESS = {("loss", "k1"), ("reward", "k2")}  # see docs/algorithms.md, "KL"
+_USELESS = {  # see docs/algorithms.md, "KL"
+    ("loss", "k1"): "its gradient has expectation zero",
+    ("reward", "k2"): "held fixed there, it has nearly no gradient of the KL",
+    (
+        "reward",
+        "k3",
+    ): "held fixed there, its gradient is that of KL(policy || reference) - KL(reference || policy), not "
+    "that of the KL, and nearly vanishes while the two are close",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +56,7 @@ class KLShaping:
         place, estimator = settings.kl_in, settings.kl_estimator
         if (place, estimator) in _USELESS:
             raise ConfigError(
-                f"the {estimator} estimate in the {place} has (nearly) no gradient",
+                f"the {estimator} estimate does not belong into the {place}: {_USELESS[place, estimator]}",
                 now='Use kl_estimator="exact" anywhere, "k1" in the reward, "k2" or "k3" in the loss.',
             )
         target, horizon = settings.adaptive_kl_target, settings.adaptive_kl_horizon
@@ -98,11 +106,13 @@ class KLShaping:
         own_N = own_token_term(kl_N, logp_N, reference_logp_N, coefficient=coef)
         return TokenRewards(reward_N=reward_N, own_token_N=own_N)
 
-    def loss(self, outputs: Outputs, step_tokens: float) -> Tensor:
+    def loss(self, outputs: Outputs, weight_M: Tensor, step_tokens: float) -> Tensor:
         """beta times the KL of a micro-batch, from what `training` asked for; 0 where the KL is in the reward."""
         logp_M = outputs["logp"]
         if "kl" not in outputs and "reference_logp" not in outputs:
             return logp_M.new_zeros(())
         estimate = kl_k3 if self.estimator == "k3" else kl_k2
         kl_M = outputs["kl"] if "kl" in outputs else estimate(logp_M, outputs["reference_logp"])
-        return self.coef * kl_penalty(kl_M, torch.ones_like(logp_M, dtype=torch.bool), step_tokens=step_tokens)
+        return self.coef * kl_penalty(
+            weight_M * kl_M, torch.ones_like(logp_M, dtype=torch.bool), step_tokens=step_tokens
+        )

@@ -136,6 +136,12 @@ class RewardScale:
         )
 
 
+def overlong_penalty(tokens: int, settings: OnPolicySettings) -> float:
+    """DAPO's soft over-long punishment (Yu et al. 2025): rises over the last `overlong_tokens` before `max_tokens`."""
+    over = tokens - (settings.max_tokens - settings.overlong_tokens)
+    return settings.overlong_penalty * over / settings.overlong_tokens if over > 0 else 0.0
+
+
 def shaped_rewards(rewards: Sequence[float], completions: Sequence[Completion], penalty: float) -> list[float]:
     """Rewards, less the penalty for completions that were cut at the limit."""
     return [

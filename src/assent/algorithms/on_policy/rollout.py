@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from assent.data.order import epoch_order
 from assent.metrics import Metrics
 from assent.ports.sampling import Progress, Sampler, SamplingParams, silent
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Group, Trajectory
+from assent.types import Completion, Conversation, Group, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,29 @@ class Observer:
     normalising: Progress = silent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Groups whose trajectories bear the reward that is maximised, the raw rewards, and the raw scores by name."""
+
+    groups: tuple[Group, ...]
+    rewards: tuple[float, ...]
+    scores: Mapping[str, Sequence[float]]
+
+    @property
+    def turns(self) -> list[Turn]:
+        """The last turn of every episode."""
+        return [trajectory.turns[-1] for group in self.groups for trajectory in group.trajectories]
+
+    @staticmethod
+    def joined(parts: Sequence[Scored]) -> Scored:
+        """Several rollouts as one."""
+        return Scored(
+            groups=tuple(group for part in parts for group in part.groups),
+            rewards=tuple(reward for part in parts for reward in part.rewards),
+            scores={name: [one for part in parts for one in part.scores[name]] for name in parts[0].scores},
+        )
+
+
 def rollout(
     sampler: Sampler, prompts: Sequence[Conversation], n: int, *, sampling: SamplingParams, seed: int,
     progress: Progress = silent,
@@ -46,6 +69,11 @@ def rollout(
         )
         for prompt, at in zip(prompts, range(0, len(turns), n), strict=True)
     ]
+
+
+def rewarded(group: Group, rewards: Iterator[float]) -> Group:
+    """The group with the next rewards."""
+    return replace(group, trajectories=tuple(replace(one, reward=next(rewards)) for one in group.trajectories))
 
 
 def prompts_of(prompts: Sequence[Conversation], iteration: int, *, size: int, seed: int) -> list[Conversation]:

@@ -28,8 +28,6 @@ class OnPolicySettings(OptimizerSettings):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
-    clip_range_low: float = Field(default=0.2, gt=0, lt=1)
-    clip_range_high: float = Field(default=0.2, gt=0)
     entropy_coef: float = Field(default=0.0, ge=0)
     kl_coef: float = Field(default=0.05, ge=0)
     kl_estimator: KLEstimator = "exact"
@@ -44,6 +42,9 @@ class OnPolicySettings(OptimizerSettings):
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
     missing_eos_penalty: float | None = Field(default=None, ge=0)
+    overlong_tokens: int = Field(default=0, ge=0)
+    overlong_penalty: float = Field(default=1.0, gt=0)
+    max_sampler_weight: float | None = Field(default=None, gt=0)
 
     @property
     def sampling(self) -> SamplingParams:
@@ -55,3 +56,31 @@ class OnPolicySettings(OptimizerSettings):
     def updates(self) -> int:
         """Optimiser updates per iteration."""
         return self.epochs * self.mini_batches
+
+    @property
+    def refills(self) -> int:
+        """Extra rollouts, at most, that replace groups whose completions all have the same reward."""
+        return 0
+
+
+class ClippedSettings(OnPolicySettings):
+    """How far the ratio of the policy to the one that wrote may go before it earns nothing."""
+
+    clip_range_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_range_high: float = Field(default=0.2, gt=0)
+
+
+class GroupSettings(OnPolicySettings):
+    """Methods that compare the completions of one prompt with each other."""
+
+    batch_size: int = Field(default=16, ge=1)
+    samples_per_prompt: int = Field(default=8, ge=2)
+    epochs: int = Field(default=1, ge=1)
+    kl_in: Literal["reward", "loss"] = "loss"
+    whiten_advantages: bool = False
+    refill_rollouts: int = Field(default=0, ge=0)
+
+    @property
+    def refills(self) -> int:
+        """As set."""
+        return self.refill_rollouts

@@ -17,10 +17,17 @@ from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
 from assent.algorithms.on_policy.experience import Experience
 from assent.algorithms.on_policy.kl_shaping import KLShaping
-from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, RewardSum, shaped_rewards
-from assent.algorithms.on_policy.rollout import Observer, Rollout, prompts_of, rollout
+from assent.algorithms.on_policy.refilling import has_spread, refilled
+from assent.algorithms.on_policy.reward_signal import (
+    Reward,
+    RewardScale,
+    RewardSum,
+    overlong_penalty,
+    shaped_rewards,
+)
+from assent.algorithms.on_policy.rollout import Observer, Rollout, Scored, prompts_of, rewarded, rollout
 from assent.algorithms.on_policy.settings import OnPolicySettings
-from assent.algorithms.on_policy.update import OnPolicyMethod
+from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
@@ -29,7 +36,7 @@ from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
 from assent.ports.sampling import Sampler, Scorer
 from assent.seeds import derive
-from assent.types import Conversation, StopReason, Turn
+from assent.types import Conversation, StopReason
 
 _STATE = "on_policy.json"
 
@@ -57,6 +64,13 @@ class OnPolicyTask:
         samples = settings.batch_size * settings.samples_per_prompt
         if settings.mini_batches > samples:
             raise ConfigError(f"{settings.mini_batches} mini-batches of {samples} samples would be empty")
+        if settings.overlong_tokens > settings.max_tokens:
+            raise ConfigError(f"overlong_tokens ({settings.overlong_tokens}) is more than max_tokens allows")
+        if not method.per_token and (settings.kl_in, settings.kl_estimator) == ("reward", "exact"):
+            raise ConfigError(
+                "this method has one advantage for a whole completion; the exact KL in the reward needs one per token",
+                now='Use kl_estimator="k1" in the reward, or kl_in="loss".',
+            )
         self._method, self._parts, self._settings, self._seed = method, parts, settings, seed
         scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
@@ -89,12 +103,36 @@ class OnPolicyTask:
         """Write and score completions with the policy as it is, and turn them into experience."""
         parts, settings = self._parts, self._settings
         version = parts.learner.publish()
+        found = refilled(partial(self._write, index, version, stop), settings.batch_size, most=settings.refills)
+        written, turns = found.written, found.written.turns
+        experience = self._scored(Experience.of(found.groups), stop)
+        reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
+        token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
+        experience = with_advantages(experience, token_rewards, self._method, settings)
+        row = _rollout_metrics(written, experience)
+        if settings.samples_per_prompt > 1:
+            flat = sum(not has_spread(group) for group in written.groups)
+            row |= {"groups_without_spread": flat / len(written.groups), "groups_dropped": float(found.dropped)}
+        row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(turns)
+        if len(written.scores) > 1:
+            row |= {f"reward/{name}": sum(values) / len(values) for name, values in written.scores.items()}
+        row |= self._penalty(row["kl"])
+        seen = Rollout(
+            iteration=index, rewards=written.rewards, completions=tuple(turn.completion for turn in turns),
+            prompts=tuple(one.prompt for group in written.groups for one in group.trajectories),
+        )  # fmt: skip
+        return experience, row | parts.observer.rollout(seen)
+
+    def _write(self, index: int, version: int, stop: StopRequest, attempt: int, count: int) -> Scored:
+        """The groups of one attempt of an iteration with their rewards; a pure function of the seed."""
+        parts, settings, again = self._parts, self._settings, (attempt,) if attempt else ()
+        order = derive(self._seed, "refill", attempt) if attempt else self._seed
         groups = rollout(
             parts.sampler,
-            prompts_of(parts.prompts, index, size=settings.batch_size, seed=self._seed),
+            prompts_of(parts.prompts, index, size=settings.batch_size, seed=order)[:count],
             settings.samples_per_prompt,
             sampling=settings.sampling,
-            seed=derive(self._seed, "rollout", index),
+            seed=derive(self._seed, "rollout", index, *again),
             progress=stop.check,
         )
         episodes = [(group.prompt, trajectory.turns[-1]) for group in groups for trajectory in group.trajectories]
@@ -103,22 +141,16 @@ class OnPolicyTask:
                 "rollouts were sampled from other weights than those just published",
                 now="Nothing was updated with them; look at the sampler.",
             )
-        prompts, completions = [prompt for prompt, _ in episodes], [turn.completion for _, turn in episodes]
-        scores = self._reward.scores(prompts, completions)
+        completions = [turn.completion for _, turn in episodes]
+        scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
-        maximised = self.scale.maximised(rewards)
-        experience = self._scored(Experience.of(groups), stop)
-        reward_B = shaped_rewards(maximised, completions, self.scale.eos_penalty(settings))
-        token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
-        experience = with_advantages(experience, token_rewards, self._method, settings)
-        row = _rollout_metrics([turn for _, turn in episodes], rewards, experience)
-        row["reward_normalised"] = sum(maximised) / len(maximised)
-        if len(scores) > 1:
-            row |= {f"reward/{name}": sum(values) / len(values) for name, values in scores.items()}
-        row |= self._penalty(row["kl"])
-        seen = Rollout(iteration=index, prompts=tuple(prompts), completions=tuple(completions), rewards=tuple(rewards))
-        return experience, row | parts.observer.rollout(seen)
+        maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
+        penalties = [overlong_penalty(len(turn.completion_ids), settings) for _, turn in episodes]
+        reward_B = iter([one - penalty for one, penalty in zip(maximised, penalties, strict=True)])
+        return Scored(
+            groups=tuple(rewarded(group, reward_B) for group in groups), rewards=tuple(rewards), scores=scores
+        )
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
@@ -135,7 +167,10 @@ class OnPolicyTask:
         epoch, mini = divmod(place, settings.mini_batches)
         order = epoch_order(len(samples), seed=derive(self._seed, "mini", index), epoch=epoch)
         rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
-        chosen = [samples[int(i)] for i in order[mini :: settings.mini_batches]]
+        chosen = weighted(
+            [samples[int(i)] for i in order[mini :: settings.mini_batches]],
+            self._method.normalisation(settings), max_tokens=settings.max_tokens,
+        )  # fmt: skip
         return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
 
     def _penalty(self, kl: float) -> Metrics:
@@ -164,19 +199,24 @@ class OnPolicyTask:
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
 
 
-def _rollout_metrics(turns: Sequence[Turn], rewards: Sequence[float], experience: Experience) -> Metrics:
-    """Means over the rollout. `kl` is in nats per sequence; `sampler_drift` compares sampler and learner."""
-    count, logp_N = len(turns), experience["logp"]
-    mean = sum(rewards) / count
+def _rollout_metrics(written: Scored, experience: Experience) -> Metrics:
+    """Means over all that was written and, for KL and entropy, over what is learned from.
+
+    `kl` is in nats per sequence; `sampler_drift` compares sampler and learner.
+    """
+    turns, rewards, logp_N = written.turns, written.rewards, experience["logp"]
+    mean = sum(rewards) / len(turns)
     found = {
         "reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / count),
-        "kl": experience["kl"].sum().item() / count,
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(turns)),
+        "kl": experience["kl"].sum().item() / len(experience.samples),
         "entropy": experience["entropy"].mean().item(),
-        "length": len(logp_N) / count,
-        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / count,
+        "length": sum(len(turn.completion_ids) for turn in turns) / len(turns),
+        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / len(turns),
         "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
     }
+    if "sampler_weight" in experience:
+        found["sampler_weight"] = experience["sampler_weight"].mean().item()
     if "value" in experience and "return" in experience:
         spread = experience["return"].var(unbiased=False).clamp_min(1e-8)
         residual = (experience["return"] - experience["value"]).var(unbiased=False)

@@ -1,42 +1,84 @@
-"""The clipped policy update that on-policy methods share, and what makes a method.
+"""The policy update that on-policy methods share, and what makes a method.
 
-L = clipped policy loss - c_e entropy (+ beta KL, if the KL is in the loss)
+L = surrogate - c_e entropy (+ beta KL, if the KL is in the loss)
+
+Each is a sum over tokens w_n (...) / M, where M are the tokens of the optimiser step and w_n says what a token counts:
+
+    token     1               the mean over all tokens                                    (PPO, DAPO)
+    sequence  M / (B T_b)     the mean over samples of the mean over their tokens         (GRPO, GSPO)
+    constant  M / (B T_max)   the sum over tokens / what B samples could have at most     (Dr. GRPO)
+    sum       M / B           the mean over samples of the sum over their tokens          (RLOO)
+
+Legend: M tokens of a micro-batch or of the step, B samples of the step, T_b tokens of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from assent.algorithms.on_policy.experience import Experience, Sample, column
+from assent.algorithms.on_policy.experience import Experience, Sample, column, weights
 from assent.algorithms.on_policy.kl_shaping import KLShaping
-from assent.algorithms.on_policy.settings import OnPolicySettings
-from assent.losses.policy import clipped_policy_loss, entropy_bonus
+from assent.algorithms.on_policy.settings import ClippedSettings, OnPolicySettings
+from assent.losses.kl import kl_k3
+from assent.losses.policy import PolicyLoss, clipped_policy_loss, entropy_bonus, sequence_ratio
 from assent.ports.learning import LossResult, Outputs
 
 CriticKind = Literal["shared", "separate"]
+Normalisation = Literal["token", "sequence", "constant", "sum"]
+Surrogate = Callable[[Tensor, Sequence[Sample], float, Any], PolicyLoss]
+"""(log-probabilities of some samples, these samples, the tokens of the step, settings)."""
+
+
+def weighted(samples: Sequence[Sample], normalisation: Normalisation, *, max_tokens: int) -> list[Sample]:
+    """The samples of an optimiser step with what their tokens count."""
+    if normalisation == "token":
+        return list(samples)
+    share = sum(sample.tokens.predicted for sample in samples) / len(samples)
+    over = {"constant": max_tokens, "sum": 1}
+    return [replace(one, weight=share / over.get(normalisation, one.tokens.predicted)) for one in samples]
+
+
+def clipped(logp_M: Tensor, samples: Sequence[Sample], step_tokens: float, settings: ClippedSettings) -> PolicyLoss:
+    """PPO's surrogate."""
+    return clipped_policy_loss(
+        logp_M, column(samples, "logp", logp_M), column(samples, "advantage", logp_M) * weights(samples, logp_M),
+        torch.ones_like(logp_M, dtype=torch.bool),
+        clip_range_low=settings.clip_range_low, clip_range_high=settings.clip_range_high, step_tokens=step_tokens,
+    )  # fmt: skip
+
+
+def clipped_sequences(
+    logp_M: Tensor, samples: Sequence[Sample], step_tokens: float, settings: ClippedSettings, *, average: bool
+) -> PolicyLoss:
+    """PPO's surrogate with one ratio for a whole sample, or with its geometric mean: the mean over samples."""
+    lengths = [sample.tokens.predicted for sample in samples]
+    logp_M = sequence_ratio(logp_M, column(samples, "logp", logp_M), lengths, average=average)
+    if not average:  # a token weighs 1 / B here, and all T_b of a sample stand for one ratio
+        samples = [replace(one, weight=one.weight / length) for one, length in zip(samples, lengths, strict=True)]
+    return clipped(logp_M, samples, step_tokens, settings)
 
 
 def policy_loss(
-    outputs: Outputs, samples: Sequence[Sample], step_tokens: float, *, settings: OnPolicySettings, kl: KLShaping
-) -> LossResult:
+    outputs: Outputs, samples: Sequence[Sample], step_tokens: float, *,
+    settings: OnPolicySettings, kl: KLShaping, surrogate: Surrogate = clipped,
+) -> LossResult:  # fmt: skip
     """The loss of one micro-batch for a policy alone."""
-    logp_M, every_M = outputs["logp"], torch.ones_like(outputs["logp"], dtype=torch.bool)
-    policy = clipped_policy_loss(
-        logp_M, column(samples, "logp", logp_M), column(samples, "advantage", logp_M), every_M,
-        clip_range_low=settings.clip_range_low, clip_range_high=settings.clip_range_high, step_tokens=step_tokens,
-    )  # fmt: skip
-    loss = policy.loss + kl.loss(outputs, step_tokens)
+    logp_M = outputs["logp"]
+    weight_M, every_M = weights(samples, logp_M), torch.ones_like(logp_M, dtype=torch.bool)
+    policy = surrogate(logp_M, samples, step_tokens, settings)
+    loss = policy.loss + kl.loss(outputs, weight_M, step_tokens)
     if "entropy" in outputs:
-        loss = loss - settings.entropy_coef * entropy_bonus(outputs["entropy"], every_M, step_tokens=step_tokens)
+        entropy = entropy_bonus(weight_M * outputs["entropy"], every_M, step_tokens=step_tokens)
+        loss = loss - settings.entropy_coef * entropy
     sums = {
         "policy_loss": policy.loss.item() * step_tokens,
         "clip_fraction": policy.clipped.item(),
-        "approx_kl": policy.kl.item(),
+        "approx_kl": kl_k3(column(samples, "logp", logp_M), logp_M.detach()).sum().item(),
         "ratio": policy.ratio.item(),
     }
     return LossResult(loss=loss, sums=sums, count=float(len(logp_M)))
@@ -52,9 +94,12 @@ class OnPolicyMethod:
     """What makes an on-policy method: how advantages are made, which critics it learns, and its loss.
 
     `advantages` is given the experience, the rewards of its tokens (N) and the settings; it returns columns (N), of
-    which one is `advantage`. `loss` is `policy_loss` or adds to it; it may read every column.
+    which one is `advantage`. `per_token` says that these may differ within a completion, as an exact KL in the reward
+    needs it. `loss` is `policy_loss` or adds to it; it may read every column.
     """
 
     advantages: Callable[[Experience, Tensor, Any], dict[str, Tensor]]
+    per_token: bool = True
+    normalisation: Callable[[Any], Normalisation] = lambda settings: "token"
     loss: Callable[..., LossResult] = policy_loss
     critics: Callable[[Any], Mapping[str, CriticKind]] = no_critics
