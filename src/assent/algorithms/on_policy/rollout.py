@@ -24,14 +24,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know.
-
-    `normalising` counts the completions that the reward's scale is measured on.
-    """
+    """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know."""
 
     rollout: Callable[[Rollout], Metrics] = lambda rollout: {}
     say: Callable[[str], None] = lambda text: None
-    normalising: Progress = silent
 
 
 def rollout(

@@ -164,6 +164,12 @@ class OnPolicyTask:
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
 
 
+def kept_scale(checkpoints: Path) -> RewardScale | None:
+    """The reward's scale as the checkpoints of a run hold it, all of them the same; None without a checkpoint."""
+    states = sorted(checkpoints.glob(f"step-*/{_STATE}"))
+    return RewardScale(**json.loads(states[-1].read_text())["scale"]) if states else None
+
+
 def _rollout_metrics(turns: Sequence[Turn], rewards: Sequence[float], experience: Experience) -> Metrics:
     """Means over the rollout. `kl` is in nats per sequence; `sampler_drift` compares sampler and learner."""
     count, logp_N = len(turns), experience["logp"]

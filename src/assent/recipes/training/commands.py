@@ -14,6 +14,7 @@ from typing import Any
 
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.task import kept_scale
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
@@ -59,7 +60,13 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import (
+    Prepared,
+    ScaledReward,
+    measure_scale,
+    prepare_offline,
+    prepare_on_policy,
+)
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.seeds import derive
 from assent.types import Completion, Conversation
@@ -156,12 +163,16 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
         turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
-    log = _SampleLog(settings)
-    with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-        prepared = prepare_on_policy(
-            load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-            reward=rewards.scorer, observer=Observer(rollout=log, say=display.say, normalising=stage.counter),
-        )  # fmt: skip
+    scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
+    if scale is None:
+        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
+            scale = measure_scale(
+                rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter
+            )  # fmt: skip
+    prepared = prepare_on_policy(
+        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
+        reward=ScaledReward(reward=rewards.scorer, scale=scale), observer=Observer(rollout=log, say=display.say),
+    )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
     texts = {BEFORE: shown(model)}

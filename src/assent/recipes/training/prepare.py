@@ -177,6 +177,7 @@ def measure_scale(
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
+    _refuse_unsteady(model, prompts, settings.max_tokens)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
     asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
     turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
@@ -215,7 +216,7 @@ def prepare_on_policy(
     _refuse_unsteady(model, prompts, settings.max_tokens)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
-    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed, progress=observer.normalising)
+    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
     network, weight = _network(scorer)
     if network is not None and not scale.spread:
         raise RunError(
