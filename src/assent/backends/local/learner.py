@@ -209,7 +209,7 @@ class LocalLearner:
         if need.kl or need.reference_logp:
             assert self.roles.reference is not None, "this loss needs a reference"
             self.roles.reference.body.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), self.body.autocast():
                 reference_MH, away = self.roles.reference.hidden(batch), self.roles.reference.head
                 if need.kl:
                     away_VH, away_V = away.weight_VH.detach(), away.bias_V
