@@ -217,7 +217,6 @@ class Body:
         language head if this model has none.
         """
         config, weights = read_adapter(folder)
-        weights = {key.removeprefix("base_model.model."): value for key, value in weights.items()}
         if not is_causal_lm(self.model):
             weights = {key: value for key, value in weights.items() if not self._is_of_absent_head(key)}
         lora = {f"base_model.model.{key}": value for key, value in weights.items() if "lora_" in key}

@@ -49,6 +49,7 @@ from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
     adapter_base,
+    head_alone,
     load_language_model,
     load_reward_for,
     load_reward_model,
@@ -129,10 +130,12 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     ranked = settings.loss == "plackett_luce"
     data, load = read_judgement(files, display, learn=settings.learn, reading=reading, limit=limit, ranked=ranked)
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
+    alone = settings.train == "head"
     reward = new_reward_model(
-        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
+        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=None if alone else settings.lora,
         classes=settings.classes, names=reading.class_names,
     )  # fmt: skip
+    reward = head_alone(reward) if alone else reward
 
     def measure(job: Job) -> Metrics:
         if not held.examples:
