@@ -24,10 +24,15 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know."""
+    """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know.
 
+    `note` is told how far an iteration is. The `held_out` prompts are those whose reward is watched (evaluate_every).
+    """
+
+    held_out: tuple[Conversation, ...] = ()
     rollout: Callable[[Rollout], Metrics] = lambda rollout: {}
     say: Callable[[str], None] = lambda text: None
+    note: Callable[[str], None] = lambda text: None
 
 
 def rollout(

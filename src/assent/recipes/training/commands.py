@@ -118,7 +118,8 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
             loss = answers.measurement(held.sources, seed=seed)
             display.say(change(loss))
             job.evidence["measurements"] = (loss,)
-            job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
+            if not settings.evaluate_every:
+                job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
         return {}
 
     return _of_policy(model, prepared, data, held, measure)
@@ -147,7 +148,7 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     return Training(
         prepared=prepare_offline(
             load_named(METHODS[request.name].algorithm), reward, data.examples, settings, seed=settings.seed,
-            held_out=held.examples,
+            held_out=held.examples, display=display,
         ),
         save=partial(save_reward_model, reward), measure=measure, examples=data.examples, held_out=held.examples,
         sources=(*data.sources, *held.sources), parents={"policy": reward.path},
@@ -174,7 +175,8 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
             )  # fmt: skip
     prepared = prepare_on_policy(
         load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale), observer=Observer(rollout=log, say=display.say),
+        reward=ScaledReward(reward=rewards.scorer, scale=scale), 
+        observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
