@@ -70,7 +70,7 @@ class OnPolicyTask:
 
     def begin(self, stop: StopRequest) -> Metrics:
         """The reward on held-out prompts before training, if it is measured on the way."""
-        return self._evaluated(stop) if self._settings.evaluate_every else {}
+        return {"iteration": 0.0, **self._evaluated(stop)} if self._settings.evaluate_every else {}
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One iteration."""
