@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from assent.cli import main
+from assent.metrics import without_timings
 
 TINY_SHAPE = (
     "--set", "shape.hidden_size=16", "--set", "shape.layers=1", "--set", "shape.heads=2",
@@ -43,6 +44,11 @@ def worked(*arguments: object) -> Ran:
     ran = assent(*arguments)
     assert ran.code == 0, ran.err
     return ran
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics without what no two runs have in common: times and memory."""
+    return [without_timings(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from running import rows_of
 
 from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.loop import Watch
@@ -156,5 +157,5 @@ def train(
 def fingerprint(out: Path) -> dict[str, str]:
     """sha256 of the newest checkpoint's files and of the metrics: weights, moments, generators, coefficients, rows."""
     newest = max((out / "checkpoints").glob("step-*"))
-    files = [*newest.iterdir(), out / "metrics.jsonl"]
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files} | {"step": newest.name}
+    files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in newest.iterdir()}
+    return files | {"rows": repr(rows_of(out)), "step": newest.name}

@@ -36,6 +36,7 @@ from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
     adapter_base,
+    head_alone,
     load_language_model,
     load_reward_model,
     new_reward_model,
@@ -269,10 +270,12 @@ def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> No
 
 def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:
     """A fresh reward model on a folder, or on a loaded model as it is now (through a folder that is taken away)."""
-    lora = LoraOptions(rank=call.lora_rank)
+    alone = call.train == "head"
+    lora = LoraOptions(rank=0 if alone else call.lora_rank)
     if not isinstance(model, LanguageModel):
         path = model_folder(model)
-        return new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
+        fresh = new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
+        return head_alone(fresh) if alone else fresh
     if lora.rank and model.role.adapter is None:
         raise ConfigError("an adapter needs a base model on the disk", now="Save the model first and give its folder.")
     body = model.role.body

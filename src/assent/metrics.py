@@ -3,9 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 Metrics = dict[str, float]
+_TIMINGS = ("seconds", "tokens_per_second", "peak_memory_mib")
+
+
+def without_timings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of metrics without what differs from machine to machine, and from one run to the same run again."""
+    return {name: value for name, value in row.items() if name.split("/")[0] not in _TIMINGS}
+
+
+class Stopwatch:
+    """Where the time of a step goes: `seconds/PHASE` for each phase."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._spent = clock, dict[str, float]()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Everything inside belongs to this phase; a phase may come again."""
+        started = self._clock()
+        yield
+        self._spent[name] = self._spent.get(name, 0.0) + self._clock() - started
+
+    @property
+    def seconds(self) -> float:
+        """All phases together."""
+        return sum(self._spent.values())
+
+    def row(self, tokens: int) -> Metrics:
+        """Seconds by phase and in all, and how many of the step's `tokens` a second that makes."""
+        phases = {f"seconds/{name}": spent for name, spent in self._spent.items()}
+        return {**phases, "seconds": self.seconds, "tokens_per_second": tokens / max(self.seconds, 1e-9)}
 
 
 class Tally:

@@ -11,14 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
-from running import worked
+from running import assent, rows_of, worked
 
 PATIENCE_S = 120
 
 
 def fingerprint(run: Path) -> dict[str, str]:
-    files = (run / "model" / "model.safetensors", run / "metrics.jsonl")
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    weights = (run / "model" / "model.safetensors").read_bytes()
+    return {"weights": hashlib.sha256(weights).hexdigest(), "rows": repr(rows_of(run))}
 
 
 def arguments(home: Path, out: Path) -> list[str]:
@@ -68,3 +68,39 @@ def test_a_run_cut_between_its_last_step_and_its_model_is_put_together_on_resume
     (tmp_path / "run" / "model" / "model.safetensors").unlink()
     ran = worked(*arguments(home, tmp_path / "run"), "--set", "epochs=1", "--resume")
     assert "were done before" in ran.err and fingerprint(tmp_path / "run") == before
+
+
+COUNTED = """
+import os, pathlib, signal
+here = pathlib.Path(__file__).parent
+
+def length(completions, prompts):
+    with (here / "scored").open("a") as file:
+        file.write(f"{len(completions)}\\n")
+    if (here / "stop").exists() and (here / "scored").read_text().count("4\\n") == 2:  # of the second iteration
+        (here / "stop").unlink()
+        os.kill(os.getpid(), signal.SIGTERM)
+    return [len(text) for text in completions]
+"""
+
+
+def test_a_resumed_run_takes_the_scale_of_its_reward_from_its_checkpoint(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(COUNTED)
+
+    def given(out: str) -> tuple[object, ...]:
+        settings = ("iterations=3", "batch_size=4", "max_tokens=4", "normalise_prompts=6", "checkpoint_every=1")
+        flags = [part for setting in settings for part in ("--set", setting)]
+        data = home / "world" / "prompts.jsonl"
+        return ("ppo", "--model", home / "sft", "--reward", f"{tmp_path}/rules.py:length", "--data", data, "--out",
+                tmp_path / out, *flags)  # fmt: skip
+
+    assert "normalise: 6/6 completions" in worked(*given("whole")).err
+    (tmp_path / "scored").unlink()
+    (tmp_path / "stop").touch()
+    stopped = assent(*given("cut"))
+    assert stopped.code == 143 and "stopped after 1 of 3 iterations" in stopped.err
+    (tmp_path / "scored").unlink()
+    resumed = worked(*given("cut"), "--resume")
+    assert "normalise" not in resumed.err.replace("normalise_reward", "")
+    assert (tmp_path / "scored").read_text().split() == ["2", "4", "4"], "the check at the start, then two rollouts"
+    assert fingerprint(tmp_path / "cut") == fingerprint(tmp_path / "whole")

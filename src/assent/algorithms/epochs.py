@@ -15,7 +15,7 @@ from assent.data.order import epoch_order
 from assent.errors import ConfigError
 from assent.evals.reward_quality import ScoredPairs
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics
+from assent.metrics import Metrics, Stopwatch
 from assent.ports.learning import Example, Learner, Loss, Need, Outputs, SkippedBatch
 from assent.seeds import derive
 
@@ -62,8 +62,8 @@ def predicted_tokens(examples: Sequence[Example]) -> float:
 class EpochTask:
     """Ticks = optimiser steps over shuffled epochs of examples.
 
-    After every `evaluate_every` steps and at the end the loss of the `held_out` examples and whatever else the loss
-    tallies stand in the row, as `eval_loss`, `eval_accuracy`, ...
+    Before the first step and after every `evaluate_every` steps, and in any case at the end, the loss of the `held_out`
+    examples and whatever else the loss tallies stand in the row, as `eval_loss`, `eval_accuracy`, ...
     """
 
     unit = "steps"
@@ -97,17 +97,27 @@ class EpochTask:
         order = epoch_order(len(self._examples), seed=derive(self._seed, "data"), epoch=epoch)
         return [int(item) for item in order[place * size : (place + 1) * size]]
 
+    def begin(self, stop: StopRequest) -> Metrics:
+        """The loss before training, if it is measured on the way."""
+        return self._evaluated() if self._settings.evaluate_every else {}
+
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
-        rate = self._settings.rate(index, self.total)
+        rate, watch, every = self._settings.rate(index, self.total), Stopwatch(), self._settings.evaluate_every
         chosen = [self._examples[item] for item in self.items(index)]
-        row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
+        with watch.phase("update"):
+            row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
         row["epoch"] = (index + 1) / self._per_epoch
-        every = self._settings.evaluate_every
+        row |= watch.row(sum(len(sequence) for one in chosen for sequence in one.sequences))
         if self._held_out and (index + 1 == self.total or (every and (index + 1) % every == 0)):
-            seen = evaluated(self._learner, self._held_out, self._objective)
-            row |= {f"eval_{name}": value for name, value in seen.items()}
+            row |= self._evaluated()
         return row
+
+    def _evaluated(self) -> Metrics:
+        watch = Stopwatch()
+        with watch.phase("evaluate"):
+            seen = evaluated(self._learner, self._held_out, self._objective)
+        return {f"eval_{name}": value for name, value in seen.items()} | {"seconds/evaluate": watch.seconds}
 
 
 def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest, StopRequested
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
+from assent.model.memory import peak_memory_mib
 from assent.ports.learning import SkippedBatch
 from assent.runs.folder import RunDir
 
@@ -29,6 +32,9 @@ class Task(Protocol):
     unit: str
     skipped_batches: list[SkippedBatch]
 
+    def begin(self, stop: StopRequest) -> Metrics:
+        """What is done and measured before the first tick, if anything; a run resumed from a checkpoint has done it."""
+
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """Do tick `index`. A long one may let `stop.check` raise as long as it has changed nothing."""
 
@@ -41,13 +47,18 @@ class Task(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who sees the run: its folder and checkpoints (None: nothing is kept), the stop flag, and a progress display."""
+    """Who sees the run: its folder and checkpoints (None: nothing is kept), the stop flag, and a progress display.
+
+    A checkpoint is saved every `checkpoint_every` ticks and, of slow ones, every `checkpoint_minutes` (0: never).
+    """
 
     run: RunDir | None = None
     checkpoints: CheckpointStore | None = None
     checkpoint_every: int = 100
+    checkpoint_minutes: float = 0.0
     stop: StopRequest = field(default_factory=StopRequest)
     on_tick: Callable[[int, int, Metrics], None] = lambda done, total, row: None
+    clock: Callable[[], float] = time.monotonic
 
 
 def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]:
@@ -57,25 +68,32 @@ def run_task(task: Task, watch: Watch, *, resume: bool = False) -> list[Metrics]
     numbers stay bad.
     """
     done = _resume(task, watch) if resume else 0
-    guard = SkipGuard()
-    rows: list[Metrics] = []
+    guard, rows = SkipGuard(), list[Metrics]()
+    saved_at, pause = watch.clock(), watch.checkpoint_minutes * 60 or math.inf
+    begun = done > 0
     while done < task.total:
         try:
-            row = task.tick(done, watch.stop)
+            row = task.tick(done, watch.stop) if begun else task.begin(watch.stop)
         except StopRequested:
             _save(task, watch, done)
             raise _interrupted(task, watch, done) from None
-        done += 1
-        rows.append({"step": done, **row})
-        if watch.run is not None:
-            watch.run.metrics.append(done, row)
+        done += begun
+        if row:
+            row = {**row, "peak_memory_mib": peak_memory_mib()}
+            rows.append({"step": done, **row})
+            if watch.run is not None:
+                watch.run.metrics.append(done, row)
         guard.see(row, done, _keep_skipped_batches(task, watch, done))
         stopping = watch.stop.requested
-        if stopping or done % watch.checkpoint_every == 0 or done == task.total:
+        due = begun and (done % watch.checkpoint_every == 0 or watch.clock() - saved_at >= pause)
+        if stopping or due or done == task.total:
             _save(task, watch, done)
-        watch.on_tick(done, task.total, row)
+            saved_at = watch.clock()
+        if row:
+            watch.on_tick(done, task.total, row)
         if stopping and done < task.total:
             raise _interrupted(task, watch, done)
+        begun = True
     return rows
 
 
@@ -88,9 +106,9 @@ def _save(task: Task, watch: Watch, done: int) -> None:
 
 def _resume(task: Task, watch: Watch) -> int:
     restored = watch.checkpoints.newest() if watch.checkpoints is not None else None
-    if restored is None:
+    if restored is None or not restored.step:
         if watch.run is not None:
-            watch.run.truncate_after(0)
+            watch.run.truncate_after(-1)
         return 0
     if restored.step >= task.total:
         raise RunError(

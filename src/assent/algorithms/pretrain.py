@@ -18,7 +18,7 @@ from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import SUPERVISED
 from assent.data.order import epoch_order
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics
+from assent.metrics import Metrics, Stopwatch
 from assent.model.fresh import ModelShape
 from assent.ports.learning import Learner, SkippedBatch
 from assent.seeds import derive
@@ -57,13 +57,19 @@ class PretrainTask:
         self.skipped_batches: list[SkippedBatch] = []
         self.save, self.load = learner.save, learner.load  # the documents follow from the step
 
+    def begin(self, stop: StopRequest) -> Metrics:
+        """Nothing: random weights are known to be bad."""
+        return {}
+
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One optimiser step."""
-        settings = self._settings
+        settings, watch = self._settings, Stopwatch()
         chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
         rate = settings.rate(index, self.total)
-        row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
+        with watch.phase("update"):
+            row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
         row["tokens"] = float(sum(map(len, chosen)))
+        row |= watch.row(int(row["tokens"]))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):
             row["eval_loss"] = evaluated(self._learner, self._held_out, SUPERVISED)["loss"]
         return row

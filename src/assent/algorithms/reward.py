@@ -33,10 +33,12 @@ from assent.types import Comparison, Completion, Conversation, Ranking, Rating
 class RewardSettings(TrainSettings):
     """Settings of the reward model; one item = one judgement (a ranking, the pairs of one group, or one label).
 
-    `train` "head" leaves the trunk as it is and fits the head alone: for some hundred judgements.
+    `train` "head" leaves the trunk as it is and fits the head alone: for some hundred judgements. With `head_first`,
+    "all" starts from that head where it can be fitted: on comparisons or rankings, unless the head is a trained one.
     """
 
     train: Literal["all", "head"] = "all"
+    head_first: bool = True
     loss: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
     centre: float = Field(default=0.0, ge=0)
     classes: Literal[1, 2] = 1

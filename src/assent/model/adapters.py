@@ -15,6 +15,7 @@ from typing import Any
 from peft import LoraConfig
 from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -50,7 +51,8 @@ class LoraSettings:
 def read_adapter(folder: str) -> tuple[LoraConfig, dict[str, Tensor]]:
     """Configuration and weights of a local `peft` folder, ready to go on. Raises ConfigError if it is not accepted.
 
-    Modules that it saves whole are among the weights and no longer in the configuration.
+    Weights have the names of the base model. Modules that it saves whole are among them and no longer in the
+    configuration.
     """
     try:
         settings = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
@@ -62,7 +64,13 @@ def read_adapter(folder: str) -> tuple[LoraConfig, dict[str, Tensor]]:
     config.modules_to_save, config.inference_mode = None, False
     config.bias = "none"  # biases that were trained too are among the weights
     config.init_lora_weights = True
-    return config, weights
+    return config, {name.removeprefix("base_model.model."): weight for name, weight in weights.items()}
+
+
+def is_head_alone(folder: str) -> bool:
+    """Whether an adapter folder changes no layer of its base and holds a head only."""
+    settings = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+    return bool(settings.get("target_modules") == DUMMY_TARGET_MODULES)
 
 
 def _refuse_others(settings: Mapping[str, Any], folder: str) -> None:

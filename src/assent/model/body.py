@@ -19,6 +19,7 @@ from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_
 from assent.model.attention import FLAT, FlatLayout, TreeMasks
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
+from assent.model.frozen_weights import hold_frozen_in_bf16
 from assent.model.last_mlp import last_mlp, reading
 from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
@@ -51,7 +52,9 @@ class LanguageHead:
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits (N, V); only for few rows at a time (a decoding step)."""
-        logits = torch.nn.functional.linear(hidden_NH, self.weight_VH, self.bias_V).float() * self.scale
+        weight_VH, bias_V = self.weight_VH, self.bias_V
+        bias_V = None if bias_V is None else bias_V.to(weight_VH.dtype)
+        logits = torch.nn.functional.linear(hidden_NH.to(weight_VH.dtype), weight_VH, bias_V).float() * self.scale
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
@@ -65,8 +68,8 @@ def _logit_scale(config: PreTrainedConfig) -> float:
 class Body:
     """A model with its device, its precision and its adapters.
 
-    All forward passes go through `hidden` and `next_hidden`. Parameters stay in float32 ("master weights"); bf16 is
-    autocast.
+    All forward passes go through `hidden` and `next_hidden`. bf16 is autocast over float32 parameters ("master
+    weights"); the frozen weights under adapters are held in bf16 themselves (`frozen_weights.py`).
     """
 
     def __init__(self, model: PreTrainedModel, *, device: torch.device, precision: Precision) -> None:
@@ -214,7 +217,6 @@ class Body:
         language head if this model has none.
         """
         config, weights = read_adapter(folder)
-        weights = {key.removeprefix("base_model.model."): value for key, value in weights.items()}
         if not is_causal_lm(self.model):
             weights = {key: value for key, value in weights.items() if not self._is_of_absent_head(key)}
         lora = {f"base_model.model.{key}": value for key, value in weights.items() if "lora_" in key}
@@ -254,6 +256,8 @@ class Body:
         self._adapted = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)
+        if self.precision == "bf16":
+            hold_frozen_in_bf16(self.model)
 
     def adapter_parameters(self, adapter: str | None) -> dict[str, nn.Parameter]:
         """Trainable parameters of one adapter; of the whole model (without adapters) for None."""

@@ -28,6 +28,11 @@ class Tree:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def path(self, sequence: int) -> list[int]:
+        """The places of a sequence's tokens, first to last."""
+        last = self.last[sequence]
+        return [place for place in range(last + 1) if self.ends[place] > last]
+
 
 def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
     """The tree of a group's sequences, none of them empty; `last` is in their order."""
@@ -59,21 +64,34 @@ def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
     return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), last=tuple(last))
 
 
-def flatten_trees(trees: Sequence[Tree]) -> FlatBatch:
-    """One flat batch of trees; `last_B` runs over the sequences of all of them in order. Nothing is predicted."""
+def flatten_trees(trees: Sequence[Tree], targets: Sequence[Sequence[bool]] | None = None) -> FlatBatch:
+    """One flat batch of trees; `last_B` runs over the sequences of all of them in order.
+
+    `targets` marks, for each of these sequences, the tokens to be predicted; None: nothing is. A token that several
+    sequences share may be predicted for each of them, and predict for each.
+    """
     last: list[int] = []
+    predict: list[int] = []
+    target: list[int] = []
+    predicted: list[int] = []
     start = 0
     for tree in trees:
-        last.extend(start + place for place in tree.last)
+        for sequence, place in enumerate(tree.last):
+            wanted = targets[len(last)] if targets is not None else ()
+            path = tree.path(sequence) if any(wanted) else []
+            chosen = [depth for depth in range(1, len(path)) if wanted[depth]]
+            predict.extend(start + path[depth - 1] for depth in chosen)
+            target.extend(tree.ids[path[depth]] for depth in chosen)
+            predicted.append(len(chosen))
+            last.append(start + place)
         start += len(tree)
-    none = torch.zeros(0, dtype=torch.long)
     return FlatBatch(
         ids_N=torch.tensor([token for tree in trees for token in tree.ids], dtype=torch.long),
         position_N=torch.tensor([depth for tree in trees for depth in tree.depths], dtype=torch.long),
         lengths=tuple(len(tree) for tree in trees),
-        predict_M=none,
-        target_M=none,
-        predicted=(0,) * len(last),
+        predict_M=torch.tensor(predict, dtype=torch.long),
+        target_M=torch.tensor(target, dtype=torch.long),
+        predicted=tuple(predicted),
         last_B=torch.tensor(last, dtype=torch.long),
         ends_N=torch.tensor([end for tree in trees for end in tree.ends], dtype=torch.long),
     )

@@ -49,11 +49,12 @@ class ScalarRole:
     """Reward model, classifier or critic: a body with a linear head on single hidden states.
 
     A reward model reads what `transformers` reads of a sequence: the last token that is not the padding token of its
-    configuration (an encoder its pooled first one); a critic reads every predicted position.
+    configuration (an encoder its pooled first one); a critic reads every predicted position. Where the trunk is
+    `frozen`, only the head is this role's own.
     """
 
     def __init__(self, body: Body, head: nn.Linear, adapter: str | None = None) -> None:
-        self.body, self.head, self.adapter = body, head.to(body.device), adapter
+        self.body, self.head, self.adapter, self.frozen = body, head.to(body.device), adapter, False
 
     @property
     def reads_first_token(self) -> bool:
@@ -112,7 +113,7 @@ class ScalarRole:
 
     def parameters(self, *, trunk: bool = True) -> dict[str, nn.Parameter]:
         """What training this role changes; `trunk` False leaves the body alone (a head on a shared trunk)."""
-        named = self.body.adapter_parameters(self.adapter) if trunk else {}
+        named = self.body.adapter_parameters(self.adapter) if trunk and not self.frozen else {}
         own = {id(parameter) for parameter in named.values()}
         head = {f"head.{name}": p for name, p in self.head.named_parameters() if id(p) not in own}
         return {**named, **head}

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from peft import get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict
+from peft.utils.constants import DUMMY_TARGET_MODULES
 from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedConfig
@@ -62,17 +63,20 @@ def save_full(body: Body, folder: Path) -> None:
     body.model.save_pretrained(str(folder), safe_serialization=True)
 
 
-def save_adapter(body: Body, adapter: str, folder: Path, *, base: str, head: nn.Linear | None = None) -> None:
+def save_adapter(body: Body, adapter: str | None, folder: Path, *, base: str, head: nn.Linear | None = None) -> None:
     """One adapter as a `peft` folder on `base`; a reward head travels as a saved module of a sequence classifier.
 
-    A language model's end tokens and sampling defaults go along.
+    A language model's end tokens and sampling defaults go along. Without an adapter it is a head alone, which changes
+    no layer.
     """
-    assert body.peft is not None
     folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(body.peft, adapter_name=adapter, save_embedding_layers=False)
+    weights, config = {}, LoraConfig(target_modules=DUMMY_TARGET_MODULES).to_dict()
+    if adapter is not None:
+        assert body.peft is not None
+        weights = get_peft_model_state_dict(body.peft, adapter_name=adapter, save_embedding_layers=False)
+        config = body.peft.peft_config[adapter].to_dict()
     if head is None and body.model.generation_config is not None:
         body.model.generation_config.to_json_file(str(folder / "generation_config.json"))
-    config = body.peft.peft_config[adapter].to_dict()
     config["base_model_name_or_path"] = base
     config["inference_mode"] = True
     config["task_type"] = "CAUSAL_LM" if head is None else "SEQ_CLS"

@@ -13,6 +13,7 @@ from assent.model.attention import FLAT
 from assent.model.body import Body, LanguageHead, first_line, is_causal, is_causal_lm
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch, flatten
+from assent.model.frozen_weights import frozen_in_float32
 from assent.model.roles import ScalarRole, own_head
 
 _LONGEST = 48
@@ -35,7 +36,7 @@ def verify_flat(body: Body, path: str, adapter: str | None = None) -> None:
     model.eval()
     body.precision = "fp32"
     try:
-        with torch.no_grad(), body.wearing(adapter), _telling(path):
+        with torch.no_grad(), frozen_in_float32(model), body.wearing(adapter), _telling(path):
             mine = _flat(body, batch, rows_R, adapter, path)
             model.set_attn_implementation("eager")
             for one, other in zip(mine, _native(body, probes, rows_R), strict=True):

@@ -26,12 +26,13 @@ class Rollout:
 class Observer:
     """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know.
 
-    `normalising` counts the completions that the reward's scale is measured on.
+    `note` is told how far an iteration is. The `held_out` prompts are those whose reward is watched (evaluate_every).
     """
 
+    held_out: tuple[Conversation, ...] = ()
     rollout: Callable[[Rollout], Metrics] = lambda rollout: {}
     say: Callable[[str], None] = lambda text: None
-    normalising: Progress = silent
+    note: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

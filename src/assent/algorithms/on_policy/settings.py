@@ -41,6 +41,7 @@ class OnPolicySettings(OptimizerSettings):
     normalise_reward: bool = True
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
+    evaluate_every: int = Field(default=0, ge=0)
     missing_eos_penalty: float | None = Field(default=None, ge=0)
     overlong_tokens: int = Field(default=0, ge=0)
     overlong_penalty: float = Field(default=1.0, gt=0)

@@ -31,10 +31,10 @@ from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics
+from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
-from assent.ports.sampling import Sampler, Scorer
+from assent.ports.sampling import Progress, Sampler, Scorer
 from assent.seeds import derive
 from assent.types import Conversation, StopReason
 
@@ -71,16 +71,24 @@ class OnPolicyTask:
                 "this method has one advantage for a whole completion; the exact KL in the reward needs one per token",
                 now='Use kl_estimator="k1" in the reward, or kl_in="loss".',
             )
+        if settings.evaluate_every and not parts.observer.held_out:
+            now = "Give some (--eval-data), or leave evaluate_every out."
+            raise ConfigError("there are no held-out prompts to measure on", where="evaluate_every", now=now)
         self._method, self._parts, self._settings, self._seed = method, parts, settings, seed
         scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
         self._values = tuple(method.critics(settings))
-        self._warned = self._warn(1.0)
+        self._warned, self._watch = self._warn(1.0), Stopwatch()
         self.skipped_batches: list[SkippedBatch] = []
         self.total = settings.iterations
 
+    def begin(self, stop: StopRequest) -> Metrics:
+        """The reward on held-out prompts before training, if it is measured on the way."""
+        return {"iteration": 0.0, **self._evaluated(stop)} if self._settings.evaluate_every else {}
+
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One iteration."""
+        self._watch = Stopwatch()
         experience, row = self._collect(index, stop)
         kl = self.kl.updated(row["kl"], len(experience.samples))
         settings = self._settings
@@ -89,7 +97,8 @@ class OnPolicyTask:
         objective = Objective(loss=loss, need=kl.training(need), count=predicted_tokens)
         rows: list[Metrics] = []
         for place in range(settings.updates):
-            rows.append(self._update(index, place, experience, objective))
+            with self._watch.phase("update"):
+                rows.append(self._update(index, place, experience, objective))
             if settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
                 break
         self.kl = kl
@@ -97,7 +106,33 @@ class OnPolicyTask:
             found = [one[name] for one in rows if name in one]
             row[name] = sum(found) / len(found)
         skipped = sum(one["skipped_updates"] for one in rows)
-        return row | {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
+        row |= {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
+        row |= self._watch.row(sum(len(sample.tokens) for sample in experience.samples))
+        every = settings.evaluate_every
+        return row | self._evaluated() if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
+
+    def _evaluated(self, stop: StopRequest | None = None) -> Metrics:
+        """The mean raw reward on held-out prompts, with the same random numbers each time; only `stop` can end it."""
+        parts, watch, asked = self._parts, Stopwatch(), self._parts.observer.held_out
+        with watch.phase("evaluate"):
+            parts.learner.publish()
+            progress = self._counted("held-out completions written", len(asked), stop)
+            sampling, seed = self._settings.sampling, derive(self._seed, "eval")
+            turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
+            rewards = self._reward.score(asked, [turn.completion for turn in turns])
+        return {"eval_reward": sum(rewards) / len(rewards), "seconds/evaluate": watch.seconds}
+
+    def _counted(self, what: str, total: int, stop: StopRequest | None) -> Progress:
+        """Progress that tells the observer how many are done, and ends the work if someone asked to stop."""
+        counts = [0]
+
+        def progress(more: int) -> None:
+            counts[0] += more
+            self._parts.observer.note(f"{what}: {counts[0]}/{total}")
+            if stop is not None:
+                stop.check()
+
+        return progress
 
     def _collect(self, index: int, stop: StopRequest) -> tuple[Experience, Metrics]:
         """Write and score completions with the policy as it is, and turn them into experience."""
@@ -105,7 +140,8 @@ class OnPolicyTask:
         version = parts.learner.publish()
         found = refilled(partial(self._write, index, version, stop), settings.batch_size, most=settings.refills)
         written, turns = found.written, found.written.turns
-        experience = self._scored(Experience.of(found.groups), stop)
+        with self._watch.phase("score"):
+            experience = self._scored(Experience.of(found.groups), stop)
         reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
         token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
         experience = with_advantages(experience, token_rewards, self._method, settings)
@@ -127,14 +163,15 @@ class OnPolicyTask:
         """The groups of one attempt of an iteration with their rewards; a pure function of the seed."""
         parts, settings, again = self._parts, self._settings, (attempt,) if attempt else ()
         order = derive(self._seed, "refill", attempt) if attempt else self._seed
-        groups = rollout(
-            parts.sampler,
-            prompts_of(parts.prompts, index, size=settings.batch_size, seed=order)[:count],
-            settings.samples_per_prompt,
-            sampling=settings.sampling,
-            seed=derive(self._seed, "rollout", index, *again),
-            progress=stop.check,
-        )
+        with self._watch.phase("rollout"):
+            groups = rollout(
+                parts.sampler,
+                prompts_of(parts.prompts, index, size=settings.batch_size, seed=order)[:count],
+                settings.samples_per_prompt,
+                sampling=settings.sampling,
+                seed=derive(self._seed, "rollout", index, *again),
+                progress=self._counted("written", count * settings.samples_per_prompt, stop),
+            )
         episodes = [(group.prompt, trajectory.turns[-1]) for group in groups for trajectory in group.trajectories]
         if any(turn.version != version for _, turn in episodes):
             raise RunError(
@@ -142,7 +179,8 @@ class OnPolicyTask:
                 now="Nothing was updated with them; look at the sampler.",
             )
         completions = [turn.completion for _, turn in episodes]
-        scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
+        with self._watch.phase("reward"):
+            scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
@@ -157,7 +195,8 @@ class OnPolicyTask:
         settings, samples, learner = self._settings, experience.samples, self._parts.learner
         need = self.kl.scoring(Need(entropy=True, values=self._values, temperature=settings.temperature))
         states = [sample.states for sample in samples]
-        outputs = learner.score(samples, need, states=states, progress=stop.check)
+        progress = self._counted("read", len(samples), stop)
+        outputs = learner.score(samples, need, states=states, progress=progress)
         truncated = settings.top_p < 1.0 or settings.top_k > 0
         check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
@@ -197,6 +236,12 @@ class OnPolicyTask:
         self._parts.learner.load(folder)
         state = json.loads((folder / _STATE).read_text())
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
+
+
+def kept_scale(checkpoints: Path) -> RewardScale | None:
+    """The reward's scale as the checkpoints of a run hold it, all of them the same; None without a checkpoint."""
+    states = sorted(checkpoints.glob(f"step-*/{_STATE}"))
+    return RewardScale(**json.loads(states[-1].read_text())["scale"]) if states else None
 
 
 def _rollout_metrics(written: Scored, experience: Experience) -> Metrics:

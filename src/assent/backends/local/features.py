@@ -40,22 +40,32 @@ def feature_batches(
 ) -> list[FeatureBatch]:
     """All completions laid out, the longest trees last; equal prompts share a tree wherever they stand."""
     encoded = [one.ids for one in template.encode_completions(list(zip(prompts, completions, strict=True)))]
-    if role.reads_first_token or not is_causal(role.body.model) or role.body.steady_length is not None:
-        order = sorted(range(len(encoded)), key=lambda place: len(encoded[place]))
-        parts = token_budget_batches([len(encoded[place]) for place in order], MOST_TOKENS)
-        chosen = [tuple(order[position] for position in part) for part in parts]
-        return [FeatureBatch(sequences=tuple(encoded[place] for place in part), places=part) for part in chosen]
     members: dict[Conversation, list[int]] = {}
     for place, prompt in enumerate(prompts):
         members.setdefault(prompt, []).append(place)
-    groups = [(tree_of([role.read_part(encoded[place]) for place in group]), group) for group in members.values()]
-    groups.sort(key=lambda group: len(group[0]))
+    return batches_of(role, encoded, list(members.values()))
+
+
+def batches_of(
+    role: ScalarRole,
+    sequences: Sequence[tuple[int, ...]],
+    groups: Sequence[Sequence[int]],
+    most_tokens: int = MOST_TOKENS,
+) -> list[FeatureBatch]:
+    """Sequences laid out; those of a group (by their places) share a tree."""
+    if role.reads_first_token or not is_causal(role.body.model) or role.body.steady_length is not None:
+        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+        parts = token_budget_batches([len(sequences[place]) for place in order], most_tokens)
+        chosen = [tuple(order[position] for position in part) for part in parts]
+        return [FeatureBatch(sequences=tuple(sequences[place] for place in part), places=part) for part in chosen]
+    planted = [(tree_of([role.read_part(sequences[place]) for place in group]), group) for group in groups]
+    planted.sort(key=lambda one: len(one[0]))
     return [
         FeatureBatch(
-            trees=tuple(groups[position][0] for position in part),
-            places=tuple(place for position in part for place in groups[position][1]),
+            trees=tuple(planted[position][0] for position in part),
+            places=tuple(place for position in part for place in planted[position][1]),
         )
-        for part in token_budget_batches([len(tree) for tree, _ in groups], MOST_TOKENS)
+        for part in token_budget_batches([len(tree) for tree, _ in planted], most_tokens)
     ]
 
 

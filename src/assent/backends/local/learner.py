@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from assent.backends.local.layout import LaidOut, judged, predicting
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
 from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
 from assent.metrics import Tally
-from assent.model.body import Body, LanguageHead
+from assent.model.body import Body, LanguageHead, is_causal
 from assent.model.checkpoints import load_tree, save_tree
-from assent.model.flat import FlatBatch, flatten
+from assent.model.flat import FlatBatch
 from assent.model.state import capture_rng, restore_rng
 from assent.ports.learning import Example, LearnerSettings, Loss, Need, Outputs, Roles, SkippedBatch, UpdateReport
 from assent.ports.sampling import Progress, silent
@@ -88,15 +89,15 @@ class LocalLearner:
         self._set_dropout(on=False)
         kept = {i: torch.from_numpy(one) for i, one in enumerate(states) if one is not None and i % _READ_AGAIN_EVERY}
         budget = min(self.settings.micro_batch_tokens, self.body.read_at_once)
-        found: dict[int, Outputs] = {}
+        laid, found = self._laid_out(examples, need), dict[int, Outputs]()
         for group in ([i for i in range(len(examples)) if i not in kept], list(kept)):
-            order = sorted(group, key=lambda i: _size(examples[i]))
-            for part in token_budget_batches([_size(examples[i]) for i in order], budget):
+            order = sorted(group, key=lambda i: len(laid[i]))
+            for part in token_budget_batches([len(laid[i]) for i in order], budget):
                 chosen = order[part.start : part.stop]
-                run = [examples[i] for i in chosen]
                 hidden_MH = torch.cat([kept[i] for i in chosen]) if chosen[0] in kept else None
-                outputs = self._forward(run, need, hidden_MH)
-                found |= zip(chosen, outputs.split(run, from_states=hidden_MH is not None), strict=True)
+                outputs = self._forward([laid[i] for i in chosen], need, hidden_MH)
+                split = outputs.split([examples[i] for i in chosen], from_states=hidden_MH is not None)
+                found |= zip(chosen, split, strict=True)
                 progress(len(chosen))
         return [found[i] for i in range(len(examples))]
 
@@ -111,12 +112,13 @@ class LocalLearner:
     ) -> tuple[Tally, list[SkippedBatch]]:
         self._set_dropout(on=self.settings.dropout)
         tally, batches = Tally(), []
+        laid = self._laid_out(examples, need)
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
-            examples = sorted(examples, key=_size)
-        for part in token_budget_batches([_size(one) for one in examples], self.settings.micro_batch_tokens):
-            run = examples[part.start : part.stop]
+            laid.sort(key=len)
+        for part in token_budget_batches([len(one) for one in laid], self.settings.micro_batch_tokens):
+            run = [one.example for one in laid[part.start : part.stop]]
             with self._dropout_randomness():
-                result = loss(self._forward(run, need), run, count)
+                result = loss(self._forward(laid[part.start : part.stop], need), run, count)
             value = result.loss.item()
             if math.isfinite(value):
                 result.loss.backward()  # type: ignore[no-untyped-call]
@@ -181,12 +183,20 @@ class LocalLearner:
             if role is not None:
                 role.body.model.train(on)
 
-    def _forward(self, run: Sequence[Example], need: Need, hidden_MH: Tensor | None = None) -> Outputs:
-        sequences, policy = [sequence for one in run for sequence in one.sequences], self.roles.policy
+    def _laid_out(self, examples: Sequence[Example], need: Need) -> list[LaidOut]:
+        """The examples as they are read: prompts once, where the trunk can read trees and dropout does not differ."""
+        body, role = self.body, self.roles.scalar if need.logits else None
+        whole = role is not None and role.reads_first_token
+        trees = is_causal(body.model) and body.steady_length is None and not whole and not self.settings.dropout
+        read_part = role.read_part if role is not None else lambda ids: ids
+        return [LaidOut.of(one, trees=trees, read_part=read_part) for one in examples]
+
+    def _forward(self, run: Sequence[LaidOut], need: Need, hidden_MH: Tensor | None = None) -> Outputs:
         if need.logits:
-            return Outputs(columns={"logits": self._logits([one.ids for one in sequences])})
+            return Outputs(columns={"logits": self._logits(run)})
+        policy = self.roles.policy
         assert policy is not None, "this loss needs a policy"
-        batch = flatten([one.ids for one in sequences], [one.assistant_mask for one in sequences]).to(self.body.device)
+        batch = predicting(run).to(self.body.device)
         hidden_MH = policy.hidden(batch) if hidden_MH is None else hidden_MH.to(self.body.device)
         critics = {name: self.roles.critics[name] for name in need.values}
         values = {
@@ -195,13 +205,12 @@ class LocalLearner:
         }
         return Outputs(columns={**(self._language(batch, need, hidden_MH) if need.logp else {}), **values})
 
-    def _logits(self, sequences: Sequence[tuple[int, ...]]) -> Tensor:
-        """Head outputs (B, C), read in order of length and given back in the order of the sequences."""
-        assert self.roles.scalar is not None, "this loss needs a scalar role"
-        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
-        batch = flatten([sequences[place] for place in order], [[False] * len(sequences[place]) for place in order])
-        logits_BC = self.roles.scalar.logits(batch.to(self.body.device))
-        return logits_BC[torch.tensor(order, device=logits_BC.device).argsort()]
+    def _logits(self, run: Sequence[LaidOut]) -> Tensor:
+        """Head outputs (B, C) in the order of the sequences."""
+        role = self.roles.scalar
+        assert role is not None, "this loss needs a scalar role"
+        batch, order = judged(run, role.read_part)
+        return role.logits(batch.to(self.body.device))[order]
 
     def _language(self, batch: FlatBatch, need: Need, hidden_MH: Tensor) -> dict[str, Tensor]:
         assert self.roles.policy is not None
@@ -209,7 +218,7 @@ class LocalLearner:
         if need.kl or need.reference_logp:
             assert self.roles.reference is not None, "this loss needs a reference"
             self.roles.reference.body.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), self.body.autocast():
                 reference_MH, away = self.roles.reference.hidden(batch), self.roles.reference.head
                 if need.kl:
                     away_VH, away_V = away.weight_VH.detach(), away.bias_V
@@ -225,10 +234,6 @@ class LocalLearner:
             "reference_logp": found.reference_logp_N if need.kl else reference_logp_M,
         }  # fmt: skip
         return {name: column for name, column in columns.items() if column is not None}
-
-
-def _size(example: Example) -> int:
-    return sum(map(len, example.sequences))
 
 
 def _statistics(

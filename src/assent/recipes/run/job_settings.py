@@ -16,7 +16,7 @@ from assent.config import Settings
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
 
-MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints")
+MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints", "checkpoint_minutes")
 
 
 class JobSettings(Settings):
@@ -35,6 +35,7 @@ class RunSettings(JobSettings):
     project: str = "assent"
     keep_checkpoints: int = Field(default=2, ge=1)
     checkpoint_every: int = Field(default=200, ge=1)
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
 
     @model_validator(mode="after")
     def _the_clock_stands(self) -> Self:

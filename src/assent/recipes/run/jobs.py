@@ -95,15 +95,16 @@ class Job:
             self.run.truncate_after(restored.step)
             self.display.say("all steps were done before; what was left to write is written now")
         else:
-            with self.display.stage(self.method.name, task.total, unit=task.unit) as stage:
+            done = restored.step if restored is not None else 0
+            with self.display.stage(self.method.name, task.total, unit=task.unit, done=done) as stage:
                 watch = Watch(
                     run=self.run,
                     checkpoints=self.checkpoints,
                     checkpoint_every=self.settings.checkpoint_every,
+                    checkpoint_minutes=self.settings.checkpoint_minutes,
                     stop=self.stop,
                     on_tick=partial(self._see, stage),
                 )
-                stage.advance(restored.step if restored is not None else 0)
                 run_task(task, watch, resume=self.files.resume)
         self.run.set_status("running", step=task.total)
         last: Metrics = {}

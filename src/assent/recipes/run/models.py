@@ -14,15 +14,16 @@ import transformers
 from assent.backends.local.backend import LocalBackend
 from assent.backends.local.sampler import RewardScorer
 from assent.errors import ConfigError
-from assent.model.adapters import MERGE
-from assent.model.body import Body
+from assent.model.adapters import MERGE, is_head_alone, read_adapter
+from assent.model.body import Body, is_causal
 from assent.model.gguf import from_gguf
 from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, names_in
-from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_of_weights, own_head
+from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_name, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verification import verify_flat
 from assent.ports.learning import Backend
 from assent.ports.sampling import Sampler
+from assent.recipes.run.described import described
 from assent.recipes.run.machine import ClockOptions, LoraOptions, MachineOptions
 from assent.recipes.run.model_checks import check_model, is_reward_model
 from assent.recipes.run.vocabulary import check_vocabulary
@@ -46,7 +47,7 @@ class LanguageModel:
         return self.backend.sampler(self.role, self.template)
 
     def __repr__(self) -> str:
-        return f"LanguageModel({self.path}: {_described(self.role)})"
+        return f"LanguageModel({self.path}: {described(self.role)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -72,25 +73,7 @@ class RewardModel:
     def __repr__(self) -> str:
         classes = self.role.head.out_features
         told = f", class {self.positive} of {classes} is the reward" if classes > 1 else ""
-        return f"RewardModel({self.path}: {_described(self.role)}{told})"
-
-
-def _described(role: LanguageRole | ScalarRole) -> str:
-    """Architecture, size, what is trained, place and precision."""
-    body = role.body
-    size = sum(parameter.numel() for parameter in body.model.parameters())
-    adapter = sum(parameter.numel() for parameter in role.parameters().values())
-    trained = f", of which an adapter trains {_count(adapter)}" if role.adapter is not None else ""
-    name = f"{type(body.model).__name__}, {_count(size)} parameters{trained}"
-    return f"{name}, {body.device}, {body.precision}"
-
-
-def _count(number: int) -> str:
-    """Three digits: 1.43 M, 135 M."""
-    for unit, size in ((" G", 1e9), (" M", 1e6), (" k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
+        return f"RewardModel({self.path}: {described(self.role)}{told})"
 
 
 def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions | None = None) -> LanguageModel:
@@ -192,6 +175,12 @@ def new_reward_model(
     return RewardModel(role=role, template=template, path=path, positive=classes - 1, names=names)
 
 
+def head_alone(reward: RewardModel) -> RewardModel:
+    """The same to train its head alone; saved, it is a small head on the model at `path`, unless that is an encoder."""
+    reward.role.frozen = reward.role.adapter is None and is_causal(reward.role.body.model)
+    return reward
+
+
 def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> RewardModel:
     """A trained reward model whose head goes on."""
     outputs = reward.role.head.out_features
@@ -204,6 +193,10 @@ def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> 
     if reward.role.adapter is None and lora is not None and lora.rank:
         reward.role.body.add_adapter(REWARD, lora.settings())
         reward.role.adapter = REWARD
+    elif reward.role.frozen:  # all weights train from now on, so the head becomes the classifier's own
+        setattr(reward.role.body.model, head_name(reward.role.body), reward.role.head)
+        name_classes(reward.role.body.model.config, reward.names)
+    reward.role.frozen = False
     return replace(reward, positive=classes - 1, goes_on=True)
 
 
@@ -246,16 +239,20 @@ def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOpt
     base = adapter_base(path)
     template = template_of(path, base, clock)
     check_vocabulary(body, template, path)
+    adapter = None if base is None or is_head_alone(path) else REWARD
     if base is None:
-        adapter, head = None, own_head(body, where=path)
+        head = own_head(body, where=path)
+    elif adapter is None:
+        head = head_of_weights(read_adapter(path)[1], where=path)
     else:
-        adapter, beside = REWARD, body.load_adapter(REWARD, path)
+        beside = body.load_adapter(REWARD, path)
         kept = not beside and has_classifier(base)  # the base's own trained head
         head = own_head(body, where=path) if kept else head_of_weights(beside, where=path)
         verify_flat(body, path, REWARD)
     count = head.out_features
     names = class_names(path if base is None or (Path(path) / "config.json").is_file() else base, count)
     role, chosen = ScalarRole(body, head, adapter), _class_number(positive, names, path)
+    role.frozen = base is not None and adapter is None
     return RewardModel(role=role, template=template, path=path, positive=chosen, names=names)
 
 
@@ -292,7 +289,7 @@ def save_reward_model(reward: RewardModel, folder: Path) -> None:
     """A sequence classifier that plain `transformers` (or `peft`) loads; it is whole or not there."""
     role = reward.role
     with _hushed(), whole_folder(folder) as place:
-        if role.adapter is None:
+        if role.adapter is None and not role.frozen:
             save_full(role.body, place)
         else:
             save_adapter(role.body, role.adapter, place, base=_base_of(reward.path), head=role.head)

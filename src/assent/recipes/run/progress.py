@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from assent.metrics import Metrics
@@ -19,27 +19,36 @@ _LINE_EVERY_S = 10.0
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {task.fields['unit']}/s" if speed else "", style="cyan")
+        return Text(rate_of(speed, task.fields["unit"]) if speed else "", style="cyan")
 
 
 class Display:
-    """Where progress is shown. `stage` gives a function that is told how much is done, and shows a row of metrics."""
+    """Where progress is shown. `stage` gives what is told how much is done; `note` says how far one of its units is."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
+        self._shown: Stage | None = None
 
     def say(self, text: str) -> None:
         """One line for the person watching."""
         if not self.quiet:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """How far the unit under way is, beside the stage that is shown."""
+        if self._shown is not None:
+            self._shown.advance(0, text)
+
     @contextmanager
-    def stage(self, name: str, total: int, *, unit: str = "steps") -> Iterator[Stage]:
-        """Show a stage while the block runs; it is told of every `unit`."""
+    def stage(self, name: str, total: int, *, unit: str = "steps", done: int = 0) -> Iterator[Stage]:
+        """Show a stage while the block runs; it is told of every `unit`. `done` of them were done before."""
         if self.quiet or not self.console.is_terminal:
-            shown = _Lines(self, name, total, unit)
-            yield shown
+            shown = self._shown = _Lines(self, name, total, unit, done)
+            try:
+                yield shown
+            finally:
+                self._shown = None
             shown.finish()
             return
         columns = (
@@ -47,7 +56,12 @@ class Display:
             _Rate(), TimeRemainingColumn(compact=True), TextColumn("{task.fields[news]}", style="dim"),
         )  # fmt: skip
         with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(name.ljust(22), total=total, unit=unit, news=""))
+            task = progress.add_task(name.ljust(22), total=total, completed=done, unit=unit, news="")
+            self._shown = bar = _Bar(progress, task)
+            try:
+                yield bar
+            finally:
+                self._shown = None
 
 
 class Stage:
@@ -58,8 +72,8 @@ class Stage:
         raise AssertionError("a stage is a bar or lines")
 
     def on_tick(self, done: int, total: int, row: Metrics) -> None:
-        """For the training loop: one tick is done."""
-        self.advance(1, news_of(row))
+        """For the training loop: one tick is done, or none yet and something was measured."""
+        self.advance(min(done, 1), news_of(row))
 
     @property
     def counter(self) -> Callable[[int], None]:
@@ -68,7 +82,7 @@ class Stage:
 
 
 class _Bar(Stage):
-    def __init__(self, progress: Progress, task_id: int) -> None:
+    def __init__(self, progress: Progress, task_id: TaskID) -> None:
         self._progress, self._task = progress, task_id
 
     def advance(self, count: int = 1, news: str = "") -> None:
@@ -77,9 +91,10 @@ class _Bar(Stage):
 
 
 class _Lines(Stage):
-    def __init__(self, display: Display, name: str, total: int, unit: str) -> None:
+    def __init__(self, display: Display, name: str, total: int, unit: str, done: int) -> None:
         self._display, self._name, self._total, self._unit = display, name, total, unit
-        self._done, self._told, self._news = 0, -1, ""
+        self._before = self._done = done
+        self._told, self._news = -1, ""
         self._start = self._last = time.monotonic()
 
     def advance(self, count: int = 1, news: str = "") -> None:
@@ -95,10 +110,17 @@ class _Lines(Stage):
     def _line(self) -> None:
         self._last, self._told = time.monotonic(), self._done
         elapsed = max(1e-9, self._last - self._start)
-        rate = self._done / elapsed
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
-        told = f"{self._name}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {elapsed:.0f} s{left}"
-        self._display.say(f"{told}  {self._news}".rstrip())
+        speed = (self._done - self._before) / elapsed
+        told = [f"{self._name}: {self._done}/{self._total} {self._unit}"]
+        told += [rate_of(speed, self._unit)] if speed else []
+        told += [f"{elapsed:.0f} s"]
+        told += [f"{(self._total - self._done) / speed:.0f} s left"] if speed and self._done < self._total else []
+        self._display.say(f"{', '.join(told)}  {self._news}".rstrip())
+
+
+def rate_of(speed: float, unit: str) -> str:
+    """Units a second, or seconds a unit if that is more than one: 3.1 steps/s, 24 s/step."""
+    return f"{speed:.1f} {unit}/s" if speed >= 1 else f"{1 / speed:.3g} s/{unit.removesuffix('s')}"
 
 
 def news_of(row: Metrics) -> str:

@@ -43,7 +43,7 @@ def critic_of(
 
     A critic of its own can start from the reward model only where both read the same tokens, and says then
     `gain` score + `offset`; otherwise, and without a reward model, it starts from the policy's weights with a fresh
-    head.
+    head. If the policy or the reward model is an adapter, so is the critic, on the same frozen base.
     """
     body, adapter = model.role.body, model.role.adapter
     head = fresh_head(body.hidden_size, seed=seed, name=name)
@@ -51,9 +51,7 @@ def critic_of(
         with torch.no_grad():
             head.weight.zero_()
         return ScalarRole(body, head, adapter)
-    tokens = model.template.tokenizer.get_vocab()
-    same = reward is not None and tokens == reward.template.tokenizer.get_vocab()
-    if reward is not None and same and not reward.role.reads_first_token:
+    if reward is not None and _reads_alike(model, reward):
         return _critic_of_reward(model, reward, name, gain, offset)
     if adapter is None:
         return ScalarRole(_copied(body), head)
@@ -68,6 +66,14 @@ def _copied(body: Body) -> Body:
     return Body(copy.deepcopy(body.model), device=body.device, precision=body.precision)
 
 
+def _reads_alike(model: LanguageModel, reward: RewardModel | RewardScorer) -> bool:
+    """Whether a reward model reads the policy's tokens, each with what is before it, and can carry its adapter."""
+    source, own = reward.role, model.role
+    fits = source.adapter is not None or own.adapter is None or type(source.body.trunk) is type(own.body.trunk)
+    tokens = model.template.tokenizer.get_vocab()
+    return fits and not source.reads_first_token and tokens == reward.template.tokenizer.get_vocab()
+
+
 def _critic_of_reward(
     model: LanguageModel, reward: RewardModel | RewardScorer, name: str, gain: float, offset: float
 ) -> ScalarRole:
@@ -77,7 +83,10 @@ def _critic_of_reward(
         head.weight.copy_(source.head.weight[reward.positive : reward.positive + 1] * gain)
         said = 0.0 if source.head.bias is None else source.head.bias[reward.positive].item()
         head.bias.fill_(said * gain + offset)
-    if source.adapter is not None and source.body is model.role.body:
+    if source.adapter is not None:
         source.body.copy_adapter(source.adapter, name)
-        return ScalarRole(source.body, head, name)
-    return ScalarRole(copy.deepcopy(source.body), head, source.adapter)
+    elif model.role.adapter is not None:
+        source.body.add_adapter(name, model.role.body.lora_config(model.role.adapter))
+    else:
+        return ScalarRole(copy.deepcopy(source.body), head)
+    return ScalarRole(source.body, head, name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.task import kept_scale
 from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
@@ -48,6 +49,7 @@ from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
     adapter_base,
+    head_alone,
     load_language_model,
     load_reward_for,
     load_reward_model,
@@ -59,7 +61,13 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import (
+    Prepared,
+    ScaledReward,
+    measure_scale,
+    prepare_offline,
+    prepare_on_policy,
+)
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.seeds import derive
 from assent.types import Completion, Conversation
@@ -110,7 +118,8 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
             loss = answers.measurement(held.sources, seed=seed)
             display.say(change(loss))
             job.evidence["measurements"] = (loss,)
-            job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
+            if not settings.evaluate_every:
+                job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
         return {}
 
     return _of_policy(model, prepared, data, held, measure)
@@ -122,10 +131,12 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     ranked = settings.loss == "plackett_luce"
     data, load = read_judgement(files, display, learn=settings.learn, reading=reading, limit=limit, ranked=ranked)
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
+    alone = settings.train == "head"
     reward = new_reward_model(
-        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=settings.lora,
+        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=None if alone else settings.lora,
         classes=settings.classes, names=reading.class_names,
     )  # fmt: skip
+    reward = head_alone(reward) if alone else reward
 
     def measure(job: Job) -> Metrics:
         if not held.examples:
@@ -137,7 +148,7 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     return Training(
         prepared=prepare_offline(
             load_named(METHODS[request.name].algorithm), reward, data.examples, settings, seed=settings.seed,
-            held_out=held.examples,
+            held_out=held.examples, display=display,
         ),
         save=partial(save_reward_model, reward), measure=measure, examples=data.examples, held_out=held.examples,
         sources=(*data.sources, *held.sources), parents={"policy": reward.path},
@@ -156,12 +167,17 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
         turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
-    log = _SampleLog(settings)
-    with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-        prepared = prepare_on_policy(
-            load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-            reward=rewards.scorer, observer=Observer(rollout=log, say=display.say, normalising=stage.counter),
-        )  # fmt: skip
+    scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
+    if scale is None:
+        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
+            scale = measure_scale(
+                rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter
+            )  # fmt: skip
+    prepared = prepare_on_policy(
+        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
+        reward=ScaledReward(reward=rewards.scorer, scale=scale), 
+        observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
+    )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
     texts = {BEFORE: shown(model)}

@@ -6,21 +6,35 @@ With some hundred labels this is steadier than changing all weights: there is on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from assent.algorithms.epochs import EpochTask
 from assent.algorithms.reward import EncodedPreference, RewardSettings, placed_pairs
-from assent.backends.local.features import FeatureBatch, read_features
-from assent.data.order import token_budget_batches
+from assent.backends.local.features import batches_of, read_features
 from assent.errors import ConfigError
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics
+from assent.metrics import Metrics, Stopwatch, without_timings
 from assent.model.checkpoints import load_tree, save_tree
 from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.model.roles import ScalarRole
 from assent.ports.learning import SkippedBatch
+from assent.recipes.run.progress import Display
+
+
+def why_not(role: ScalarRole, judgements: Sequence[EncodedPreference], settings: RewardSettings) -> ConfigError | None:
+    """Why a head alone cannot be fitted, if so: it is one number, learned from pairs by Bradley-Terry."""
+    if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
+        now = 'Leave loss, centre and classes as they are, or use train="all".'
+        return ConfigError("a head alone is learned from pairs, as one number", where="train", now=now)
+    pairs = placed_pairs(judgements)
+    if not pairs or any(pair.margin for pair in pairs):
+        what = "a head alone is learned from comparisons or rankings without margins"
+        return ConfigError(what, where="train", now='Use --set train="all".')
+    return None
 
 
 class HeadTask:
@@ -28,33 +42,44 @@ class HeadTask:
 
     total, unit = 1, "fits"
 
-    def __init__(self, role: ScalarRole, judgements: Sequence[EncodedPreference], settings: RewardSettings) -> None:
-        """ConfigError where there is nothing to compare, or something that this fit does not know."""
-        self._role, self._judgements, self._budget = role, judgements, settings.micro_batch_tokens
+    def __init__(
+        self,
+        role: ScalarRole,
+        judgements: Sequence[EncodedPreference],
+        settings: RewardSettings,
+        display: Display = Display(quiet=True),
+    ) -> None:
+        """ConfigError where no head can be fitted."""
+        if (problem := why_not(role, judgements, settings)) is not None:
+            raise problem
+        self._role, self._judgements, self._display = role, judgements, display
+        self._most_tokens = min(settings.micro_batch_tokens, role.body.read_at_once)
         self.skipped_batches: list[SkippedBatch] = []
-        self._pairs = pairs = placed_pairs(judgements)
-        if role.head.out_features != 1 or settings.loss != "bradley_terry" or settings.centre:
-            now = 'Leave loss, centre and classes as they are, or use train="all".'
-            raise ConfigError("a head alone is learned from pairs, as one number", where="train", now=now)
-        if not pairs or any(pair.margin for pair in pairs):
-            what = "a head alone is learned from comparisons or rankings without margins"
-            raise ConfigError(what, where="train", now='Use --set train="all".')
+
+    def begin(self, stop: StopRequest) -> Metrics:
+        """Nothing."""
+        return {}
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """The whole training."""
-        examples = HeadExamples(
-            better_P=np.array([pair.better for pair in self._pairs]),
-            worse_P=np.array([pair.worse for pair in self._pairs]),
-            probability_P=np.array([pair.probability for pair in self._pairs]),
-        )
-        fitted = fit_reward(self._features(), examples)
+        watch, pairs = Stopwatch(), placed_pairs(self._judgements)
+        with watch.phase("read"):
+            feature_ND = self._features(stop)
+        with watch.phase("fit"):
+            examples = HeadExamples(
+                better_P=np.array([pair.better for pair in pairs]),
+                worse_P=np.array([pair.worse for pair in pairs]),
+                probability_P=np.array([pair.probability for pair in pairs]),
+            )
+            fitted = fit_reward(feature_ND, examples)
         with torch.no_grad():
             self._role.head.weight.copy_(torch.from_numpy(fitted.weight_D)[None])
             if self._role.head.bias is not None:
                 self._role.head.bias.zero_()
+        tokens = sum(len(sequence) for one in self._judgements for sequence in one.sequences)
         return {
             "loss": fitted.loss, "accuracy": fitted.accuracy, "prior_spread": fitted.prior_spread,
-            "evidence": fitted.evidence, "pairs": float(len(self._pairs)),
+            "evidence": fitted.evidence, "pairs": float(len(pairs)), **watch.row(tokens),
         }  # fmt: skip
 
     def save(self, folder: Path) -> dict[str, str]:
@@ -65,12 +90,30 @@ class HeadTask:
         """The reverse of `save`."""
         self._role.head.load_state_dict(load_tree(folder)["head"])
 
-    def _features(self) -> Floats:
+    def _features(self, stop: StopRequest) -> Floats:
+        """What the head reads of every completion; each prompt is read once. A request to stop ends it."""
         sequences = [sequence.ids for one in self._judgements for sequence in one.sequences]
-        order = sorted(range(len(sequences)), key=lambda place: len(sequences[place]))
+        starts = accumulate((len(one.sequences) for one in self._judgements), initial=0)
+        groups = [range(at, at + len(one.sequences)) for at, one in zip(starts, self._judgements, strict=False)]
         found_ND = np.zeros((len(sequences), self._role.head.in_features))
-        for part in token_budget_batches([len(sequences[place]) for place in order], self._budget):
-            places = tuple(order[position] for position in part)
-            batch = FeatureBatch(sequences=tuple(sequences[place] for place in places), places=places)
-            found_ND[list(places)] = read_features(self._role, batch)
+        done = 0
+        for batch in batches_of(self._role, sequences, groups, self._most_tokens):
+            found_ND[list(batch.places)] = read_features(self._role, batch)
+            done += len(batch.places)
+            self._display.note(f"completions read for the head: {done}/{len(sequences)}")
+            stop.check()
         return found_ND
+
+
+class HeadFirst:
+    """A training of everything that starts from the fitted head (Kumar et al. 2022, arXiv 2202.10054)."""
+
+    def __init__(self, fit: HeadTask, task: EpochTask) -> None:
+        self._fit, self._task = fit, task
+        self.total, self.unit, self.skipped_batches = task.total, task.unit, task.skipped_batches
+        self.tick, self.save, self.load = task.tick, task.save, task.load
+
+    def begin(self, stop: StopRequest) -> Metrics:
+        """The fit; a run that is resumed from a checkpoint has it."""
+        fitted = {f"head_{name}": value for name, value in without_timings(self._fit.tick(0, stop)).items()}
+        return fitted | self._task.begin(stop)

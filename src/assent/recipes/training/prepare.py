@@ -38,7 +38,7 @@ from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, reference_of
-from assent.recipes.training.head_training import HeadTask
+from assent.recipes.training.head_training import HeadFirst, HeadTask, why_not
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, StopReason
 
@@ -93,12 +93,14 @@ def prepare_offline(
             f"{len(examples)} conversations give {made} examples, one for each turn whose context the chat "
             "template writes in another way later",
         )
-    head_alone = isinstance(settings, RewardSettings) and settings.train == "head"
+    fit = _head_fit(model, train.items, settings, display) if isinstance(settings, RewardSettings) else None
     if isinstance(model, RewardModel) and model.goes_on:
-        how = "fitted anew" if head_alone else "trained on"
-        notes = (f"{model.path} is a reward model: its head is {how}", *notes)
-    if isinstance(settings, RewardSettings) and head_alone and roles.scalar is not None:
-        return Prepared(task=HeadTask(roles.scalar, train.items, settings), skipped=train.skipped, notes=notes)
+        notes = (
+            f"{model.path} is a reward model: its head is {'trained on' if fit is None else 'fitted anew'}",
+            *notes,
+        )
+    if isinstance(settings, RewardSettings) and fit is not None and settings.train == "head":
+        return Prepared(task=fit, skipped=train.skipped, notes=notes)
     learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
     items: Sequence[Any] = train.items
     unseen: Sequence[Any] = encode(held_out).items if held_out else ()
@@ -110,7 +112,19 @@ def prepare_offline(
             unseen = method.reference(unseen, learner)
             scored = partial(_scored, method, unseen, learner, settings) if method.rewards else None
     task = EpochTask(learner, method.objective(items, settings), items, settings, seed=seed, held_out=unseen)
+    if fit is not None:
+        notes = (*notes, "the head is fitted first, then everything is trained from there (head_first)")
+        return Prepared(task=HeadFirst(fit, task), skipped=train.skipped, notes=notes)
     return Prepared(task=task, skipped=train.skipped, notes=notes, scored=scored)
+
+
+def _head_fit(
+    model: LanguageModel | RewardModel, items: Sequence[EncodedPreference], settings: RewardSettings, display: Display
+) -> HeadTask | None:
+    """The fit of a head: all that is trained, or what training starts from where it can be made and is wanted."""
+    assert isinstance(model, RewardModel), "reward settings are those of a reward model"
+    first = settings.head_first and not model.goes_on and why_not(model.role, items, settings) is None
+    return HeadTask(model.role, items, settings, display) if settings.train == "head" or first else None
 
 
 def _scored(method: OfflineMethod, before: Sequence[Any], learner: Learner, settings: TrainSettings) -> ScoredPairs:
@@ -141,6 +155,7 @@ def train_reward_model_wise_ft(
     those it is trained on. It forgets less from a fitted head (Kumar et al. 2022, arXiv 2202.10054), and the mean of
     the weights keeps most of both (Wortsman et al. 2022, arXiv 2109.01903).
     """
+    settings = settings.model_copy(update={"head_first": False})
     before = {name: weight.detach().clone() for name, weight in reward.role.parameters().items()}
     rows = prepare_offline(REWARD_MODEL, reward, judged, settings, seed=seed).run(watch)
     with torch.no_grad():
@@ -177,6 +192,7 @@ def measure_scale(
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
+    _refuse_unsteady(model, prompts, settings.max_tokens)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
     asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
     turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
@@ -215,7 +231,7 @@ def prepare_on_policy(
     _refuse_unsteady(model, prompts, settings.max_tokens)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
-    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed, progress=observer.normalising)
+    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
     network, weight = _network(scorer)
     if network is not None and not scale.spread:
         raise RunError(
