@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-claims test check format bench base clean clean-environment
+.PHONY: demo demo-claims test test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -22,6 +22,9 @@ test: $(READY)            ## all tests
 	scripts/postgres
 	scripts/axe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-peers: $(READY)      ## losses and advantages against trl, openrlhf and verl; benchmarks/make_peers.sh comes first
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m peers tests/peers
 
 check: $(READY)           ## format, lint, types, fast tests
 	$(BIN)/ruff format --check .
