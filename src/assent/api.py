@@ -116,8 +116,8 @@ def _train_policy(
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     method = METHODS[name]
-    read = given.demonstrations if method.reads == "demonstrations" else given.comparisons
-    examples, held = read(data, chosen, display), () if eval_data is None else read(eval_data, chosen, display)
+    read = functools.partial(given.examples, reads=method.reads, call=chosen, display=display)
+    examples, held = read(data), () if eval_data is None else read(eval_data)
     algorithm = load_named(method.algorithm)
     _run(method, prepare_offline(algorithm, policy, examples, chosen, seed=chosen.seed, held_out=held), on_step)
     return _saved(policy, folder)
@@ -189,6 +189,8 @@ def _train_on_policy(
 _TRAINERS: dict[Reads, Callable[..., Any]] = {
     "demonstrations": _train_policy,
     "comparisons": _train_policy,
+    "rankings": _train_policy,
+    "labels": _train_policy,
     "preferences": _train_reward_model,
     "prompts": _train_on_policy,
 }

@@ -13,10 +13,10 @@ from assent.algorithms.fitting import Sized
 from assent.algorithms.schedule import OptimizerSettings
 from assent.data.order import epoch_order
 from assent.errors import ConfigError
-from assent.evals.reward_quality import ScoredPairs
+from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics, Stopwatch
-from assent.ports.learning import Example, Learner, Loss, Need, Outputs, SkippedBatch
+from assent.metrics import Metrics, Stopwatch, Tally
+from assent.ports.learning import Example, Learner, Loss, LossResult, Need, Outputs, SkippedBatch
 from assent.seeds import derive
 
 
@@ -32,11 +32,23 @@ class TrainSettings(OptimizerSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """What is minimised: a loss, what it needs, and the count of examples that it divides by."""
+    """What is minimised: a loss, what it needs, and the count of examples that it divides by.
 
-    loss: Loss
+    A loss that depends on something of the whole step is given it as its fourth argument: what `of_step` finds out
+    from all examples of the step, before the step is taken.
+    """
+
+    loss: Callable[..., LossResult]
     need: Need = field(default_factory=Need)
     count: Callable[[Sequence[Any]], float]
+    of_step: Callable[[Learner, Sequence[Any]], Any] | None = None
+
+    def step_loss(self, learner: Learner, examples: Sequence[Any]) -> Loss:
+        """The loss of a step with these examples."""
+        if self.of_step is None:
+            return self.loss
+        found = self.of_step(learner, examples)
+        return lambda outputs, run, count: self.loss(outputs, run, count, found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +56,14 @@ class OfflineMethod:
     """What makes a method that learns from a fixed set of examples: how they are encoded, and what is minimised.
 
     `encode(examples, template, max_length=...)` leaves out what is too long, `objective(encoded, settings)` is the
-    loss. `reference(encoded, learner, progress=...)` adds what the model makes of them before training. With it,
-    `rewards(before, after, settings)` gives held-out pairs the reward that training has put into the weights.
+    loss. `reference(encoded, learner, progress=...)` adds what the model makes of them before training.
+    `rewards(encoded, learner, settings)` gives held-out examples the reward that training has put into the weights.
     """
 
     encode: Callable[..., Sized[Any]]
     objective: Callable[[Sequence[Any], Any], Objective]
     reference: Callable[..., Sequence[Any]] | None = None
-    rewards: Callable[[Sequence[Any], Sequence[Any], Any], ScoredPairs] | None = None
+    rewards: Callable[[Sequence[Any], Learner, Any], ScoredPairs | ScoredLabels] | None = None
 
 
 def predicted_tokens(examples: Sequence[Example]) -> float:
@@ -123,15 +135,18 @@ class EpochTask:
 def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:
     """The means that the loss tallies, without training."""
     outputs = Outputs.joined(learner.score(examples, objective.need))
-    result = objective.loss(outputs, examples, objective.count(examples))
-    return {name: total / result.count for name, total in result.sums.items()}
+    result = objective.step_loss(learner, examples)(outputs, examples, objective.count(examples))
+    tally = Tally()
+    result.add_to(tally)
+    return tally.means()
 
 
 def update(
     learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch]
 ) -> Metrics:
     """One optimiser step as a row of metrics; the micro-batches of a step without effect are added to `skipped`."""
-    report = learner.update(examples, objective.need, objective.loss, objective.count(examples), rate)
+    loss = objective.step_loss(learner, examples)
+    report = learner.update(examples, objective.need, loss, objective.count(examples), rate)
     skipped.extend(report.skipped)
     row = report.means | {"learning_rate": rate, "skipped_updates": float(bool(report.skipped))}
     return row if report.skipped else row | {"gradient_norm": report.gradient_norm}

@@ -10,9 +10,10 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Reads = Literal["texts", "demonstrations", "preferences", "comparisons", "prompts"]
+Reads = Literal["texts", "demonstrations", "preferences", "comparisons", "rankings", "labels", "prompts"]
 """What a method learns from. It decides what is trained: from texts a new model, from preferences (comparisons,
-rankings, labels) a reward model, from everything else a policy; a method that reads prompts is on-policy."""
+rankings or labels, whichever there are) a reward model, from everything else a policy; a method that reads prompts is
+on-policy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,9 @@ def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: 
         card=f"{card} against a reward, held near its reference by a KL penalty.",
     )
 
+
+PAIR_CURVES = ("loss", "chosen_logp", "rejected_logp", "accuracy", "margin")
+PAIR_FOLDED = ("chosen_reward", "rejected_reward")
 
 METHODS: dict[str, Method] = {
     "pretrain": Method(
@@ -180,7 +184,68 @@ METHODS: dict[str, Method] = {
         settings="assent.algorithms.dpo:DPOSettings",
         algorithm="assent.algorithms.dpo:DPO",
         function="dpo",
+        curves=PAIR_CURVES,
+        folded=PAIR_FOLDED,
         card="A language model trained on preference pairs by direct preference optimisation.",
+    ),
+    "dpo_pl": Method(
+        name="DPO on rankings",
+        help="train the policy on whole rankings directly, without a reward model",
+        example="assent dpo_pl --model runs/sft --data preferences.jsonl --out runs/dpo_pl",
+        reads="rankings",
+        settings="assent.algorithms.dpo_pl:DPOPLSettings",
+        algorithm="assent.algorithms.dpo_pl:DPO_PL",
+        function="dpo_pl",
+        curves=("loss", "chosen_logp", "rejected_logp", "accuracy"),
+        card="A language model trained on rankings by direct preference optimisation under the Plackett-Luce model.",
+    ),
+    "kto": Method(
+        name="KTO",
+        help="train the policy on single answers labelled good or bad",
+        example="assent kto --model runs/sft --data labels.jsonl --out runs/kto",
+        reads="labels",
+        settings="assent.algorithms.kto:KTOSettings",
+        algorithm="assent.algorithms.kto:KTO",
+        function="kto",
+        curves=("loss", "chosen_logp", "rejected_logp", "accuracy", "reference_point"),
+        folded=PAIR_FOLDED,
+        card="A language model trained by KTO on single answers labelled good or bad.",
+    ),
+    "orpo": Method(
+        name="ORPO",
+        help="fine-tune on the better answers of comparisons, with an odds ratio against the worse",
+        example="assent orpo --model runs/base --data preferences.jsonl --out runs/orpo",
+        reads="comparisons",
+        settings="assent.algorithms.orpo:ORPOSettings",
+        algorithm="assent.algorithms.orpo:ORPO",
+        function="orpo",
+        curves=PAIR_CURVES,
+        folded=PAIR_FOLDED,
+        card="A language model trained on preference pairs by ORPO, without a reference.",
+    ),
+    "simpo": Method(
+        name="SimPO",
+        help="train the policy on comparisons by mean log-probabilities, without a reference",
+        example="assent simpo --model runs/sft --data preferences.jsonl --out runs/simpo",
+        reads="comparisons",
+        settings="assent.algorithms.simpo:SimPOSettings",
+        algorithm="assent.algorithms.simpo:SIMPO",
+        function="simpo",
+        curves=PAIR_CURVES,
+        folded=PAIR_FOLDED,
+        card="A language model trained on preference pairs by SimPO, without a reference.",
+    ),
+    "cpo": Method(
+        name="CPO",
+        help="train the policy on comparisons and imitate the better answers, without a reference",
+        example="assent cpo --model runs/sft --data preferences.jsonl --out runs/cpo",
+        reads="comparisons",
+        settings="assent.algorithms.cpo:CPOSettings",
+        algorithm="assent.algorithms.cpo:CPO",
+        function="cpo",
+        curves=PAIR_CURVES,
+        folded=PAIR_FOLDED,
+        card="A language model trained on preference pairs by CPO, without a reference.",
     ),
 }
 REWARD_METHOD, POLICY_METHOD = "reward", "ppo"  # what a round trains with, the second unless its settings say otherwise

@@ -56,12 +56,16 @@ class PairIndices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedPreference:
-    """Token sequences of one prompt with what was said of them: pairs, ranks or a label."""
+    """Token sequences of one prompt with what was said of them: pairs, ranks or a label.
+
+    `reference_logp_M`: the log-probabilities of their completions' tokens, for a method with a reference.
+    """
 
     sequences: tuple[Encoded, ...]
     pairs: tuple[PairIndices, ...] = ()
     ranks: tuple[int, ...] = ()
     label: float | None = None
+    reference_logp_M: Tensor | None = None
 
     @property
     def lengths(self) -> list[int]:

@@ -10,8 +10,16 @@ from assent.evals.evidence import Evidence
 
 METRICS = {  # title, what it is; a metric that is not here has its name for a title
     "loss": ("Loss", "In nats: per token of texts and demonstrations, per pair, ranking or label of preferences."),
-    "accuracy": ("Accuracy", "Share of pairs ranked right."),
+    "accuracy": ("Accuracy", "Share of pairs ranked right, or of labels."),
     "margin": ("Margin", "Reward of the preferred answer less that of the other, in the model's own units."),
+    "chosen_logp": (
+        "Log-probability of the chosen",
+        "Nats per token of the preferred answers. If it falls far, the policy unlearns them, whatever the margin.",
+    ),
+    "rejected_logp": ("Log-probability of the rejected", "Nats per token of the other answers."),
+    "chosen_reward": ("Reward of the chosen", "Mean implicit reward of the preferred answers."),
+    "rejected_reward": ("Reward of the rejected", "Mean implicit reward of the other answers."),
+    "reference_point": ("KL point", "An estimate of the KL to the reference in nats, from answers to other prompts."),
     "reward": ("Reward", "Mean reward of the rollouts, before any normalisation{unit}."),
     "gold": ("Gold", "Mean gold score of the same rollouts. Training never sees it."),
     "kl": ("KL to the reference", "Nats per completion; the distance from the model that training started from."),

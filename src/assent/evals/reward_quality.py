@@ -98,6 +98,14 @@ class ScoredPairs:
     groups: Sequence[Hashable] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredLabels:
+    """Rewards of single answers with their labels; 1 is good."""
+
+    rewards: Sequence[float]
+    labels: Sequence[float]
+
+
 def pooled_pairs(parts: Sequence[ScoredPairs]) -> ScoredPairs:
     """The pairs of several reward models as one set; a field that is not there everywhere is left out."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assent.metrics import Metrics
+from assent.metrics import Metrics, Tally
 from assent.model.roles import LanguageRole, ScalarRole
 from assent.ports.sampling import Progress, Sampler, silent
 from assent.text.template import ChatTemplate, Encoded
@@ -81,11 +81,17 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossResult:
-    """A scalar loss and sums to be tallied over `count` items."""
+    """A scalar loss and sums to be tallied over `count` items; `counts` of those that are over others, by name."""
 
     loss: Tensor
     sums: Metrics
     count: float
+    counts: Metrics = field(default_factory=dict)
+
+    def add_to(self, tally: Tally) -> None:
+        """Add the sums to a tally."""
+        for name, total in self.sums.items():
+            tally.add({name: total}, self.counts.get(name, self.count))
 
 
 Loss = Callable[[Outputs, Sequence[Any], float], LossResult]

@@ -1,19 +1,20 @@
-"""Pairs of completions as tokens, and what the policy made of them before training."""
+"""Methods that learn from pairs of completions: what of them is compared, at what cost, and with which reward."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from assent.algorithms.epochs import Objective, OfflineMethod
 from assent.algorithms.fitting import Sized, leave_out_long
-from assent.losses.direct import sequence_log_ratio
-from assent.ports.learning import Learner, Need, Outputs
-from assent.ports.sampling import Progress, silent
+from assent.algorithms.preference.log_ratios import completion_logps, outputs_now, with_reference
+from assent.evals.reward_quality import ScoredPairs
+from assent.losses.direct import Compared, DirectLoss, pair_sft_loss
+from assent.ports.learning import Learner, LossResult, Outputs
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Comparison
 
@@ -53,34 +54,65 @@ def encode_pairs(comparisons: Sequence[Comparison], template: ChatTemplate, *, m
     return leave_out_long(pairs, longest, max_length=max_length, what="pairs")
 
 
-def with_reference(pairs: Sequence[EncodedPair], learner: Learner, *, progress: Progress = silent) -> list[EncodedPair]:
-    """The pairs with the log-probabilities of their completions under the policy as it is now.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairMethod:
+    """What makes a method that learns from pairs.
 
-    A completion that stands in several pairs is read once; `progress` counts pairs as their completions are read.
+    `value(outputs, pairs, settings)` is a number of each completion (B); `loss(compared, settings, step_pairs)` is what
+    it costs that these numbers are as they are; `reward(value_B, settings)` is the reward implicit in them. `sft_coef`
+    of the settings weighs SFT on the better answers beside it.
     """
-    uses = Counter(side for pair in pairs for side in pair.sequences)
-    sides, read = sorted(uses, key=len), 0
-    done = [0, *accumulate(uses[side] for side in sides)]
 
-    def counted(count: int) -> None:
-        nonlocal read
-        progress(done[read + count] // 2 - done[read] // 2)
-        read += count
+    value: Callable[[Outputs, Sequence[EncodedPair], Any], Tensor]
+    loss: Callable[[Compared, Any, float], DirectLoss]
+    reward: Callable[[Tensor, Any], Tensor]
+    sft_coef: Callable[[Any], float] = lambda settings: 0.0
 
-    scored = learner.score(sides, Need(), progress=counted)
-    logps = {side: outputs["logp"] for side, outputs in zip(sides, scored, strict=True)}
-    return [replace(pair, reference_logp_M=torch.cat([logps[side] for side in pair.sequences])) for pair in pairs]
+    def offline(self, *, reference: bool) -> OfflineMethod:
+        """The method, with or without a reference."""
+        return OfflineMethod(
+            encode=encode_pairs,
+            objective=self._objective,
+            reference=with_reference if reference else None,
+            rewards=self._rewards,
+        )
+
+    def _objective(self, _: Sequence[EncodedPair], settings: Any) -> Objective:
+        return Objective(loss=partial(self._loss, settings=settings), count=lambda pairs: float(len(pairs)))
+
+    def _loss(self, outputs: Outputs, pairs: Sequence[EncodedPair], step_pairs: float, *, settings: Any) -> LossResult:
+        """The row has beside the loss how likely the policy finds a token of either side.
+
+        A margin also grows while both sides become unlikely, and that wrecks a model.
+        """
+        found = self.loss(_compared(self.value(outputs, pairs, settings), pairs), settings, step_pairs)
+        logp = _compared(completion_logps(outputs, pairs, average=True), pairs)
+        loss, sft_coef = found.loss, self.sft_coef(settings)
+        if sft_coef:
+            loss = loss + sft_coef * pair_sft_loss(logp, step_pairs=step_pairs)
+        sums = {
+            "loss": loss.item() * step_pairs,
+            "accuracy": found.correct.item(),
+            "margin": found.margin.item(),
+            "chosen_reward": found.chosen_reward.item(),
+            "rejected_reward": found.rejected_reward.item(),
+            "chosen_logp": logp.chosen_P.sum().item(),
+            "rejected_logp": logp.rejected_P.sum().item(),
+        }
+        return LossResult(loss=loss, sums=sums, count=len(pairs))
+
+    def _rewards(self, pairs: Sequence[EncodedPair], learner: Learner, settings: Any) -> ScoredPairs:
+        reward_B = self.reward(self.value(outputs_now(pairs, learner), pairs, settings), settings)
+        return ScoredPairs(
+            chosen=reward_B[0::2].tolist(),
+            rejected=reward_B[1::2].tolist(),
+            probability=[pair.probability for pair in pairs],
+            chosen_length=[pair.chosen.predicted for pair in pairs],
+            rejected_length=[pair.rejected.predicted for pair in pairs],
+            groups=[pair.group for pair in pairs],
+        )
 
 
-def log_ratios(outputs: Outputs, pairs: Sequence[EncodedPair], *, average: bool = False) -> tuple[Tensor, Tensor]:
-    """log pi - log ref of the chosen and of the rejected completions (P each): summed over tokens, or their mean."""
-    logp_M = outputs["logp"]
-    reference_M = torch.cat([pair.reference_logp_M for pair in pairs if pair.reference_logp_M is not None])
-    ratio_B = sequence_log_ratio(
-        logp_M,
-        reference_M.to(logp_M.device),
-        torch.ones_like(logp_M, dtype=torch.bool),
-        [side.predicted for pair in pairs for side in pair.sequences],
-        average=average,
-    )
-    return ratio_B[0::2], ratio_B[1::2]
+def _compared(value_B: Tensor, pairs: Sequence[EncodedPair]) -> Compared:
+    probability_P = value_B.new_tensor([pair.probability for pair in pairs])
+    return Compared(chosen_P=value_B[0::2], rejected_P=value_B[1::2], probability_P=probability_P)

@@ -122,7 +122,7 @@ class LocalLearner:
             value = result.loss.item()
             if math.isfinite(value):
                 result.loss.backward()  # type: ignore[no-untyped-call]
-            tally.add(result.sums, result.count)
+            result.add_to(tally)
             sequences = [sequence for one in run for sequence in one.sequences]
             ids, predicted = tuple(one.ids for one in sequences), tuple(one.predicted for one in sequences)
             batches.append(SkippedBatch(loss=value, sequences=ids, predicted=predicted))

@@ -59,7 +59,7 @@ class RoundJob(AskingJob):
     @field_validator("algorithm")
     @classmethod
     def _learns_from_preferences(cls, name: str) -> str:
-        known = [key for key, one in METHODS.items() if one.reads in ("comparisons", "prompts")]
+        known = [key for key, one in METHODS.items() if one.makes == "policy" and one.reads != "demonstrations"]
         if name not in known:
             raise ValueError(f"expected one of {', '.join(known)}, got {json.dumps(name)}")
         return name
@@ -215,7 +215,7 @@ class _Work:
     def policy(self) -> None:
         """Train the round's policy on, against the reward model or on the comparisons themselves."""
         name, start = self.settings.algorithm, self.round.start
-        if METHODS[name].reads == "comparisons":
+        if METHODS[name].reads != "prompts":
             self._run(name, "policy", model=start, data=(str(self.preferences),))
             return
         file = self.folder / "prompts.jsonl"

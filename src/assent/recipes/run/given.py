@@ -18,19 +18,20 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
+from assent.algorithms.methods import Reads
 from assent.backends.local.sampler import RewardScorer
 from assent.data import convert
 from assent.data.files import SourceFile
 from assent.data.formats import format_named
 from assent.data.in_memory import ACCEPTED, PLACE, called, listed, rows_in_memory
 from assent.data.labels import check_labels
-from assent.data.load import Source, load_comparisons, load_demonstrations, load_prompts
+from assent.data.load import Source, load_prompts
 from assent.data.validation import Own, check_examples
 from assent.errors import ConfigError, DataError
 from assent.model.saving import check_folder
 from assent.ports.sampling import Scorer
 from assent.recipes.run.call_settings import Call
-from assent.recipes.run.inputs import Files, Load, model_folder, read_all, read_judgement
+from assent.recipes.run.inputs import LOADS, Files, Load, model_folder, read_all, read_judgement
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base, load_reward_model
 from assent.recipes.run.progress import Display
@@ -43,7 +44,7 @@ from assent.recipes.run.reward_functions import (
     is_function,
 )
 from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
-from assent.types import Comparison, Conversation, Demonstration, Rating
+from assent.types import Comparison, Conversation, Rating
 
 T = TypeVar("T")
 Reward = RewardModel | RewardFunction | Scorer | str | Path
@@ -62,20 +63,19 @@ class _Given:
     own: tuple[Any, ...] = field(default=())
 
 
-def demonstrations(data: object, call: Call, display: Display) -> Sequence[Demonstration]:
-    """Conversations to imitate. Raises AssentError."""
+def examples(data: object, *, reads: Reads, call: Call, display: Display) -> Sequence[Any]:
+    """Conversations to imitate, comparisons, rankings or labels. Raises AssentError."""
     given = _sorted(data, call)
-    if given.own:
-        return _made(convert.demonstrations, given, call, wanted="Demonstration")
-    return _read(given, load_demonstrations, call, display)
-
-
-def comparisons(data: object, call: Call, display: Display) -> Sequence[Comparison]:
-    """Pairs. Raises AssentError."""
-    given = _sorted(data, call)
-    if given.own:
-        return _made(_pairs(call.reading), given, call, wanted=_PREFERENCES)
-    return _read(given, load_comparisons, call, display)
+    if not given.own:
+        return _read(given, LOADS[reads], call, display)
+    conversions: dict[Reads, tuple[Callable[[Sequence[Any]], Sequence[Any]], str]] = {
+        "demonstrations": (convert.demonstrations, "Demonstration"),
+        "comparisons": (_pairs(call.reading), _PREFERENCES),
+        "rankings": (convert.rankings, _PREFERENCES),
+        "labels": (_labels, "Rating or Comparison"),
+    }
+    conversion, wanted = conversions[reads]
+    return _made(conversion, given, call, wanted=wanted)
 
 
 def judgement(data: object, call: Call, display: Display, *, ranked: bool = False) -> Sequence[Any]:
@@ -136,6 +136,12 @@ def _sorted(data: object, call: Call, *, prompts: bool = False) -> _Given:
 
 def _pairs(reading: Reading) -> Callable[[Sequence[Any]], list[Comparison]]:
     return lambda own: convert.comparisons(own, keep_ties=reading.keep_ties, margin_per_score=reading.margin_per_score)
+
+
+def _labels(own: Sequence[Any]) -> list[Rating]:
+    made = convert.ratings(own)
+    check_labels(made, PLACE)
+    return made
 
 
 def _made(conversion: Callable[[Sequence[Any]], Sequence[T]], given: _Given, call: Call, *, wanted: str) -> Sequence[T]:

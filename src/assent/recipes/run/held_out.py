@@ -15,7 +15,14 @@ from assent.evals.arms import Arm
 from assent.evals.axes import no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
-from assent.evals.reward_quality import RewardQuality, classifier_quality, reward_quality
+from assent.evals.reward_quality import (
+    ClassifierQuality,
+    RewardQuality,
+    ScoredLabels,
+    ScoredPairs,
+    classifier_quality,
+    reward_quality,
+)
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
@@ -51,16 +58,25 @@ def measure_reward(
     scored = score_judged(reward, judged, settings)
     say_skipped(display, scored.skipped, what="held-out judgements")
     if scored.judgements[0].label is None:
-        return said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
+        return _said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
     labels = [one.label or 0.0 for one in scored.judgements]
-    quality = classifier_quality([values[0] for values in scored.rewards], labels)
+    return _said_of_labels(classifier_quality([values[0] for values in scored.rewards], labels), display)
+
+
+def said_of_scores(scored: ScoredPairs | ScoredLabels, display: Display, *, seed: int) -> Measured:
+    """The reward that is implicit in a policy: on pairs, or on labels."""
+    if isinstance(scored, ScoredPairs):
+        return _said_of_pairs(reward_quality(scored, seed=seed), display)
+    return _said_of_labels(classifier_quality(scored.rewards, scored.labels), display)
+
+
+def _said_of_labels(quality: ClassifierQuality, display: Display) -> Measured:
     auc, metrics = quality.auc, {"eval_auc": quality.auc.mean, "eval_accuracy": quality.accuracy}
     display.say(f"held out: AUC {auc.mean:.3f} ({spread(auc, 'labels')}), accuracy {quality.accuracy:.3f}")
     return Measured(evidence={"classifier": quality}, metrics=metrics)
 
 
-def said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
-    """A reward model (or the reward implicit in a policy) on pairs."""
+def _said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
     display.say(
         f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right "
         f"({spread(quality.accuracy_interval, 'label groups')}), calibration error {quality.ece:.3f}"

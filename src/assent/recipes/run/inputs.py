@@ -7,17 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assent.algorithms.methods import Reads
 from assent.data.examples import Kind
 from assent.data.files import SourceFile
 from assent.data.formats import format_named
 from assent.data.labels import check_labels
-from assent.data.load import Dataset, ReadOptions, Source, load_comparisons, load_labels, load_rankings, load_ratings
+from assent.data.load import (
+    Dataset,
+    ReadOptions,
+    Source,
+    load_comparisons,
+    load_demonstrations,
+    load_labels,
+    load_prompts,
+    load_rankings,
+    load_ratings,
+)
 from assent.errors import ConfigError, DataError
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Learn, Reading
 from assent.runs.lineage import DataSource
 
 Load = Callable[[Source, ReadOptions], Dataset[Any]]
+LOADS: dict[Reads, Load] = {
+    "demonstrations": load_demonstrations,
+    "comparisons": load_comparisons,
+    "rankings": load_rankings,
+    "labels": load_labels,
+    "prompts": load_prompts,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ class RewardCode:
             returned = call()
             values = None
             if _is_list(returned):  # a generator may never end
-                values = list(returned if isinstance(returned, Sized) else islice(returned, len(texts) + 1))
+                values = list(returned if isinstance(returned, Collection) else islice(returned, len(texts) + 1))
         except AssentError:
             raise
         except (Exception, SystemExit) as error:
@@ -38,7 +38,7 @@ class RewardCode:
         if values is None:
             raise self._wrong(f"gave {_kind(returned)} where a list of numbers was expected")
         if len(values) != len(texts):
-            least = "" if isinstance(returned, Sized) or len(values) < len(texts) else "at least "
+            least = "" if isinstance(returned, Collection) or len(values) < len(texts) else "at least "
             raise self._wrong(f"gave {least}{len(values)} numbers for {len(texts)} completions")
         return [self._number(value, text) for value, text in zip(values, texts, strict=True)]
 

@@ -15,10 +15,8 @@ from typing import Any
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.algorithms.on_policy.task import kept_scale
-from assent.data.load import load_comparisons, load_demonstrations, load_prompts
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
-from assent.evals.reward_quality import reward_quality
 from assent.metrics import Metrics
 from assent.recipes.run.held_out import (
     AFTER,
@@ -31,11 +29,11 @@ from assent.recipes.run.held_out import (
     measure_reward,
     reward_measurements,
     rollout_samples,
-    said_of_pairs,
+    said_of_scores,
     sampled_from,
     training_samples,
 )
-from assent.recipes.run.inputs import Files, Load, Read, model_folder, read_all, read_judgement, require_data
+from assent.recipes.run.inputs import LOADS, Files, Read, model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
     ExamplesJob,
     FineTuning,
@@ -98,11 +96,10 @@ def run_method(request: Request, display: Display) -> Path:
 
 
 def _from_examples(request: Request, settings: ExamplesJob, display: Display) -> Training:
-    """A policy from demonstrations (or the chosen side of comparisons), or from comparisons without a reward model."""
+    """A policy from demonstrations (or the chosen side of comparisons), or from judgement without a reward model."""
     method, seed = METHODS[request.name], settings.seed
     shown = method.reads == "demonstrations"
-    load: Load = load_demonstrations if shown else load_comparisons
-    data, held = _read(request.files, load, settings, display)
+    data, held = _read(request, settings, display)
     model = _policy(request.files, settings, display)
     prepared = prepare_offline(
         load_named(method.algorithm), model, data.examples, settings, seed=seed, held_out=held.examples, display=display
@@ -111,7 +108,7 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
 
     def measure(job: Job) -> Metrics:
         if prepared.scored is not None:
-            found = said_of_pairs(reward_quality(prepared.scored(), seed=seed), display)
+            found = said_of_scores(prepared.scored(), display, seed=seed)
             job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
             return found.metrics
         if answers is not None:
@@ -157,7 +154,7 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
 
 def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
     """A policy from what it writes itself, scored by reward models, classifiers or functions `FILE.py:NAME`."""
-    data, held = _read(request.files, load_prompts, settings, display, role="prompts")
+    data, held = _read(request, settings, display, role="prompts")
     model = _policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
@@ -214,14 +211,15 @@ _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "demonstrations": _from_examples,
     "preferences": _from_preferences,
     "comparisons": _from_examples,
+    "rankings": _from_examples,
+    "labels": _from_examples,
     "prompts": _from_rewards,
 }
 
 
-def _read(
-    files: Files, load: Load, settings: RunSettings, display: Display, *, role: str = "train"
-) -> tuple[Read, Read]:
+def _read(request: Request, settings: RunSettings, display: Display, *, role: str = "train") -> tuple[Read, Read]:
     """What is trained on and what is held out."""
+    files, load = request.files, LOADS[METHODS[request.name].reads]
     read = partial(read_all, load=load, files=files, display=display, limit=settings.limit, reading=settings.reading)
     return read(files.data, role=role), read(files.eval_data, role="eval")
 

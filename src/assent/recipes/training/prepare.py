@@ -31,9 +31,9 @@ from assent.algorithms.schedule import OptimizerSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
-from assent.evals.reward_quality import ScoredPairs
+from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
-from assent.ports.learning import Learner, LearnerSettings, Roles
+from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
@@ -51,13 +51,13 @@ class Prepared(Generic[SomeTask]):
     """A training task, read and checked but not begun, and how many items were too long to be used.
 
     `notes` are sentences for people: what the chat template does to the data that they should know. `scored` gives
-    held-out pairs the reward that is implicit in the policy at that time, if the method puts one into it.
+    held-out examples the reward that is implicit in the policy at that time, if the method puts one into it.
     """
 
     task: SomeTask
     skipped: int = 0
     notes: tuple[str, ...] = ()
-    scored: Callable[[], ScoredPairs] | None = None
+    scored: Callable[[], ScoredPairs | ScoredLabels] | None = None
 
     def run(self, watch: Watch = Watch(), *, resume: bool = False) -> list[Metrics]:
         """Train; gives the rows of metrics."""
@@ -104,13 +104,11 @@ def prepare_offline(
     learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
     items: Sequence[Any] = train.items
     unseen: Sequence[Any] = encode(held_out).items if held_out else ()
-    scored = None
     if method.reference is not None:
-        with display.stage("reference", len(examples), unit="pairs") as stage:
+        with display.stage("reference", len(items), unit="examples") as stage:
             items = method.reference(items, learner, progress=stage.counter)
-        if unseen:
-            unseen = method.reference(unseen, learner)
-            scored = partial(_scored, method, unseen, learner, settings) if method.rewards else None
+        unseen = method.reference(unseen, learner) if unseen else ()
+    scored = partial(method.rewards, unseen, learner, settings) if method.rewards and unseen else None
     task = EpochTask(learner, method.objective(items, settings), items, settings, seed=seed, held_out=unseen)
     if fit is not None:
         notes = (*notes, "the head is fitted first, then everything is trained from there (head_first)")
@@ -125,12 +123,6 @@ def _head_fit(
     assert isinstance(model, RewardModel), "reward settings are those of a reward model"
     first = settings.head_first and not model.goes_on and why_not(model.role, items, settings) is None
     return HeadTask(model.role, items, settings, display) if settings.train == "head" or first else None
-
-
-def _scored(method: OfflineMethod, before: Sequence[Any], learner: Learner, settings: TrainSettings) -> ScoredPairs:
-    """Held-out pairs with the reward that training has put into the weights."""
-    assert method.reference is not None and method.rewards is not None
-    return method.rewards(before, method.reference(before, learner), settings)
 
 
 def _roles(model: LanguageModel | RewardModel) -> Roles:
