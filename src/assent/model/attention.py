@@ -109,17 +109,17 @@ class _FlatRuns(torch.autograd.Function):
     """Attention over all runs as one node of the graph: on a CPU, autograd's slices would cost as much as the work."""
 
     @staticmethod
-    def forward(ctx: Any, query_NHD: Tensor, key_NHD: Tensor, value_NHD: Tensor, *given: Any) -> Tensor:
+    def forward(ctx: Any, query_NHD: Tensor, key_NGD: Tensor, value_NGD: Tensor, *given: Any) -> Tensor:
         """Attended values (N, H, D). Given: the runs, whether causal, and the scale."""
         runs, causal, scale = given
-        out_NHD = value_NHD.new_empty(value_NHD.shape)
+        out_NHD = query_NHD.new_empty(query_NHD.shape)
         normalisers = []
         for run in runs:
-            parts = [run.of(tensor) for tensor in (query_NHD, key_NHD, value_NHD)]
+            parts = [run.of(tensor) for tensor in (query_NHD, key_NGD, value_NGD)]
             attended, normaliser = _FLASH(*parts, 0.0, causal and run.length > 1, scale=scale)
             run.of(out_NHD).copy_(attended)
             normalisers.append(normaliser)
-        ctx.save_for_backward(query_NHD, key_NHD, value_NHD, out_NHD, *normalisers)
+        ctx.save_for_backward(query_NHD, key_NGD, value_NGD, out_NHD, *normalisers)
         ctx.given = given
         return out_NHD
 
@@ -147,8 +147,7 @@ def _attend_flat(
     tensors = query_HND, key_GND, value_GND
     wide = window is None or max(layout.lengths) <= window
     single = layout.trees is None and not options["dropout"]
-    plain = single and wide and not grouped and query_HND.shape == value_GND.shape
-    if plain and query_HND.device.type == "cpu":
+    if single and wide and query_HND.shape[-1] == value_GND.shape[-1] and query_HND.device.type == "cpu":
         rows = (tensor.transpose(0, 1) for tensor in tensors)
         return _FlatRuns.apply(*rows, layout.runs, causal, options["scale"])  # type: ignore[no-any-return, no-untyped-call]
     if query_HND.device.type == "cuda" and single:

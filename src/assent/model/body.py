@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from assent.errors import ConfigError
@@ -21,6 +22,7 @@ from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
 from assent.model.frozen_weights import hold_frozen_in_bf16
 from assent.model.last_mlp import last_mlp, reading
+from assent.model.prepared import PreparedLinear, PreparedLora, prepared
 from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
 from assent.model.swiglu import use_lean_swiglu
@@ -37,24 +39,31 @@ class LanguageHead:
     bias_V: Tensor | None
     softcap: float | None
     scale: float
+    layer: PreparedLinear | PreparedLora | None = None  # instead of weight and bias
 
     @staticmethod
     def of(model: PreTrainedModel, adapter: str | None = None) -> LanguageHead:
         """The model's head with `adapter` on it, if it carries that one."""
         config = model.config.get_text_config()
-        weight_VH, bias_V = weight_and_bias(model.get_output_embeddings(), adapter)
+        layer = model.get_output_embeddings()
+        weight_VH, bias_V = weight_and_bias(layer, adapter)
         return LanguageHead(
             weight_VH=weight_VH,
             bias_V=bias_V,
             softcap=getattr(config, "final_logit_softcapping", None),
             scale=_logit_scale(config),
+            layer=layer if isinstance(layer, PreparedLinear | PreparedLora) else None,
         )
 
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits (N, V); only for few rows at a time (a decoding step)."""
         weight_VH, bias_V = self.weight_VH, self.bias_V
-        bias_V = None if bias_V is None else bias_V.to(weight_VH.dtype)
-        logits = torch.nn.functional.linear(hidden_NH.to(weight_VH.dtype), weight_VH, bias_V).float() * self.scale
+        if self.layer is None:
+            bias_V = None if bias_V is None else bias_V.to(weight_VH.dtype)
+            product_NV = linear(hidden_NH.to(weight_VH.dtype), weight_VH, bias_V)
+        else:
+            product_NV = self.layer(hidden_NH)
+        logits: Tensor = product_NV.float() * self.scale
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
@@ -93,6 +102,11 @@ class Body:
     @property
     def hidden_size(self) -> int:
         return int(self.model.config.get_text_config().hidden_size)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether some layers carry adapters that can be switched."""
+        return bool(self._adapted)
 
     @property
     def max_length(self) -> int | None:
@@ -179,6 +193,14 @@ class Body:
         finally:
             for layer, active, disabled in before:
                 layer._active_adapter, layer._disable_adapters = active, disabled
+
+    def prepared(self, adapter: str | None) -> Body:
+        """The same body with one adapter for many small steps: weights as they are now, in bf16 (see `prepared.py`)."""
+        twin = copy.copy(self)
+        twin.model, twin.peft = prepared(self.model, adapter), None
+        twin._last_block = last_mlp(twin.trunk)
+        twin._adapted = [module for module in twin.model.modules() if isinstance(module, BaseTunerLayer)]
+        return twin
 
     def add_adapter(self, name: str, lora: LoraSettings | LoraConfig, *, seed: int = 0) -> None:
         """Put a fresh adapter on the frozen base; it changes nothing until trained. Raises ConfigError."""

@@ -44,6 +44,13 @@ class LanguageRole:
         """What training this role changes."""
         return self.body.adapter_parameters(self.adapter)
 
+    def prepared(self) -> LanguageRole:
+        """This role for writing, with weights as they are now: bf16 casts them once and not in every step."""
+        if self.body.precision == "fp32":
+            return self
+        body = self.body.prepared(self.adapter)
+        return LanguageRole(body, self.adapter if body.has_adapters else None)
+
 
 class ScalarRole:
     """Reward model, classifier or critic: a body with a linear head on single hidden states.

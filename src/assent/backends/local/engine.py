@@ -24,10 +24,10 @@ class LocalEngine:
     """`GenerationEngine` with the weights of a role of this process."""
 
     def __init__(self, role: LanguageRole, template: ChatTemplate) -> None:
-        self._role, self._template = role, template
+        self._role, self._template = role.prepared(), template
         self._reader = copy.deepcopy(template)  # a tokenizer is not for two threads: encoding changes its settings
         self._bound = TokenBound(self._reader.tokenizer)
-        self._decoder = Decoder(role, end_ids=template.end_ids)
+        self._decoder = Decoder(self._role, end_ids=template.end_ids)
         self._texts = TokenTexts(template.tokenizer)
         self._completions: dict[int, CompletionText] = {}
 

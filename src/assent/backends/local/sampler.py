@@ -43,7 +43,11 @@ class LocalSampler(Sampler):
         ]
         rows, tokens = _MOST[self.role.body.device.type]
         decoder = Decoder(
-            self.role, end_ids=self.template.end_ids, most_rows=rows, most_tokens=tokens, keep_states=self.keep_states
+            self.role.prepared(),
+            end_ids=self.template.end_ids,
+            most_rows=rows,
+            most_tokens=tokens,
+            keep_states=self.keep_states,
         )
         order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
         begun = [
