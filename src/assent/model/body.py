@@ -57,7 +57,7 @@ class LanguageHead:
     def logits(self, hidden_NH: Tensor) -> Tensor:
         """Logits (N, V); only for few rows at a time (a decoding step)."""
         product_NV = linear(hidden_NH, self.weight_VH, self.bias_V) if self.layer is None else self.layer(hidden_NH)
-        logits: Tensor = product_NV.float() * self.scale
+        logits = product_NV.float() if self.scale == 1.0 else product_NV.float() * self.scale
         return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
 
 
