@@ -1,6 +1,6 @@
 """All benchmarks, one process at a time: python -m benchmarks.run [--quick].
 
-Writes docs/benchmarks.md and benchmarks/results.json.
+Writes docs/benchmarks.md and benchmarks/results.json, and says what moved since the results that were there.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.compare import moved
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+RESULTS = HERE / "results.json"  # the committed file holds the accepted results
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 PYTHON = str(PEERS) if PEERS.exists() else sys.executable  # both sides in one environment, where the peers are there
 LIMIT_S = 400
@@ -170,10 +173,12 @@ def main() -> None:
     given = parser.parse_args()
     if not PEERS.exists():
         print("No .venv-peers: trl is left out (benchmarks/make_peers.sh installs it).", flush=True)
-    results = measure(quick=given.quick, threads=given.threads)
-    (HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    results, accepted = measure(quick=given.quick, threads=given.threads), json.loads(RESULTS.read_text())
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     (ROOT / "docs" / "benchmarks.md").write_text(page(results))
     print("docs/benchmarks.md and benchmarks/results.json are written.", flush=True)
+    changes = [*moved(accepted["rows"], results["rows"])] or ["nothing"]
+    print("Moved beyond noise since the accepted results:", *changes, sep="\n  ", flush=True)
 
 
 if __name__ == "__main__":

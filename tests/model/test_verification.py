@@ -16,9 +16,10 @@ from torch.testing import assert_close
 
 from assent.errors import ConfigError
 from assent.model import attention
-from assent.model.body import Body, LanguageHead
+from assent.model.body import Body
 from assent.model.cache import DecodeCache
 from assent.model.flat import flatten
+from assent.model.language_head import LanguageHead
 from assent.model.verification import verify_flat
 
 

@@ -5,73 +5,28 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn.functional import linear
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from assent.errors import ConfigError
-from assent.model.adapters import LoraSettings, is_of, read_adapter, weight_and_bias
+from assent.model.adapters import LoraSettings, is_of, read_adapter
 from assent.model.attention import FLAT, FlatLayout, TreeMasks
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
 from assent.model.frozen_weights import hold_frozen_in_bf16
 from assent.model.last_mlp import last_mlp, reading
-from assent.model.prepared import PreparedLinear, PreparedLora, prepared
+from assent.model.prepared import prepared
 from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
 from assent.model.swiglu import use_lean_swiglu
 from assent.seeds import derive
 
 Precision = Literal["fp32", "bf16"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LanguageHead:
-    """From hidden states to logits: soft-capped, scaled `hidden @ weight.T + bias`."""
-
-    weight_VH: Tensor
-    bias_V: Tensor | None
-    softcap: float | None
-    scale: float
-    layer: PreparedLinear | PreparedLora | None = None  # instead of weight and bias
-
-    @staticmethod
-    def of(model: PreTrainedModel, adapter: str | None = None) -> LanguageHead:
-        """The model's head with `adapter` on it, if it carries that one."""
-        config = model.config.get_text_config()
-        layer = model.get_output_embeddings()
-        weight_VH, bias_V = weight_and_bias(layer, adapter)
-        return LanguageHead(
-            weight_VH=weight_VH,
-            bias_V=bias_V,
-            softcap=getattr(config, "final_logit_softcapping", None),
-            scale=_logit_scale(config),
-            layer=layer if isinstance(layer, PreparedLinear | PreparedLora) else None,
-        )
-
-    def logits(self, hidden_NH: Tensor) -> Tensor:
-        """Logits (N, V); only for few rows at a time (a decoding step)."""
-        weight_VH, bias_V = self.weight_VH, self.bias_V
-        if self.layer is None:
-            bias_V = None if bias_V is None else bias_V.to(weight_VH.dtype)
-            product_NV = linear(hidden_NH.to(weight_VH.dtype), weight_VH, bias_V)
-        else:
-            product_NV = self.layer(hidden_NH)
-        logits: Tensor = product_NV.float() * self.scale
-        return logits if self.softcap is None else (logits / self.softcap).tanh() * self.softcap
-
-
-def _logit_scale(config: PreTrainedConfig) -> float:
-    """What the logits are multiplied by: Cohere's `logit_scale`, and `logits_scaling`, by which most others divide."""
-    scaling = float(getattr(config, "logits_scaling", None) or 1.0)
-    multiplies = config.model_type.startswith("hyperclovax")
-    return float(getattr(config, "logit_scale", None) or 1.0) * (scaling if multiplies else 1.0 / scaling)
 
 
 class Body:

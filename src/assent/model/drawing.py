@@ -19,7 +19,7 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, sampling: SamplingParams) -> tupl
     if sampling.temperature == 0.0:
         most_B, ids_B = logits_BV.max(-1)
         return ids_B, most_B - most_B
-    logp_BV = torch.log_softmax(logits_BV / sampling.temperature, dim=-1)
+    logp_BV = torch.log_softmax(logits_BV if sampling.temperature == 1.0 else logits_BV / sampling.temperature, dim=-1)
     if sampling.top_k or sampling.top_p < 1.0:
         logp_BV = truncate(logp_BV, top_k=sampling.top_k, top_p=sampling.top_p)
     cumulative_BV = logp_BV.exp().cumsum(-1)

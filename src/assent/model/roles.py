@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from assent.errors import ConfigError
 from assent.model.adapters import drops_inputs
-from assent.model.body import Body, LanguageHead
+from assent.model.body import Body
 from assent.model.flat import FlatBatch
+from assent.model.language_head import LanguageHead
 from assent.seeds import derive
 
 

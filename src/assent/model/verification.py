@@ -10,10 +10,11 @@ from torch import Tensor
 
 from assent.errors import ConfigError
 from assent.model.attention import FLAT
-from assent.model.body import Body, LanguageHead, first_line, is_causal, is_causal_lm
+from assent.model.body import Body, first_line, is_causal, is_causal_lm
 from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch, flatten
 from assent.model.frozen_weights import frozen_in_float32
+from assent.model.language_head import LanguageHead
 from assent.model.roles import ScalarRole, own_head
 
 _LONGEST = 48

@@ -17,9 +17,10 @@ from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
 from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
 from assent.metrics import Tally
-from assent.model.body import Body, LanguageHead, is_causal
+from assent.model.body import Body, is_causal
 from assent.model.checkpoints import load_tree, save_tree
 from assent.model.flat import FlatBatch
+from assent.model.language_head import LanguageHead
 from assent.model.state import capture_rng, restore_rng
 from assent.ports.learning import Example, LearnerSettings, Loss, Need, Outputs, Roles, SkippedBatch, UpdateReport
 from assent.ports.sampling import Progress, silent
