@@ -12,11 +12,13 @@ from assent.algorithms.grpo import GRPO, GRPOSettings
 from assent.algorithms.on_policy.refilling import Refilled, refilled
 from assent.algorithms.on_policy.reward_signal import overlong_penalty
 from assent.algorithms.on_policy.rollout import Observer, Rollout, Scored
+from assent.algorithms.on_policy.task import OnPolicyTask
 from assent.errors import ConfigError
+from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.recipes.run.models import load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import prepare_on_policy
+from assent.recipes.training.prepare import Prepared, prepare_on_policy
 from assent.types import Conversation, Group, Trajectory
 
 
@@ -61,7 +63,7 @@ def test_where_the_attempts_do_not_suffice_groups_without_spread_fill_the_batch(
     assert asked == [(0, 4)] and names(found.groups) == [*"abcd"] and found.dropped == 0
 
 
-def run(folders: dict[str, Path], seen: list[Rollout], **more: object) -> list[Metrics]:
+def prepared(folders: dict[str, Path], seen: list[Rollout], **more: object) -> Prepared[OnPolicyTask]:
     settings = GRPOSettings(
         **{
             "iterations": 2,
@@ -80,7 +82,11 @@ def run(folders: dict[str, Path], seen: list[Rollout], **more: object) -> list[M
     model = load_language_model(str(folders["llama"]), machine=CPU)
     scorer = FunctionScorer(lambda prompts, texts: [float(len(text) > 12) for text in texts])
     given = {"seed": 1, "reward": scorer, "observer": Observer(rollout=observer)}
-    return prepare_on_policy(GRPO, model, PROMPTS, settings, **given).run()
+    return prepare_on_policy(GRPO, model, PROMPTS, settings, **given)
+
+
+def run(folders: dict[str, Path], seen: list[Rollout], **more: object) -> list[Metrics]:
+    return prepared(folders, seen, **more).run()
 
 
 def test_a_run_writes_what_is_missing_and_counts_what_it_dropped(folders: dict[str, Path]) -> None:
@@ -93,6 +99,18 @@ def test_a_run_writes_what_is_missing_and_counts_what_it_dropped(folders: dict[s
         assert row["groups_dropped"] == len(groups) - 3
         assert row["reward"] == pytest.approx(sum(rollout.rewards) / len(rollout.rewards))
     assert any(row["groups_dropped"] for row in rows)
+
+
+def test_a_refill_after_a_resume_is_the_one_that_would_have_been(folders: dict[str, Path], tmp_path: Path) -> None:
+    seen: list[Rollout] = []
+    more = {"refill_rollouts": 3, "missing_eos_penalty": 0.0}
+    whole, cut, resumed = (prepared(folders, seen, **more).task for _ in range(3))
+    rows = [whole.tick(index, StopRequest()) for index in range(2)]
+    cut.tick(0, StopRequest())
+    cut.save(tmp_path)
+    resumed.load(tmp_path)
+    assert resumed.tick(1, StopRequest()) == rows[1] and any(row["groups_dropped"] for row in rows)
+    assert seen[-1] == seen[1]
 
 
 def test_the_penalty_for_length_is_dapos() -> None:
