@@ -20,12 +20,13 @@ from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
 JOB, READING, RUN, EPOCHS, ADAPTERS = SHARED
+ON_POLICY = "On-policy training"
 SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "texts": (JOB, READING, RUN),
     "demonstrations": SHARED,
     "preferences": SHARED,
     "comparisons": SHARED,
-    "prompts": (JOB, READING, RUN, ADAPTERS),
+    "prompts": (JOB, READING, RUN, ADAPTERS, ON_POLICY),
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
 SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {

@@ -14,6 +14,7 @@ from running import rows_of
 
 from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.loop import Watch
+from assent.algorithms.methods import METHODS, load_named
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
@@ -48,7 +49,7 @@ class Killed(Exception):
 class Job:
     """A training run: what model, what settings, how many ticks; 11 items make 3 steps an epoch of at most 4."""
 
-    kind: str
+    kind: str  # a name of METHODS
     model: str = "llama"
     lora: LoraOptions | None = None
     settings: dict[str, object] = field(default_factory=dict)
@@ -56,21 +57,22 @@ class Job:
 
     def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> list[Metrics]:
         """Build everything anew and train."""
-        path = str(folders[self.model])
-        if self.kind == "reward":
-            settings = RewardSettings(epochs=2, **COMMON, **self.settings)
-            reward = new_reward_model(path, machine=CPU, seed=5, lora=self.lora)
-            return train_reward_model(reward, comparisons(), settings, seed=5, watch=watch, resume=resume)
-        model = load_language_model(path, machine=CPU, lora=self.lora)
-        if self.kind == "sft":
-            settings = SFTSettings(epochs=2, **COMMON, **self.settings)
-            return train_sft(model, demonstrations(), settings, seed=5, watch=watch, resume=resume)
-        if self.kind == "dpo":
-            settings = DPOSettings(epochs=2, **COMMON, **self.settings)
-            return train_dpo(model, comparisons(), settings, seed=5, watch=watch, resume=resume)
-        settings = PPOSettings(**{**PPO, **self.settings})
-        reward = new_reward_model(path, machine=CPU, seed=5, lora=self.lora)
-        return train_ppo(model, PROMPTS, settings, seed=5, reward=reward, watch=watch, resume=resume)
+        method, path = METHODS[self.kind], str(folders[self.model])
+        usual = PPO if method.reads == "prompts" else {"epochs": 2, **COMMON}
+        settings = load_named(method.settings)(**{**usual, **self.settings})
+        algorithm, reward_model = load_named(method.algorithm), method.makes == "reward model"
+        judge = new_reward_model(path, machine=CPU, seed=5, lora=self.lora) if reward_model or usual is PPO else None
+        model = judge if reward_model else load_language_model(path, machine=CPU, lora=self.lora)
+        if usual is PPO:
+            prepared = prepare_on_policy(algorithm, model, PROMPTS, settings, seed=5, reward=judge)
+        else:
+            prepared = prepare_offline(algorithm, model, EXAMPLES[method.reads](), settings, seed=5)
+        return prepared.run(watch, resume=resume)
+
+
+def job_of(name: str) -> Job:
+    """The usual job of a method of the table."""
+    return Job(kind=name, ticks=3 if METHODS[name].reads == "prompts" else 6)
 
 
 def train_sft(
@@ -123,6 +125,10 @@ def comparisons() -> list[Comparison]:
         )
         for place in range(11)
     ]
+
+
+EXAMPLES = {"demonstrations": demonstrations, "comparisons": comparisons, "preferences": comparisons}
+TRAINED = [name for name, method in METHODS.items() if method.algorithm]  # in memory, by a recipe that they share
 
 
 def disturb() -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from training_jobs import CPU, PPO, PROMPTS, Job, train, train_ppo
+from training_jobs import CPU, PPO, PROMPTS, TRAINED, Job, job_of, train, train_ppo
 
 import assent.algorithms.sft
 from assent.algorithms.loop import SkipGuard, Watch
 from assent.algorithms.ppo import PPOSettings
+from assent.backends.local.learner import LocalLearner
 from assent.errors import RunError
 from assent.losses.supervised import SupervisedLoss
 from assent.model.checkpoints import CheckpointStore, load_state
+from assent.ports.learning import Outputs
 from assent.recipes.run.models import load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.runs.folder import RunDir
@@ -90,6 +92,30 @@ def test_the_guard_counts_updates_not_rows_and_forgets_after_a_good_one() -> Non
     guard.see({"skipped_updates": 3.0, "updates": 4.0}, 1)
     with pytest.raises(RunError, match="4 times"):
         SkipGuard().see({"skipped_updates": 4.0, "updates": 4.0}, 1)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_skips_an_update_with_bad_numbers_and_goes_on(
+    name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the second pass with a gradient gives is nan."""
+    right, passes = LocalLearner._forward, 0
+
+    def broken(self: LocalLearner, *given: object) -> Outputs:
+        nonlocal passes
+        passes += torch.is_grad_enabled()
+        found = right(self, *given)
+        bad = {key: column * math.nan for key, column in found.columns.items()}
+        return Outputs(columns=bad) if torch.is_grad_enabled() and passes == 2 else found
+
+    monkeypatch.setattr(LocalLearner, "_forward", broken)
+    train(job_of(name), folders, tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    assert sum(row["skipped_updates"] for row in rows) == 1 and len(rows) == job_of(name).ticks
+    assert len(list((tmp_path / "run" / "bad-batches").iterdir())) == 1
+    restored = CheckpointStore(tmp_path / "run" / "checkpoints").newest()
+    assert restored is not None
+    assert all(torch.isfinite(tensor.double()).all() for tensor in load_state(restored.folder).tensors.values())
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

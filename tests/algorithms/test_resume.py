@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_jobs import LORA, Job, Killed, fingerprint, train
+from training_jobs import LORA, TRAINED, Job, Killed, fingerprint, job_of, train
 
 from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.backends.local.learner import LocalLearner
@@ -16,6 +16,7 @@ from assent.interrupts import StopRequest
 from assent.ports.learning import Need
 
 JOBS = {
+    **{f"{name} as it comes": job_of(name) for name in TRAINED if name not in ("sft", "reward", "dpo", "ppo")},
     "sft": Job(kind="sft"),
     "sft with dropout": Job(kind="sft", model="gpt2", settings={"dropout": "model"}),
     "sft of an adapter": Job(kind="sft", model="qwen3", lora=LORA),

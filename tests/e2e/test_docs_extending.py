@@ -23,8 +23,8 @@ from assent.cli import main
 home, small = sys.argv[1], ["iterations=2", "batch_size=4", "max_tokens=4", "normalise_prompts=4", "checkpoint_every=1"]
 sets = [word for one in small for word in ("--set", one)]
 given = ["--model", home + "/sft", "--reward", home + "/reward", "--data", home + "/world/prompts.jsonl"]
-assert main(["reinforce", *given, "--out", "run", *sets]) == 0
-stage = {"kind": "reinforce", "model": home + "/sft", "reward": home + "/reward", "data": given[-1]}
+assert main(["opo", *given, "--out", "run", *sets]) == 0
+stage = {"kind": "opo", "model": home + "/sft", "reward": home + "/reward", "data": given[-1]}
 lines = [f"{key} = {json.dumps(value)}" for key, value in stage.items()]
 settings = ", ".join(small)
 text = "\\n".join(['out = "line"', "[[stage]]", *lines, f"settings = {{ {settings} }}"])
@@ -32,7 +32,7 @@ open("line.toml", "w").write(text)
 assert main(["run", "line.toml"]) == 0
 rows = []
 policy = assent.load(home + "/sft")
-assent.reinforce(policy, ["Hello!"], reward=lambda completions: [len(one) for one in completions], iterations=1,
+assent.opo(policy, ["Hello!"], reward=lambda completions: [len(one) for one in completions], iterations=1,
                  batch_size=4, max_tokens=4, on_step=rows.append)
 assert "policy_loss" in rows[0] and "value_loss" not in rows[0]
 pairs = ["--data", home + "/world/preferences.jsonl", "--eval-data", home + "/world/held-out.jsonl", "--set", "limit=8"]
@@ -84,9 +84,9 @@ def test_a_method_and_a_format_are_a_file_and_an_entry_each(home: Path, own: Pat
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "4 from riddles.jsonl (riddles)" in ran.stderr
-    for run in (own / "run", own / "line" / "reinforce"):
-        assert "trained by REINFORCE" in (run / "model" / "README.md").read_text()
-        assert "<h3>REINFORCE</h3>" in (run / "report.html").read_text()
+    for run in (own / "run", own / "line" / "opo"):
+        assert "trained by OPO" in (run / "model" / "README.md").read_text()
+        assert "<h3>OPO</h3>" in (run / "report.html").read_text()
     assert "with a hinge loss" in (own / "hinge" / "model" / "README.md").read_text()
     assert "The reward implicit in the policy" in (own / "hinge" / "report.html").read_text()
 

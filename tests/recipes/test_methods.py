@@ -12,7 +12,8 @@ import pytest
 import assent
 from assent.algorithms.methods import FUNCTIONS, METHODS, POLICY_METHOD, REWARD_METHOD, load_named
 from assent.cli import COMMANDS, build_parser
-from assent.config import Settings
+from assent.config import Settings, parse
+from assent.errors import ConfigError
 from assent.evals.curves import METRICS
 from assent.recipes.run.call_settings import call_settings
 from assent.recipes.run.job_settings import RunSettings, job_settings
@@ -34,6 +35,19 @@ def test_an_entry_leads_to_settings_a_command_and_a_function(name: str) -> None:
         function = getattr(assent, method.function)
         assert function.__name__ == method.function and function.__doc__.lower().startswith(method.help[:20].lower())
         assert set(load_named(method.settings).model_fields) <= set(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("learning_rat=0.1", "learning_rate"), ("learning_rate=-1", "greater than 0"), ("learning_rate=nan", "finite"),
+        ("batch_size=0", "at least 1|greater than or equal to 1"), ("seed=x", "seed"),
+    ],
+)  # fmt: skip
+def test_every_method_refuses_settings_that_make_no_sense(name: str, given: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse(job_settings(name), overrides=[given])
 
 
 def test_a_python_call_has_no_setting_that_does_nothing_there() -> None:
