@@ -25,6 +25,7 @@ from assent.recipes.run.held_out import (
     BEFORE,
     RAW,
     HeldOutAnswers,
+    answers_side_by_side,
     change,
     compared_samples,
     measure_policy,
@@ -33,7 +34,6 @@ from assent.recipes.run.held_out import (
     rollout_samples,
     said_of_pairs,
     sampled_from,
-    training_samples,
 )
 from assent.recipes.run.inputs import Files, Load, Read, model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
@@ -69,6 +69,7 @@ from assent.recipes.training.prepare import (
     prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
+from assent.recipes.training.shown_answers import ShownAnswers
 from assent.seeds import derive
 from assent.types import Completion, Conversation
 
@@ -108,8 +109,11 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
         load_named(method.algorithm), model, data.examples, settings, seed=seed, held_out=held.examples, display=display
     )
     answers = HeldOutAnswers(model, held.examples, settings, display) if shown and held.examples else None
+    written = None if shown else ShownAnswers(model, data.examples, held.examples, display)
 
     def measure(job: Job) -> Metrics:
+        if written is not None:
+            job.evidence["samples"] = written.samples()
         if prepared.scored is not None:
             found = said_of_pairs(reward_quality(prepared.scored(), seed=seed), display)
             job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
@@ -186,7 +190,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown(model)
-        samples = training_samples(prompts[:_SHOWN_COMPLETIONS], texts)
+        samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
             written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
             samples = compared_samples(written)
