@@ -21,7 +21,7 @@ from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics
+from assent.metrics import Metrics, without_timings
 from assent.model.checkpoints import CheckpointStore
 from assent.ports.sampling import Scorer
 from assent.recipes.run.machine import LoraOptions, MachineOptions
@@ -80,7 +80,7 @@ def train_sft(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """SFT in memory."""
-    return prepare_offline(SFT, model, shown, settings, seed=seed).run(watch, resume=resume)
+    return timeless(prepare_offline(SFT, model, shown, settings, seed=seed).run(watch, resume=resume))
 
 
 def train_reward_model(
@@ -88,7 +88,7 @@ def train_reward_model(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """A reward model in memory."""
-    return prepare_offline(REWARD_MODEL, reward, judged, settings, seed=seed).run(watch, resume=resume)
+    return timeless(prepare_offline(REWARD_MODEL, reward, judged, settings, seed=seed).run(watch, resume=resume))
 
 
 def train_dpo(
@@ -96,7 +96,7 @@ def train_dpo(
     watch: Watch = Watch(), resume: bool = False,
 ) -> list[Metrics]:  # fmt: skip
     """DPO in memory."""
-    return prepare_offline(DPO, model, pairs, settings, seed=seed).run(watch, resume=resume)
+    return timeless(prepare_offline(DPO, model, pairs, settings, seed=seed).run(watch, resume=resume))
 
 
 def train_ppo(
@@ -105,7 +105,12 @@ def train_ppo(
 ) -> list[Metrics]:  # fmt: skip
     """PPO in memory."""
     prepared = prepare_on_policy(METHOD, model, prompts, settings, seed=seed, reward=reward, observer=observer)
-    return prepared.run(watch, resume=resume)
+    return timeless(prepared.run(watch, resume=resume))
+
+
+def timeless(rows: Sequence[Metrics]) -> list[Metrics]:
+    """Rows as they are the same in every run."""
+    return [without_timings(row) for row in rows]
 
 
 def demonstrations() -> list[Demonstration]:

@@ -14,6 +14,7 @@ from training_jobs import CPU, LORA, PPO, PROMPTS, Killed, comparisons, demonstr
 from assent.algorithms.dpo import DPO, DPOSettings
 from assent.algorithms.loop import Watch
 from assent.algorithms.on_policy.rollout import Observer
+from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
@@ -23,7 +24,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch, without_timings
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.run.models import load_language_model, new_reward_model
-from assent.recipes.training.prepare import Prepared, prepare_offline
+from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Rating
 
@@ -64,8 +65,8 @@ def test_ppo_measures_the_reward_of_held_out_prompts_from_the_start(folders: dic
 
     found, plain = rows(evaluate_every=2), rows()
     assert [row["iteration"] for row in found if "eval_reward" in row] == [0, 2, 3]
-    kept = [{name: value for name, value in without_timings(row).items() if name != "eval_reward"} for row in found[1:]]
-    assert kept == [without_timings(row) for row in plain], "looking changes nothing"
+    kept = [{name: value for name, value in row.items() if name != "eval_reward"} for row in found[1:]]
+    assert kept == plain, "looking changes nothing"
     with pytest.raises(ConfigError, match="no held-out prompts"):
         model = load_language_model(str(folders["llama"]), machine=CPU)
         settings = PPOSettings(**PPO | {"evaluate_every": 2})
@@ -77,7 +78,8 @@ def test_every_row_says_where_its_time_went_and_how_much_memory_there_was(folder
         assert row["seconds"] == row["seconds/update"] > 0 and row["tokens_per_second"] > 0
         assert row["peak_memory_mib"] > 1
     model = load_language_model(str(folders["llama"]), machine=CPU)
-    rows = train_ppo(model, PROMPTS, PPOSettings(**PPO | {"iterations": 1}), seed=1, reward=LengthScorer())
+    settings = PPOSettings(**PPO | {"iterations": 1})
+    rows = prepare_on_policy(METHOD, model, PROMPTS, settings, seed=1, reward=LengthScorer()).run()
     phases = {name: value for name, value in rows[0].items() if name.startswith("seconds/")}
     assert [*phases] == ["seconds/rollout", "seconds/reward", "seconds/score", "seconds/update"]
     assert rows[0]["seconds"] == pytest.approx(sum(phases.values()))
@@ -116,9 +118,8 @@ def test_training_starts_from_the_fitted_head_where_there_is_one(folders: dict[s
     first = prepared("reward", folders, learning_rate=1e-9)
     assert any("head_first" in note for note in first.notes)
     rows = first.run()
-    assert rows[0]["step"] == 0 and rows[0]["head_pairs"] == 8.0 and "loss" in rows[1]
     started = prepared("reward", folders, head_first=False, learning_rate=1e-9).run()
-    assert started[0]["step"] == 1 and started[0]["loss"] > rows[1]["loss"], "the fitted head already tells them apart"
+    assert started[0]["loss"] > rows[0]["loss"], "the fitted head already tells them apart"
 
 
 def test_labels_and_trained_heads_start_as_they_are(folders: dict[str, Path]) -> None:

@@ -175,6 +175,11 @@ def is_clear(gained: Interval) -> bool:
     return (gained.low > 0 or gained.high < 0) and (gained.low < gained.high or gained.n >= AGREEING)
 
 
+def is_a_coin(share: Interval) -> bool:
+    """Whether the interval of a share of right or won cases holds one half: nothing shows that it is no coin."""
+    return share.low <= 0.5 <= share.high
+
+
 def count_text(intervals: Iterable[Interval], what: str) -> str:
     """ "n = 540 prompts", or the smallest and the largest n where they differ; empty for bare values."""
     counts = sorted({interval.n for interval in intervals if interval.n})

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from assent.evals.arms import judge_name
-from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, signed
+from assent.evals.axes import ends, gain_text, is_a_coin, is_clear, number, per_cent, signed
 from assent.evals.evidence import Evidence, Measurement
+from assent.evals.intervals import Interval
 
 SMOOTHED_SHARE = 10  # without held-out numbers the first and the last tenth of training are compared,
 SMOOTHED_LEAST = 5  # where a tenth is at least so many steps: fewer are the noise of single batches
@@ -40,15 +41,16 @@ def headline(evidence: Evidence) -> Headline:
     for win in evidence.win_rates:
         title = f"{evidence.name_of(win.arm)} wins {per_cent(win.rate.mean)} against {evidence.name_of(win.against)}"
         deck = f"Of {win.rate.n} {_held_out(evidence, 'prompts')}, judged by {judge_name(win.judge)}, ties counted "
-        return Headline(title=title, deck=f"{deck}half; {ends(win.rate, share=True)}.")
+        return Headline(title=title, deck=f"{deck}half; {ends(win.rate, share=True)}.{_coin(win.rate)}")
     if evidence.classifier:
         area, count = evidence.classifier.auc, evidence.classifier.count
         deck = f"The area under the ROC curve on {count} {_held_out(evidence, 'texts')}; {ends(area)}."
-        return Headline(title=f"AUC {number(area.mean)}", deck=deck)
+        return Headline(title=f"AUC {number(area.mean)}", deck=f"{deck}{_coin(area)}")
     if quality := evidence.reward_model:
         exact = " expected over the soft labels" if quality.soft else ""
         deck = f"{evidence.quality_of} on {quality.pairs} {_held_out(evidence, 'pairs')}{exact}; "
         deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} label groups."
+        deck += _coin(quality.accuracy_interval)
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
     for found in evidence.measurements:
         return _measured_headline(evidence, found)
@@ -56,6 +58,10 @@ def headline(evidence: Evidence) -> Headline:
         deck = f"{evidence.name_of(arm)} on held-out prompts; {ends(scores.overall)}, n = {scores.overall.n} prompts."
         return Headline(title=f"Gold score {number(scores.overall.mean)}", deck=deck)
     return _training_headline(evidence)
+
+
+def _coin(share: Interval) -> str:
+    return " That is no better than a coin: the interval holds one half." if is_a_coin(share) else ""
 
 
 def duration(seconds: float) -> str:

@@ -124,6 +124,8 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
     scale, shown = Scale(low=min(0.5, interval.low), high=1.0), Arm(name="Accuracy", colour="blue")
     row = _row(shown, interval, scale, value=per_cent(quality.accuracy, 1), detail=span(interval, share=True))
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
+    if best is None and interval.low < 0.5:
+        reference = Tick(at=scale.x(0.5), text="a coin")
     caption = f"{quality.pairs} held-out pairs, {count_text([interval], 'label groups')}"
     title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
     return _share_chart(title, caption, [row], scale, reference=reference)

@@ -25,7 +25,7 @@ from assent.evals.axes import ends, gain_text, is_clear, number, per_cent, span
 from assent.evals.evidence import Evidence, to_json
 from assent.evals.glossary import glossary, meaning
 from assent.evals.headline import duration, headline
-from assent.evals.run_table import run_rows
+from assent.evals.run_table import made_of, run_rows
 
 SHOWN_SAMPLES = 8  # further samples are folded away
 _HIDING = frozenset({"Cf", "Cc", "Cs", "Co", "Zl", "Zp"})  # format, control, surrogate, private, line, paragraph
@@ -61,6 +61,7 @@ def render(evidence: Evidence) -> str:
         script=Markup(script),
         headline=headline(evidence),
         runs=run_rows(evidence.parts),
+        made_of=[] if evidence.parts else made_of(evidence),
         terms=glossary(evidence),
         shown_samples=SHOWN_SAMPLES,
     )

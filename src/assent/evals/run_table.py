@@ -1,9 +1,10 @@
-"""One row for each run of a page: its inputs, its result, and how long it took."""
+"""What a run was made of, where it ran and what came out: a row for each run of a page, a line where there is one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from assent.evals.axes import gain_text, number, per_cent, signed, span
@@ -21,6 +22,7 @@ class RunRow:
     model: str
     data: str
     reward: str
+    machine: str
     kl: str
     measurements: str
     result: str
@@ -31,6 +33,20 @@ class RunRow:
 def run_rows(parts: Mapping[str, Evidence]) -> list[RunRow]:
     """A row for each run, in their order."""
     return [_row(name, part) for name, part in parts.items()]
+
+
+def made_of(part: Evidence) -> list[tuple[str, str]]:
+    """Name and value of what people ask first of a run; what is not known is left out."""
+    row = _row("", part)
+    held_out = ", ".join(_data(one) for one in _entries(part, "data") if one.get("role") == "eval")
+    found = (
+        ("model", row.model),
+        ("data", row.data),
+        ("held out", held_out),
+        ("reward", row.reward),
+        ("on", row.machine),
+    )
+    return [(name, value) for name, value in found if value]
 
 
 def _row(name: str, part: Evidence) -> RunRow:
@@ -44,12 +60,26 @@ def _row(name: str, part: Evidence) -> RunRow:
         model=" against ".join(one["name"] for one in parents if not _is_reward(one)),
         data=", ".join(dict.fromkeys(_data(one) for one in sources if one.get("role") not in ("reward", "eval"))),
         reward=", ".join(rewards),
+        machine=_machine(part),
         kl=number(kl[-1]) if kl else "",
         measurements=measurements,
         result=result,
         interval=interval,
         time=duration(part.wall_s),
     )
+
+
+def _machine(part: Evidence) -> str:
+    """Device, precision, rank of the adapter and speed: "cpu, bf16, LoRA of rank 16, 92 tokens/s"."""
+    lora, precision = part.settings.get("lora"), part.lineage.get("precision")
+    rank = lora.get("rank") if isinstance(lora, Mapping) and part.settings.get("train") != "head" else None
+    trained = (
+        "head alone" if part.settings.get("train") == "head" else f"LoRA of rank {rank}" if rank else "all weights"
+    )
+    speeds = [value for one in part.training.values() for value in one.values("tokens_per_second")]
+    speed = f"{median(speeds):,.0f} tokens/s".replace(",", "\u202f") if speeds else ""
+    told = (part.lineage.get("device"), precision, trained if part.training else "", speed)
+    return ", ".join(str(one) for one in told if one)
 
 
 def _result(part: Evidence) -> tuple[str, str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assent.evals.arms import Arm
-from assent.evals.axes import ends, is_clear, number, per_cent, signed, span
+from assent.evals.axes import ends, is_a_coin, is_clear, number, per_cent, signed, span
 from assent.evals.evidence import Evidence, Measurement, OverOptimisation
 from assent.evals.gold import AXES
 from assent.evals.headline import headline
@@ -175,5 +175,7 @@ def _accuracy_finding(quality: RewardQuality) -> Finding:
     if best is not None:
         short = f"{100 * (best - quality.accuracy):.1f} points below the best possible {per_cent(best, 1)}"
         detail = f"{short} under the labels' noise; {detail}"
+    if is_a_coin(interval):
+        detail = f"no better than a coin; {detail}"
     name = "expected accuracy on pairs" if quality.soft else "of pairs ranked right"
     return Finding(figure=per_cent(quality.accuracy, 1), name=name, detail=detail, good=good)

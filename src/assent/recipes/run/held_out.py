@@ -12,7 +12,7 @@ from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
 from assent.evals.arms import Arm
-from assent.evals.axes import no_interval
+from assent.evals.axes import is_a_coin, no_interval
 from assent.evals.evidence import Measurement, Sample
 from assent.evals.intervals import Interval, bootstrap_mean, bootstrap_ratio, paired_difference
 from assent.evals.reward_quality import (
@@ -77,8 +77,10 @@ def _said_of_labels(quality: ClassifierQuality, display: Display) -> Measured:
 
 
 def _said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
+    """A reward model (or the reward implicit in a policy) on pairs."""
+    coin = ": no better than a coin" if is_a_coin(quality.accuracy_interval) else ""
     display.say(
-        f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right "
+        f"held out: {quality.accuracy:.3f} of {quality.pairs} pairs right{coin} "
         f"({spread(quality.accuracy_interval, 'label groups')}), calibration error {quality.ece:.3f}"
     )
     metrics = {"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
@@ -209,11 +211,11 @@ def compared_samples(written: Mapping[str, Written]) -> tuple[Sample, ...]:
     return _samples(prompts[:_SHOWN_SAMPLES], answers, scores, kind=HELD_OUT)
 
 
-def training_samples(
-    prompts: Sequence[Conversation], answers: Mapping[str, Sequence[Completion]]
+def answers_side_by_side(
+    prompts: Sequence[Conversation], answers: Mapping[str, Sequence[Completion]], *, kind: str = "training prompt"
 ) -> tuple[Sample, ...]:
-    """Prompts of training with the answers of every model, for a run that has none held out; nothing is scored."""
-    return _samples(prompts, answers, {}, kind="training prompt")
+    """Prompts with the answers of every model; nothing is scored."""
+    return _samples(prompts, answers, {}, kind=kind)
 
 
 def _samples(

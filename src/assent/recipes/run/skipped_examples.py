@@ -36,6 +36,12 @@ def say_prepared(display: Display, prepared: Prepared[Task]) -> None:
         display.say(f"  {note}")
 
 
+def fits(prompt: Conversation, model: LanguageModel, *, max_tokens: int) -> bool:
+    """Whether a prompt leaves room for an answer."""
+    holds = model.role.body.max_length
+    return holds is None or len(model.template.encode_prompt(prompt)) + max_tokens <= holds
+
+
 def fitting_prompts(
     prompts: Sequence[Conversation], model: LanguageModel, settings: PromptLimits, display: Display
 ) -> list[Conversation]:

@@ -23,6 +23,7 @@ from assent.recipes.run.held_out import (
     BEFORE,
     RAW,
     HeldOutAnswers,
+    answers_side_by_side,
     change,
     compared_samples,
     measure_policy,
@@ -31,7 +32,6 @@ from assent.recipes.run.held_out import (
     rollout_samples,
     said_of_scores,
     sampled_from,
-    training_samples,
 )
 from assent.recipes.run.inputs import LOADS, Files, Read, model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
@@ -67,6 +67,7 @@ from assent.recipes.training.prepare import (
     prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
+from assent.recipes.training.shown_answers import ShownAnswers
 from assent.seeds import derive
 from assent.types import Completion, Conversation
 
@@ -105,8 +106,11 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
         load_named(method.algorithm), model, data.examples, settings, seed=seed, held_out=held.examples, display=display
     )
     answers = HeldOutAnswers(model, held.examples, settings, display) if shown and held.examples else None
+    written = None if shown else ShownAnswers(model, data.examples, held.examples, display)
 
     def measure(job: Job) -> Metrics:
+        if written is not None:
+            job.evidence["samples"] = written.samples()
         if prepared.scored is not None:
             found = said_of_scores(prepared.scored(), display, seed=seed)
             job.evidence |= found.evidence | {"quality_of": "The reward implicit in the policy"}
@@ -183,7 +187,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown(model)
-        samples = training_samples(prompts[:_SHOWN_COMPLETIONS], texts)
+        samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
             written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
             samples = compared_samples(written)

@@ -17,7 +17,7 @@ from assent.algorithms.reward import EncodedPreference, RewardSettings, placed_p
 from assent.backends.local.features import batches_of, read_features
 from assent.errors import ConfigError
 from assent.interrupts import StopRequest
-from assent.metrics import Metrics, Stopwatch, without_timings
+from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import load_tree, save_tree
 from assent.model.linear_heads import Floats, HeadExamples, fit_reward
 from assent.model.roles import ScalarRole
@@ -108,12 +108,14 @@ class HeadTask:
 class HeadFirst:
     """A training of everything that starts from the fitted head (Kumar et al. 2022, arXiv 2202.10054)."""
 
-    def __init__(self, fit: HeadTask, task: EpochTask) -> None:
-        self._fit, self._task = fit, task
+    def __init__(self, fit: HeadTask, task: EpochTask, display: Display) -> None:
+        self._fit, self._task, self._display = fit, task, display
         self.total, self.unit, self.skipped_batches = task.total, task.unit, task.skipped_batches
         self.tick, self.save, self.load = task.tick, task.save, task.load
 
     def begin(self, stop: StopRequest) -> Metrics:
         """The fit; a run that is resumed from a checkpoint has it."""
-        fitted = {f"head_{name}": value for name, value in without_timings(self._fit.tick(0, stop)).items()}
-        return fitted | self._task.begin(stop)
+        fitted = self._fit.tick(0, stop)
+        told = f"{fitted['loss']:.3f}, accuracy {fitted['accuracy']:.3f} on {fitted['pairs']:.0f} pairs of training"
+        self._display.say(f"  head fitted: loss {told}")
+        return self._task.begin(stop)

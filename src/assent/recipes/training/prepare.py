@@ -112,7 +112,7 @@ def prepare_offline(
     task = EpochTask(learner, method.objective(items, settings), items, settings, seed=seed, held_out=unseen)
     if fit is not None:
         notes = (*notes, "the head is fitted first, then everything is trained from there (head_first)")
-        return Prepared(task=HeadFirst(fit, task), skipped=train.skipped, notes=notes)
+        return Prepared(task=HeadFirst(fit, task, display), skipped=train.skipped, notes=notes)
     return Prepared(task=task, skipped=train.skipped, notes=notes, scored=scored)
 
 
