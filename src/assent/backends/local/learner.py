@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from assent.backends.local.shared_prompts import laid_out, reads_trees, shortest_first
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
@@ -55,6 +56,17 @@ class LocalLearner:
         """By how much rounding lets sampler and learner disagree."""
         return DRIFT_LIMITS[self.body.precision]
 
+    @property
+    def _reads_trees(self) -> bool:
+        roles = (self.roles.policy, self.roles.reference, *self.roles.critics.values())
+        return all(reads_trees(role.body) for role in roles if role is not None)
+
+    def _order(self, examples: Sequence[Example], places: Sequence[int]) -> list[int]:
+        """Some examples in the order in which they are read: the shortest first, those of one prompt side by side."""
+        if not self._reads_trees or any(len(examples[place].sequences) > 1 for place in places):
+            return sorted(places, key=lambda place: _size(examples[place]))
+        return [places[index] for index in shortest_first([examples[place] for place in places])]
+
     def _on_trunk(self, name: str) -> bool:
         critic, policy = self.roles.critics[name], self.roles.policy
         return policy is not None and critic.body is policy.body and critic.adapter == policy.adapter
@@ -90,7 +102,7 @@ class LocalLearner:
         budget = min(self.settings.micro_batch_tokens, self.body.read_at_once)
         found: dict[int, Outputs] = {}
         for group in ([i for i in range(len(examples)) if i not in kept], list(kept)):
-            order = sorted(group, key=lambda i: _size(examples[i]))
+            order = self._order(examples, group)
             for part in token_budget_batches([_size(examples[i]) for i in order], budget):
                 chosen = order[part.start : part.stop]
                 run = [examples[i] for i in chosen]
@@ -112,7 +124,7 @@ class LocalLearner:
         self._set_dropout(on=self.settings.dropout)
         tally, batches = Tally(), []
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
-            examples = sorted(examples, key=_size)
+            examples = [examples[place] for place in self._order(examples, range(len(examples)))]
         for part in token_budget_batches([_size(one) for one in examples], self.settings.micro_batch_tokens):
             run = examples[part.start : part.stop]
             with self._dropout_randomness():
@@ -186,7 +198,7 @@ class LocalLearner:
         if need.logits:
             return Outputs(columns={"logits": self._logits([one.ids for one in sequences])})
         assert policy is not None, "this loss needs a policy"
-        batch = flatten([one.ids for one in sequences], [one.assistant_mask for one in sequences]).to(self.body.device)
+        batch = laid_out(sequences, trees=self._reads_trees).to(self.body.device)
         hidden_MH = policy.hidden(batch) if hidden_MH is None else hidden_MH.to(self.body.device)
         critics = {name: self.roles.critics[name] for name in need.values}
         values = {
