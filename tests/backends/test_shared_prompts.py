@@ -88,7 +88,7 @@ def test_shared_prompts_have_the_gradients_of_prompts_read_twice(
     loss, found = step(folders, name)
     once = sum(counted)
     counted.clear()
-    monkeypatch.setattr(layout, "_WORTH_FROM", 1.0)
+    monkeypatch.setattr(layout, "WORTH_FROM", 1.0)
     true_loss, true = step(folders, name)
     assert once < 0.75 * sum(counted), "far fewer tokens are read"
     assert loss == pytest.approx(true_loss, abs=1e-5)
@@ -133,14 +133,14 @@ def test_dropout_and_encoders_read_every_sequence_alone(folders: dict[str, Path]
     for name, settings in (("bert", LearnerSettings()), ("llama", LearnerSettings(dropout=True))):
         reward = new_reward_model(str(folders[name]), machine=CPU, seed=3)
         items = REWARD_MODEL.encode(judged(), reward.template, max_length=64).items
-        laid = LocalLearner(Roles(scalar=reward.role), settings)._laid_out(items, Need(logp=False, logits=True))
+        laid = LocalLearner(Roles(scalar=reward.role), settings)._blocks(items, Need(logp=False, logits=True), 8192)
         assert all(one.tree is None for one in laid)
 
 
 def test_micro_batches_count_a_shared_prompt_once(folders: dict[str, Path]) -> None:
     reward = new_reward_model(str(folders["llama"]), machine=CPU, seed=3)
     items = REWARD_MODEL.encode(judged(), reward.template, max_length=64).items
-    laid = LocalLearner(Roles(scalar=reward.role))._laid_out(items, Need(logp=False, logits=True))
+    laid = LocalLearner(Roles(scalar=reward.role))._blocks(items, Need(logp=False, logits=True), 8192)
     whole = [sum(map(len, item.sequences)) for item in items]
     parts = partial(token_budget_batches, max_tokens=120)
     assert len([*parts([len(one) for one in laid])]) < len([*parts(whole)])

@@ -12,16 +12,18 @@ import pytest
 from running import TINY_SHAPE, worked
 from serving_processes import PASSWORD, served
 
+from assent.algorithms.methods import METHODS
 from assent.cli import COMMANDS, GROUPS, build_parser
 from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 SMALL = ("max_tokens=4",)
+ON_POLICY = ("iterations=1", "batch_size=4", *SMALL, "normalise_prompts=4", "limit=6")
 SCALED_DOWN = {
     "world": ("demonstrations=12", "rankings=12", "held_out=6"),
     "pretrain": ("steps=2", "batch_size=2", *TINY_SHAPE[1::2]),
-    "ppo": ("iterations=1", "batch_size=4", *SMALL, "normalise_prompts=4", "limit=6"),
+    **{name: ON_POLICY for name, method in METHODS.items() if method.reads == "prompts"},
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",),
     "eval": ("limit=18", *SMALL),

@@ -18,29 +18,29 @@ from assent.model.flat import FlatBatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """One group: token ids, depths and ends by place, and the place of the last token of every sequence."""
+    """One group: token ids, depths and ends by place, and the places of the tokens of every sequence."""
 
     ids: tuple[int, ...]
     depths: tuple[int, ...]
     ends: tuple[int, ...]
-    last: tuple[int, ...]
+    places: tuple[tuple[int, ...], ...]
+
+    @property
+    def last(self) -> tuple[int, ...]:
+        """The place of the last token of every sequence."""
+        return tuple(one[-1] for one in self.places)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def path(self, sequence: int) -> list[int]:
-        """The places of a sequence's tokens, first to last."""
-        last = self.last[sequence]
-        return [place for place in range(last + 1) if self.ends[place] > last]
-
 
 def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
-    """The tree of a group's sequences, none of them empty; `last` is in their order."""
+    """The tree of a group's sequences, none of them empty; `places` is in their order."""
     ids: list[int] = []
     depths: list[int] = []
     ends: list[int] = []
     path: list[int] = []  # places of the tokens of the sequence before
-    last = [0] * len(sequences)
+    places: list[tuple[int, ...]] = [()] * len(sequences)
     before: Sequence[int] = ()
     for index in sorted(range(len(sequences)), key=lambda index: tuple(sequences[index])):
         sequence = sequences[index]
@@ -58,32 +58,30 @@ def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
         depths.extend(range(shared, len(sequence)))
         ends.extend(0 for _ in fresh)
         path.extend(fresh)
-        last[index], before = path[-1], sequence
+        places[index], before = tuple(path), sequence
     for place in path:
         ends[place] = len(ids)
-    return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), last=tuple(last))
+    return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), places=tuple(places))
 
 
-def flatten_trees(trees: Sequence[Tree], targets: Sequence[Sequence[bool]] | None = None) -> FlatBatch:
-    """One flat batch of trees; `last_B` runs over the sequences of all of them in order.
+def flatten_trees(trees: Sequence[Tree], targets: Sequence[Sequence[bool]] = ()) -> FlatBatch:
+    """One flat batch of trees; `last_B` and what is predicted run over the sequences of all of them in order.
 
-    `targets` marks, for each of these sequences, the tokens to be predicted; None: nothing is. A token that several
-    sequences share may be predicted for each of them, and predict for each.
+    `targets` marks the tokens of each sequence to be predicted (default: none); the first of a sequence never is.
     """
     last: list[int] = []
     predict: list[int] = []
     target: list[int] = []
     predicted: list[int] = []
-    start = 0
+    start, wanted = 0, iter(targets)
     for tree in trees:
-        for sequence, place in enumerate(tree.last):
-            wanted = targets[len(last)] if targets is not None else ()
-            path = tree.path(sequence) if any(wanted) else []
-            chosen = [depth for depth in range(1, len(path)) if wanted[depth]]
-            predict.extend(start + path[depth - 1] for depth in chosen)
-            target.extend(tree.ids[path[depth]] for depth in chosen)
+        last.extend(start + place for place in tree.last)
+        for places in tree.places:
+            mask = next(wanted, ())
+            chosen = [depth for depth in range(1, len(mask)) if mask[depth]]
+            predict.extend(start + places[depth - 1] for depth in chosen)
+            target.extend(tree.ids[places[depth]] for depth in chosen)
             predicted.append(len(chosen))
-            last.append(start + place)
         start += len(tree)
     return FlatBatch(
         ids_N=torch.tensor([token for tree in trees for token in tree.ids], dtype=torch.long),

@@ -15,7 +15,7 @@ from pathlib import Path
 from assent.algorithms.epochs import Objective, predicted_tokens, update
 from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
-from assent.algorithms.on_policy.experience import Experience
+from assent.algorithms.on_policy.experience import Experience, Sample
 from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.refilling import has_spread, refilled
 from assent.algorithms.on_policy.reward_signal import (
@@ -61,9 +61,8 @@ class OnPolicyTask:
     def __init__(self, method: OnPolicyMethod, parts: Parts, settings: OnPolicySettings, *, seed: int) -> None:
         if not parts.prompts:
             raise ConfigError("there are no prompts to write completions for")
-        samples = settings.batch_size * settings.samples_per_prompt
-        if settings.mini_batches > samples:
-            raise ConfigError(f"{settings.mini_batches} mini-batches of {samples} samples would be empty")
+        if settings.mini_batches > settings.batch_size:
+            raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} prompts would be empty")
         if settings.overlong_tokens > settings.max_tokens:
             raise ConfigError(f"overlong_tokens ({settings.overlong_tokens}) is more than max_tokens allows")
         if not method.per_token and (settings.kl_in, settings.kl_estimator) == ("reward", "exact"):
@@ -202,12 +201,16 @@ class OnPolicyTask:
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
 
     def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> Metrics:
-        settings, samples = self._settings, experience.samples
+        """One optimiser step; the completions of one prompt stay together."""
+        settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
-        order = epoch_order(len(samples), seed=derive(self._seed, "mini", index), epoch=epoch)
+        order = epoch_order(settings.batch_size, seed=derive(self._seed, "mini", index), epoch=epoch)
         rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
+        groups: dict[int, list[Sample]] = {}
+        for sample in experience.samples:
+            groups.setdefault(sample.group, []).append(sample)
         chosen = weighted(
-            [samples[int(i)] for i in order[mini :: settings.mini_batches]],
+            [sample for group in order[mini :: settings.mini_batches] for sample in groups[int(group)]],
             self._method.normalisation(settings), max_tokens=settings.max_tokens,
         )  # fmt: skip
         return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assent.backends.local.layout import LaidOut, judged, predicting
+from assent.backends.local.layout import Block, blocks, judged, predicting
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.losses.chunked_head import LogitShape
@@ -90,13 +90,14 @@ class LocalLearner:
         self._set_dropout(on=False)
         kept = {i: torch.from_numpy(one) for i, one in enumerate(states) if one is not None and i % _READ_AGAIN_EVERY}
         budget = min(self.settings.micro_batch_tokens, self.body.read_at_once)
-        laid, found = self._laid_out(examples, need), dict[int, Outputs]()
+        found: dict[int, Outputs] = {}
         for group in ([i for i in range(len(examples)) if i not in kept], list(kept)):
-            order = sorted(group, key=lambda i: len(laid[i]))
-            for part in token_budget_batches([len(laid[i]) for i in order], budget):
-                chosen = order[part.start : part.stop]
+            laid = sorted(self._blocks([examples[i] for i in group], need, budget), key=len)
+            for part in token_budget_batches([len(one) for one in laid], budget):
+                run = laid[part.start : part.stop]
+                chosen = [group[place] for one in run for place in one.places]
                 hidden_MH = torch.cat([kept[i] for i in chosen]) if chosen[0] in kept else None
-                outputs = self._forward([laid[i] for i in chosen], need, hidden_MH)
+                outputs = self._forward(run, need, hidden_MH)
                 split = outputs.split([examples[i] for i in chosen], from_states=hidden_MH is not None)
                 found |= zip(chosen, split, strict=True)
                 progress(len(chosen))
@@ -113,11 +114,11 @@ class LocalLearner:
     ) -> tuple[Tally, list[SkippedBatch]]:
         self._set_dropout(on=self.settings.dropout)
         tally, batches = Tally(), []
-        laid = self._laid_out(examples, need)
+        laid = self._blocks(examples, need, self.settings.micro_batch_tokens)
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
             laid.sort(key=len)
         for part in token_budget_batches([len(one) for one in laid], self.settings.micro_batch_tokens):
-            run = [one.example for one in laid[part.start : part.stop]]
+            run = [example for one in laid[part.start : part.stop] for example in one.examples]
             with self._dropout_randomness():
                 result = loss(self._forward(laid[part.start : part.stop], need), run, count)
             value = result.loss.item()
@@ -184,15 +185,22 @@ class LocalLearner:
             if role is not None:
                 role.body.model.train(on)
 
-    def _laid_out(self, examples: Sequence[Example], need: Need) -> list[LaidOut]:
-        """The examples as they are read: prompts once, where the trunk can read trees and dropout does not differ."""
-        body, role = self.body, self.roles.scalar if need.logits else None
-        whole = role is not None and role.reads_first_token
-        trees = is_causal(body.model) and body.steady_length is None and not whole and not self.settings.dropout
-        read_part = role.read_part if role is not None else lambda ids: ids
-        return [LaidOut.of(one, trees=trees, read_part=read_part) for one in examples]
+    def _blocks(self, examples: Sequence[Example], need: Need, budget: int) -> list[Block]:
+        """The examples as they are read: prompts once, where every trunk can read trees and dropout does not differ.
 
-    def _forward(self, run: Sequence[LaidOut], need: Need, hidden_MH: Tensor | None = None) -> Outputs:
+        On CUDA the kernel for flat rows knows no masks.
+        """
+        role = self.roles.scalar if need.logits else None
+        roles = (role,) if role is not None else (self.roles.policy, self.roles.reference, *self.roles.critics.values())
+        trunks = [one.body for one in roles if one is not None]
+        readable = all(
+            is_causal(body.model) and body.steady_length is None and body.device.type == "cpu" for body in trunks
+        )
+        trees = readable and not (role is not None and role.reads_first_token) and not self.settings.dropout
+        read_part = role.read_part if role is not None else lambda ids: ids
+        return blocks(examples, trees=trees, read_part=read_part, budget=budget)
+
+    def _forward(self, run: Sequence[Block], need: Need, hidden_MH: Tensor | None = None) -> Outputs:
         if need.logits:
             return Outputs(columns={"logits": self._logits(run)})
         policy = self.roles.policy
@@ -206,7 +214,7 @@ class LocalLearner:
         }
         return Outputs(columns={**(self._language(batch, need, hidden_MH) if need.logp else {}), **values})
 
-    def _logits(self, run: Sequence[LaidOut]) -> Tensor:
+    def _logits(self, run: Sequence[Block]) -> Tensor:
         """Head outputs (B, C) in the order of the sequences."""
         role = self.roles.scalar
         assert role is not None, "this loss needs a scalar role"
