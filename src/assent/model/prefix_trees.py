@@ -88,19 +88,20 @@ def shared_reading(sequences: Sequence[Sequence[int]]) -> SharedReading | None:
     """
     order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
     parts: list[list[int]] = []
-    tokens = 0
+    sizes: list[int] = []
     for before, index in zip([-1, *order], order, strict=False):
-        fresh = len(sequences[index]) - (common_beginning(sequences[before], sequences[index]) if parts else 0)
-        if parts and tokens + fresh <= max(_TREE_TOKENS, 3 * len(sequences[parts[-1][0]])):
+        whole = len(sequences[index])
+        fresh = whole - common_beginning(sequences[before], sequences[index]) if parts else whole
+        if parts and sizes[-1] + fresh <= max(_TREE_TOKENS, 3 * len(sequences[parts[-1][0]])):
             parts[-1].append(index)
-            tokens += fresh
+            sizes[-1] += fresh
         else:
             parts.append([index])
-            tokens = len(sequences[index])
-    trees = [tree_of([sequences[index] for index in part]) for part in parts]
-    if sum(map(len, trees)) > _WORTH_BELOW * sum(map(len, sequences)):
+            sizes.append(whole)
+    if sum(sizes) > _WORTH_BELOW * sum(map(len, sequences)):
         return None
-    starts = accumulate(map(len, trees), initial=0)
+    trees = [tree_of([sequences[index] for index in part]) for part in parts]
+    starts = accumulate(sizes, initial=0)
     placed = {
         index: torch.tensor(path) + start
         for part, tree, start in zip(parts, trees, starts, strict=False)
