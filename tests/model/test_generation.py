@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from assent.ports.sampling import SamplingParams
 from assent.types import StopReason
 
 PROMPTS = [[5, 9, 2], [7], [11, 12, 13, 14, 15, 16, 17], [3, 3, 8, 21], [40, 41, 42], [99, 98]]
+LONG = list(range(200, 220))  # a beginning that several share
 SEEDS = [101, 102, 103, 104, 105, 106]
 NO_END: frozenset[int] = frozenset()
 
@@ -175,9 +177,10 @@ def test_a_model_whose_numbers_break_ends_a_sequence_with_an_error(temperature: 
     assert len(found[1].ids) == 1 and all(len(found[place].ids) == 3 for place in (0, 2, 3, 4, 5))
 
 
+@pytest.mark.parametrize("shared", ["once", "apart"])
 @pytest.mark.parametrize("name", CAUSAL)
-def test_completions_of_one_prompt_are_read_once_and_written_as_if_read_each(
-    name: str, monkeypatch: pytest.MonkeyPatch
+def test_completions_of_one_prompt_and_common_beginnings_are_read_once_and_written_as_if_read_each(
+    name: str, shared: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
     real = Body.hidden
@@ -185,19 +188,19 @@ def test_completions_of_one_prompt_are_read_once_and_written_as_if_read_each(
         sizes.append(len(batch.ids_N)), real(self, batch, *more, **named))[1])  # fmt: skip
     role, sampling, ends = role_of(name), SamplingParams(max_tokens=12), frozenset(range(0, VOCABULARY, 12))
 
-    def sampled(prompts: list[list[int]]) -> list[Generation]:
-        begun = [
-            Generation(key=key, prompt_ids=prompt, sampling=sampling, seed=key) for key, prompt in enumerate(prompts)
-        ]
+    several = {"once": [PROMPTS[2]] * 3 + [PROMPTS[0]] * 2 + [PROMPTS[1]], "apart": [[*LONG, *row] for row in PROMPTS]}
+    begun = [
+        Generation(key=key, prompt_ids=prompt, sampling=sampling, seed=key)
+        for key, prompt in enumerate(several[shared])
+    ]
+    together, each = copy.deepcopy(begun), copy.deepcopy(begun)
+    for group in (together, *([one] for one in each)):
         decoder = Decoder(role, end_ids=ends)
-        decoder.add(begun)
+        decoder.add(group)
         while decoder.under_way:
             decoder.step()
-        return begun
-
-    several = [PROMPTS[2]] * 3 + [PROMPTS[0]] * 2 + [PROMPTS[1]]
-    together, each = sampled(several), sampled([list(prompt) for prompt in several])
-    assert sizes == [7 + 3 + 1, 3 * 7 + 2 * 3 + 1]
+    assert sizes[0] == {"once": 7 + 3 + 1, "apart": len(LONG) + sum(map(len, PROMPTS))}[shared]
+    assert sizes[1:] == [len(one.prompt_ids) for one in each]
     for one, other in zip(together, each, strict=True):
         assert one.ids == other.ids and one.stop == other.stop
         assert_close(torch.tensor(one.logps), torch.tensor(other.logps), atol=1e-5, rtol=1e-4)

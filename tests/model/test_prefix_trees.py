@@ -10,7 +10,7 @@ from small_models import CAUSAL, VOCABULARY, body_of, causal_lm
 
 from assent.model.body import Body
 from assent.model.flat import flatten
-from assent.model.prefix_trees import Tree, flatten_trees, tree_of
+from assent.model.prefix_trees import Tree, flatten_trees, shared_reading, tree_of
 
 Sequences = list[list[int]]
 sequences_of_few_tokens = st.lists(
@@ -69,3 +69,21 @@ def test_equal_trees_share_one_run_and_others_do_not_see_each_other() -> None:
         both = body.hidden(flatten_trees([first, second]))
         alone = torch.cat([body.hidden(flatten_trees([first])), body.hidden(flatten_trees([second]))])
     torch.testing.assert_close(both, alone, atol=1e-5, rtol=1e-5)
+
+
+@given(sequences_of_few_tokens)
+def test_a_shared_reading_leads_to_every_sequence_and_is_made_only_where_it_saves(rows: Sequences) -> None:
+    shared, tokens = shared_reading(rows), sum(map(len, rows))
+    assert (shared is None) == (len(tree_of(rows)) > 0.75 * tokens)
+    if shared is not None:
+        assert [shared.batch.ids_N[path].tolist() for path in shared.paths] == rows
+        assert shared.last_B.tolist() == [path[-1].item() for path in shared.paths]
+
+
+@pytest.mark.parametrize(("common", "most"), [(40, 320), (400, 3 * 451)])
+def test_a_shared_reading_has_trees_of_few_tokens(common: int, most: int) -> None:
+    prompts = [[*range(common), 500 + place, *range(50)] for place in range(60)]
+    shared = shared_reading(prompts)
+    assert shared is not None
+    assert most - 51 < shared.batch.lengths[0] <= most and max(shared.batch.lengths) == shared.batch.lengths[0]
+    assert [shared.batch.ids_N[path].tolist() for path in shared.paths] == prompts

@@ -17,11 +17,13 @@ class DecodeCache:
     """One key and one value tensor (B, G, C, D) per layer. Every row writes its next token to column `used`.
 
     Row b's tokens fill the columns from `starts[b]` on; `visible_BC` says which columns are from there on. A new cache
-    is for prompts of the given lengths and has `spare` columns behind them.
+    is for prompts of the given lengths and has `spare` columns behind them. Where prompts share tokens, `paths` has the
+    places of each one's tokens in the row that is read.
     """
 
     lengths: tuple[int, ...]
     spare: int
+    paths: tuple[Tensor, ...] = ()
     keys: dict[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(default_factory=dict)
     used: int = 0
@@ -56,8 +58,9 @@ class DecodeCache:
             return
         first = 0
         for row, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
-            keys[row, :, start : self.used] = key_GND[:, first : first + length]
-            values[row, :, start : self.used] = value_GND[:, first : first + length]
+            path = self.paths[row] if self.paths else slice(first, first + length)
+            keys[row, :, start : self.used] = key_GND[:, path]
+            values[row, :, start : self.used] = value_GND[:, path]
             first += length
 
     def _see(self, device: torch.device) -> None:

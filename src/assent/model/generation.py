@@ -1,6 +1,7 @@
 """Writing one token at a time for sequences that come and go: the one decoder, for training and for serving.
 
 Before a step, sequences that wait are read in flat passes and laid beside those under way; a finished sequence leaves.
+On a CPU, beginnings that many of them share (a system prompt) are read once.
 Every sequence draws its uniforms from its own seed: what else is being written changes nothing but the rounding of the
 logits.
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from assent.model.cache import DecodeCache
 from assent.model.drawing import draw
 from assent.model.flat import flatten
+from assent.model.prefix_trees import common_beginning, shared_reading
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import SamplingParams
 from assent.seeds import numpy_rng
@@ -84,6 +86,7 @@ class Decoder:
         self._keep_states = keep_states and role.body.precision == "fp32"
         with torch.no_grad():
             self._head = role.head
+        self._shares = role.body.device.type == "cpu" and role.body.steady_length is None
         self._waiting: list[Generation] = []
         self._rows: list[Generation] = []
         self._live: list[int] = []  # places of rows that want another token
@@ -187,13 +190,17 @@ class Decoder:
             parts.append((self._cache, live))
         hidden, positions = [self._hidden_BH[live]], [self._position_B[live]]
         for groups in passes:
-            batch = flatten([[*group[0].prompt_ids, *group[0].ids] for group in groups]).to(body.device)
-            cache = DecodeCache(batch.lengths, spare if alone else 0)
-            hidden_GH = body.hidden(batch, batch.last_B, adapter=self._role.adapter, cache=cache)
+            sequences = [[*group[0].prompt_ids, *group[0].ids] for group in groups]
+            lengths = tuple(map(len, sequences))
+            shared = shared_reading(sequences) if self._shares else None
+            batch = (flatten(sequences) if shared is None else shared.batch).to(body.device)
+            last_G = batch.last_B if shared is None else shared.last_B
+            cache = DecodeCache(lengths, spare if alone else 0, shared.paths if shared is not None else ())
+            hidden_GH = body.hidden(batch, last_G, adapter=self._role.adapter, cache=cache)
             places = [place for place, group in enumerate(groups) for _ in group]
             parts.append((cache, places))
             hidden.append(hidden_GH[places])
-            positions.append(torch.tensor([batch.lengths[place] for place in places], device=body.device))
+            positions.append(torch.tensor([lengths[place] for place in places], device=body.device))
         as_read = alone and len(rows) == len(parts[0][0].lengths)
         self._cache = parts[0][0] if as_read else DecodeCache.joined(parts, spare=spare)
         self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
@@ -204,7 +211,7 @@ class Decoder:
         self._waiting = self._waiting[count:]
 
     def _passes(self) -> list[list[list[Generation]]]:
-        """What of the waiting is read now: passes of at most `read_at_once` tokens of groups that are read alike."""
+        """What of the waiting is read now: passes of about `read_at_once` tokens of groups that are read alike."""
         passes: list[list[list[Generation]]] = []
         longest = max((row.most_tokens for row in self._rows), default=0) if self._waiting else 0
         tokens = 0
@@ -213,11 +220,13 @@ class Decoder:
             if count > 1 and (count > self._most_rows or count * longest > self._most_tokens):
                 break
             length = len(row.prompt_ids) + len(row.ids)
+            alike = common_beginning(passes[-1][-1][0].prompt_ids, row.prompt_ids) if passes and self._shares else 0
+            fresh = length - alike if alike > length / 4 else length
             if passes and passes[-1][-1][0].read == row.read:
                 passes[-1][-1].append(row)
-            elif passes and tokens + length <= self._role.body.read_at_once:
+            elif passes and tokens + fresh <= self._role.body.read_at_once:
                 passes[-1].append([row])
-                tokens += length
+                tokens += fresh
             else:
                 passes.append([[row]])
                 tokens = length

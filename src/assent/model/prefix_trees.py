@@ -10,10 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
+from torch import Tensor
 
 from assent.model.flat import FlatBatch
+
+_TREE_TOKENS = 320  # a tree reads its common beginning once more, and every token meets all others of the tree
+_WORTH_BELOW = 0.75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,33 +28,29 @@ class Tree:
     ids: tuple[int, ...]
     depths: tuple[int, ...]
     ends: tuple[int, ...]
-    places: tuple[tuple[int, ...], ...]
+    paths: tuple[tuple[int, ...], ...]
 
     @property
     def last(self) -> tuple[int, ...]:
         """The place of the last token of every sequence."""
-        return tuple(one[-1] for one in self.places)
+        return tuple(path[-1] for path in self.paths)
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
-    """The tree of a group's sequences, none of them empty; `places` is in their order."""
+    """The tree of a group's sequences, none of them empty; `paths` are in their order."""
     ids: list[int] = []
     depths: list[int] = []
     ends: list[int] = []
     path: list[int] = []  # places of the tokens of the sequence before
-    places: list[tuple[int, ...]] = [()] * len(sequences)
+    paths: list[tuple[int, ...]] = [()] * len(sequences)
     before: Sequence[int] = ()
     for index in sorted(range(len(sequences)), key=lambda index: tuple(sequences[index])):
         sequence = sequences[index]
         assert sequence, "a tree holds no empty sequence"
-        shared = 0
-        for known, token in zip(before, sequence, strict=False):
-            if known != token:
-                break
-            shared += 1
+        shared = common_beginning(before, sequence)
         for place in path[shared:]:
             ends[place] = len(ids)
         del path[shared:]
@@ -58,10 +59,56 @@ def tree_of(sequences: Sequence[Sequence[int]]) -> Tree:
         depths.extend(range(shared, len(sequence)))
         ends.extend(0 for _ in fresh)
         path.extend(fresh)
-        places[index], before = tuple(path), sequence
+        paths[index], before = tuple(path), sequence
     for place in path:
         ends[place] = len(ids)
-    return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), places=tuple(places))
+    return Tree(ids=tuple(ids), depths=tuple(depths), ends=tuple(ends), paths=tuple(paths))
+
+
+def common_beginning(before: Sequence[int], sequence: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    differ = (place for place, (one, other) in enumerate(zip(before, sequence, strict=False)) if one != other)
+    return next(differ, min(len(before), len(sequence)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedReading:
+    """Sequences with common beginnings in one flat row: the places of the last token and of all tokens of each."""
+
+    batch: FlatBatch
+    last_B: Tensor
+    paths: tuple[Tensor, ...]
+
+
+def shared_reading(sequences: Sequence[Sequence[int]]) -> SharedReading | None:
+    """The sequences as trees of neighbours in sorted order, or None where that saves less than a quarter of the tokens.
+
+    A tree's attention is quadratic in its tokens, so a new one begins where the old one would have too many: more than
+    `_TREE_TOKENS`, or three times its first sequence.
+    """
+    order = sorted(range(len(sequences)), key=lambda index: tuple(sequences[index]))
+    parts: list[list[int]] = []
+    sizes: list[int] = []
+    for before, index in zip([-1, *order], order, strict=False):
+        whole = len(sequences[index])
+        fresh = whole - common_beginning(sequences[before], sequences[index]) if parts else whole
+        if parts and sizes[-1] + fresh <= max(_TREE_TOKENS, 3 * len(sequences[parts[-1][0]])):
+            parts[-1].append(index)
+            sizes[-1] += fresh
+        else:
+            parts.append([index])
+            sizes.append(whole)
+    if sum(sizes) > _WORTH_BELOW * sum(map(len, sequences)):
+        return None
+    trees = [tree_of([sequences[index] for index in part]) for part in parts]
+    starts = accumulate(sizes, initial=0)
+    placed = {
+        index: torch.tensor(path) + start
+        for part, tree, start in zip(parts, trees, starts, strict=False)
+        for index, path in zip(part, tree.paths, strict=True)
+    }
+    paths = tuple(placed[index] for index in range(len(sequences)))
+    return SharedReading(batch=flatten_trees(trees), last_B=torch.stack([path[-1] for path in paths]), paths=paths)
 
 
 def flatten_trees(trees: Sequence[Tree], targets: Sequence[Sequence[bool]] = ()) -> FlatBatch:
@@ -76,7 +123,7 @@ def flatten_trees(trees: Sequence[Tree], targets: Sequence[Sequence[bool]] = ())
     start, wanted = 0, iter(targets)
     for tree in trees:
         last.extend(start + place for place in tree.last)
-        for places in tree.places:
+        for places in tree.paths:
             mask = next(wanted, ())
             chosen = [depth for depth in range(1, len(mask)) if mask[depth]]
             predict.extend(start + places[depth - 1] for depth in chosen)
