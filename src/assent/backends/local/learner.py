@@ -59,7 +59,7 @@ class LocalLearner:
     @property
     def _reads_trees(self) -> bool:
         roles = (self.roles.policy, self.roles.reference, *self.roles.critics.values())
-        return all(reads_trees(role.body) for role in roles if role is not None)
+        return self.roles.policy is not None and all(reads_trees(role.body) for role in roles if role is not None)
 
     def _order(self, examples: Sequence[Example], places: Sequence[int]) -> list[int]:
         """Some examples in the order in which they are read: the shortest first, those of one prompt side by side."""
