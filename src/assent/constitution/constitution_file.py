@@ -33,7 +33,7 @@ def load_constitution(path: Path) -> Constitution:
 
 
 def _published(path: Path) -> Constitution:
-    """Critique and revision requests without comparison questions; the last six messages of a `system_chat` are an example."""
+    """Critiques and revisions without comparison questions; the last six messages of a `system_chat` are an example."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
