@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
 import httpx
@@ -39,6 +39,10 @@ class EndpointOptions(Settings):
     requests_per_minute: int = Field(default=0, ge=0)
     timeout_s: float = Field(default=120.0, gt=0)
     retries: int = Field(default=6, ge=0)
+
+
+class _GivenUpError(Exception):
+    """Another call has failed, or somebody asked to stop."""
 
 
 class Endpoint:
@@ -74,23 +78,36 @@ class Endpoint:
     def write(
         self, requests: Sequence[GenerationRequest], *, progress: Progress = silent
     ) -> Iterator[tuple[int, Written]]:
-        """Answers as they come, `concurrency` calls at once; after an error no further call is made."""
+        """Answers as they come, `concurrency` calls at once; after an error those under way still come, then it."""
+        failure: BaseException | None = None
         with ThreadPoolExecutor(self._options.concurrency) as pool:
             places = {pool.submit(self._answer, request): place for place, request in enumerate(requests)}
-            pending: set[Future[Written]] = set(places)
+            pending = set(places)
             try:
                 while pending:
                     done, pending = wait(pending, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
                     for future in done:
-                        yield places[future], future.result()
-                        progress(1)
+                        error = future.exception()
+                        if error is None:
+                            yield places[future], future.result()
+                            progress(1)
+                        elif not isinstance(error, _GivenUpError):
+                            failure = error
                     progress(0)
             except BaseException:
                 self._stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
                 raise
+        if failure is not None:
+            raise failure
 
     def _answer(self, request: GenerationRequest) -> Written:
+        try:
+            return self._asked(request)
+        except BaseException:
+            self._stopped.set()  # no further call is made
+            raise
+
+    def _asked(self, request: GenerationRequest) -> Written:
         asks_logprobs = request.sampling.top_logprobs is not None
         while True:
             with_logprobs = asks_logprobs and self._gives_logprobs
@@ -122,7 +139,7 @@ class Endpoint:
         problem = ""
         for attempt in range(self._options.retries + 1):
             if self._stopped.is_set():
-                raise BackendError("the call was given up", where=self._url)
+                raise _GivenUpError
             self._wait_for_turn()
             least = 0.0
             try:
