@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,9 @@ from pydantic import Field
 from assent.constitution.constitution_file import load_constitution
 from assent.constitution.revision import Chain, ChainEnd, RevisionPlan, critique_and_revise
 from assent.data.load import load_demonstrations, load_prompts
-from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.feedback.records import conversation_to_json, learned_to_json
-from assent.recipes.constitution.runs import ConstitutionJob, asking
+from assent.recipes.constitution.runs import ConstitutionJob, asking, write_rows
 from assent.recipes.constitution.show import constitution_path
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.inputs import Read, read_all, require_data
@@ -88,15 +86,15 @@ def _write(
         if text != chain.first.text and (settings.keep_cut or chain.first.stop is StopReason.END)
     ]  # fmt: skip
     _say(chains, len(revised), len(pairs), display)
-    _write_rows(out / "chains.jsonl", map(_chain_row, chains))
+    write_rows(out / "chains.jsonl", map(_chain_row, chains))
     if not revised:
         reasons = Counter(chain.problem for chain in chains if chain.problem)
         told = f": {reasons.most_common(1)[0][0]}" if reasons else ""
         now = "chains.jsonl shows what the model wrote. Try another model, or more max_tokens."
         raise DataError(f"no revision can be used{told}", where=str(out), now=now)
     mixed = _mixed([_demonstration(chain, text) for chain, text in revised], helpful, settings, display)
-    _write_rows(out / "demonstrations.jsonl", mixed)
-    _write_rows(out / "pairs.jsonl", (_pair(chain, text) for chain, text in pairs))
+    write_rows(out / "demonstrations.jsonl", mixed)
+    write_rows(out / "pairs.jsonl", (_pair(chain, text) for chain, text in pairs))
 
 
 def _last(chain: Chain, settings: GenerateJob) -> str | None:
@@ -152,7 +150,3 @@ def _pair(chain: Chain, text: str) -> dict[str, Any]:
 
 def _chain_row(chain: Chain) -> dict[str, Any]:
     return {**asdict(chain), "prompt": conversation_to_json(chain.prompt)}
-
-
-def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -17,7 +19,7 @@ from assent.constitution.call_record import RecordedModel
 from assent.constitution.chat_model import ChatModel, EngineModel
 from assent.constitution.endpoint import Endpoint, EndpointOptions
 from assent.constitution.principles import Tag
-from assent.durable import sha256_file
+from assent.durable import sha256_file, write_atomic
 from assent.errors import ConfigError, Interrupted
 from assent.interrupts import StopRequest, StopRequested
 from assent.ports.sampling import Progress
@@ -101,6 +103,11 @@ def asking(
                 f"{usage.calls} calls, {usage.known} answers known before; {usage.prompt_tokens:,} tokens read and "
                 f"{usage.completion_tokens:,} written in all"
             )
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, all or nothing."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 @contextmanager
