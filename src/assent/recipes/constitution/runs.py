@@ -118,8 +118,8 @@ def _model(given: str, options: EndpointOptions, machine: MachineOptions) -> Ite
         return
     endpoint = Endpoint(given, options, key=_key(options.key_env))
     try:
-        name = f"{endpoint.model} at {given}"
-        yield endpoint, Parent(role="model", name=name, sha256=hashlib.sha256(name.encode()).hexdigest())
+        where = hashlib.sha256(f"{endpoint.model} at {given}".encode()).hexdigest()
+        yield endpoint, Parent(role="model", name=endpoint.model, sha256=where)
     finally:
         endpoint.close()
 
