@@ -7,10 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from constitution.scripted import ScriptedModel
 from fakes import LengthScorer
 
+from assent.constitution.chat_model import Written
+from assent.constitution.comparison import JudgingPlan, PrincipleJudge
+from assent.constitution.constitution_file import default_path, load_constitution
 from assent.errors import DataError
 from assent.evals.judges import GoldJudge, ScoreJudge, bradley_terry
+from assent.ports.generation import GenerationRequest
 from assent.ports.judging import Judge
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import new_reward_model
@@ -29,9 +34,19 @@ def reward_judge(folders: dict[str, Path]) -> Judge:
     return ScoreJudge(new_reward_model(str(folders["llama"]), machine=MachineOptions(device="cpu"), seed=3).scorer)
 
 
+def letters_by_length(request: GenerationRequest) -> Written:
+    """A is likelier the longer what stands as A is, beside what stands as B, and a little likelier anyway."""
+    a, b = request.prompt.messages[-1].content.split("\n(A) ")[1].split("\n\n(B) ")
+    p = 1 / (1 + math.exp(min(5.0, len(b.rsplit("\n\n", 1)[0]) / 9 - len(a) / 9 - 0.5)))
+    return Written(text="A", likeliest=({"A": math.log(p), "B": math.log(1 - p)},))
+
+
 JUDGES: dict[str, Callable[[dict[str, Path]], Judge]] = {
     "reward model": reward_judge,
     "any scorer": lambda folders: ScoreJudge(LengthScorer()),
+    "principles": lambda folders: PrincipleJudge(
+        ScriptedModel(letters_by_length), load_constitution(default_path()), JudgingPlan(few_shots=0)
+    ),
     "gold": lambda folders: GoldJudge(WORLD, WORLD_PROMPTS),
 }
 every_judge = pytest.mark.parametrize("name", JUDGES)

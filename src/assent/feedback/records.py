@@ -55,6 +55,7 @@ class EventKind(StrEnum):
     FLAG = "flag"
     SKIP = "skip"
     UNDO = "undo"
+    MODEL_PREFERENCE = "model_preference"  # a model compared two completions by the principles of a constitution
 
 
 ANSWER_KINDS = frozenset(EventKind) - {EventKind.UNDO}
@@ -214,6 +215,9 @@ class Answer:
         with the message that a and b answer; `goes_on` is the answer with which the talk went on.
         flag           {"flag": "harmful", "slot": 0 or null, "note": ""}
         skip           {"reason": "unclear", "note": ""}
+        model_preference  {"model": name, "probability": P(the first is better),
+                        "verdicts": [{"principle": id, "forward": P or null, "backward": P or null}]}
+        A model_preference is in canonical order, for the model saw both; forward: the first was shown first.
     `key` is the client's idempotency key: the same answer with it again changes nothing and returns the first event.
     """
 
@@ -280,4 +284,6 @@ def conversation_from_json(messages: Sequence[Mapping[str, Any]]) -> Conversatio
 
 def provenance_of(event: Event, who: str) -> Provenance:
     """Where a label in training data comes from."""
+    if event.kind is EventKind.MODEL_PREFERENCE:
+        return Provenance(source="model", who=str(event.payload["model"]), detail=f"event {event.seq}")
     return Provenance(source="studio", who=who, detail=f"event {event.seq}")

@@ -7,6 +7,7 @@ A vote is (first, second, p, m): p = P(first is better) as this answer has it, m
     good/bad     p = 1 for good against bad; two good ones or two bad ones say nothing of each other
     pairwise     strength s in -3..3, negative for the first. As a probability: p = 1/2 - s / 6. As a margin:
                  p = 1, 1/2, 0 and m = -s / 3; for s = 1, 2, 3 the small margins of Llama 2 (arXiv 2307.09288, table 27)
+    model        p as the model has it, the mean of both orders; m = 0
     correction   edited > what was edited, and > all that does not stand above it: by the ranks in the same answer, else
                  by the person's own answer to the item, else it was chosen: edited > chosen > all others
 
@@ -26,7 +27,7 @@ from assent.feedback.records import HIGHEST_RATING, STRONGEST, AnsweredItem, Eve
 from assent.types import Completion, Conversation, Role
 
 Strengths = Literal["probability", "margin"]
-_WHOLE = (EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD)
+_WHOLE = (EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD, EventKind.MODEL_PREFERENCE)
 
 Worth = dict[int, float]
 """A number for each position that was compared, larger is better."""
@@ -150,6 +151,8 @@ def _worth(kind: EventKind, payload: Mapping[str, Any], count: int, criterion: s
         return _mean_ratings(payload["ratings"], criterion)
     if criterion:
         return {}
+    if kind is EventKind.MODEL_PREFERENCE:
+        return {0: float(payload["probability"]), 1: 1.0 - payload["probability"]}
     if kind is EventKind.GOOD_BAD:
         return {place: float(good) for place, good in enumerate(payload["good"]) if good is not None}
     if kind is EventKind.CORRECTION:
@@ -215,6 +218,8 @@ def _opinion(kind: EventKind, difference: float, strengths: Strengths = "margin"
     if kind is EventKind.PAIRWISE:
         share = difference / STRONGEST
         return (0.5 + share / 2, 0.0) if strengths == "probability" else (side, share)
+    if kind is EventKind.MODEL_PREFERENCE:
+        return 0.5 + difference / 2, 0.0
     if kind is EventKind.RATING and strengths == "margin":
         return side, difference / (HIGHEST_RATING - 1)
     return side, 0.0

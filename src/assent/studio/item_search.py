@@ -123,6 +123,9 @@ def told(event: Event) -> str:
         strength = int(payload["strength"])
         how = ("", "slightly ", "", "much ")[abs(strength)]
         return f"{'A' if strength < 0 else 'B'} is {how}better" if strength else "A = B"
+    if event.kind is EventKind.MODEL_PREFERENCE:
+        p = float(payload["probability"])
+        return f"AI says {'A' if p > 0.5 else 'B'}, {max(p, 1 - p):.2f}" if p != 0.5 else "AI says A = B"
     if event.kind is EventKind.RATING:
         return "; ".join(f"{name}: {_listed(values)}" for name, values in payload["ratings"].items())
     if event.kind is EventKind.GOOD_BAD:

@@ -32,7 +32,7 @@ from assent.types import Conversation, Message, Role, StopReason
 HIGHEST_ID = 2**31 - 1
 _LONGEST_TEXT = 200_000
 # the server writes the other kinds: it knows who said what
-_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM}
+_SENT_KINDS = ANSWER_KINDS - {EventKind.CHAT_TURN, EventKind.RED_TEAM, EventKind.MODEL_PREFERENCE}
 
 
 def _storable(text: str) -> str:

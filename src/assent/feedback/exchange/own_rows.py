@@ -20,8 +20,14 @@ from assent.feedback.exchange.fields import (
     truth_value,
     whole_value,
 )
-from assent.feedback.exchange.imported_items import CALLS_AS_TEXT, TOOLS_LEFT_OUT, ImportedItem, ImportLimits
-from assent.feedback.records import MOST_OVERLAP, NewItem
+from assent.feedback.exchange.imported_items import (
+    CALLS_AS_TEXT,
+    TOOLS_LEFT_OUT,
+    ImportedAnswer,
+    ImportedItem,
+    ImportLimits,
+)
+from assent.feedback.records import MOST_OVERLAP, EventKind, NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
 _MOST_WORD = 200
@@ -29,7 +35,10 @@ _MOST_WORD = 200
 
 def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     """An item of prompt, completions (a list, or fields completion_1, completion_2, ...) and, where given, models,
-    stop_reasons, control_answer, serves, topic, batch, key, priority, overlap and sensitive."""
+    stop_reasons, control_answer, serves, topic, batch, key, priority, overlap and sensitive.
+
+    A model_preference, as `assent constitution judge` writes it, is the answer of a model.
+    """
     name = next((one for one in ("prompt", "messages") if one in fields), None)
     if name is None:
         raise DataError('field "prompt" is missing')
@@ -48,7 +57,12 @@ def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     messages = told if isinstance(told, list) else []
     calls = any(message.get(key) for message in messages for key in ("tool_calls", "tool_call_id", "name"))
     altered = (TOOLS_LEFT_OUT,) * _given(fields, "tools") + (CALLS_AS_TEXT,) * calls
-    return ImportedItem(item=item, altered=altered)
+    answers: tuple[ImportedAnswer, ...] = ()
+    if _given(fields, "model_preference"):
+        payload = dict(object_value(_parsed(fields["model_preference"]), "model_preference"))
+        model = text_value(payload.get("model") or "", "model_preference.model", limits)
+        answers = (ImportedAnswer(who=f"model {model}", kind=EventKind.MODEL_PREFERENCE, payload=payload),)
+    return ImportedItem(item=item, answers=answers, altered=altered)
 
 
 def _word(fields: Fields, name: str, limits: ImportLimits) -> str:

@@ -81,7 +81,7 @@ def _put_back(
 
 def mode_for(imported: Sequence[ImportedItem]) -> TaskMode:
     """The mode of a project that can take all of it: by the answers, else by how many completions there are."""
-    kinds = {answer.kind for one in imported for answer in one.answers}
+    kinds = {answer.kind for one in imported for answer in one.answers} - {EventKind.MODEL_PREFERENCE}
     counts = {len(one.item.candidates) for one in imported}
     if kinds:
         mode = next((mode for mode, kind in KIND_OF_MODE.items() if kinds == {kind}), TaskMode.RANKING)

@@ -21,7 +21,7 @@ import numpy as np
 
 from assent.feedback.quality.binomial import Proportion, binomial_p_value, exact_share, holm
 from assent.feedback.quality.resampling import Floats
-from assent.feedback.records import Event
+from assent.feedback.records import Event, EventKind
 from assent.feedback.votes import worth_of
 
 ALWAYS = 0.9  # share of first choices from which a proven bias is called "always"
@@ -64,7 +64,7 @@ class Speed:
 
 def slot_of_best(event: Event) -> int | None:
     """In which slot the single best completion was shown; None for a tie, one completion, or no judgement."""
-    if len(event.order) < 2:
+    if len(event.order) < 2 or event.kind is EventKind.MODEL_PREFERENCE:  # a model sees both orders
         return None
     worth = {place: value for place, value in worth_of(event, len(event.order)).items() if place >= 0}
     if len(worth) < 2:

@@ -22,7 +22,7 @@ from assent.feedback.votes import kind_of_payload, worth_of_payload
 NO_WORD = 2
 KINDS = tuple(EventKind)
 REASONS = (*SKIP_REASONS, *FLAGS)
-_JUDGING = {EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD}
+_JUDGING = {EventKind.RANKING, EventKind.PAIRWISE, EventKind.RATING, EventKind.GOOD_BAD, EventKind.MODEL_PREFERENCE}
 _PAGE = 5000
 
 
@@ -150,6 +150,8 @@ class Tally:
         top = max(worth.values(), default=0.0)
         best = [position for position, value in worth.items() if value == top]
         slot = event.order.index(best[0]) if len(best) == 1 and best[0] in event.order else -1
+        if event.kind is EventKind.MODEL_PREFERENCE:
+            slot = -1  # it saw both orders
         for position in self.repeated.get(place, ()):
             worth.pop(position, None)
         return signs_of(worth, count), slot

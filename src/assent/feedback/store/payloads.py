@@ -32,8 +32,8 @@ _MOST_SETTINGS = 20
 _HUGE = 2.0**63  # no setting of a sampler is as large; it also refuses nan and infinity
 _BESIDE = frozenset({EventKind.CORRECTION, EventKind.DEMONSTRATION, EventKind.FLAG, EventKind.SKIP})
 KINDS_OF_MODE: dict[TaskMode, frozenset[EventKind]] = {
-    TaskMode.RANKING: _BESIDE | {EventKind.RANKING},
-    TaskMode.PAIRWISE: _BESIDE | {EventKind.PAIRWISE},
+    TaskMode.RANKING: _BESIDE | {EventKind.RANKING, EventKind.MODEL_PREFERENCE},
+    TaskMode.PAIRWISE: _BESIDE | {EventKind.PAIRWISE, EventKind.MODEL_PREFERENCE},
     TaskMode.RATING: _BESIDE | {EventKind.RATING},
     TaskMode.GOOD_BAD: _BESIDE | {EventKind.GOOD_BAD},
     TaskMode.DEMONSTRATION: frozenset({EventKind.DEMONSTRATION, EventKind.FLAG, EventKind.SKIP}),
@@ -184,6 +184,32 @@ def _skip(payload: Payload, _: Order, __: ProjectSettings) -> dict[str, Any]:
     return {"reason": reason, "note": _note(payload.get("note", ""), "payload.note")}
 
 
+def _model_preference(payload: Payload, order: Order, _: ProjectSettings) -> dict[str, Any]:
+    _only(payload, "model", "probability", "verdicts")
+    if len(order) != 2:
+        raise Invalid("a model compares two completions", where="kind", now="Send it for an item of two.")
+    kept: dict[str, Any] = {"model": text_of(_needed(payload, "model"), "payload.model", least=1, most=200)}
+    kept["probability"] = _probability(_needed(payload, "probability"), "payload.probability")
+    kept["verdicts"] = [_verdict(one, f"payload.verdicts.{n}") for n, one in enumerate(payload.get("verdicts") or ())]
+    return kept
+
+
+def _verdict(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Invalid("expected an object", where=path, now="Send an object.")
+    principle = text_of(value.get("principle"), f"{path}.principle", least=1, most=200)
+    both = {name: value.get(name) for name in ("forward", "backward")}
+    return {"principle": principle} | {
+        name: None if p is None else _probability(p, f"{path}.{name}") for name, p in both.items()
+    }
+
+
+def _probability(value: Any, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise Invalid("expected a number from 0 to 1", where=path, now="Send a probability.")
+    return float(value)
+
+
 _KINDS: dict[EventKind, Callable[[Payload, Order, ProjectSettings], dict[str, Any]]] = {
     EventKind.RANKING: _ranking,
     EventKind.PAIRWISE: _pairwise,
@@ -195,6 +221,7 @@ _KINDS: dict[EventKind, Callable[[Payload, Order, ProjectSettings], dict[str, An
     EventKind.RED_TEAM: _red_team,
     EventKind.FLAG: _flag,
     EventKind.SKIP: _skip,
+    EventKind.MODEL_PREFERENCE: _model_preference,
 }
 
 
