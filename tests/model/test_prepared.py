@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from small_models import CAUSAL, VOCABULARY, causal_lm
@@ -90,6 +93,22 @@ def test_prepared_weights_stay_when_the_model_learns_and_the_model_does_not_chan
                 module.weight.neg_()
     assert torch.equal(logits(twin), written)
     assert not torch.equal(logits(role.prepared()), written)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_prepared_weights_are_freed_as_soon_as_nobody_writes_with_them(name: str) -> None:
+    role, adapted = low(name), low(name, "policy")
+    gc.disable()
+    try:
+        for one in (role, adapted):
+            twin = one.prepared()
+            logits(twin)
+            gone = [weakref.ref(module) for module in twin.body.model.modules() if isinstance(module, PreparedLinear)]
+            assert gone
+            del twin
+            assert not any(ref() for ref in gone)
+    finally:
+        gc.enable()
 
 
 def test_a_head_in_bf16_draws_from_the_logits_that_the_learner_sees() -> None:

@@ -153,7 +153,7 @@ class Body:
         """The same body with one adapter for many small steps: weights as they are now, in bf16 (see `prepared.py`)."""
         twin = copy.copy(self)
         twin.model, twin.peft = prepared(self.model, adapter), None
-        twin._last_block = last_mlp(twin.trunk)
+        twin._last_block = None
         twin._adapted = [module for module in twin.model.modules() if isinstance(module, BaseTunerLayer)]
         return twin
 

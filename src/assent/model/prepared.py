@@ -67,8 +67,13 @@ def prepared(model: PreTrainedModel, adapter: str | None) -> PreTrainedModel:
     room = torch.empty(max(sizes, default=0), dtype=torch.bfloat16)
     layers = _layers(model, adapter, room)
     memo: dict[int, object] = {id(one): one for one in (*model.parameters(), *model.buffers())}
-    memo |= {id(module): module for module in model.modules() if not layers.keys() & {*module.modules()}}
-    return copy.deepcopy(model, memo | {id(layer): found for layer, found in layers.items()})
+    shared = {module for module in model.modules() if not layers.keys() & {*module.modules()}}
+    memo |= {id(module): module for module in shared} | {id(layer): found for layer, found in layers.items()}
+    twin = copy.deepcopy(model, memo)
+    for module in {*twin.modules()} - shared:  # with methods of their own, modules would keep themselves in memory
+        for name in ("forward", "whole"):  # of `swiglu.py` and `last_mlp.py`, which save work for gradients and passes
+            vars(module).pop(name, None)
+    return twin
 
 
 def _layers(module: nn.Module, adapter: str | None, room: Tensor) -> dict[nn.Module, nn.Module]:
