@@ -13,6 +13,8 @@ from pydantic import BaseModel
 from assent.algorithms.methods import METHODS
 from assent.recipes.annotation.collect import CollectJob
 from assent.recipes.annotation.rounds import RoundJob
+from assent.recipes.constitution.generate import GenerateJob
+from assent.recipes.constitution.judge import JudgeJob
 from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob
 from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
@@ -34,6 +36,8 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     InspectJob: (READING, "inspect"),
     SampleJob: (JOB, READING, "sample, chat"),
     EvalJob: (JOB, READING, "eval"),
+    GenerateJob: (JOB, READING, "Asking by a constitution", "constitution generate"),
+    JudgeJob: (JOB, READING, "Asking by a constitution", "constitution judge"),
     WorldFiles: ("world",),
     CollectJob: (JOB, READING, "Asking", "collect"),
     RoundJob: (JOB, READING, "Asking", "round"),

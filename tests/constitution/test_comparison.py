@@ -186,6 +186,11 @@ def test_the_figures_are_those_of_a_table_that_was_counted_by_hand() -> None:
     assert quality.consistency.value is None
 
 
+def test_a_figure_on_which_all_pairs_agree_still_has_an_interval() -> None:
+    same = judge_quality([pair(0.9, 0.1)] * 4, [None] * 4).same_position
+    assert same.value == 1.0 and same.low == pytest.approx(0.025**0.25) and same.high == 1.0, "Clopper and Pearson"
+
+
 def test_kappa_does_not_depend_on_which_answer_the_file_names_first() -> None:
     judged = [pair(0.9, 0.9)] * 60 + [pair(0.1, 0.1)] * 20
     assert judge_quality(judged, [1.0] * 80).kappa.value == pytest.approx(0.5, abs=0.12), "2 p - 1 for p = 0.75"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from chat_server import Answer, Messages, chat_server
 from running import TINY_SHAPE, worked
 from serving_processes import PASSWORD, served
 
@@ -81,9 +83,30 @@ def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, mon
             if command[0] in SERVERS:
                 studio = running.enter_context(served([*command, "--port", "0"])) or studio
                 continue
-            worked(*(studio if word.startswith("http://127.0.0.1") else word for word in command), *small)
+            if any(word.endswith("/v1") for word in command):
+                chat = running.enter_context(chat_server(chatting, models=("my-model",))).url
+                command = [chat if word.endswith("/v1") else word for word in command]
+            worked(
+                *(
+                    studio if word.startswith("http://127.0.0.1") and not word.endswith("/v1") else word
+                    for word in command
+                ),
+                *small,
+            )
             if command[0] == "collect" and page == "README.md":
                 _answer_what_was_collected(studio)
+
+
+def chatting(messages: Messages) -> Answer:
+    """What a model behind an address says that follows its instructions: the shorter answer is better."""
+    last = messages[-1]["content"]
+    if "Answer with one letter" in last:
+        first, second = last.split("\n(A) ")[1].split("\n\n(B) ")
+        p = 0.8 if len(first) < len(second.rsplit("\n\n", 1)[0]) else 0.2
+        return "A", {"A": math.log(p), "B": math.log(1 - p)}
+    if "nothing to criticise" in last:
+        return "It could be kinder."
+    return "Here is the revised answer: gladly." if "new answer alone" in last else "no"
 
 
 def _answer_what_was_collected(studio: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from assent.errors import DataError
@@ -58,33 +58,48 @@ class EngineModel:
         self, requests: Sequence[GenerationRequest], *, progress: Progress = silent
     ) -> Iterator[tuple[int, Written]]:
         """Up to 32 answers side by side; one that ends makes room for the next."""
-        waiting, under_way = deque(enumerate(requests)), dict[int, list[StreamChunk]]()
-        prompt_tokens: dict[int, int] = {}
+        waiting, under_way = deque(enumerate(requests)), dict[int, _UnderWay]()
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < _AT_ONCE:
                     place, request = waiting.popleft()
-                    try:
-                        tokenized = self._engine.tokenize(request)
-                    except DataError as error:
-                        progress(1)
-                        yield place, Written(text="", stop=StopReason.ERROR, problem=error.what)
-                        continue
-                    self._engine.add(tokenized, [place])
-                    under_way[place], prompt_tokens[place] = [], len(tokenized.prompt_ids)
-                self._engine.step(list(under_way))
+                    begun = self._begun(place, request)
+                    if isinstance(begun, Written):
+                        yield place, begun
+                    else:
+                        under_way[place] = begun
+                for place in self._step(under_way):
+                    yield place, _joined(under_way.pop(place))
+                    progress(1)
                 progress(0)
-                for place, chunks in list(under_way.items()):
-                    chunks.append(self._engine.chunk(place))
-                    if chunks[-1].stop is not None:
-                        del under_way[place]
-                        progress(1)
-                        yield place, _joined(chunks, prompt_tokens[place])
         finally:
             self._engine.abort(list(under_way))
 
+    def _begun(self, place: int, request: GenerationRequest) -> _UnderWay | Written:
+        try:
+            tokenized = self._engine.tokenize(request)
+        except DataError as error:
+            return Written(text="", stop=StopReason.ERROR, problem=error.what)
+        self._engine.add(tokenized, [place])
+        return _UnderWay(prompt_tokens=len(tokenized.prompt_ids))
 
-def _joined(chunks: Sequence[StreamChunk], prompt_tokens: int) -> Written:
+    def _step(self, under_way: Mapping[int, _UnderWay]) -> list[int]:
+        """A token more for each answer; those that ended with it."""
+        if under_way:
+            self._engine.step(list(under_way))
+        for place, one in under_way.items():
+            one.chunks.append(self._engine.chunk(place))
+        return [place for place, one in under_way.items() if one.chunks[-1].stop is not None]
+
+
+@dataclass(slots=True, kw_only=True)
+class _UnderWay:
+    prompt_tokens: int
+    chunks: list[StreamChunk] = field(default_factory=list)
+
+
+def _joined(one: _UnderWay) -> Written:
+    chunks = one.chunks
     stop = chunks[-1].stop or StopReason.ERROR
     return Written(
         text="".join(chunk.text for chunk in chunks),
@@ -92,7 +107,7 @@ def _joined(chunks: Sequence[StreamChunk], prompt_tokens: int) -> Written:
         likeliest=tuple(
             {one.text: one.logp for one in token.top_logprobs} for chunk in chunks for token in chunk.tokens
         ),
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=one.prompt_tokens,
         completion_tokens=len(chunks),
         problem="the model's numbers are not finite" if stop is StopReason.ERROR else "",
     )

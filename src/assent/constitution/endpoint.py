@@ -6,8 +6,9 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -80,32 +81,30 @@ class Endpoint:
     ) -> Iterator[tuple[int, Written]]:
         """Answers as they come, `concurrency` calls at once; after an error those under way still come, then it."""
         failure: BaseException | None = None
-        with ThreadPoolExecutor(self._options.concurrency) as pool:
+        with ThreadPoolExecutor(self._options.concurrency) as pool, self._given_up_on_error():
             places = {pool.submit(self._answer, request): place for place, request in enumerate(requests)}
-            pending = set(places)
-            try:
-                while pending:
-                    done, pending = wait(pending, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        error = future.exception()
-                        if error is None:
-                            yield places[future], future.result()
-                            progress(1)
-                        elif not isinstance(error, _GivenUpError):
-                            failure = error
-                    progress(0)
-            except BaseException:
-                self._stopped.set()
-                raise
+            for future in _finished(places, progress):
+                error = future.exception()
+                if error is None:
+                    yield places[future], future.result()
+                    progress(1)
+                elif not isinstance(error, _GivenUpError):
+                    failure = error
         if failure is not None:
             raise failure
 
-    def _answer(self, request: GenerationRequest) -> Written:
+    @contextmanager
+    def _given_up_on_error(self) -> Iterator[None]:
+        """No further call is made once the block has failed."""
         try:
-            return self._asked(request)
+            yield
         except BaseException:
-            self._stopped.set()  # no further call is made
+            self._stopped.set()
             raise
+
+    def _answer(self, request: GenerationRequest) -> Written:
+        with self._given_up_on_error():
+            return self._asked(request)
 
     def _asked(self, request: GenerationRequest) -> Written:
         asks_logprobs = request.sampling.top_logprobs is not None
@@ -186,6 +185,15 @@ class Endpoint:
             listed = ", ".join(map(str, names[:8])) or "none"
             raise ConfigError(f"which model? The server has: {listed}", where=self._url, now="Set endpoint.model=NAME.")
         return names[0]
+
+
+def _finished(waiting: Iterable[Future[Written]], progress: Progress) -> Iterator[Future[Written]]:
+    """The calls as they end; `progress` is called in between, so that a stop request is noticed."""
+    pending = set(waiting)
+    while pending:
+        done, pending = wait(pending, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+        yield from done
+        progress(0)
 
 
 def _document(response: httpx.Response, is_chat: bool) -> Mapping[str, Any] | None:

@@ -6,19 +6,20 @@
     consistency     share of verdicts that say what the pair's mean says; pairs with several principles
     accuracy, kappa agreement with people on pairs where both prefer one side
 
-Pairs are resampled, not verdicts: those of one pair depend on each other. A file may always name the better answer
-first; sides are drawn for kappa, for which it matters.
+Pairs are resampled, not verdicts: those of one pair depend on each other. Where all agree, the interval is exact
+(Clopper and Pearson). A file may always name the better answer first; sides are drawn for kappa, for which it matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from assent.constitution.comparison import JudgedPair, Verdict
 from assent.feedback.quality.agreement import cohen_kappa
+from assent.feedback.quality.binomial import exact_share
 from assent.feedback.quality.resampling import Estimate, Floats, Resampling, estimate_from_sums
 from assent.seeds import python_rng
 
@@ -64,7 +65,11 @@ class _Share:
                 return np.asarray(sums_RC[:, 0] / sums_RC[:, 1])
 
         group_N = table[:, 0].astype(np.int64)
-        return estimate_from_sums(table[:, 1:], ratio, resampling, why_undefined=why_undefined, group_N=group_N)
+        found = estimate_from_sums(table[:, 1:], ratio, resampling, why_undefined=why_undefined, group_N=group_N)
+        if found.value not in (0.0, 1.0):
+            return found
+        exact = exact_share(round(found.value) * found.count, found.count)  # resamples that all agree have no spread
+        return replace(found, low=exact.low, high=exact.high, reason="")
 
 
 def judge_quality(judged: Sequence[JudgedPair], human: Sequence[float | None], *, seed: int = 0) -> JudgeQuality:

@@ -197,11 +197,10 @@ def _model_preference(payload: Payload, order: Order, _: ProjectSettings) -> dic
 def _verdict(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise Invalid("expected an object", where=path, now="Send an object.")
-    principle = text_of(value.get("principle"), f"{path}.principle", least=1, most=200)
-    both = {name: value.get(name) for name in ("forward", "backward")}
-    return {"principle": principle} | {
-        name: None if p is None else _probability(p, f"{path}.{name}") for name, p in both.items()
-    }
+    kept: dict[str, Any] = {"principle": text_of(value.get("principle"), f"{path}.principle", least=1, most=200)}
+    for name in ("forward", "backward"):
+        kept[name] = None if value.get(name) is None else _probability(value[name], f"{path}.{name}")
+    return kept
 
 
 def _probability(value: Any, path: str) -> float:
