@@ -25,6 +25,8 @@ SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "demonstrations": SHARED,
     "preferences": SHARED,
     "comparisons": SHARED,
+    "rankings": SHARED,
+    "labels": SHARED,
     "prompts": (JOB, READING, RUN, ADAPTERS),
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
