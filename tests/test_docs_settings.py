@@ -28,6 +28,8 @@ SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "demonstrations": SHARED,
     "preferences": SHARED,
     "comparisons": SHARED,
+    "rankings": SHARED,
+    "labels": SHARED,
     "prompts": (JOB, READING, RUN, ADAPTERS, ON_POLICY),
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone

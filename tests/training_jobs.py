@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
 from assent.recipes.training.prepare import PreferenceData, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
-from assent.types import Comparison, Completion, Conversation, Demonstration
+from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
 
 CPU = MachineOptions(device="cpu")
 WORDS = ("red", "blue green", "one two three", "yes no", "maybe", "four", "what is red ?", "the sun")
@@ -132,7 +133,28 @@ def comparisons() -> list[Comparison]:
     ]
 
 
-EXAMPLES = {"demonstrations": demonstrations, "comparisons": comparisons, "preferences": comparisons}
+def rankings() -> list[Ranking]:
+    return [
+        Ranking(
+            prompt=one.prompt,
+            completions=(one.chosen, one.rejected, Completion(text=WORDS[place % 7])),
+            ranks=(1, 2, 3),
+        )
+        for place, one in enumerate(comparisons())
+    ]
+
+
+def labels() -> list[Rating]:
+    return [
+        Rating(prompt=PROMPTS[place % 8], completion=Completion(text=WORDS[place % 5]), score=float(place % 3 > 0))
+        for place in range(11)
+    ]
+
+
+EXAMPLES: dict[str, Callable[[], Sequence[Any]]] = {
+    "demonstrations": demonstrations, "comparisons": comparisons, "preferences": comparisons,
+    "rankings": rankings, "labels": labels,
+}  # fmt: skip
 TRAINED = [name for name, method in METHODS.items() if method.algorithm]  # in memory, by a recipe that they share
 
 

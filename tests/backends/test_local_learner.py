@@ -101,7 +101,7 @@ def test_the_betas_of_every_method_are_torchs_for_its_steps(kind: type[TrainSett
         learner.update(rows(step), Need(), plain_loss, 1e6, 1e-2)  # below the norm that is clipped
         theirs.zero_grad()
         reader = LocalLearner(Roles(policy=other))
-        outputs = reader._forward(reader._laid_out(rows(step), Need()), Need())
+        outputs = reader._forward(reader._blocks(rows(step), Need(), 8192), Need())
         plain_loss(outputs, rows(step), 1e6).loss.backward()
         theirs.step()
     for one, two in zip(mine.parameters().values(), weights, strict=True):
