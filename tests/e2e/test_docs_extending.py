@@ -36,9 +36,9 @@ assent.opo(policy, ["Hello!"], reward=lambda completions: [len(one) for one in c
                  batch_size=4, max_tokens=4, on_step=rows.append)
 assert "policy_loss" in rows[0] and "value_loss" not in rows[0]
 pairs = ["--data", home + "/world/preferences.jsonl", "--eval-data", home + "/world/held-out.jsonl", "--set", "limit=8"]
-assert main(["hinge", "--model", home + "/sft", *pairs, "--set", "learning_rate=1e-3", "--out", "hinge"]) == 0
+assert main(["apo", "--model", home + "/sft", *pairs, "--set", "learning_rate=1e-3", "--out", "apo"]) == 0
 pair, pair_rows = {"prompt": "Hello!", "chosen": "Hi.", "rejected": "Go away."}, []
-assent.hinge(assent.load(home + "/sft"), [pair] * 4, eval_data=[pair], epochs=4, learning_rate=1e-3,
+assent.apo(assent.load(home + "/sft"), [pair] * 4, eval_data=[pair], epochs=4, learning_rate=1e-3,
              on_step=pair_rows.append)
 assert pair_rows[0]["loss"] == 1 > pair_rows[-1]["eval_loss"]
 assert main(["sft", "--model", home + "/base", "--data", "riddles.jsonl", "--out", "riddles"]) == 0
@@ -87,8 +87,8 @@ def test_a_method_and_a_format_are_a_file_and_an_entry_each(home: Path, own: Pat
     for run in (own / "run", own / "line" / "opo"):
         assert "trained by OPO" in (run / "model" / "README.md").read_text()
         assert "<h3>OPO</h3>" in (run / "report.html").read_text()
-    assert "with a hinge loss" in (own / "hinge" / "model" / "README.md").read_text()
-    assert "The reward implicit in the policy" in (own / "hinge" / "report.html").read_text()
+    assert "anchored preference optimisation" in (own / "apo" / "model" / "README.md").read_text()
+    assert "The reward implicit in the policy" in (own / "apo" / "report.html").read_text()
 
 
 def test_a_scorer_is_a_reward(home: Path, own: Path) -> None:

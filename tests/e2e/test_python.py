@@ -138,7 +138,22 @@ def test_several_rewards_are_a_list_or_a_dict_and_their_sum_is_evaluated(here: P
 
 
 def test_the_api_is_seen_by_dir_star_and_help() -> None:
-    names = {"dpo", "evaluate", "load", "load_reward", "ppo", "sample", "set_threads", "sft", "train_reward"}
+    names = {
+        "cpo",
+        "dpo",
+        "dpo_pl",
+        "kto",
+        "orpo",
+        "simpo",
+        "evaluate",
+        "load",
+        "load_reward",
+        "ppo",
+        "sample",
+        "set_threads",
+        "sft",
+        "train_reward",
+    }
     assert set(dir(assent)) == {*names, "__version__"}
     star: dict[str, object] = {}
     exec("from assent import *", star)
