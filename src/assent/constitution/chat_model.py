@@ -61,19 +61,25 @@ class EngineModel:
         waiting, under_way = deque(enumerate(requests)), dict[int, _UnderWay]()
         try:
             while waiting or under_way:
-                while waiting and len(under_way) < _AT_ONCE:
-                    place, request = waiting.popleft()
-                    begun = self._begun(place, request)
-                    if isinstance(begun, Written):
-                        yield place, begun
-                    else:
-                        under_way[place] = begun
+                yield from self._refused(waiting, under_way)
                 for place in self._step(under_way):
                     yield place, _joined(under_way.pop(place))
                     progress(1)
                 progress(0)
         finally:
             self._engine.abort(list(under_way))
+
+    def _refused(
+        self, waiting: deque[tuple[int, GenerationRequest]], under_way: dict[int, _UnderWay]
+    ) -> Iterator[tuple[int, Written]]:
+        """Begin as many as there is room for; those that the model refuses are answers already."""
+        while waiting and len(under_way) < _AT_ONCE:
+            place, request = waiting.popleft()
+            begun = self._begun(place, request)
+            if isinstance(begun, Written):
+                yield place, begun
+            else:
+                under_way[place] = begun
 
     def _begun(self, place: int, request: GenerationRequest) -> _UnderWay | Written:
         try:
