@@ -286,12 +286,36 @@ def verl_kl(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
     return {"kl": kl_N, "loss": kl_N.mean()}
 
 
+def openrlhf_dpo_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """The arguments of `DPOLoss`."""
+    loss = _openrlhf("models.loss").DPOLoss(**settings)
+    zero_P = torch.zeros_like(tensors["chosen"])
+    return {"loss": loss(tensors["chosen"], tensors["rejected"], zero_P, zero_P)[0]}
+
+
+def trl_cpo_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """`loss_type` "sigmoid" (CPO) or "simpo", `beta`, `simpo_gamma`: the attributes of CPOTrainer."""
+    from trl.experimental.cpo.cpo_trainer import CPOTrainer
+
+    own = {"alpha": 0.0, "label_smoothing": 0.0, "accelerator": SimpleNamespace(device="cpu"), **settings}
+    return {"loss": CPOTrainer.cpo_loss(SimpleNamespace(**own), tensors["chosen"], tensors["rejected"])[0].mean()}
+
+
+def trl_odds_ratio_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """The preference term of ORPOTrainer, `beta` being its lambda."""
+    from trl.experimental.orpo.orpo_trainer import ORPOTrainer
+
+    trainer = SimpleNamespace(accelerator=SimpleNamespace(device="cpu"), **settings)
+    return {"loss": -ORPOTrainer.odds_ratio_loss(trainer, tensors["chosen"], tensors["rejected"])[0].mean()}
+
+
 NAMED: dict[str, Callable[[Tensors, dict[str, Any]], dict[str, Tensor]]] = {
     function.__name__: function
     for function in (
         trl_grpo_loss, trl_grpo_advantages, trl_rloo_loss, trl_rloo_advantages,
         openrlhf_policy_loss, openrlhf_value_loss, openrlhf_advantages,
         verl_policy_loss, verl_value_loss, verl_advantages, verl_gae, verl_kl,
+        openrlhf_dpo_loss, trl_cpo_loss, trl_odds_ratio_loss,
     )
 }  # fmt: skip
 
