@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import assent
+from assent.algorithms.methods import FUNCTIONS, METHODS
 from assent.errors import AssentError
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
@@ -103,14 +104,18 @@ class Argument:
 
 
 def arguments() -> list[Argument]:
-    """Every parameter of every function that is no setting of an algorithm."""
+    """Every parameter that is no setting of an algorithm; of functions of methods that read the same, the first's."""
     right = {
         "out": PLACES, "on_step": {"nothing"}, "seed": NUMBERS, "positive": {"nothing"}, "lora_rank": NUMBERS,
         "count": {"number"}, "prompts": PROMPTS, "format": {"nothing"}, "limit": {"nothing", *NUMBERS},
         "reading": {"empty dict"}, "eval_data": {"nothing"},
     }  # fmt: skip
     found = []
+    first = {method.reads: method.function for method in reversed(METHODS.values())}
+    others = FUNCTIONS.keys() - set(first.values())
     for name in assent.__all__:
+        if name in others:
+            continue
         function = getattr(assent, name)
         for parameter in inspect.signature(function).parameters if callable(function) else ():
             if parameter in inspect.signature(inspect.unwrap(function)).parameters or parameter in right:
@@ -139,6 +144,8 @@ def right(models: tuple[LanguageModel, RewardModel], home: Path) -> Callable[[st
             "sft": {"model": policy, "data": shown},
             "train_reward": {"model": home / "base", "data": pairs},
             "dpo": {"model": policy, "data": pairs},
+            "dpo_pl": {"model": policy, "data": pairs},
+            "kto": {"model": policy, "data": pairs},
             "ppo": {
                 "model": policy, "data": ["Hello!"], "reward": reward, "iterations": 1, "batch_size": 1,
                 "mini_batches": 1, "max_tokens": 2,
