@@ -184,10 +184,14 @@ class LocalLearner:
                 role.body.model.train(on)
 
     def _laid_out(self, examples: Sequence[Example], need: Need) -> list[LaidOut]:
-        """The examples as they are read: prompts once, where the trunk can read trees and dropout does not differ."""
+        """The examples as they are read: prompts once, where the trunk can read trees and dropout does not differ.
+
+        Log-probabilities are compared with a reference that was read sequence by sequence; bf16 rounds those of a tree
+        differently, so there the policy would not start as its own reference.
+        """
         body, role = self.body, self.roles.scalar if need.logits else None
-        whole = role is not None and role.reads_first_token
-        trees = is_causal(body.model) and body.steady_length is None and not whole and not self.settings.dropout
+        trees = is_causal(body.model) and body.steady_length is None and not self.settings.dropout
+        trees = trees and (body.precision == "fp32" if role is None else not role.reads_first_token)
         read_part = role.read_part if role is not None else lambda ids: ids
         return [LaidOut.of(one, trees=trees, read_part=read_part) for one in examples]
 

@@ -174,12 +174,10 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
     if scale is None:
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-            scale = measure_scale(
-                rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter
-            )  # fmt: skip
+            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
     prepared = prepare_on_policy(
         load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale), 
+        reward=ScaledReward(reward=rewards.scorer, scale=scale),
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
