@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_jobs import COMMON, CPU, PROMPTS, WORDS, comparisons
+from training_jobs import COMMON, CPU, PROMPTS, WORDS, comparisons, timeless
 
 from assent.algorithms.cpo import CPO, CPOSettings
 from assent.algorithms.dpo import DPO, DPOSettings
@@ -23,7 +23,7 @@ from assent.algorithms.simpo import SIMPO, SimPOSettings
 from assent.data.convert import rankings, ratings
 from assent.errors import DataError
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs, reward_quality
-from assent.metrics import Metrics
+from assent.metrics import Metrics, without_timings
 from assent.ports.learning import Need, Roles
 from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.training.prepare import prepare_offline
@@ -94,7 +94,7 @@ def test_micro_batches_change_nothing_but_rounding(name: str, folders: dict[str,
     for tokens in (30, 8192):
         model = load_language_model(str(folders["llama"]), machine=CPU)
         split = settings.model_copy(update={"micro_batch_tokens": tokens})
-        rows[tokens] = trained(method, model, comparisons(), split)[-1]
+        rows[tokens] = without_timings(trained(method, model, comparisons(), split)[-1])
     assert rows[30] == pytest.approx(rows[8192], rel=2e-3, abs=1e-5)
 
 
@@ -160,7 +160,7 @@ def test_kto_takes_its_reference_point_from_the_whole_step_whatever_the_micro_ba
     for tokens in (20, 8192):
         model = load_language_model(str(folders["llama"]), machine=CPU)
         settings = KTOSettings(**COMMON | {"micro_batch_tokens": tokens, "batch_size": 8, "epochs": 6})
-        rows.append(trained(KTO, model, [replace(one, score=1.0) for one in thumbs()], settings))
+        rows.append(timeless(trained(KTO, model, [replace(one, score=1.0) for one in thumbs()], settings)))
     assert any(row["reference_point"] > 0 for row in rows[0][1:])
     for small, large in zip(*rows, strict=True):
         assert small == pytest.approx(large, rel=5e-3, abs=1e-4)

@@ -21,6 +21,7 @@ from assent.interrupts import StopRequest
 from assent.model.flat import flatten
 from assent.model.prefix_trees import flatten_trees, tree_of
 from assent.ports.learning import LearnerSettings, Need, Outputs, Roles
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.training.head_training import HeadTask
 from assent.types import Comparison, Completion, Conversation, Ranking
@@ -144,3 +145,15 @@ def test_micro_batches_count_a_shared_prompt_once(folders: dict[str, Path]) -> N
     whole = [sum(map(len, item.sequences)) for item in items]
     parts = partial(token_budget_batches, max_tokens=120)
     assert len([*parts([len(one) for one in laid])]) < len([*parts(whole)])
+
+
+def test_in_bf16_a_policy_starts_as_its_own_reference(folders: dict[str, Path]) -> None:
+    """Rounding of a tree would look like a change of the policy."""
+    machine = MachineOptions(device="cpu", precision="bf16")
+    model = load_language_model(str(folders["llama"]), machine=machine)
+    pairs = [one for one in judged() if isinstance(one, Comparison)]
+    learner = LocalLearner(Roles(policy=model.role))
+    items = DPO.reference(DPO.encode(pairs, model.template, max_length=64).items, learner)
+    objective = DPO.objective(items, DPOSettings())
+    tally, _ = learner._accumulate(items, objective.need, objective.loss, objective.count(items))
+    assert tally.means()["margin"] == pytest.approx(0.0, abs=1e-6)

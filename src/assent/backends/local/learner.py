@@ -188,7 +188,8 @@ class LocalLearner:
     def _blocks(self, examples: Sequence[Example], need: Need, budget: int) -> list[Block]:
         """The examples as they are read: prompts once, where every trunk can read trees and dropout does not differ.
 
-        On CUDA the kernel for flat rows knows no masks.
+        On CUDA the kernel for flat rows knows no masks. Log-probabilities in bf16 are compared with those of other
+        batches, and a tree rounds them differently: a policy would not start as its own reference.
         """
         role = self.roles.scalar if need.logits else None
         roles = (role,) if role is not None else (self.roles.policy, self.roles.reference, *self.roles.critics.values())
@@ -196,7 +197,8 @@ class LocalLearner:
         readable = all(
             is_causal(body.model) and body.steady_length is None and body.device.type == "cpu" for body in trunks
         )
-        trees = readable and not (role is not None and role.reads_first_token) and not self.settings.dropout
+        trees = readable and not self.settings.dropout
+        trees = trees and (self.body.precision == "fp32" if role is None else not role.reads_first_token)
         read_part = role.read_part if role is not None else lambda ids: ids
         return blocks(examples, trees=trees, read_part=read_part, budget=budget)
 
