@@ -78,7 +78,7 @@ def test_the_held_out_loss_is_the_mean_over_tokens_before_and_after(folders: dic
     assert found.gained.mean == pytest.approx((sum(after_sums) - sum(before_sums)) / sum(tokens), rel=1e-4)
     assert found.gained.low < found.gained.mean < found.gained.high
     assert {found.gained.n, *(one.n for one in found.values.values())} == {5}
-    assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [0, 2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(found.values["after"].mean, rel=1e-5)
 
 
@@ -88,7 +88,7 @@ def test_rows_of_the_reward_model_carry_its_held_out_loss_and_accuracy(folders: 
     prepared = prepare_offline(REWARD_MODEL, reward, comparisons(), settings, seed=5, held_out=unseen_comparisons())
     rows = prepared.run()
     quality = reward_quality(score_judged(reward, unseen_comparisons(), settings).pairs, seed=0)
-    assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [0, 2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(quality.log_loss, rel=1e-5)
     assert {"eval_accuracy", "eval_margin"} <= rows[-1].keys()
     assert (quality.pairs, quality.accuracy_interval.n, quality.soft) == (5, 3, 1)
@@ -105,7 +105,7 @@ def test_rows_of_dpo_carry_its_held_out_loss_and_pairs_of_one_judgement_stay_tog
     assert start.log_loss == pytest.approx(np.log(2)), "the policy is its own reference"
     rows = prepared.run()
     quality = reward_quality(prepared.scored(), seed=0)
-    assert [row["step"] for row in rows if "eval_loss" in row] == [2, 4, 6]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [0, 2, 4, 6]
     assert rows[-1]["eval_loss"] == pytest.approx(quality.log_loss, rel=1e-5)
     assert (quality.pairs, quality.accuracy_interval.n) == (5, 3)
 
