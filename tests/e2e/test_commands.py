@@ -413,3 +413,16 @@ def test_a_pipeline_runs_its_stages_and_on_resume_only_what_is_left(home: Path, 
     assert assent("run", file).code == 2
     ran = worked("run", file, "--resume")
     assert ran.err.count("finished before") == 4
+
+
+def test_dpo_shows_answers_before_and_after(home: Path, tmp_path: Path) -> None:
+    data = home / "world"
+    worked(
+        "dpo", "--model", home / "sft", "--data", data / "preferences.jsonl", "--eval-data", data / "held-out.jsonl",
+        "--out", tmp_path / "dpo", "--set", "evaluate_every=1", "--set", "limit=8",
+    )  # fmt: skip
+    samples = report_of(tmp_path / "dpo")["samples"]
+    assert 1 <= len(samples) <= 4
+    assert all(set(one["answers"]) == {"before", "after"} and one["kind"] == "held out" for one in samples)
+    first = json.loads((tmp_path / "dpo" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["step"] == 0 and first["eval_loss"] == pytest.approx(0.6931, abs=1e-4)

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 from assent.evals.glossary import TERMS, glossary, meaning
-from assent.evals.run_table import run_rows
+from assent.evals.run_table import made_of, run_rows
 
 
 def test_every_run_has_a_row_of_what_it_was_made_from_and_what_came_out(evidence_by_name):
@@ -27,6 +27,24 @@ def test_a_second_reward_model_is_no_policy(evidence_by_name):
     ppo = evidence_by_name["ppo_only"]
     (row,) = run_rows({"ppo": dataclasses.replace(ppo, lineage={**ppo.lineage, "parents": parents})})
     assert (row.model, row.reward) == ("sft", "rm, clf")
+
+
+def test_a_run_says_what_it_was_made_of_where_it_ran_and_how_fast(evidence_by_name):
+    ppo = evidence_by_name["ppo_only"]
+    lineage = {
+        "device": "cpu", "precision": "bf16",
+        "parents": ({"role": "policy", "name": "sft"}, {"role": "reward", "name": "rm"}),
+        "data": ({"role": "prompts", "name": "asked.jsonl", "rows": 1200}, {"role": "eval", "name": "held.jsonl"}),
+    }  # fmt: skip
+    rows = tuple({"iteration": i, "reward": 0.0, "tokens_per_second": 1000.0 + i} for i in range(3))
+    training = {"ppo": dataclasses.replace(ppo.training["ppo"], rows=rows)}
+    made = made_of(dataclasses.replace(ppo, lineage=lineage, settings={"lora": {"rank": 16}}, training=training))
+    assert made == [
+        ("model", "sft"), ("data", "asked.jsonl (1\u202f200 rows)"), ("held out", "held.jsonl"), ("reward", "rm"),
+        ("on", "cpu, bf16, LoRA of rank 16, 1\u202f001 tokens/s"),
+    ]  # fmt: skip
+    whole = dict(made_of(dataclasses.replace(ppo, lineage={}, settings={"lora": {"rank": 0}}, training=training)))
+    assert whole == {"on": "all weights, 1\u202f001 tokens/s"}
 
 
 def test_a_page_explains_its_own_words_and_no_others(evidence_by_name):

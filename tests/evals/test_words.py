@@ -7,6 +7,7 @@ from assent.evals.evidence import Evidence
 from assent.evals.headline import duration, headline
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import Evaluation, verdict
+from assent.evals.panels import accuracy_chart
 from assent.evals.win_rate import WinRate
 from assent.evals.words import (
     checks,
@@ -25,6 +26,19 @@ def test_each_kind_of_run_leads_with_its_strongest_evidence(evidence_by_name):
     assert titles["real_data"].startswith("PPO wins ")
     assert titles["sft_only"].startswith("Held-out loss from 5.40 to ")
     assert titles["reward_only"].startswith("AUC 0.9")
+
+
+def test_what_is_no_better_than_a_coin_is_said_to_be(evidence_by_name):
+    bare = dataclasses.replace(evidence_by_name["reward_only"], classifier=None)
+    assert "coin" not in headline(bare).deck
+    for low, said in ((0.48, True), (0.51, False)):
+        interval = Interval(mean=0.53, low=low, high=0.58, n=90)
+        weak = dataclasses.replace(
+            bare, reward_model=dataclasses.replace(bare.reward_model, accuracy_interval=interval)
+        )
+        assert headline(weak).deck.endswith("That is no better than a coin: the interval holds one half.") is said
+        chart = accuracy_chart(weak)
+        assert ((chart.reference.text if chart.reference else "") == "a coin") is said
 
 
 def test_the_demo_says_how_much_of_the_gap_was_closed(evidence_by_name):

@@ -124,7 +124,8 @@ def _interval(interval: Interval, counted: str, *, share: bool = False) -> str:
 
 def _entries(part: Evidence, name: str) -> list[Mapping[str, Any]]:
     found = part.lineage.get(name)
-    return [one for one in found if isinstance(one, Mapping) and "name" in one] if isinstance(found, list) else []
+    kept = found if isinstance(found, list | tuple) else ()
+    return [one for one in kept if isinstance(one, Mapping) and "name" in one]
 
 
 def _is_reward(entry: Mapping[str, Any]) -> bool:
