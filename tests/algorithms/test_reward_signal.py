@@ -1,4 +1,4 @@
-"""What PPO maximises: raw rewards for people, one scale for the update, and the penalty measured against it."""
+"""What training maximises: raw rewards for people, one scale for the update, and the penalty measured against it."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_before_after_and_eval_are_of_one_scale(home: Path, tmp_path: Path) -> N
     run, later = report_of(tmp_path / "ppo"), report_of(tmp_path / "eval")
     (before, after), (other, mine) = (list(values_of(one)["reward"].values()) for one in (run, later))
     assert (other, mine) == (before, after)
-    assert "PPO maximises (reward - " in run["notes"][0]
+    assert "Training maximises (reward - " in run["notes"][0]
 
 
 def values_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

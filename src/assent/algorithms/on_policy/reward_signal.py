@@ -59,7 +59,7 @@ class RewardSum:
 class RewardScale:
     """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
 
-    PPO maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not. `truncated` is
+    Training maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not. `truncated` is
     the share of these completions that were cut at max_tokens.
     """
 
@@ -78,7 +78,7 @@ class RewardScale:
 
     @property
     def gain(self) -> float:
-        """What PPO maximises is gain * reward + offset."""
+        """What training maximises is gain * reward + offset."""
         return 1.0 / self.spread if self.applied else 1.0
 
     @property
@@ -87,15 +87,15 @@ class RewardScale:
         return -self.mean / self.spread if self.applied else 0.0
 
     def maximised(self, rewards: Sequence[float]) -> list[float]:
-        """Raw rewards as PPO takes them."""
+        """Raw rewards as training takes them."""
         return [(reward - self.mean) / self.spread for reward in rewards] if self.applied else list(rewards)
 
     def told(self) -> str:
         """The scale in a sentence."""
         start = f"the starting model's answers have the mean {self.mean:.4g} and the spread {self.spread:.4g}"
         if not self.applied:
-            return f"Rewards are raw scores, and PPO maximises them as they are; {start}."
-        return f"Rewards are raw scores: {start}. PPO maximises (reward - {self.mean:.4g}) / {self.spread:.4g}."
+            return f"Rewards are raw scores, and training maximises them as they are; {start}."
+        return f"Rewards are raw scores: {start}. Training maximises (reward - {self.mean:.4g}) / {self.spread:.4g}."
 
     def eos_penalty(self, settings: OnPolicySettings) -> float:
         """What a completion without an end token costs: 1 unless set, and unless it would cost nearly all of them."""
