@@ -59,8 +59,8 @@ class RewardSum:
 class RewardScale:
     """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
 
-    Training maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not. `truncated` is
-    the share of these completions that were cut at max_tokens.
+    Training maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not.
+    `truncated` is the share of these completions that were cut at max_tokens.
     """
 
     mean: float
