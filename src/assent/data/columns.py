@@ -27,8 +27,9 @@ _ANSWER = re.compile(
     r"(?:^|_)(?:answers?|responses?|completions?|outputs?|replies|reply|generations?|demonstrations?|target)(?:_|[0-9]|$)"
 )
 _BESIDE = re.compile(
-    r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions|completions"
+    r"system(?:_\w+)?|history|contexts?|inputs?|documents?|(?:\w+_)?weights?|chat_template_kwargs|functions"
     r"|reasoning\w*|thinking|thoughts?|cot|chain_of_thought|rationale"
+    r"|completions|answers|responses|outputs|generations|candidates"
 )
 _ABOUT = re.compile(r"_(?:models?|policy|sources?|tokens|sha256|length)$")  # about a labelled answer, not a label
 
