@@ -10,7 +10,7 @@ weights; clipped value; entropy bonus.
 M = `step_tokens`, the tokens that count in the whole optimiser step, so that micro-batches add up. Positions where the
 mask is False contribute nothing, neither to losses nor to gradients, even where they hold nan.
 
-Weights of tokens belong into A_n. For a ratio of whole sequences, see `sequence_ratio`.
+Weights of tokens are part of A_n. For a ratio of whole sequences, see `sequence_ratio`.
 
 Shapes: N tokens of a flat batch, of B sequences.
 """

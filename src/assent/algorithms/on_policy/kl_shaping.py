@@ -25,12 +25,9 @@ from assent.ports.learning import Need, Outputs
 _USELESS = {  # see docs/algorithms.md, "KL"
     ("loss", "k1"): "its gradient has expectation zero",
     ("reward", "k2"): "held fixed there, it has nearly no gradient of the KL",
-    (
-        "reward",
-        "k3",
-    ): "held fixed there, its gradient is that of KL(policy || reference) - KL(reference || policy), not "
-    "that of the KL, and nearly vanishes while the two are close",
-}
+    ("reward", "k3"): "held fixed there, its gradient is that of KL(policy || reference) - KL(reference || policy), "
+    "not that of the KL, and nearly vanishes while the two are close",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,7 @@ class KLShaping:
         place, estimator = settings.kl_in, settings.kl_estimator
         if (place, estimator) in _USELESS:
             raise ConfigError(
-                f"the {estimator} estimate does not belong into the {place}: {_USELESS[place, estimator]}",
+                f"the {estimator} estimate does not belong in the {place}: {_USELESS[place, estimator]}",
                 now='Use kl_estimator="exact" anywhere, "k1" in the reward, "k2" or "k3" in the loss.',
             )
         target, horizon = settings.adaptive_kl_target, settings.adaptive_kl_horizon

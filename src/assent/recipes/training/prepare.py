@@ -14,6 +14,7 @@ import torch
 
 from assent.algorithms.epochs import EpochTask, OfflineMethod, TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
+from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.settings import OnPolicySettings
@@ -184,6 +185,7 @@ def measure_scale(
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
+    KLShaping.of(settings)  # refuses a useless estimate before anything is sampled
     _refuse_unsteady(model, prompts, settings.max_tokens)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
     asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
