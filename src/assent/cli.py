@@ -143,6 +143,12 @@ COMMANDS = {
         entry="assent.recipes.constitution.judge:run_constitution_judge",
         flags=("model", "data", "constitution", *_READ[2:], "resume"),
     ),
+    "red-team": Command(
+        help="let a model write prompts that lead another to harm, and keep those that succeed",
+        example="assent red-team --model runs/sft --prompts red-team.jsonl --reward runs/reward --out red-team",
+        entry="assent.recipes.constitution.red_team:run_red_team",
+        flags=("model", "prompts", "attacker", "rewards", *_READ[2:], "resume"),
+    ),
     "report": Command(
         help="put several runs on one page",
         example="assent report runs/sft runs/reward runs/ppo --out runs/together",

@@ -255,7 +255,7 @@ def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) 
             return load_reward_model(path, machine=machine, positive=positive)
         return load_reward_for(model, path, machine=machine, positive=positive)
 
-    return open_rewards(names, settings.reward_weights, load)
+    return open_rewards(names, settings, load)
 
 
 def _texts(prompts: Sequence[Conversation], settings: OnPolicyJob, model: LanguageModel) -> list[Completion]:
