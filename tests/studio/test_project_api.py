@@ -7,6 +7,8 @@ import json
 import pytest
 from studio.site import Site
 
+from assent.feedback.records import EventKind
+
 
 def lines(*items: object) -> str:
     return "\n".join(json.dumps(item) for item in items)
@@ -142,3 +144,20 @@ def test_an_upload_may_begin_with_a_byte_order_mark(site: Site) -> None:
     path = f"/api/projects/{site.project.id}/items"
     answer = site.browser(site.admin).post(path, content=b"\xef\xbb\xbf" + good + b"\r\n" + good)
     assert answer.json() == {"added": 2, "already_there": 0}
+
+
+def test_what_a_model_preferred_comes_with_an_item_and_counts_as_its_answer(site: Site) -> None:
+    admin, path = site.browser(site.admin), f"/api/projects/{site.project.id}/items"
+    said = {"model": "m", "probability": 0.9, "verdicts": [{"principle": "kind", "forward": 0.95, "backward": 0.85}]}
+    item = {"prompt": "p", "candidates": ["x", "y"], "overlap": 1, "key": "judged", "model_preference": said}
+    assert admin.post(path, content=lines(item)).json() == {"added": 1, "already_there": 0}
+    assert admin.post(path, content=lines(item)).json() == {"added": 0, "already_there": 1}
+    (event,) = [one for one in site.store.events(site.project.id) if one.kind is EventKind.MODEL_PREFERENCE]
+    assert event.payload == said and site.store.person(event.person_id).name == "imported model m"
+    asked = site.browser(site.annotator).get(f"/api/projects/{site.project.id}/next", params={"count": 5}).json()
+    assert all(one["prompt"][0]["content"] != "p" for one in asked["items"]), "one label was wanted, and is there"
+    for wrong, told in ((1.5, "probability"), ("much", "probability")):
+        refused = admin.post(
+            path, content=lines({**item, "key": "w", "model_preference": {**said, "probability": wrong}})
+        )
+        assert refused.status_code == 422 and told in refused.json()["error"]["where"]

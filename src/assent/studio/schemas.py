@@ -9,6 +9,7 @@ from fastapi import Path as InPath
 from fastapi import Query
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from assent.feedback.exchange.imported_items import ImportedItem, answer_of_model
 from assent.feedback.records import (
     ANSWER_KINDS,
     CRITERIA,
@@ -211,6 +212,22 @@ class CandidateIn(Incoming):
     sampling: Annotated[dict[str, Any], Field(max_length=50)] = {}
 
 
+class VerdictIn(Incoming):
+    """What a model said by one principle, in both orders."""
+
+    principle: Word
+    forward: Share | None = None
+    backward: Share | None = None
+
+
+class ModelPreferenceIn(Incoming):
+    """P(the first of two completions is better) by a model, and what that is the mean of."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+    probability: Share
+    verdicts: Annotated[list[VerdictIn], Field(max_length=100)] = []
+
+
 class ItemIn(Incoming):
     """One line of an upload. A prompt may be plain text, and so may a candidate."""
 
@@ -225,6 +242,7 @@ class ItemIn(Incoming):
     key: Word = ""
     batch: Word = ""
     predicted: Annotated[list[Number], Field(max_length=MOST_COMPLETIONS)] | None = None
+    model_preference: ModelPreferenceIn | None = None
 
     def item(self) -> NewItem:
         """The same in the store's words."""
@@ -236,9 +254,14 @@ class ItemIn(Incoming):
             Candidate(text=given) if isinstance(given, str) else Candidate(**given.model_dump())
             for given in self.candidates
         )
-        plain = self.model_dump(exclude={"prompt", "candidates", "predicted"})
+        plain = self.model_dump(exclude={"prompt", "candidates", "predicted", "model_preference"})
         predicted = None if self.predicted is None else tuple(self.predicted)
         return NewItem(prompt=prompt, candidates=candidates, predicted=predicted, **plain)
+
+    def imported(self) -> ImportedItem:
+        """The item with what a model preferred, if that came along."""
+        answers = () if self.model_preference is None else (answer_of_model(self.model_preference.model_dump()),)
+        return ImportedItem(item=self.item(), answers=answers)
 
 
 def person_out(person: Person) -> dict[str, Any]:

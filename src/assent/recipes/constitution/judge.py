@@ -192,12 +192,9 @@ def _label_row(pair: _Pair, judged: JudgedPair, who: str) -> dict[str, Any]:
 
 def _item_row(pair: _Pair, judged: JudgedPair, who: str) -> dict[str, Any]:
     """The pair in its own order with the whole label, for `assent feedback import`."""
-    verdicts = [
-        {"principle": one.principle, "forward": one.forward, "backward": one.backward} for one in judged.verdicts
-    ]
     return {
         "prompt": conversation_to_json(pair.prompt), "completions": [pair.first.text, pair.second.text],
-        "model_preference": {"model": who, "probability": judged.probability, "verdicts": verdicts},
+        "model_preference": judged.as_preference(who),
     }  # fmt: skip
 
 

@@ -32,6 +32,11 @@ class JudgeOptions(Settings):
     seed: int = Field(default=0, ge=0)
     endpoint: EndpointOptions = EndpointOptions()
 
+    @property
+    def path(self) -> Path:
+        """The file of the principles."""
+        return Path(self.constitution) if self.constitution else default_path()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeReward:
@@ -48,7 +53,7 @@ def is_judge(name: str) -> bool:
 
 def judge_reward(name: str, options: JudgeOptions, machine: MachineOptions) -> JudgeReward:
     """The judge that `judge:MODEL` means; connections to a server are closed when the process ends."""
-    path = Path(options.constitution) if options.constitution else default_path()
+    path = options.path
     constitution = load_constitution(path).tagged(options.tags)
     opened = ExitStack()
     atexit.register(opened.close)
