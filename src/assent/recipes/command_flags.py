@@ -42,6 +42,12 @@ FLAGS = {
         action="append",
         metavar="MODEL",
     ),
+    "watch": _flag(
+        "--watch",
+        "a reward that training does not see, to judge held-out answers by; as --reward, trained on other labels",
+        action="append",
+        metavar="MODEL",
+    ),
     "against": _flag("--against", "a model to compare with", metavar="MODEL"),
     "store": _flag(
         "--store", "file of the store, or postgresql://... (default: studio.db)", default="studio.db", metavar="STORE"

@@ -14,11 +14,11 @@ from assent.feedback.exchange.store_import import import_items
 from assent.feedback.records import NewItem, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
+from assent.studio.item_schemas import ItemIn
 from assent.studio.schemas import (
     After,
     GuidelineIn,
     Id,
-    ItemIn,
     MembersIn,
     NewProjectIn,
     ProjectIn,

@@ -66,10 +66,13 @@ class ExamplesJob(FineTuning, TrainSettings):
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
-    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward."""
+    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward. `keep` says which
+    weights are saved: the last, or those with the highest reward on held-out prompts (by --watch, where it is given).
+    """
 
     positive: str | None = None
     judge: JudgeOptions = JudgeOptions()
+    keep: Literal["last", "best"] = "last"
     samples_every: int = Field(default=10, ge=1)
     checkpoint_every: int = Field(default=10, ge=1)
 
