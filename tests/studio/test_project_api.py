@@ -161,3 +161,29 @@ def test_what_a_model_preferred_comes_with_an_item_and_counts_as_its_answer(site
             path, content=lines({**item, "key": "w", "model_preference": {**said, "probability": wrong}})
         )
         assert refused.status_code == 422 and told in refused.json()["error"]["where"]
+
+
+def test_what_a_model_preferred_is_told_only_after_an_answer_and_in_the_order_that_was_shown(site: Site) -> None:
+    admin, annotator = site.browser(site.admin), site.browser(site.annotator)
+    path = f"/api/projects/{site.project.id}"
+    rows = [
+        {"prompt": f"p{number}", "candidates": ["better", "worse"], "overlap": 2, "priority": 9, "key": f"j{number}",
+         "model_preference": {"model": "m", "probability": 0.83}}
+        for number in range(6)
+    ]  # fmt: skip
+    assert admin.post(f"{path}/items", content=lines(*rows)).status_code == 201
+    orders, told = set(), 0
+    for number in range(8):
+        shown = annotator.get(f"{path}/next").json()["items"][0]
+        assert "model" not in json.dumps(shown), "blind first"
+        texts = [slot["text"] for slot in shown["shown"]]
+        body = {"key": f"answer-{number:04d}", "presentation_id": shown["id"], "kind": "pairwise",
+                "payload": {"strength": 1}, "time_taken_ms": 900}  # fmt: skip
+        replies = [annotator.post("/api/answers", body).json() for _ in range(2)]
+        assert replies[0] == replies[1]
+        if "better" in texts:
+            assert replies[0]["model"] == {"slot": texts.index("better"), "probability": 0.83}
+            orders, told = orders | {tuple(texts)}, told + 1
+        else:
+            assert "model" not in replies[0]
+    assert told == 6 and len(orders) == 2

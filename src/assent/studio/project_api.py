@@ -15,6 +15,7 @@ from assent.feedback.records import NewItem, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
 from assent.studio.item_schemas import ItemIn
+from assent.studio.model_opinions import ModelOpinions
 from assent.studio.schemas import (
     After,
     GuidelineIn,
@@ -42,11 +43,11 @@ _UPLOAD = {
 }
 
 
-def project_router(store: FeedbackStore) -> APIRouter:
+def project_router(store: FeedbackStore, opinions: ModelOpinions) -> APIRouter:
     """The routes about projects."""
     router = APIRouter(tags=["projects"])
     _add_projects(router, store)
-    _add_contents(router, store)
+    _add_contents(router, store, opinions)
 
     @router.get("/api/projects/{project_id}/progress")
     def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def _add_projects(router: APIRouter, store: FeedbackStore) -> None:
         return project_out(project, whole=True)
 
 
-def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
+def _add_contents(router: APIRouter, store: FeedbackStore, opinions: ModelOpinions) -> None:
     @router.post("/api/projects/{project_id}/items", status_code=201, openapi_extra=_UPLOAD)
     async def add_items(request: Request, project_id: Id, _: Admin) -> dict[str, Any]:
         """Add items, one JSON object a line; all or none. A line whose key is there already adds nothing.
@@ -102,6 +103,7 @@ def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
         project = await in_thread(store.project, project_id)
         body = await request.body()
         added, known = await in_thread(lambda: _add(store, project_id, _items_of(body, project.settings.mode)))
+        opinions.forget(project_id)
         return {"added": added, "already_there": known}
 
     @router.post("/api/projects/{project_id}/guidelines", status_code=201)
