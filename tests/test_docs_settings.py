@@ -15,6 +15,7 @@ from assent.recipes.annotation.collect import CollectJob
 from assent.recipes.annotation.rounds import RoundJob
 from assent.recipes.constitution.generate import GenerateJob
 from assent.recipes.constitution.judge import JudgeJob
+from assent.recipes.constitution.red_team import RedTeamJob
 from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob
 from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
@@ -22,7 +23,7 @@ from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
 JOB, READING, RUN, EPOCHS, ADAPTERS = SHARED
-ON_POLICY = "On-policy training"
+ON_POLICY, ASKING, JUDGES = "On-policy training", "Asking models", "Judges"
 SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "texts": (JOB, READING, RUN),
     "demonstrations": SHARED,
@@ -30,16 +31,17 @@ SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "comparisons": SHARED,
     "rankings": SHARED,
     "labels": SHARED,
-    "prompts": (JOB, READING, RUN, ADAPTERS, ON_POLICY),
+    "prompts": (JOB, READING, RUN, ADAPTERS, ON_POLICY, JUDGES),
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
 SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     **{job_settings(name): (*SHARED_BY[method.reads], *({name} - WITHOUT_SECTION)) for name, method in METHODS.items()},
     InspectJob: (READING, "inspect"),
     SampleJob: (JOB, READING, "sample, chat"),
-    EvalJob: (JOB, READING, "eval"),
-    GenerateJob: (JOB, READING, "Asking by a constitution", "constitution generate"),
-    JudgeJob: (JOB, READING, "Asking by a constitution", "constitution judge"),
+    EvalJob: (JOB, READING, JUDGES, "eval"),
+    GenerateJob: (JOB, READING, ASKING, "constitution generate"),
+    JudgeJob: (JOB, READING, ASKING, "constitution judge"),
+    RedTeamJob: (JOB, READING, ASKING, JUDGES, "red-team"),
     WorldFiles: ("world",),
     CollectJob: (JOB, READING, "Asking", "collect"),
     RoundJob: (JOB, READING, "Asking", "round"),

@@ -38,7 +38,7 @@ _TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row",
 
 def _training(method: Method) -> Command:
     model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards",) if method.needs_reward else ()
+    rewards = ("rewards", "watch") if method.needs_reward else ()
     return Command(
         help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
         flags=(*model, *_TRAIN, *rewards),
@@ -142,6 +142,12 @@ COMMANDS = {
         example="assent constitution judge --model runs/sft --data pairs.jsonl --out labels",
         entry="assent.recipes.constitution.judge:run_constitution_judge",
         flags=("model", "data", "constitution", *_READ[2:], "resume"),
+    ),
+    "red-team": Command(
+        help="let a model write prompts that lead another to harm, and keep those that succeed",
+        example="assent red-team --model runs/sft --prompts red-team.jsonl --reward runs/reward --out red-team",
+        entry="assent.recipes.constitution.red_team:run_red_team",
+        flags=("model", "prompts", "attacker", "rewards", *_READ[2:], "resume"),
     ),
     "report": Command(
         help="put several runs on one page",

@@ -31,7 +31,7 @@ CHANGED: dict[str, object] = {
     "adam_beta2": 0.5, "max_tokens": 5, "temperature": 0.5, "top_p": 0.5, "top_k": 3, "entropy_coef": 0.5,
     "kl_coef": 2.0,
     "kl_estimator": "k1", "kl_top_k": 2, "kl_in": "loss", "adaptive_kl_target": 1e-4, "adaptive_kl_horizon": 1.0,
-    "target_kl": 1e-9, "whiten_advantages": False, "whiten_rewards": True, "normalise_reward": False,
+    "target_kl": 1e-9, "kl_budget": 1e-9, "whiten_advantages": False, "whiten_rewards": True, "normalise_reward": False,
     "normalise_prompts": 16, "missing_eos_penalty": 3.0, "overlong_tokens": 6, "overlong_penalty": 5.0,
     "max_sampler_weight": 0.5, "clip_range_low": 1e-6, "clip_range_high": 1e-6, "clip_range_value": 1e-6,
     "value_coef": 9.0, "gamma": 0.5, "gae_lambda": 0.1, "critic": "shared", "scale_by_std": False,
@@ -48,6 +48,7 @@ ANOTHER: dict[tuple[str, str], dict[str, object]] = {  # where the value above i
 BESIDE: dict[tuple[str, str], dict[str, object]] = {  # what a setting works together with
     ("ppo", "adaptive_kl_horizon"): {"adaptive_kl_target": 1e-4},
     ("ppo", "overlong_penalty"): {"overlong_tokens": 6},
+    ("ppo", "kl_budget"): {"iterations": 3},
     ("rloo", "kl_estimator"): {"kl_in": "loss", "kl_estimator": "k3"},
     **{(name, "refill_rollouts"): {"samples_per_prompt": 2, "top_k": 3} for name in (*RELATIVE, "rloo")},
     **{("gspo", f"clip_range_{side}"): {"clip_range_low": 0.2, "clip_range_high": 0.2} for side in ("low", "high")},

@@ -27,7 +27,7 @@ SCALED_DOWN = {
     "pretrain": ("steps=2", "batch_size=2", *TINY_SHAPE[1::2]),
     **{name: ON_POLICY for name, method in METHODS.items() if method.reads == "prompts"},
     "sample": (*SMALL, "limit=3"),
-    "chat": ("max_tokens=4",),
+    "chat": ("max_tokens=4",), "red-team": ("tries=2", "limit=4", *SMALL),
     "eval": ("limit=18", *SMALL),
     "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",),
     "collect": ("prompts=6", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]"),
@@ -85,7 +85,7 @@ def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, mon
                 continue
             if any(word.endswith("/v1") for word in command):
                 chat = running.enter_context(chat_server(chatting, models=("my-model",))).url
-                command = [chat if word.endswith("/v1") else word for word in command]
+                command = [re.sub(r"http\S+/v1$", chat, word) for word in command]
             worked(
                 *(
                     studio if word.startswith("http://127.0.0.1") and not word.endswith("/v1") else word
@@ -104,6 +104,8 @@ def chatting(messages: Messages) -> Answer:
         first, second = last.split("\n(A) ")[1].split("\n\n(B) ")
         p = 0.8 if len(first) < len(second.rsplit("\n\n", 1)[0]) else 0.2
         return "A", {"A": math.log(p), "B": math.log(1 - p)}
+    if "one number from 1" in last:
+        return "7", {"7": 0.0}
     if "nothing to criticise" in last:
         return "It could be kinder."
     return "Here is the revised answer: gladly." if "new answer alone" in last else "no"

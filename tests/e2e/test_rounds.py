@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chat_server import Answer, Messages, chat_server
 from running import Ran, assent, worked
 from serving_processes import PASSWORD, served
 
@@ -93,3 +97,30 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(studio: str, tmp_
     (tmp_path / "rounds" / "rounds.json").write_text(json.dumps({"questions": 5}))
     refused = assent(*_flags(studio, tmp_path / "rounds", PPO))
     assert refused.code == 2 and "questions" in refused.err and "Traceback" not in refused.err
+
+
+def of_two_answers(messages: Messages) -> Answer:
+    """Sure of pairs whose first answer is clearly longer or shorter than the second."""
+    first, second = messages[-1]["content"].split("\n(A) ")[1].split("\n\n(B) ")
+    apart = len(second.rsplit("\n\n", 1)[0]) - len(first)
+    p = 0.5 if abs(apart) < 8 else 0.9 if apart > 0 else 0.1
+    return "A", {"A": math.log(p), "B": math.log(1 - p)}
+
+
+def test_a_judge_is_asked_first_and_people_about_what_it_is_not_sure_of(studio: str, tmp_path: Path):
+    out = tmp_path / "rounds"
+    with chat_server(of_two_answers) as server:
+        judged = (f'judge.model="{server.url}"', "judge.audit_share=0.5", "overlap=1")
+        ran = _round(studio, out, (*DPO, *judged))
+    settled, audited = map(int, re.findall(r"settles (\d+) of 9 questions \((\d+) of them", ran.err)[0])
+    assert 0 < settled < 9 and audited <= settled
+    with StudioClient(studio) as client:
+        client.sign_in("admin", PASSWORD)
+        number = client.project("rounds")
+        client.export(number, tmp_path / "events.jsonl", "events")
+        progress = client.get(f"/api/projects/{number}/progress")
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    kinds = Counter(event["kind"] for event in events)
+    assert kinds["model_preference"] == settled and kinds["pairwise"] == 9 - settled + audited
+    assert progress["labels_given"] == 9 + audited
+    assert len((out / "round-1" / "preferences.jsonl").read_text().splitlines()) >= 9

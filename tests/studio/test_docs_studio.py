@@ -9,7 +9,7 @@ from pathlib import Path
 from studio.site import Site
 
 from assent.feedback.records import ProjectSettings, TaskMode
-from assent.studio.schemas import ItemIn
+from assent.studio.item_schemas import ItemIn
 from assent.studio.security import guarded_routes
 from assent.studio.settings import StudioSettings
 

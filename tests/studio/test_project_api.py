@@ -7,6 +7,8 @@ import json
 import pytest
 from studio.site import Site
 
+from assent.feedback.records import EventKind
+
 
 def lines(*items: object) -> str:
     return "\n".join(json.dumps(item) for item in items)
@@ -142,3 +144,46 @@ def test_an_upload_may_begin_with_a_byte_order_mark(site: Site) -> None:
     path = f"/api/projects/{site.project.id}/items"
     answer = site.browser(site.admin).post(path, content=b"\xef\xbb\xbf" + good + b"\r\n" + good)
     assert answer.json() == {"added": 2, "already_there": 0}
+
+
+def test_what_a_model_preferred_comes_with_an_item_and_counts_as_its_answer(site: Site) -> None:
+    admin, path = site.browser(site.admin), f"/api/projects/{site.project.id}/items"
+    said = {"model": "m", "probability": 0.9, "verdicts": [{"principle": "kind", "forward": 0.95, "backward": 0.85}]}
+    item = {"prompt": "p", "candidates": ["x", "y"], "overlap": 1, "key": "judged", "model_preference": said}
+    assert admin.post(path, content=lines(item)).json() == {"added": 1, "already_there": 0}
+    assert admin.post(path, content=lines(item)).json() == {"added": 0, "already_there": 1}
+    (event,) = [one for one in site.store.events(site.project.id) if one.kind is EventKind.MODEL_PREFERENCE]
+    assert event.payload == said and site.store.person(event.person_id).name == "imported model m"
+    asked = site.browser(site.annotator).get(f"/api/projects/{site.project.id}/next", params={"count": 5}).json()
+    assert all(one["prompt"][0]["content"] != "p" for one in asked["items"]), "one label was wanted, and is there"
+    for wrong, told in ((1.5, "probability"), ("much", "probability")):
+        refused = admin.post(
+            path, content=lines({**item, "key": "w", "model_preference": {**said, "probability": wrong}})
+        )
+        assert refused.status_code == 422 and told in refused.json()["error"]["where"]
+
+
+def test_what_a_model_preferred_is_told_only_after_an_answer_and_in_the_order_that_was_shown(site: Site) -> None:
+    admin, annotator = site.browser(site.admin), site.browser(site.annotator)
+    path = f"/api/projects/{site.project.id}"
+    rows = [
+        {"prompt": f"p{number}", "candidates": ["better", "worse"], "overlap": 2, "priority": 9, "key": f"j{number}",
+         "model_preference": {"model": "m", "probability": 0.83}}
+        for number in range(6)
+    ]  # fmt: skip
+    assert admin.post(f"{path}/items", content=lines(*rows)).status_code == 201
+    orders, told = set(), 0
+    for number in range(8):
+        shown = annotator.get(f"{path}/next").json()["items"][0]
+        assert "model" not in json.dumps(shown), "blind first"
+        texts = [slot["text"] for slot in shown["shown"]]
+        body = {"key": f"answer-{number:04d}", "presentation_id": shown["id"], "kind": "pairwise",
+                "payload": {"strength": 1}, "time_taken_ms": 900}  # fmt: skip
+        replies = [annotator.post("/api/answers", body).json() for _ in range(2)]
+        assert replies[0] == replies[1]
+        if "better" in texts:
+            assert replies[0]["model"] == {"slot": texts.index("better"), "probability": 0.83}
+            orders, told = orders | {tuple(texts)}, told + 1
+        else:
+            assert "model" not in replies[0]
+    assert told == 6 and len(orders) == 2

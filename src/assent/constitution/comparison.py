@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from assent.constitution.chat_model import ChatModel, Written, ask
 from assent.constitution.principles import Constitution, Principle
@@ -80,6 +81,13 @@ class JudgedPair:
 
     verdicts: tuple[Verdict, ...]
     probability: float | None
+
+    def as_preference(self, model: str) -> dict[str, Any]:
+        """As a feedback store keeps what `model` preferred."""
+        verdicts = [
+            {"principle": one.principle, "forward": one.forward, "backward": one.backward} for one in self.verdicts
+        ]
+        return {"model": model, "probability": self.probability, "verdicts": verdicts}
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ Where "10" is two tokens, its probability is P("1") P("0" after "1"), which is k
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Sequence
 
@@ -15,8 +17,10 @@ from assent.constitution.chat_model import ChatModel, Written, ask
 from assent.constitution.comparison import LIKELIEST, MARKS
 from assent.constitution.principles import Constitution, Principle
 from assent.errors import RunError
+from assent.feedback.records import conversation_to_json
 from assent.ports.generation import GenerationRequest
 from assent.ports.sampling import SamplingParams
+from assent.seeds import python_rng
 from assent.types import Completion, Conversation
 
 _LEAST_MASS = 0.1
@@ -24,10 +28,14 @@ _TOKENS = 3
 
 
 class DirectScorer:
-    """A `Scorer` that asks a model how well a completion keeps each principle; the mean over all principles."""
+    """A `Scorer` that asks a model how well a completion keeps a principle; the mean over `principles` drawn ones.
 
-    def __init__(self, model: ChatModel, constitution: Constitution) -> None:
-        self._model, self._principles = model, constitution.principles
+    Which are drawn depends on the prompt, the completion and the seed alone. 0 asks by every principle.
+    """
+
+    def __init__(self, model: ChatModel, constitution: Constitution, *, principles: int = 0, seed: int = 0) -> None:
+        self._model, self._constitution = model, constitution
+        self._count, self._seed = principles or len(constitution.principles), seed
 
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """Scores from 1 to 10. Raises RunError for a completion of which the model names no number."""
@@ -35,17 +43,24 @@ class DirectScorer:
         asked = [
             GenerationRequest(prompt=Conversation.of_user(_question(prompt, completion, principle)), sampling=sampling)
             for prompt, completion in zip(prompts, completions, strict=True)
-            for principle in self._principles
+            for principle in self._drawn(prompt, completion)
         ]
-        scores = [expected_score(one) for one in ask(self._model, asked)]
-        found, count = [], len(self._principles)
+        written = ask(self._model, asked)
+        scores = [expected_score(one) for one in written]
+        found, count = [], min(self._count, len(self._constitution.principles))
         for place, completion in enumerate(completions):
             own = [score for score in scores[place * count : (place + 1) * count] if score is not None]
             if not own:
+                why = written[place * count].problem or "the judge names no number from 1 to 10"
                 now = "Direct scores need a model that gives log-probabilities and follows instructions."
-                raise RunError("the judge names no number from 1 to 10", where=repr(completion.text[:80]), now=now)
+                raise RunError(why, where=repr(completion.text[:80]), now=now)
             found.append(math.fsum(own) / len(own))
         return found
+
+    def _drawn(self, prompt: Conversation, completion: Completion) -> list[Principle]:
+        told = json.dumps([conversation_to_json(prompt), completion.text])
+        key = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+        return self._constitution.draw(self._count, python_rng(self._seed, "score", key))
 
 
 def expected_score(written: Written) -> float | None:

@@ -35,6 +35,13 @@ METRICS = {  # title, what it is; a metric that is not here has its name for a t
     "length": ("Length", "Tokens per completion."),
     "truncated_fraction": ("Truncated", "Share of completions cut at the token limit."),
     "clip_fraction": ("Clip fraction", "Share of tokens whose policy ratio was clipped."),
+    "held_out_reward": ("Held-out reward", "Mean raw score of the reward that training does not see."),
+    "eval_repetition": ("Repetition", "Share of four words in a row of a held-out completion that stood in it before."),
+    "eval_distinct_2": (
+        "Distinct pairs of words",
+        "Different pairs of neighbouring words among all of them in the held-out completions. It falls when answers "
+        "become alike.",
+    ),
     "groups_without_spread": ("Groups without spread", "Share of prompts whose completions all have the same reward."),
     "groups_dropped": ("Groups dropped", "Prompts that were replaced because their completions had the same reward."),
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
@@ -77,7 +84,7 @@ def _drawn(evidence: Evidence, arms: Mapping[str, TrainingCurves], metrics: Sequ
     charts = []
     unit = f": {evidence.reward_unit}" if evidence.reward_unit else ""
     for metric in metrics:
-        if metric == "gold" and evidence.over_optimisation is not None:
+        if evidence.over_optimisation is not None and metric in ("gold", "held_out_reward"):
             continue  # the evaluations show it on held-out prompts
         title, caption = METRICS.get(metric, (metric.replace("_", " ").capitalize(), ""))
         if metric.startswith(_PART):

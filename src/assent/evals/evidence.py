@@ -23,12 +23,14 @@ from assent.evals.win_rate import WinRate
 class OverOptimisation:
     """Proxy and gold reward on held-out prompts during training, by arm: with the KL penalty, then with KL weight 0.
 
-    `verdicts` has what the rule says of each; `kl_coef` is the one setting in which the two differ.
+    `verdicts` has what the rule says of each; `kl_coef` is the one setting in which the two differ. `judge` is whose
+    score stands for gold: the gold judge's, or a held-out reward.
     """
 
     curves: Mapping[str, tuple[CurvePoint, ...]] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     kl_coef: float = 0.0
+    judge: str = "gold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

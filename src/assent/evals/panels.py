@@ -95,7 +95,7 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
     if over is None:
         return []
     charts = []
-    measured = (("Proxy reward", "proxy"), ("Gold score", "gold"))
+    measured = (("Proxy reward", "proxy"), ("Gold score" if over.judge == "gold" else over.judge.capitalize(), "gold"))
     places = (("iteration", "step"), ("KL, nats a completion", "kl"))
     for (title, value), (x_name, place) in product(measured, places):
         series, peaks = [], []

@@ -115,7 +115,7 @@ def checks(evidence: Evidence) -> list[tuple[bool, str]]:
     return [*overall, *by_axis]
 
 
-def verdict_sentence(arm: Arm, found: Verdict) -> str:
+def verdict_sentence(arm: Arm, found: Verdict, judge: str = "gold") -> str:
     """What the over-optimisation rule says, with its numbers."""
     fall, rise = (
         f"{number(one.mean)} ({span(one)})" if one.low < one.high else number(one.mean)
@@ -124,17 +124,19 @@ def verdict_sentence(arm: Arm, found: Verdict) -> str:
     peak = f"its peak of {number(found.gold_peak)} at iteration {found.gold_peak_step}"
     judged = f"95 % intervals, n = {found.prompts} held-out prompts."
     if found.over_optimised:
-        told = f"gold falls by {fall} after {peak}, while the reward rises by {rise}: the reward is being gamed."
+        told = f"{judge} falls by {fall} after {peak}, while the reward rises by {rise}: the reward is being gamed."
     elif found.gold_fell:
-        told = f"gold falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
+        told = f"{judge} falls by {fall} after {peak}, but the reward does not rise ({rise}): worse, not gamed."
     else:
-        told = f"gold ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
+        told = (
+            f"{judge} ends at {number(found.gold_end)}. From {peak} it falls by {fall}, which may be noise: not gamed."
+        )
     return f"{arm.setting or arm.name}, {told} {judged}"
 
 
 def over_optimisation_sentences(evidence: Evidence, over: OverOptimisation) -> list[str]:
     """The verdicts, and gold of both arms where the free one reaches the reward at which the other ends, if it does."""
-    told = [verdict_sentence(evidence.arm(arm), found) for arm, found in over.verdicts.items()]
+    told = [verdict_sentence(evidence.arm(arm), found, over.judge) for arm, found in over.verdicts.items()]
     kept, free = (*over.curves.values(), (), ())[:2]
     end = kept[-1] if kept else None
     same = gold_at_reward(free, end.proxy) if end else None
@@ -151,7 +153,8 @@ def over_optimisation_sentences(evidence: Evidence, over: OverOptimisation) -> l
 def _over_finding(evidence: Evidence, over: OverOptimisation) -> Finding:
     (arm, main), *others = over.verdicts.items()
     figure = "Gamed" if main.over_optimised else "Not gamed"
-    detail = "gold fell while the reward rose" if main.over_optimised else "gold did not fall while the reward rose"
+    fell = "fell" if main.over_optimised else "did not fall"
+    detail = f"{over.judge} {fell} while the reward rose"
     for _, control in others[:1]:
         detail += f"; with kl_coef 0, gold {'falls' if control.gold_fell else 'does not fall'}"
     name = f"{evidence.name_of(arm)} under its KL penalty"

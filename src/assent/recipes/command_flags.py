@@ -22,6 +22,7 @@ FLAGS = {
     "prompts": _flag(
         "--prompts", "prompts to answer, e.g. of a red team", nargs="+", dest="data", metavar="FILE", required=True
     ),
+    "attacker": _flag("--attacker", "the model that writes prompts (default: the model itself)", metavar="MODEL"),
     "helpful": _flag("--helpful", "demonstrations of help to mix in", nargs="+", default=[], metavar="FILE"),
     "constitution": _flag("--constitution", "a constitution (default: the one of the package)", metavar="FILE"),
     "eval_data": _flag("--eval-data", "held-out data", nargs="+", default=[], metavar="FILE"),
@@ -37,7 +38,13 @@ FLAGS = {
     "reward": _flag("--reward", "folder of a reward model", metavar="MODEL"),
     "rewards": _flag(
         "--reward",
-        "folder of a reward model or classifier, or a function FILE.py:NAME; may be given several times",
+        "folder of a reward model or classifier, a function FILE.py:NAME, or judge:MODEL; may be given several times",
+        action="append",
+        metavar="MODEL",
+    ),
+    "watch": _flag(
+        "--watch",
+        "a reward that training does not see, to judge held-out answers by; as --reward, trained on other labels",
         action="append",
         metavar="MODEL",
     ),

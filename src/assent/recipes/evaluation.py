@@ -170,7 +170,7 @@ def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: Eva
     def load(path: str, first: bool) -> RewardModel:
         return load_reward_model(path, machine=settings.machine, positive=settings.positive)
 
-    rewards = open_rewards(names, settings.reward_weights, load)
+    rewards = open_rewards(names, settings, load)
     rewards.check(prompts)
     found.sources = (*found.sources, *rewards.sources)
     found.parents += [parent(folder, role=role) for role, folder in rewards.parents.items()]

@@ -14,7 +14,7 @@ from assent.recipes.run.request import Request
 from assent.runs.folder import read_status
 from assent.runs.lock import is_held
 
-_REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
+REPORT, _STATUS, _CONFIG = "report.json", "status.json", "config.json"
 
 
 def run_report(request: Request, display: Display) -> Path:
@@ -32,19 +32,19 @@ def run_report(request: Request, display: Display) -> Path:
 
 def _runs_of(folder: Path, display: Display) -> list[Path]:
     """The folder, if it is a run, or else the runs in it, the earliest first; those without a report are named."""
-    if (folder / _REPORT).is_file() or (folder / _STATUS).is_file() or not folder.is_dir():
+    if (folder / REPORT).is_file() or (folder / _STATUS).is_file() or not folder.is_dir():
         return [folder]
     inside = [one for one in folder.iterdir() if (one / _STATUS).is_file()]
     inside.sort(key=lambda one: (one / _CONFIG).stat().st_mtime if (one / _CONFIG).is_file() else 0.0)
     for run in inside:
-        if not (run / _REPORT).is_file():
+        if not (run / REPORT).is_file():
             display.say(f"skipped, because it has no report: {run} ({read_status(run).state})")
-    return [run for run in inside if (run / _REPORT).is_file()] or [folder]
+    return [run for run in inside if (run / REPORT).is_file()] or [folder]
 
 
 def read_evidence(folder: Path) -> Evidence:
     """The report.json of a run folder."""
-    file = folder / "report.json"
+    file = folder / REPORT
     if not file.is_file():
         if (folder / "status.json").is_file():
             status = read_status(folder)

@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from assent.feedback.records import Event
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
+from assent.studio.model_opinions import ModelOpinions
 from assent.studio.schemas import AnswerIn
 from assent.studio.security import ANNOTATOR, Annotator
 
@@ -63,7 +64,7 @@ class DurableEvents:
                 waiting.set_result(done.result())
 
 
-def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEvents) -> None:
+def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEvents, opinions: ModelOpinions) -> None:
     """Put the route into `router`; the first in an application's own router is found fastest."""
 
     class AnswerRoute(APIRoute):
@@ -81,13 +82,16 @@ def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEv
             except ValidationError as error:
                 raise refusal_of_fields(error.errors(include_url=False)) from None
             event, status = await durable.settled(store.submit(actor.person.id, given.answer()))
-            body = b'{"seq":%d,"kind":"%s"}' % (event.seq, event.kind.encode())
+            body = b'{"seq":%d,"kind":"%s"%s}' % (event.seq, event.kind.encode(), await _said(opinions, event))
             headers = [_JSON, (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
     async def send_answer(given: AnswerIn, actor: Annotator) -> None:
-        """Keep an answer. The reply comes after it is on the disk; the same key again gets the same reply."""
+        """Keep an answer. The reply comes after it is on the disk; the same key again gets the same reply.
+
+        If a model has compared the two completions, the reply says which slot it prefers, and how surely.
+        """
         raise AssertionError("the route serves itself")
 
     responses: dict[int | str, dict[str, str]] = {200: {"description": "this key was answered before"}}
@@ -95,6 +99,11 @@ def add_answer_route(router: APIRouter, store: FeedbackStore, durable: DurableEv
         "/api/answers", send_answer, methods=["POST"], status_code=201, responses=responses, tags=["labeling"],
         route_class_override=AnswerRoute,
     )  # fmt: skip
+
+
+async def _said(opinions: ModelOpinions, event: Event) -> bytes:
+    said = await opinions.after(event)
+    return b"" if said is None else b',"model":{"slot":%d,"probability":%.4f}' % said
 
 
 async def _body(receive: Receive) -> bytes:

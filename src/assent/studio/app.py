@@ -12,6 +12,7 @@ from assent.studio.accounts_api import accounts_router
 from assent.studio.answers import DurableEvents, add_answer_route
 from assent.studio.chat_api import chat_router
 from assent.studio.labeling_api import labeling_router
+from assent.studio.model_opinions import ModelOpinions
 from assent.studio.operator_api import operator_routers
 from assent.studio.pages import pages_router
 from assent.studio.project_api import project_router
@@ -29,10 +30,13 @@ def create_app(store: FeedbackStore, settings: StudioSettings) -> FastAPI:
     )  # fmt: skip
     app.state.guard = Guard(store, settings)
     error_page.install(app)
-    durable = DurableEvents(store)
-    add_answer_route(app.router, store, durable)
-    routers = [labeling_router(store, durable), accounts_router(store), project_router(store), pages_router(store)]
-    for router in (*routers, queue_router(store), chat_router(store, settings), *operator_routers(store, settings)):
+    durable, opinions = DurableEvents(store), ModelOpinions(store)
+    add_answer_route(app.router, store, durable, opinions)
+    routers = [
+        labeling_router(store, durable), accounts_router(store), project_router(store, opinions), pages_router(store),
+        queue_router(store), chat_router(store, settings), *operator_routers(store, settings),
+    ]  # fmt: skip
+    for router in routers:
         app.include_router(router)
 
     @app.get("/api/openapi.json", include_in_schema=False, dependencies=[Depends(ADMIN)])

@@ -9,14 +9,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 
+from assent.feedback.exchange.imported_items import ImportedItem
+from assent.feedback.exchange.store_import import import_items
 from assent.feedback.records import NewItem, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.error_page import refusal_of_fields
+from assent.studio.item_schemas import ItemIn
+from assent.studio.model_opinions import ModelOpinions
 from assent.studio.schemas import (
     After,
     GuidelineIn,
     Id,
-    ItemIn,
     MembersIn,
     NewProjectIn,
     ProjectIn,
@@ -33,17 +36,18 @@ _MOST_ITEMS = 100_000
 _UPLOAD = {
     "requestBody": {
         "required": True,
-        "description": "one item a line: prompt, candidates, overlap, priority, control_answer, serves, topic, key",
+        "description": "one item a line: prompt, candidates, overlap, priority, control_answer, serves, topic, key, "
+        "model_preference",
         "content": {"application/x-ndjson": {"schema": {"type": "string"}}},
     }
 }
 
 
-def project_router(store: FeedbackStore) -> APIRouter:
+def project_router(store: FeedbackStore, opinions: ModelOpinions) -> APIRouter:
     """The routes about projects."""
     router = APIRouter(tags=["projects"])
     _add_projects(router, store)
-    _add_contents(router, store)
+    _add_contents(router, store, opinions)
 
     @router.get("/api/projects/{project_id}/progress")
     def progress(request: Request, project_id: Id, actor: Viewer) -> dict[str, Any]:
@@ -88,14 +92,18 @@ def _add_projects(router: APIRouter, store: FeedbackStore) -> None:
         return project_out(project, whole=True)
 
 
-def _add_contents(router: APIRouter, store: FeedbackStore) -> None:
+def _add_contents(router: APIRouter, store: FeedbackStore, opinions: ModelOpinions) -> None:
     @router.post("/api/projects/{project_id}/items", status_code=201, openapi_extra=_UPLOAD)
     async def add_items(request: Request, project_id: Id, _: Admin) -> dict[str, Any]:
-        """Add items, one JSON object a line; all or none. A line whose key is there already adds nothing."""
+        """Add items, one JSON object a line; all or none. A line whose key is there already adds nothing.
+
+        A `model_preference` is kept as the answer of a model; it counts towards the item's overlap.
+        """
         raise_body_limit(request.scope, guard_of(request).settings.upload_limit_bytes)
         project = await in_thread(store.project, project_id)
         body = await request.body()
-        added, known = await in_thread(lambda: store.add_items(project_id, _items_of(body, project.settings.mode)))
+        added, known = await in_thread(lambda: _add(store, project_id, _items_of(body, project.settings.mode)))
+        opinions.forget(project_id)
         return {"added": added, "already_there": known}
 
     @router.post("/api/projects/{project_id}/guidelines", status_code=201)
@@ -144,18 +152,25 @@ def _check_endpoints(request: Request, names: list[str]) -> None:
             raise Refused(422, what, where="settings.endpoints", now=now)
 
 
-def _items_of(body: bytes, mode: TaskMode) -> list[NewItem]:
-    items: list[NewItem] = []
+def _add(store: FeedbackStore, project_id: int, items: list[ImportedItem]) -> tuple[int, int]:
+    if any(one.answers for one in items):
+        found = import_items(store, project_id, items)
+        return found.added, found.known
+    return store.add_items(project_id, [one.item for one in items])
+
+
+def _items_of(body: bytes, mode: TaskMode) -> list[ImportedItem]:
+    items: list[ImportedItem] = []
     for number, line in enumerate(body.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not line.strip():
             continue
         if len(items) == _MOST_ITEMS:
             raise Refused(413, f"more than {_MOST_ITEMS:,} items were sent at once", now="Send them in parts.")
         try:
-            items.append(ItemIn.model_validate_json(line).item())
+            items.append(ItemIn.model_validate_json(line).imported())
         except ValidationError as error:
             raise refusal_of_fields(error.errors(include_url=False), place=f"line {number}") from None
-        _check_is_a_question(items[-1], mode, f"line {number}")
+        _check_is_a_question(items[-1].item, mode, f"line {number}")
     if not items:
         raise Refused(422, "no items were sent", now="Send one JSON object a line.")
     return items

@@ -12,13 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from assent.feedback.records import (
     ANSWER_KINDS,
     CRITERIA,
-    MOST_COMPLETIONS,
     Answer,
-    Candidate,
     Event,
     EventKind,
     Guideline,
-    NewItem,
     Person,
     PersonRole,
     Presentation,
@@ -27,7 +24,6 @@ from assent.feedback.records import (
     TaskMode,
     conversation_to_json,
 )
-from assent.types import Conversation, Message, Role, StopReason
 
 HIGHEST_ID = 2**31 - 1
 _LONGEST_TEXT = 200_000
@@ -192,53 +188,6 @@ class ProjectIn(Incoming):
 
     settings: ProjectSettingsIn | None = None
     archived: bool | None = None
-
-
-class MessageIn(Incoming):
-    """One message of a prompt."""
-
-    role: Role
-    content: Text
-
-
-class CandidateIn(Incoming):
-    """One completion and where it came from."""
-
-    text: Text
-    stop: StopReason = StopReason.END
-    model: Word = ""
-    checkpoint_sha256: Word = ""
-    sampling: Annotated[dict[str, Any], Field(max_length=50)] = {}
-
-
-class ItemIn(Incoming):
-    """One line of an upload. A prompt may be plain text, and so may a candidate."""
-
-    prompt: Text | Annotated[list[MessageIn], Field(min_length=1, max_length=1000)]
-    candidates: Annotated[list[CandidateIn | Text], Field(max_length=MOST_COMPLETIONS)] = []
-    overlap: Annotated[int, Field(ge=1, le=100)] | None = None
-    priority: Number = 0.0
-    control_answer: dict[str, Any] | None = None
-    serves: Word = ""
-    topic: Word = ""
-    sensitive: bool = False
-    key: Word = ""
-    batch: Word = ""
-    predicted: Annotated[list[Number], Field(max_length=MOST_COMPLETIONS)] | None = None
-
-    def item(self) -> NewItem:
-        """The same in the store's words."""
-        if isinstance(self.prompt, str):
-            prompt = Conversation.of_user(self.prompt)
-        else:
-            prompt = Conversation(messages=tuple(Message(role=m.role, content=m.content) for m in self.prompt))
-        candidates = tuple(
-            Candidate(text=given) if isinstance(given, str) else Candidate(**given.model_dump())
-            for given in self.candidates
-        )
-        plain = self.model_dump(exclude={"prompt", "candidates", "predicted"})
-        predicted = None if self.predicted is None else tuple(self.predicted)
-        return NewItem(prompt=prompt, candidates=candidates, predicted=predicted, **plain)
 
 
 def person_out(person: Person) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from assent.feedback.exchange.imported_items import ImportedItem, answer_of_model
+from assent.feedback.exchange.store_import import import_items
 from assent.feedback.records import Candidate, Event, EventKind, NewItem, PersonRole, Project, ProjectSettings, TaskMode
 from assent.feedback.store.store import FeedbackStore
 from assent.types import Conversation
@@ -55,6 +57,16 @@ class Studio:
                 store.add_guideline(project.id, guideline, "an admin")
             self.projects[name] = store.project(project.id)
         return self.projects[name]
+
+    def add_judged_project(
+        self, name: str, settings: ProjectSettings, items: list[NewItem], preference: dict[str, Any]
+    ) -> None:
+        """A project with items of which a model has said what it prefers."""
+        self.add_project(name, settings, [])
+        answers = (answer_of_model(preference),)
+        with FeedbackStore.open(str(self.path)) as store:
+            judged = [ImportedItem(item=item, answers=answers) for item in items]
+            import_items(store, self.projects[name].id, judged)
 
     def start(self) -> None:
         """Serve; returns once the studio answers."""

@@ -32,6 +32,8 @@ def studio(tmp_path_factory):
     instructed = settings(TaskMode.PAIRWISE, instructions="Rank by how much it *helps*.")
     made.add_project("instructed", instructed, items(3))
     made.add_project("instructed at length", instructed, items(3), "# Rules\n\n- be **fair**")
+    said = {"model": "m", "probability": 0.83}
+    made.add_judged_project("audit", settings(TaskMode.PAIRWISE, overlap=2), items(2), said)
     made.add_project("moving", settings(TaskMode.RANKING), items(3, 4))
     made.start()
     yield made
@@ -293,3 +295,17 @@ def test_instructions_stand_beside_the_task_until_they_are_put_away(studio, seat
     small.page.locator("#open-guide.news").wait_for()
     assert small.page.locator("#guide").is_hidden()
     assert ana.complaints == small.complaints == []
+
+
+def test_what_a_model_says_of_an_item_is_shown_after_the_answer(studio, seat):
+    ana = seat(studio)
+    ana.open("audit")
+    assert ana.page.locator("#notice").inner_text() == ""
+    ana.press("1", "Enter")
+    notice = ana.page.locator("#notice", has_text="AI says")
+    notice.wait_for()
+    (event,) = [one for one in studio.standing("audit") if one.kind is EventKind.PAIRWISE]
+    first = event.order[0] == 0  # the model prefers the first in canonical order, the person the first shown
+    told = f"AI says {'A' if first else 'B'}, 0.83. You {'agree' if first else 'chose the other'}"
+    assert told in notice.inner_text()
+    assert ana.complaints == []

@@ -23,14 +23,29 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOutAnswers:
+    """What an observer sees of the held-out prompts after an iteration: turns and raw rewards, in the prompts' order.
+
+    `kl` (nats a completion) and `entropy` (nats a token) are those of the iteration's rollouts, 0 and None before any.
+    """
+
+    iteration: int
+    turns: tuple[Turn, ...]
+    rewards: tuple[float, ...]
+    kl: float = 0.0
+    entropy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observer:
-    """Who hears of a run: of every rollout (and may add to its row of metrics), and of what people should know.
+    """Who hears of a run: of rollouts and held-out answers (and may add to the row), and of what people should know.
 
     `note` is told how far an iteration is. The `held_out` prompts are those whose reward is watched (evaluate_every).
     """
 
     held_out: tuple[Conversation, ...] = ()
     rollout: Callable[[Rollout], Metrics] = lambda rollout: {}
+    evaluated: Callable[[HeldOutAnswers], Metrics] = lambda answers: {}
     say: Callable[[str], None] = lambda text: None
     note: Callable[[str], None] = lambda text: None
 

@@ -36,6 +36,7 @@ class OnPolicySettings(OptimizerSettings):
     adaptive_kl_target: float | None = Field(default=None, gt=0)
     adaptive_kl_horizon: float = Field(default=10000.0, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
+    kl_budget: float | None = Field(default=None, gt=0)
     whiten_advantages: bool = True
     whiten_rewards: bool = False
     normalise_reward: bool = True

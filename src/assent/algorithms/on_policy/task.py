@@ -25,7 +25,7 @@ from assent.algorithms.on_policy.reward_signal import (
     overlong_penalty,
     shaped_rewards,
 )
-from assent.algorithms.on_policy.rollout import Observer, Rollout, Scored, prompts_of, rewarded, rollout
+from assent.algorithms.on_policy.rollout import HeldOutAnswers, Observer, Rollout, Scored, prompts_of, rewarded, rollout
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
@@ -83,7 +83,7 @@ class OnPolicyTask:
 
     def begin(self, stop: StopRequest) -> Metrics:
         """The reward on held-out prompts before training, if it is measured on the way."""
-        return {"iteration": 0.0, **self._evaluated(stop)} if self._settings.evaluate_every else {}
+        return {"iteration": 0.0, **self._evaluated({}, stop)} if self._settings.evaluate_every else {}
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """One iteration."""
@@ -107,10 +107,14 @@ class OnPolicyTask:
         skipped = sum(one["skipped_updates"] for one in rows)
         row |= {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
         row |= self._watch.row(sum(len(sample.tokens) for sample in experience.samples))
+        if settings.kl_budget is not None and row["kl"] > settings.kl_budget and index + 1 < self.total:
+            told = f"the KL is {row['kl']:.3g} nats a completion: the budget of {settings.kl_budget:g} is spent"
+            self._parts.observer.say(f"{told}, and training ends after {index + 1} of {self.total} iterations")
+            self.total = index + 1
         every = settings.evaluate_every
-        return row | self._evaluated() if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
+        return row | self._evaluated(row) if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
 
-    def _evaluated(self, stop: StopRequest | None = None) -> Metrics:
+    def _evaluated(self, row: Metrics, stop: StopRequest | None = None) -> Metrics:
         """The mean raw reward on held-out prompts, with the same random numbers each time; only `stop` can end it."""
         parts, watch, asked = self._parts, Stopwatch(), self._parts.observer.held_out
         with watch.phase("evaluate"):
@@ -119,7 +123,12 @@ class OnPolicyTask:
             sampling, seed = self._settings.sampling, derive(self._seed, "eval")
             turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
             rewards = self._reward.score(asked, [turn.completion for turn in turns])
-        return {"eval_reward": sum(rewards) / len(rewards), "seconds/evaluate": watch.seconds}
+            answers = HeldOutAnswers(
+                iteration=round(row.get("iteration", 0.0)), turns=tuple(turns), rewards=tuple(rewards),
+                kl=row.get("kl", 0.0), entropy=row.get("entropy"),
+            )  # fmt: skip
+            found = parts.observer.evaluated(answers)
+        return {"eval_reward": sum(rewards) / len(rewards), **found, "seconds/evaluate": watch.seconds}
 
     def _counted(self, what: str, total: int, stop: StopRequest | None) -> Progress:
         """Progress that tells the observer how many are done, and ends the work if someone asked to stop."""
@@ -230,8 +239,8 @@ class OnPolicyTask:
         return warning is not None
 
     def save(self, folder: Path) -> dict[str, str]:
-        """The learner, the KL coefficient and the reward's scale."""
-        state = json.dumps({"kl_coef": self.kl.coef, "scale": asdict(self.scale)})
+        """The learner, the KL coefficient, the reward's scale, and where the run ends."""
+        state = json.dumps({"kl_coef": self.kl.coef, "scale": asdict(self.scale), "total": self.total})
         return {**self._parts.learner.save(folder), _STATE: save_text(folder / _STATE, state)}
 
     def load(self, folder: Path) -> None:
@@ -239,6 +248,7 @@ class OnPolicyTask:
         self._parts.learner.load(folder)
         state = json.loads((folder / _STATE).read_text())
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
+        self.total = state["total"]
 
 
 def kept_scale(checkpoints: Path) -> RewardScale | None:

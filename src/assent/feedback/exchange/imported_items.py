@@ -51,6 +51,11 @@ class ImportedAnswer:
     time_taken_ms: int = 0
 
 
+def answer_of_model(preference: Mapping[str, Any]) -> ImportedAnswer:
+    """A model's preference, with the name of the model, as its answer."""
+    return ImportedAnswer(who=f"model {preference['model']}", kind=EventKind.MODEL_PREFERENCE, payload=preference)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedItem:
     """An item with the answers it came with; `left_out` names what somebody said of it that is no answer here.

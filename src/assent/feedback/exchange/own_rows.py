@@ -26,8 +26,9 @@ from assent.feedback.exchange.imported_items import (
     ImportedAnswer,
     ImportedItem,
     ImportLimits,
+    answer_of_model,
 )
-from assent.feedback.records import MOST_OVERLAP, EventKind, NewItem
+from assent.feedback.records import MOST_OVERLAP, NewItem
 
 _LISTS = ("completions", "candidates", "responses", "answers")
 _MOST_WORD = 200
@@ -60,8 +61,8 @@ def read_own(fields: Fields, limits: ImportLimits) -> ImportedItem:
     answers: tuple[ImportedAnswer, ...] = ()
     if _given(fields, "model_preference"):
         payload = dict(object_value(_parsed(fields["model_preference"]), "model_preference"))
-        model = text_value(payload.get("model") or "", "model_preference.model", limits)
-        answers = (ImportedAnswer(who=f"model {model}", kind=EventKind.MODEL_PREFERENCE, payload=payload),)
+        text_value(payload.get("model") or "", "model_preference.model", limits)
+        answers = (answer_of_model(payload),)
     return ImportedItem(item=item, answers=answers, altered=altered)
 
 

@@ -6,12 +6,16 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assent.data.load import ReadOptions, load_comparisons, load_prompts
 from assent.durable import sha256_file
 from assent.errors import ConfigError, RunError, StoreError
+from assent.feedback.exchange.imported_items import ImportedItem
+from assent.feedback.records import NewItem
+from assent.recipes.annotation.judged_items import FirstJudge, ask_judge
 from assent.recipes.annotation.label_savings import keep_asked
 from assent.recipes.annotation.questions import (
     AcquisitionSettings,
@@ -49,6 +53,13 @@ class AskingJob(JobSettings):
     overlap: int = Field(default=1, ge=1)
     adaptive_overlap: int = Field(default=0, ge=0)
     acquisition: AcquisitionSettings = AcquisitionSettings()
+    judge: FirstJudge = FirstJudge()
+
+    @model_validator(mode="after")
+    def _a_judge_compares_two(self) -> Self:
+        if self.judge.model and self.acquisition.shown != 2:
+            raise ValueError("judge.model: a judge compares two completions; set acquisition.shown=2")
+        return self
 
 
 class CollectJob(AskingJob):
@@ -87,9 +98,8 @@ def run_collect(request: Request, display: Display) -> None:
             display.say(f"{len(comparisons)} labelled pairs tell the reward model's heads apart")
         model = load_language_model(path, machine=settings.machine)
         collector = Collector(
-            model=model, settings=settings.acquisition, seed=settings.seed, display=display, reward=reward,
-            comparisons=comparisons,
-        )  # fmt: skip
+            model=model, settings=settings, seed=settings.seed, display=display, reward=reward, comparisons=comparisons
+        )
         collector.fill(studio, project, prompts, count=settings.questions, batch=settings.batch)
 
 
@@ -145,7 +155,7 @@ class Collector:
     """Samples from one model and asks about what it wrote; `reward` and the `comparisons` so far choose what."""
 
     model: LanguageModel
-    settings: AcquisitionSettings
+    settings: AskingJob
     seed: int
     display: Display
     reward: RewardModel | None = None
@@ -165,13 +175,14 @@ class Collector:
 
         The file `remember` says afterwards what each question was asked for.
         """
-        total = len(prompts) * self.settings.samples_per_prompt
+        acquisition = self.settings.acquisition
+        total = len(prompts) * acquisition.samples_per_prompt
         with self.display.stage("sample", total, unit="texts") as stage:
-            pool = sample_pool(self.model, prompts, self.settings, seed=self.seed, progress=stage.counter)
+            pool = sample_pool(self.model, prompts, acquisition, seed=self.seed, progress=stage.counter)
         if not pool.prompts:
             raise RunError("every prompt got one and the same text", now="Raise acquisition.temperatures.")
         seed = derive(self.seed, "ask")
-        asked = questions(pool, self.settings, seed=seed, reward=self.reward, comparisons=self.comparisons)
+        asked = questions(pool, acquisition, seed=seed, reward=self.reward, comparisons=self.comparisons)
         weights = Path(self.model.path) / "model.safetensors"
         sha256 = sha256_file(weights) if weights.is_file() else ""
         items = new_items(pool, asked, count=count, batch=batch, model=self.model.path, sha256=sha256)
@@ -179,7 +190,22 @@ class Collector:
             items = with_predictions(items, self.reward)
         if remember is not None:
             keep_asked(remember, {prompt_key(item.prompt): item.serves for item in items})
-        added, known = studio.add_items(project, items)
+        added, known = studio.add_items(project, self._judged(items))
         already = f" ({known} were there already)" if known else ""
         self.display.say(f"{added} questions added to the studio's queue{already}")
         return added
+
+    def _judged(self, items: Sequence[NewItem]) -> Sequence[ImportedItem]:
+        """The items as people are to be asked: those that a judge settles come with its answer."""
+        settings = self.settings
+        if not settings.judge.model or not items:
+            return [ImportedItem(item=item) for item in items]
+        found = ask_judge(
+            items, settings.judge, settings.machine, self.display, overlap=settings.overlap, seed=self.seed
+        )
+        denied = f", {found.denied} denied by the reward model" if found.denied else ""
+        self.display.say(
+            f"the judge settles {found.settled} of {len(items)} questions ({found.audited} of them go to people too)"
+            f"{denied}"
+        )
+        return found.items

@@ -164,9 +164,8 @@ class _Work:
         model = load_language_model(self.round.start, machine=settings.machine)
         seed = derive(settings.seed, "round", number)
         collector = Collector(
-            model=model, settings=settings.acquisition, seed=seed, display=self.display, reward=reward,
-            comparisons=comparisons,
-        )  # fmt: skip
+            model=model, settings=settings, seed=seed, display=self.display, reward=reward, comparisons=comparisons
+        )
         collector.fill(
             self.studio, project, self._prompts(), count=settings.questions, batch=f"round-{number}",
             remember=self.folder / ASKED,

@@ -13,7 +13,8 @@ from typing import Any, Self
 import httpx
 
 from assent.errors import ConfigError, StoreError
-from assent.feedback.records import NewItem, conversation_to_json
+from assent.feedback.exchange.imported_items import ImportedItem
+from assent.feedback.records import EventKind, NewItem, conversation_to_json
 
 PASSWORD_VARIABLE = "ASSENT_STUDIO_PASSWORD"
 _TIMEOUT_S = 60.0
@@ -88,8 +89,11 @@ class StudioClient:
             raise StoreError(f'there is no project "{name}"', where=self.url, now="Make it on the studio's pages.")
         return int(self.post("/api/projects", {"name": name, "settings": dict(settings)})["id"])
 
-    def add_items(self, project_id: int, items: Iterable[NewItem]) -> tuple[int, int]:
-        """(added, already there by key); in parts, so items without a key may be added twice after a failure."""
+    def add_items(self, project_id: int, items: Iterable[NewItem | ImportedItem]) -> tuple[int, int]:
+        """(added, already there by key); in parts, so items without a key may be added twice after a failure.
+
+        Of answers that items bring along, a model's preference is the only kind that is sent.
+        """
         lines = [json.dumps(item_to_json(item), ensure_ascii=False) for item in items]
         added = known = 0
         for start in range(0, len(lines), _ITEMS_AT_ONCE):
@@ -164,8 +168,9 @@ def _refusal(reply: httpx.Response, url: str) -> StoreError:
         return StoreError(f"the studio refused with status {reply.status_code}", where=f"{url}{reply.url.path}")
 
 
-def item_to_json(item: NewItem) -> dict[str, Any]:
+def item_to_json(given: NewItem | ImportedItem) -> dict[str, Any]:
     """An item as a line of an upload."""
+    item, answers = (given.item, given.answers) if isinstance(given, ImportedItem) else (given, ())
     candidates = [
         {
             "text": one.text, "stop": str(one.stop), "model": one.model, "checkpoint_sha256": one.checkpoint_sha256,
@@ -180,6 +185,9 @@ def item_to_json(item: NewItem) -> dict[str, Any]:
             line[name] = value
     if item.predicted is not None:
         line["predicted"] = list(item.predicted)
+    for answer in answers:
+        assert answer.kind is EventKind.MODEL_PREFERENCE
+        line["model_preference"] = dict(answer.payload)
     return line
 
 

@@ -15,7 +15,7 @@ from assent.constitution.revision import Chain, ChainEnd, RevisionPlan, critique
 from assent.data.load import load_demonstrations, load_prompts
 from assent.errors import ConfigError, DataError
 from assent.feedback.records import conversation_to_json, learned_to_json
-from assent.recipes.constitution.runs import ConstitutionJob, asking, write_rows
+from assent.recipes.constitution.runs import ConstitutionJob, asking, constitution_source, write_rows
 from assent.recipes.constitution.show import constitution_path
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.inputs import Read, read_all, require_data
@@ -56,7 +56,8 @@ def run_constitution_generate(request: Request, display: Display) -> Path:
         what = "without helpful data, a model that learns only from harmless answers soon refuses everything"
         now = "Give demonstrations of help with --helpful FILE, or --set helpful_share=0 if you mix them in later."
         raise ConfigError(what, where="--helpful", now=now)
-    constitution = load_constitution(constitution_path(request)).tagged(settings.tags)
+    path = constitution_path(request)
+    constitution = load_constitution(path).tagged(settings.tags)
     reading, limit = settings.reading, settings.limit
     prompts = read_all(files.data, load_prompts, files, display, role="prompts", limit=limit, reading=reading)
     helpful = Read(examples=(), sources=())
@@ -67,7 +68,8 @@ def run_constitution_generate(request: Request, display: Display) -> Path:
         sampling=sampling_of(settings), seed=settings.seed,
     )  # fmt: skip
     most_calls = len(prompts.examples) * (1 + 2 * settings.rounds)
-    with asking(request, settings, display, (*prompts.sources, *helpful.sources)) as opened:
+    sources = (constitution_source(path), *prompts.sources, *helpful.sources)
+    with asking(request, settings, display, sources) as opened:
         with display.stage("generate", most_calls, unit="calls") as stage:
             progress = opened.progress(stage)
             chains = critique_and_revise(opened.model, prompts.examples, constitution, plan, progress=progress)

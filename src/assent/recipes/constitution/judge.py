@@ -20,7 +20,7 @@ from assent.errors import DataError, RunError
 from assent.feedback.quality.resampling import Estimate
 from assent.feedback.records import conversation_to_json
 from assent.recipes.annotation.feedback_reading import ImportJob, read_import
-from assent.recipes.constitution.runs import ConstitutionJob, asking, write_rows
+from assent.recipes.constitution.runs import ConstitutionJob, asking, constitution_source, write_rows
 from assent.recipes.constitution.show import constitution_path
 from assent.recipes.run.inputs import Files, Read, read_all, require_data
 from assent.recipes.run.progress import Display
@@ -79,7 +79,8 @@ def run_constitution_judge(request: Request, display: Display) -> Path:
     data = _pairs(files, settings, display)
     pairs: Sequence[_Pair] = data.examples
     calls = len(pairs) * min(settings.principles, len(constitution.principles)) * (4 if settings.thoughts else 2)
-    with asking(request, settings, display, data.sources, may_change=("max_position_bias",)) as opened:
+    sources = (constitution_source(path), *data.sources)
+    with asking(request, settings, display, sources, may_change=("max_position_bias",)) as opened:
         judge = PrincipleJudge(opened.model, constitution, settings.plan())
         with display.stage("judge", calls, unit="calls") as stage:
             judged = judge.judge(
@@ -191,12 +192,9 @@ def _label_row(pair: _Pair, judged: JudgedPair, who: str) -> dict[str, Any]:
 
 def _item_row(pair: _Pair, judged: JudgedPair, who: str) -> dict[str, Any]:
     """The pair in its own order with the whole label, for `assent feedback import`."""
-    verdicts = [
-        {"principle": one.principle, "forward": one.forward, "backward": one.backward} for one in judged.verdicts
-    ]
     return {
         "prompt": conversation_to_json(pair.prompt), "completions": [pair.first.text, pair.second.text],
-        "model_preference": {"model": who, "probability": judged.probability, "verdicts": verdicts},
+        "model_preference": judged.as_preference(who),
     }  # fmt: skip
 
 

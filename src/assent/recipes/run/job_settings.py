@@ -13,10 +13,15 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.config import Settings
+from assent.recipes.run.judge_rewards import JudgeOptions
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
 
-MAY_CHANGE = ("checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints", "checkpoint_minutes")
+ENDPOINT_MAY_CHANGE = ("concurrency", "requests_per_minute", "timeout_s", "retries", "key_env")
+MAY_CHANGE = (
+    "checkpoint_every", "trackers", "project", "machine.threads", "keep_checkpoints", "checkpoint_minutes",
+    *(f"judge.endpoint.{name}" for name in ENDPOINT_MAY_CHANGE),
+)  # fmt: skip
 
 
 class JobSettings(Settings):
@@ -61,9 +66,13 @@ class ExamplesJob(FineTuning, TrainSettings):
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
-    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward."""
+    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward. `keep` says which
+    weights are saved: the last, or those with the highest reward on held-out prompts (by --watch, where it is given).
+    """
 
     positive: str | None = None
+    judge: JudgeOptions = JudgeOptions()
+    keep: Literal["last", "best"] = "last"
     samples_every: int = Field(default=10, ge=1)
     checkpoint_every: int = Field(default=10, ge=1)
 
@@ -126,4 +135,5 @@ class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
+    judge: JudgeOptions = JudgeOptions()
     learn: Learn = "auto"

@@ -1,15 +1,18 @@
-"""The rewards of a run: reward models, classifiers and functions, by their names and weights, as one scorer."""
+"""The rewards of a run: reward models, classifiers, functions and judges, by their names and weights, as one scorer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from assent.algorithms.on_policy.reward_signal import Reward, RewardSum
 from assent.errors import ConfigError
 from assent.ports.sampling import Scorer
 from assent.recipes.run.inputs import model_folder
+from assent.recipes.run.judge_rewards import JudgeOptions, is_judge, judge_reward
+from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import RewardModel
 from assent.recipes.run.reward_functions import FunctionScorer, function_reward, is_function
 from assent.runs.lineage import DataSource, Parent, named
@@ -18,7 +21,7 @@ from assent.types import Conversation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a reward came from: a function's source, or a model by its role among the parents of a run.
+    """Where a reward came from: the source of a function or judge, or a model by its role among the parents of a run.
 
     `positive` is the name of the class that is the reward; empty for a model of one class.
     """
@@ -76,8 +79,24 @@ class Rewards:
         return any(isinstance(one.scorer, FunctionScorer) for one in self.scorer.rewards)
 
 
-def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[[str, bool], RewardModel]) -> Rewards:
-    """The rewards that the command line names: folders of models, which `load` opens, and functions.
+class RewardsSettings(Protocol):
+    """What a job's settings say of its rewards."""
+
+    @property
+    def reward_weights(self) -> tuple[float, ...]:
+        """One for each reward, in their order; none: 1 each."""
+
+    @property
+    def judge(self) -> JudgeOptions:
+        """How judges score."""
+
+    @property
+    def machine(self) -> MachineOptions:
+        """Where a judge runs that is a model in this process."""
+
+
+def open_rewards(names: Sequence[str], settings: RewardsSettings, load: Callable[[str, bool], RewardModel]) -> Rewards:
+    """The rewards that the command line names: folders of models, which `load` opens, functions and judges.
 
     `load` gets a folder and whether it is the first of them. Raises ConfigError.
     """
@@ -85,7 +104,11 @@ def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[
     parents: dict[str, str] = {}
     origins: list[Origin] = []
     for name in names:
-        if is_function(name):
+        if is_judge(name):
+            judge = judge_reward(name, settings.judge, settings.machine)
+            scorers.append(("judge", judge.scorer))
+            origins.append(Origin(source=judge.source))
+        elif is_function(name):
             function = function_reward(name)
             scorers.append((name.rpartition(":")[2], function.scorer))
             origins.append(Origin(source=function.source))
@@ -96,7 +119,7 @@ def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[
             role = "reward" if not parents else f"reward {len(parents) + 1}"
             origins.append(Origin(role=role, positive=model.names[model.positive] if len(model.names) > 1 else ""))
             parents[role] = folder
-    return Rewards(scorer=weighted(scorers, weights), parents=parents, origins=tuple(origins))
+    return Rewards(scorer=weighted(scorers, settings.reward_weights), parents=parents, origins=tuple(origins))
 
 
 def weighted(scorers: Sequence[tuple[str, Scorer]], weights: Sequence[float]) -> RewardSum:

@@ -6,73 +6,42 @@ made when nothing that the user gave can be wrong any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from assent.algorithms.methods import METHODS, Reads, load_named
-from assent.algorithms.on_policy.rollout import Observer, Rollout
-from assent.algorithms.on_policy.task import kept_scale
-from assent.errors import ConfigError
-from assent.evals.arms import judge_name
 from assent.metrics import Metrics
 from assent.recipes.run.held_out import (
-    AFTER,
     BEFORE,
-    RAW,
     HeldOutAnswers,
-    answers_side_by_side,
     change,
-    compared_samples,
-    measure_policy,
     measure_reward,
-    reward_measurements,
-    rollout_samples,
     said_of_scores,
-    sampled_from,
 )
-from assent.recipes.run.inputs import LOADS, Files, Read, model_folder, read_all, read_judgement, require_data
+from assent.recipes.run.inputs import model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
     ExamplesJob,
-    FineTuning,
-    OnPolicyJob,
     PreferenceJob,
-    RunSettings,
     job_settings,
 )
 from assent.recipes.run.jobs import Job, Training, check_output, open_job
 from assent.recipes.run.models import (
-    LanguageModel,
-    RewardModel,
-    adapter_base,
     head_alone,
-    load_language_model,
-    load_reward_for,
-    load_reward_model,
     new_reward_model,
-    save_language_model,
     save_reward_model,
 )
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.run.rewards import Rewards, open_rewards
-from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
+from assent.recipes.run.skipped_examples import say_prepared
+from assent.recipes.training.from_rewards import from_rewards
+from assent.recipes.training.parts import open_policy, read_data, training_of
 from assent.recipes.training.prepare import (
-    Prepared,
-    ScaledReward,
-    measure_scale,
     prepare_offline,
-    prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.recipes.training.shown_answers import ShownAnswers
-from assent.seeds import derive
-from assent.types import Completion, Conversation
-
-_SHOWN_COMPLETIONS = 4
-_DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
 
 
 def run_method(request: Request, display: Display) -> Path:
@@ -100,8 +69,8 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
     """A policy from demonstrations (or the chosen side of comparisons), or from judgement without a reward model."""
     method, seed = METHODS[request.name], settings.seed
     shown = method.reads == "demonstrations"
-    data, held = _read(request, settings, display)
-    model = _policy(request.files, settings, display)
+    data, held = read_data(request, settings, display)
+    model = open_policy(request.files, settings, display)
     prepared = prepare_offline(
         load_named(method.algorithm), model, data.examples, settings, seed=seed, held_out=held.examples, display=display
     )
@@ -123,7 +92,7 @@ def _from_examples(request: Request, settings: ExamplesJob, display: Display) ->
                 job.first_rows = ({"step": 0, "eval_loss": loss.values[BEFORE].mean},)
         return {}
 
-    return _of_policy(model, prepared, data, held, measure)
+    return training_of(model, prepared, data, held, measure)
 
 
 def _from_preferences(request: Request, settings: PreferenceJob, display: Display) -> Training:
@@ -156,58 +125,6 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     )  # fmt: skip
 
 
-def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
-    """A policy from what it writes itself, scored by reward models, classifiers or functions `FILE.py:NAME`."""
-    data, held = _read(request, settings, display, role="prompts")
-    model = _policy(request.files, settings, display)
-    prompts = fitting_prompts(data.examples, model, settings, display)
-    unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards = _rewards(request.rewards, model, settings)
-    rewards.check([*prompts, *unseen])
-    if rewards.functions:  # a mistake in one shows before long work
-        short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
-        turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
-        rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
-    scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
-    if scale is None:
-        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
-    prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale),
-        observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
-    )  # fmt: skip
-    shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
-    look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
-    texts = {BEFORE: shown(model)}
-    written = {BEFORE: look(_DURING[BEFORE], model, unseen, seed=settings.seed)} if unseen else {}
-
-    def measure(job: Job) -> Metrics:
-        judges, metrics = rewards.judges(job.lineage.parents), Metrics()
-        texts[AFTER] = shown(model)
-        samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
-        if unseen:
-            written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
-            samples = compared_samples(written)
-            items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
-            measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
-            display.say(change(measurements[0]))
-            job.evidence["measurements"] = measurements
-            metrics = {f"eval_reward_{name}": mean.mean for name, mean in measurements[0].values.items()}
-        job.evidence |= {
-            "reward_unit": f"{RAW} of {judge_name(judges.total)}",
-            "samples": (*samples, *rollout_samples(job.run.path, arm=request.name)),
-            "notes": (prepared.task.scale.told(),),
-        }
-        return metrics
-
-    training = _of_policy(model, prepared, data, held, measure)
-    return replace(
-        training, begin=log.open, parents={**training.parents, **rewards.parents},
-        sources=(*training.sources, *rewards.sources),
-    )  # fmt: skip
-
-
 _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "texts": prepare_pretraining,
     "demonstrations": _from_examples,
@@ -215,75 +132,5 @@ _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "comparisons": _from_examples,
     "rankings": _from_examples,
     "labels": _from_examples,
-    "prompts": _from_rewards,
+    "prompts": from_rewards,
 }
-
-
-def _read(request: Request, settings: RunSettings, display: Display, *, role: str = "train") -> tuple[Read, Read]:
-    """What is trained on and what is held out."""
-    files, load = request.files, LOADS[METHODS[request.name].reads]
-    read = partial(read_all, load=load, files=files, display=display, limit=settings.limit, reading=settings.reading)
-    return read(files.data, role=role), read(files.eval_data, role="eval")
-
-
-def _policy(files: Files, settings: FineTuning, display: Display) -> LanguageModel:
-    model = load_language_model(model_folder(files.model), machine=settings.machine, lora=settings.lora)
-    if model.template.used_default:
-        display.say("the tokenizer has no chat template: plain Human/Assistant transcripts are used, and saved with it")
-    if settings.lora.rank and adapter_base(model.path) is not None:
-        display.say("the model is an adapter: it is trained further as it is, and lora settings are not used")
-    return model
-
-
-def _of_policy(
-    model: LanguageModel, prepared: Prepared[Any], data: Read, held: Read, measure: Callable[[Job], Metrics]
-) -> Training:
-    return Training(
-        prepared=prepared, save=partial(save_language_model, model), measure=measure, examples=data.examples,
-        held_out=held.examples, sources=(*data.sources, *held.sources), parents={"policy": model.path},
-    )  # fmt: skip
-
-
-def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
-    """The rewards of a run; the first adapter on the policy's own base shares that base."""
-    if not names:
-        raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
-
-    def load(path: str, first: bool) -> RewardModel:
-        machine, positive = settings.machine, settings.positive
-        if not first:
-            return load_reward_model(path, machine=machine, positive=positive)
-        return load_reward_for(model, path, machine=machine, positive=positive)
-
-    return open_rewards(names, settings.reward_weights, load)
-
-
-def _texts(prompts: Sequence[Conversation], settings: OnPolicyJob, model: LanguageModel) -> list[Completion]:
-    """What the model writes for a few prompts of training, unscored: a reward function is called for training alone."""
-    turns = model.sampler.sample(prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
-    return [turn.completion for turn in turns]
-
-
-class _SampleLog:
-    """Write a few completions of every n-th rollout to samples.jsonl, once the run is open."""
-
-    def __init__(self, settings: OnPolicyJob) -> None:
-        self._settings = settings
-
-    def open(self, job: Job) -> None:
-        """Write into this job's run."""
-        self._samples = job.run.samples
-
-    def __call__(self, rollout: Rollout) -> Metrics:
-        last = rollout.iteration + 1 == self._settings.iterations
-        if rollout.iteration % self._settings.samples_every == 0 or last:
-            for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
-                row = {
-                    "prompt": rollout.prompts[place].last_user_text,
-                    "completion": rollout.completions[place].text,
-                    "stop": str(rollout.completions[place].stop),
-                    "reward": rollout.rewards[place],
-                    "iteration": rollout.iteration + 1,
-                }
-                self._samples.append(rollout.iteration + 1, row)
-        return {}

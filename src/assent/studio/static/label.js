@@ -58,6 +58,20 @@ function tellRefusals(outbox) {
   });
 }
 
+/** Blind first, then shown: what a model says of the item that was just answered, and how the answer differs. */
+function tellModels(outbox) {
+  outbox.addEventListener("saved", ({ detail: { entry, answer } }) => {
+    if (!answer?.model) return;
+    const { slot, probability } = answer.model;
+    const { strength, ranks } = entry.body.payload;
+    const lead = strength ?? (ranks ? ranks[0] - ranks[1] : 0);  // below 0: the first was chosen
+    const agrees = lead === 0 ? "You called it a tie." : (lead < 0) === (slot === 0) ? "You agree." : "You chose the other. Undo, if it convinces you.";
+    const notice = make("p", { class: "notice" }, `Of the item before this, AI says ${"AB"[slot]}, ${probability.toFixed(2)}. ${agrees}`);
+    byId("notice").replaceChildren(notice);
+    setTimeout(() => notice.remove(), NOTICE_MS);
+  });
+}
+
 async function start() {
   const person = await whoAmI();
   const outbox = await Outbox.open(person.id);
@@ -70,6 +84,7 @@ async function start() {
   new SaveStatus(outbox);
   new Rest(projectId, outbox);
   tellRefusals(outbox);
+  tellModels(outbox);
   closable();
   listen(desk, settings);
   guide.restore();

@@ -1,0 +1,199 @@
+"""Learning from rewards as a command does it: prompts, rewards and their scale, the watch, and what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from assent.algorithms.methods import METHODS, load_named
+from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.task import kept_scale
+from assent.errors import ConfigError
+from assent.evals.arms import judge_name
+from assent.metrics import Metrics
+from assent.recipes.run.held_out import (
+    AFTER,
+    BEFORE,
+    RAW,
+    answers_side_by_side,
+    change,
+    compared_samples,
+    measure_policy,
+    reward_measurements,
+    rollout_samples,
+    sampled_from,
+)
+from assent.recipes.run.job_settings import (
+    OnPolicyJob,
+)
+from assent.recipes.run.jobs import Job, Training
+from assent.recipes.run.models import (
+    LanguageModel,
+    RewardModel,
+    load_reward_for,
+    load_reward_model,
+    save_language_model,
+)
+from assent.recipes.run.progress import Display
+from assent.recipes.run.request import Request
+from assent.recipes.run.rewards import Rewards, open_rewards
+from assent.recipes.run.skipped_examples import fitting_prompts
+from assent.recipes.training.parts import open_policy, read_data, training_of
+from assent.recipes.training.prepare import (
+    ScaledReward,
+    measure_scale,
+    prepare_on_policy,
+)
+from assent.recipes.training.reward_watching import RewardWatching
+from assent.runs.lineage import DataSource
+from assent.seeds import derive
+from assent.types import Completion, Conversation
+
+_SHOWN_COMPLETIONS = 4
+_DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
+
+
+def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
+    """A policy from what it writes itself, scored by reward models, classifiers, judges or functions `FILE.py:NAME`."""
+    data, held = read_data(request, settings, display, role="prompts")
+    model = open_policy(request.files, settings, display)
+    prompts = fitting_prompts(data.examples, model, settings, display)
+    unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
+    rewards = _rewards(request.rewards, model, settings)
+    rewards.check([*prompts, *unseen])
+    if rewards.functions:  # a mistake in one shows before long work
+        short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
+        turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
+        rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
+    watching, log = _watching(request, settings, display, model, unseen), _SampleLog(settings)
+    scale = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
+    if scale is None:
+        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
+            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
+    prepared = prepare_on_policy(
+        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
+        reward=ScaledReward(reward=rewards.scorer, scale=scale),
+        observer=Observer(
+            rollout=log, evaluated=watching, say=display.say, note=display.note, held_out=tuple(unseen)
+        ),
+    )  # fmt: skip
+    around = _BeforeAndAfter(watching, prompts, rewards, display)
+    measure = partial(around.measured, sources=held.sources, told=prepared.task.scale.told())
+    training = training_of(model, prepared, data, held, measure)
+    return replace(
+        training, begin=log.open, save=around.save,
+        parents={**training.parents, **rewards.parents, **watching.parents},
+        sources=(*training.sources, *rewards.sources, *watching.sources),
+    )  # fmt: skip
+
+
+class _BeforeAndAfter:
+    """What the model writes before training and after it, and the weights that are kept."""
+
+    def __init__(
+        self, watching: RewardWatching, prompts: Sequence[Conversation], rewards: Rewards, display: Display
+    ) -> None:
+        self._watching, self._rewards, self._display = watching, rewards, display
+        self._model, self._unseen, self._settings = watching.model, watching.prompts, watching.settings
+        self._prompts = prompts[:_SHOWN_COMPLETIONS]
+        self._texts, self._written = dict[str, list[Completion]](), dict[str, Any]()
+        self._kept = ""
+        self._look(BEFORE)
+
+    def save(self, folder: Path) -> None:
+        """Save the weights that are kept."""
+        self._kept = self._watching.keep()
+        if self._kept:
+            self._display.say(self._kept)
+        save_language_model(self._model, folder)
+
+    def measured(self, job: Job, *, sources: Sequence[DataSource], told: str) -> Metrics:
+        """Put both into the job's evidence, and what the watch saw; gives the rewards on held-out prompts."""
+        settings, judges = self._settings, self._rewards.judges(job.lineage.parents)
+        self._look(AFTER)
+        metrics, samples = Metrics(), answers_side_by_side(self._prompts, self._texts)
+        if self._unseen:
+            samples = compared_samples(self._written)
+            items = sampled_from(sources, settings.sampling, limit=settings.limit)
+            found = reward_measurements(self._written, judges=judges, items=items, seed=settings.seed)
+            self._display.say(change(found[0]))
+            job.evidence["measurements"] = found
+            metrics = {f"eval_reward_{name}": mean.mean for name, mean in found[0].values.items()}
+        watched = self._watching.evidence(job)
+        job.evidence |= {
+            "reward_unit": f"{RAW} of {judge_name(judges.total)}",
+            "samples": (*samples, *rollout_samples(job.run.path, arm=job.request.name)),
+            **watched, "notes": tuple(filter(None, (told, self._kept, *watched["notes"]))),
+        }  # fmt: skip
+        return metrics
+
+    def _look(self, when: str) -> None:
+        """Write for a few prompts of training, unscored (a function is called for training alone), and the held out."""
+        settings, model = self._settings, self._model
+        turns = model.sampler.sample(self._prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
+        self._texts[when] = [turn.completion for turn in turns]
+        if self._unseen:
+            self._written[when] = measure_policy(
+                _DURING[when], model, self._unseen, reward=self._rewards.scorer, sampling=settings.sampling,
+                display=self._display, seed=settings.seed,
+            )  # fmt: skip
+
+
+def _watching(
+    request: Request, settings: OnPolicyJob, display: Display, model: LanguageModel, unseen: Sequence[Conversation]
+) -> RewardWatching:
+    """The watch over the held-out prompts, with the held-out reward that --watch names."""
+    names = tuple(request.own.get("watch") or ())
+    if (names or settings.keep == "best") and not settings.evaluate_every:
+        now = "Add --set evaluate_every=5 and held-out prompts (--eval-data)."
+        raise ConfigError("nothing is measured on the way", where="evaluate_every", now=now)
+
+    def load(path: str, first: bool) -> RewardModel:
+        return load_reward_model(path, machine=settings.machine, positive=settings.positive)
+
+    held_out = open_rewards(names, settings.model_copy(update={"reward_weights": ()}), load) if names else None
+    return RewardWatching(
+        model=model, prompts=unseen, held_out=held_out, settings=settings, out=request.files.out, say=display.say
+    )
+
+
+def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+    """The rewards of a run; the first adapter on the policy's own base shares that base."""
+    if not names:
+        raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
+
+    def load(path: str, first: bool) -> RewardModel:
+        machine, positive = settings.machine, settings.positive
+        if not first:
+            return load_reward_model(path, machine=machine, positive=positive)
+        return load_reward_for(model, path, machine=machine, positive=positive)
+
+    return open_rewards(names, settings, load)
+
+
+class _SampleLog:
+    """Write a few completions of every n-th rollout to samples.jsonl, once the run is open."""
+
+    def __init__(self, settings: OnPolicyJob) -> None:
+        self._settings = settings
+
+    def open(self, job: Job) -> None:
+        """Write into this job's run."""
+        self._samples = job.run.samples
+
+    def __call__(self, rollout: Rollout) -> Metrics:
+        last = rollout.iteration + 1 == self._settings.iterations
+        if rollout.iteration % self._settings.samples_every == 0 or last:
+            for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
+                row = {
+                    "prompt": rollout.prompts[place].last_user_text,
+                    "completion": rollout.completions[place].text,
+                    "stop": str(rollout.completions[place].stop),
+                    "reward": rollout.rewards[place],
+                    "iteration": rollout.iteration + 1,
+                }
+                self._samples.append(rollout.iteration + 1, row)
+        return {}
