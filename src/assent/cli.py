@@ -3,183 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
+import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from assent import __version__
-from assent.algorithms.methods import METHODS, Method
 from assent.errors import AssentError, ConfigError
 from assent.recipes.command_flags import FLAGS
+from assent.recipes.command_table import COMMANDS, GROUPS, Command, sections
 
 _DESCRIPTION = "Align language models with human preferences: labels in, an aligned model and the evidence out."
-
-Door = Literal["models", "files", "site"]
-"""How a command is entered: with the libraries of models loaded, without them, or with its flags as keywords."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A subcommand: what it does, an example that works, the module and function that do it, and its flags."""
-
-    help: str
-    example: str
-    entry: str
-    flags: tuple[str, ...]
-    door: Door = "models"
-
-
-_READ = ("model", "data", "out", "set", "settings", "format", "on_bad_row", "overwrite")
-_TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row", "resume", "overwrite")
-
-
-def _training(method: Method) -> Command:
-    model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards", "watch") if method.needs_reward else ()
-    return Command(
-        help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
-        flags=(*model, *_TRAIN, *rewards),
-    )  # fmt: skip
-
-
-COMMANDS = {
-    **{name: _training(method) for name, method in METHODS.items()},
-    "inspect": Command(
-        help="show the tokens of a data file: who wrote each token, and what is learned",
-        example="assent inspect --model runs/sft --data demonstrations.jsonl --out tokens.html",
-        entry="assent.recipes.inspecting:run_inspect",
-        flags=("model", "data", "page", "first", "format", "on_bad_row", "set", "settings", "overwrite"),
-    ),
-    "sample": Command(
-        help="generate completions for prompts",
-        example="assent sample --model runs/sft --data prompts.jsonl --out samples.jsonl --set samples_per_prompt=4",
-        entry="assent.recipes.inference:run_sample",
-        flags=_READ,
-    ),
-    "eval": Command(
-        help="evaluate a policy or a reward model on held-out data",
-        example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
-        entry="assent.recipes.evaluation:run_eval",
-        flags=(*_READ, "rewards", "against"),
-    ),
-    "chat": Command(
-        help="chat with a model",
-        example="assent chat --model runs/ppo",
-        entry="assent.recipes.inference:run_chat",
-        flags=("model", "system", "set", "settings"),
-    ),
-    "studio": Command(
-        help="open the site where annotators work and where you watch runs",
-        example="assent studio --store studio.db --runs runs",
-        entry="assent.recipes.annotation.studio_command:run_studio",
-        flags=("store", "host", "port", "runs_folder", "studio_settings", "studio_set"),
-        door="site",
-    ),
-    "serve": Command(
-        help="serve a model at an OpenAI-compatible address",
-        example="assent serve runs/ppo --port 8000",
-        entry="assent.recipes.serving:run_serve",
-        flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
-    ),
-    "feedback import": Command(
-        help="read items and answers from files and other tools into a store",
-        example="assent feedback import --store feedback.db --project helpful --data preferences.jsonl",
-        entry="assent.recipes.annotation.feedback_commands:run_feedback_import",
-        flags=("store", "project", "data", "format", "on_bad_row", "set", "settings"),
-        door="files",
-    ),
-    "feedback export": Command(
-        help="write a project's preference labels to a file, for training or other tools",
-        example="assent feedback export --store feedback.db --project helpful --format trl --out trl.jsonl",
-        entry="assent.recipes.annotation.feedback_commands:run_feedback_export",
-        flags=("store", "project", "written", "written_format", "set", "settings", "replace"),
-        door="files",
-    ),
-    "feedback stats": Command(
-        help="show how much was answered, how fast, and how well annotators agree",
-        example="assent feedback stats --store feedback.db --project helpful",
-        entry="assent.recipes.annotation.feedback_stats:run_feedback_stats",
-        flags=("store", "project", "out_file", "overwrite"),
-        door="files",
-    ),
-    "feedback pairs": Command(
-        help="write a project's comparisons to train reward models and policies",
-        example="assent feedback pairs --store feedback.db --project helpful --out pairs.jsonl",
-        entry="assent.recipes.annotation.feedback_commands:run_feedback_pairs",
-        flags=("store", "project", "written", "set", "settings", "replace"),
-        door="files",
-    ),
-    "collect": Command(
-        help="sample completions and ask annotators about the most informative ones",
-        example="assent collect --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642",
-        entry="assent.recipes.annotation.collect:run_collect",
-        flags=("model", "data", "studio", "reward", "set", "settings", "format", "on_bad_row"),
-    ),
-    "round": Command(
-        help="run one whole round: sample, ask, wait, learn, train, evaluate",
-        example="assent round --model runs/sft --data prompts.jsonl --studio http://127.0.0.1:8642 --out rounds",
-        entry="assent.recipes.annotation.rounds:run_round",
-        flags=("model", "data", "eval_data", "studio", "out", "set", "settings", "format", "on_bad_row"),
-    ),
-    "constitution show": Command(
-        help="list the principles of a constitution",
-        example="assent constitution show --constitution my-constitution.toml",
-        entry="assent.recipes.constitution.show:run_constitution_show",
-        flags=("constitution",),
-        door="files",
-    ),
-    "constitution generate": Command(
-        help="let a model answer, criticise and revise by principles: demonstrations and pairs",
-        example="assent constitution generate --model runs/sft --prompts red-team.jsonl --helpful sft.jsonl --out cai",
-        entry="assent.recipes.constitution.generate:run_constitution_generate",
-        flags=("model", "prompts", "helpful", "constitution", *_READ[2:], "resume"),
-    ),
-    "constitution judge": Command(
-        help="let a model compare pairs by principles, in both orders: soft labels",
-        example="assent constitution judge --model runs/sft --data pairs.jsonl --out labels",
-        entry="assent.recipes.constitution.judge:run_constitution_judge",
-        flags=("model", "data", "constitution", *_READ[2:], "resume"),
-    ),
-    "red-team": Command(
-        help="let a model write prompts that lead another to harm, and keep those that succeed",
-        example="assent red-team --model runs/sft --prompts red-team.jsonl --reward runs/reward --out red-team",
-        entry="assent.recipes.constitution.red_team:run_red_team",
-        flags=("model", "prompts", "attacker", "rewards", *_READ[2:], "resume"),
-    ),
-    "report": Command(
-        help="put several runs on one page",
-        example="assent report runs/sft runs/reward runs/ppo --out runs/together",
-        entry="assent.recipes.reporting:run_report",
-        flags=("runs", "out"),
-    ),
-    "run": Command(
-        help="run all stages named in a settings file",
-        example="assent run pipeline.toml",
-        entry="assent.recipes.training.pipeline:run_pipeline",
-        flags=("pipeline", "resume", "overwrite"),
-    ),
-    "demo": Command(
-        help="the whole loop on the embedded world",
-        example="assent demo --out runs/demo",
-        entry="assent.recipes.demo.command:run_demo_command",
-        flags=("out", "set", "settings", "overwrite", "seeds"),
-    ),
-    "world": Command(
-        help="write prompts, demonstrations and rankings of the embedded world as files to try things on",
-        example="assent world --out world-data",
-        entry="assent.recipes.demo.world_files:run_world",
-        flags=("out", "set", "overwrite"),
-    ),
-}
-
-
-GROUPS = {
-    "feedback": "move preference labels into and out of a store",
-    "constitution": "criticise, revise and compare answers by written principles",
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -190,9 +28,36 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"assent: {message}. Try: {self.prog} --help\n")
 
 
+class _Main(_Parser):
+    """The list of commands in sections, and a suggestion for a command that there is not."""
+
+    def format_help(self) -> str:
+        """Usage, and the commands section by section."""
+        told = {**{name: one.help for name, one in COMMANDS.items() if " " not in name}, **GROUPS}
+        lines = [f"usage: {self.prog} [--version] COMMAND ...", "", *textwrap.wrap(_DESCRIPTION, 78)]
+        for section, names in sections().items():
+            lines += ["", f"{section}:"]
+            for name in names:
+                wrapped = textwrap.wrap(told[name], 62)
+                lines += [f"  {name:<14}{wrapped[0]}", *(f"{'':<16}{rest}" for rest in wrapped[1:])]
+        lines += ["", "`assent COMMAND --help` shows the flags of a command and an example.",
+                  "`assent settings COMMAND` shows all of its settings."]  # fmt: skip
+        return "\n".join(lines) + "\n"
+
+    def error(self, message: str) -> Any:
+        """With the command that was perhaps meant."""
+        typed = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
+        if typed:
+            known = [name.split()[0] for name in COMMANDS]
+            close = difflib.get_close_matches(typed[1], known, n=1)
+            meant = f'. Did you mean "{close[0]}"?' if close else ". `assent --help` lists the commands"
+            self.exit(2, f'assent: there is no command "{typed[1]}"{meant}\n')
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser(prog="assent", description=_DESCRIPTION)
+    parser = _Main(prog="assent", description=_DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"assent {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     groups: dict[str, Any] = {}
@@ -201,11 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
         if group and group not in groups:
             whole = commands.add_parser(group, help=GROUPS[group], description=f"{GROUPS[group].capitalize()}.")
             groups[group] = whole.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+        more = f"\n\nall settings for --set:\n  assent settings {name}" if command.settings else ""
         one = (groups[group] if group else commands).add_parser(
             action,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",
-            epilog=f"example:\n  {command.example}",
+            epilog=f"example:\n  {command.example}{more}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         for flag in command.flags:
@@ -217,11 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors people can mend are one line on stderr, never a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(given)
+    parser = build_parser()
+    parsed, unknown = parser.parse_known_args(given)
     parsed.typed = shlex.join(["assent", *given])
     action = getattr(parsed, "action", None)
+    name = f"{parsed.command} {action}" if action else parsed.command
     try:
-        _enter(COMMANDS[f"{parsed.command} {action}" if action else parsed.command], parsed)
+        if unknown:
+            _refuse(unknown, name)
+        _enter(COMMANDS[name], parsed)
     except AssentError as error:
         print(f"assent: {error}", file=sys.stderr)
         return error.exit_code
@@ -232,6 +102,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 141
     return 0
+
+
+def _refuse(unknown: Sequence[str], name: str) -> None:
+    """Name an argument that the command does not take; if it is one of its settings, how that is set."""
+    flag, _, value = unknown[0].partition("=")
+    setting = flag.lstrip("-").replace("-", "_")
+    if flag.startswith("--") and COMMANDS[name].settings:
+        module = _imported("assent.recipes.settings_command")
+        if close := module.setting_like(name, COMMANDS[name].settings, setting):
+            given = value or next((one for one in unknown[1:2] if not one.startswith("--")), "VALUE")
+            raise ConfigError(f"{flag} is no flag of this command", now=f"Write --set {close}={given}.")
+    raise ConfigError(f"{unknown[0]} is no argument of this command", now=f"Try: assent {name} --help")
 
 
 def _enter(command: Command, parsed: argparse.Namespace) -> None:

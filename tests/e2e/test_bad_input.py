@@ -206,7 +206,7 @@ CASES: dict[str, Case] = {
     ),
     "chat with a reward model": (lambda p: assent("chat", "--model", p.home / "reward"), ("not a language model",)),
     # flags
-    "unknown command": (lambda p: assent("sfft"), ("sfft", "--help")),
+    "unknown command": (lambda p: assent("sfft"), ("sfft", '"sft"')),
     "unknown flag": (lambda p: assent("sft", "--modle", "x"), ("--help",)),
     "flag missing": (lambda p: assent("sft", "--data", "x", "--out", p.out), ("--model",)),
     "no trust of remote code": (lambda p: p.settings("machine.trust_remote_code=true"), ("unknown setting",)),

@@ -15,8 +15,9 @@ from running import TINY_SHAPE, worked
 from serving_processes import PASSWORD, served
 
 from assent.algorithms.methods import METHODS
-from assent.cli import COMMANDS, GROUPS, build_parser
+from assent.cli import build_parser
 from assent.recipes.annotation.studio_client import PASSWORD_VARIABLE, StudioClient
+from assent.recipes.command_table import COMMANDS, GROUPS
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]

@@ -11,10 +11,11 @@ import pytest
 
 import assent
 from assent.algorithms.methods import FUNCTIONS, METHODS, POLICY_METHOD, REWARD_METHOD, load_named
-from assent.cli import COMMANDS, build_parser
+from assent.cli import build_parser
 from assent.config import Settings, parse
 from assent.errors import ConfigError
 from assent.evals.curves import METRICS
+from assent.recipes.command_table import COMMANDS
 from assent.recipes.run.call_settings import call_settings
 from assent.recipes.run.job_settings import RunSettings, job_settings
 

@@ -78,6 +78,7 @@ FLAGS = {
         "--studio", "a running studio; its password in ASSENT_STUDIO_PASSWORD", required=True, metavar="URL"
     ),
     "runs": _flag("runs", "run folders", nargs="+", metavar="RUN"),
+    "of_command": _flag("of_command", "a command, such as ppo", nargs="+", metavar="COMMAND"),
     "pipeline": _flag("pipeline", "the stages, in order", metavar="SETTINGS.toml"),
     "system": _flag("--system", "a system message that every conversation begins with", metavar="TEXT"),
     "seeds": _flag("--seeds", "how many seeds to run", type=int, default=1, metavar="N"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from assent.feedback.records import Event, EventKind
 from assent.feedback.store.store import FeedbackStore
 from assent.studio.threads import in_thread
@@ -36,12 +38,14 @@ class ModelOpinions:
     def _read(self, project_id: int) -> dict[int, float]:
         found: dict[int, list[float]] = {}
         for person in self._store.members(project_id):
-            if person.active:  # a model's account is that of an import: nobody can sign in to it
-                continue
-            after = 0
-            while page := self._store.events(project_id, after=after, limit=_PAGE, person_id=person.id):
-                for event in page:
-                    if event.kind is EventKind.MODEL_PREFERENCE and event.item_id is not None:
-                        found.setdefault(event.item_id, []).append(float(event.payload["probability"]))
-                after = page[-1].seq
+            if not person.active:  # a model's account is that of an import: nobody can sign in to it
+                for event in self._preferences(project_id, person.id):
+                    assert event.item_id is not None
+                    found.setdefault(event.item_id, []).append(float(event.payload["probability"]))
         return {item: sum(said) / len(said) for item, said in found.items()}
+
+    def _preferences(self, project_id: int, person_id: int) -> Iterator[Event]:
+        after = 0
+        while page := self._store.events(project_id, after=after, limit=_PAGE, person_id=person_id):
+            yield from (event for event in page if event.kind is EventKind.MODEL_PREFERENCE)
+            after = page[-1].seq
