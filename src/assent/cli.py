@@ -38,7 +38,7 @@ _TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row",
 
 def _training(method: Method) -> Command:
     model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards",) if method.needs_reward else ()
+    rewards = ("rewards", "ptx_data", *(("cost",) if method.needs_cost else ())) if method.needs_reward else ()
     return Command(
         help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
         flags=(*model, *_TRAIN, *rewards),
@@ -57,13 +57,13 @@ COMMANDS = {
         help="generate completions for prompts",
         example="assent sample --model runs/sft --data prompts.jsonl --out samples.jsonl --set samples_per_prompt=4",
         entry="assent.recipes.inference:run_sample",
-        flags=_READ,
+        flags=(*_READ, "rewards", "best_of"),
     ),
     "eval": Command(
         help="evaluate a policy or a reward model on held-out data",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
-        flags=(*_READ, "rewards", "against"),
+        flags=(*_READ, "rewards", "best_of", "against"),
     ),
     "chat": Command(
         help="chat with a model",

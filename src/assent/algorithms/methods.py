@@ -22,9 +22,9 @@ class Method:
 
     `name` is what pages and progress bars call it, `help` and `example` are for the command line, `function` is its
     name in Python (empty: it has none). `settings` is its class of settings, `algorithm` its `OnPolicyMethod` if it
-    reads prompts, or else its `OfflineMethod`. The report draws `curves` and folds `folded` away; the first of them is
-    what training is about, the first three stand on the model card, whose first sentence is `card`. `then` is the
-    method that people want next (empty: a chat or an evaluation).
+    reads prompts, or else its `OfflineMethod`; with `needs_cost` it is given a cost beside the reward. The report draws
+    `curves` and folds `folded` away; the first of them is what training is about, the first three stand on the model
+    card, whose first sentence is `card`. `then` is the method that people want next (empty: a chat or an evaluation).
     """
 
     name: str
@@ -34,6 +34,7 @@ class Method:
     settings: str
     algorithm: str = ""
     needs_reward: bool = False
+    needs_cost: bool = False
     function: str = ""
     curves: tuple[str, ...] = ("loss", "accuracy", "margin")
     folded: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ ROLLOUT_CURVES = (  # what every on-policy method can show
 ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
 
 GROUP_CURVES = ("groups_without_spread", "groups_dropped")
+_WRITTEN_CURVES = (*(name for name in ROLLOUT_CURVES if name != "clip_fraction"), *GROUP_CURVES)
 
 
 def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: str) -> Method:
@@ -175,6 +177,47 @@ METHODS: dict[str, Method] = {
         "ReinforcePPSettings",
         purpose="train the policy against a reward, clipped as PPO and white over all tokens, without a critic",
         card="A language model trained by REINFORCE++",
+    ),
+    "raft": Method(
+        name="RAFT",
+        help="imitate the best of what the policy writes: rejection sampling, expert iteration",
+        example="assent raft --model runs/sft --reward runs/reward --data prompts.jsonl --out runs/raft",
+        reads="prompts",
+        settings="assent.algorithms.raft:RAFTSettings",
+        algorithm="assent.algorithms.raft:RAFT",
+        needs_reward=True,
+        function="raft",
+        curves=(*_WRITTEN_CURVES, "learned_fraction"),
+        folded=ROLLOUT_FOLDED,
+        card="A language model trained by RAFT: it imitates the best of its own answers by a reward.",
+    ),
+    "online_dpo": Method(
+        name="Online DPO",
+        help="train the policy by DPO on pairs that it has just written, labelled by a reward",
+        example="assent online_dpo --model runs/sft --reward runs/reward --data prompts.jsonl --out runs/online_dpo",
+        reads="prompts",
+        settings="assent.algorithms.online_dpo:OnlineDPOSettings",
+        algorithm="assent.algorithms.online_dpo:ONLINE_DPO",
+        needs_reward=True,
+        function="online_dpo",
+        curves=(*_WRITTEN_CURVES, *PAIR_CURVES, "learned_fraction"),
+        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std"),
+        card="A language model trained by direct preference optimisation on its own answers, compared by a reward.",
+    ),
+    "ppo_lagrangian": Method(
+        name="PPO-Lagrangian",
+        help="train the policy by PPO against a reward, with a cost held under a budget (safe RLHF)",
+        example="assent ppo_lagrangian --model runs/sft --reward runs/reward --cost runs/cost --data prompts.jsonl "
+        "--out runs/safe",
+        reads="prompts",
+        settings="assent.algorithms.ppo_lagrangian:PPOLagrangianSettings",
+        algorithm="assent.algorithms.ppo_lagrangian:PPO_LAGRANGIAN",
+        needs_reward=True,
+        needs_cost=True,
+        function="ppo_lagrangian",
+        curves=("reward", "cost", "multiplier", *ROLLOUT_CURVES[1:], "value_loss", "cost_value_loss"),
+        folded=(*ROLLOUT_FOLDED, "explained_variance"),
+        card="A language model trained by PPO against a reward, with the expected cost of its answers under a budget.",
     ),
     "dpo": Method(
         name="DPO",

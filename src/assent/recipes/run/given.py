@@ -198,17 +198,8 @@ def class_name(positive: object) -> str | None:
     raise ConfigError(f"a class's name or number is wanted, got {_told(positive)}", where="positive")
 
 
-def check_reward(reward: object) -> None:
-    """Refuse what cannot be a reward, alone or one of several: no reward model, function, scorer or name of one."""
-    if isinstance(reward, Mapping):
-        several = list(reward.values())
-    else:
-        several = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    for one in several:
-        _check_one_reward(one)
-
-
-def _check_one_reward(reward: object) -> None:
+def _check_reward(reward: object) -> None:
+    """Refuse what cannot be a reward: no reward model, function, scorer or name of one."""
     if isinstance(reward, LanguageModel):
         raise ConfigError("this is a language model, not a reward", where="reward", now="Train a reward model first.")
     if isinstance(reward, torch.nn.Module):
@@ -249,16 +240,19 @@ def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     return folder
 
 
-def rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
-    """One reward or several as one scorer; those of a mapping have its names."""
+def rewards(reward: RewardOrSeveral, weights: Sequence[float], cost: Reward | None = None) -> Rewards:
+    """One reward or several as one scorer, and the cost; those of a mapping have its names."""
     if isinstance(reward, Mapping):
-        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
-    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
+        scorers = [(name, _scorer(one)[1]) for name, one in reward.items()]
+    else:
+        several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+        scorers = [_scorer(one) for one in several]
+    return Rewards(scorer=weighted(scorers, weights, cost=None if cost is None else _scorer(cost)[1]))
 
 
 def _scorer(reward: Reward) -> tuple[str, Scorer]:
     """What scores, and its name."""
+    _check_reward(reward)
     if isinstance(reward, str) and is_function(reward):
         return reward.rpartition(":")[2], function_reward(reward).scorer
     if isinstance(reward, str | os.PathLike):

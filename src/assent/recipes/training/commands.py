@@ -15,6 +15,7 @@ from typing import Any
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.algorithms.on_policy.task import kept_scale
+from assent.data.load import load_demonstrations
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
@@ -61,6 +62,7 @@ from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
     Prepared,
+    PTXPrompts,
     ScaledReward,
     measure_scale,
     prepare_offline,
@@ -162,7 +164,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     model = _policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards = _rewards(request.rewards, model, settings)
+    rewards, ptx = _rewards(request, model, settings), _ptx_data(request, settings, display)
     rewards.check([*prompts, *unseen])
     if rewards.functions:  # a mistake in one shows before long work
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
@@ -173,21 +175,21 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
             scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
     prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale),
+        load_named(METHODS[request.name].algorithm), model, PTXPrompts(prompts=prompts, ptx=ptx.examples), settings,
+        seed=settings.seed, reward=ScaledReward(reward=rewards.scorer, scale=scale),
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
     look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
     texts = {BEFORE: shown(model)}
-    written = {BEFORE: look(_DURING[BEFORE], model, unseen, seed=settings.seed)} if unseen else {}
+    written = {BEFORE: look(_DURING[BEFORE], model.sampler, unseen, seed=settings.seed)} if unseen else {}
 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown(model)
         samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
-            written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
+            written[AFTER] = look(_DURING[AFTER], model.sampler, unseen, seed=settings.seed)
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
@@ -204,7 +206,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     training = _of_policy(model, prepared, data, held, measure)
     return replace(
         training, begin=log.open, parents={**training.parents, **rewards.parents},
-        sources=(*training.sources, *rewards.sources),
+        sources=(*training.sources, *rewards.sources, *ptx.sources),
     )  # fmt: skip
 
 
@@ -244,9 +246,15 @@ def _of_policy(
     )  # fmt: skip
 
 
-def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
-    """The rewards of a run; the first adapter on the policy's own base shares that base."""
-    if not names:
+def _ptx_data(request: Request, settings: OnPolicyJob, display: Display) -> Read:
+    """Demonstrations to be imitated beside the reward."""
+    files, paths, reading = request.files, request.own.get("ptx_data", ()), settings.reading
+    return read_all(paths, load_demonstrations, files, display, role="ptx", limit=settings.limit, reading=reading)
+
+
+def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+    """The rewards of a run and its cost; the first adapter on the policy's own base shares that base."""
+    if not request.rewards:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
@@ -255,7 +263,7 @@ def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) 
             return load_reward_model(path, machine=machine, positive=positive)
         return load_reward_for(model, path, machine=machine, positive=positive)
 
-    return open_rewards(names, settings.reward_weights, load)
+    return open_rewards(request.rewards, settings.reward_weights, load, cost=request.text("cost"))
 
 
 def _texts(prompts: Sequence[Conversation], settings: OnPolicyJob, model: LanguageModel) -> list[Completion]:

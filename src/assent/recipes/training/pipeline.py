@@ -35,7 +35,7 @@ from assent.recipes.training.commands import run_method
 from assent.runs.folder import check_place, read_status
 
 EVAL = "eval"
-_PATHS = ("model", "reward", "against")
+_PATHS = ("model", "reward", "cost", "against")
 _WORLD = "world"
 
 
@@ -46,6 +46,8 @@ class Stage(Settings):
     name: str = ""
     model: str = ""
     reward: list[str] | str = ""
+    cost: str = ""
+    ptx_data: list[str] | str = Field(default_factory=list)
     against: str = ""
     data: list[str] | str = Field(default_factory=list)
     eval_data: list[str] | str = Field(default_factory=list)
@@ -142,12 +144,12 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
     method = METHODS.get(stage.kind)
     needed = {
         "model": method is None or method.makes != "model", "reward": method is not None and method.needs_reward,
-        "data": True,
+        "cost": method is not None and method.needs_cost, "data": True,
     }  # fmt: skip
     for flag, wanted in needed.items():
         if wanted and not getattr(stage, flag):
             raise ConfigError(f"{flag} is missing", now=f'Write {flag} = "..." in this stage.')
-    for path in (*stage.paths("data"), *stage.paths("eval_data")):
+    for path in (*stage.paths("data"), *stage.paths("eval_data"), *stage.paths("ptx_data")):
         if path != _WORLD and not Path(path).exists():
             raise DataError("there is no such file", where=path, now="Check the path; it is relative to where you are.")
     parse(_settings(stage.kind), base=_base(pipeline, stage))
@@ -174,4 +176,5 @@ def _request(
         rewards=found("reward"),
         against=next(iter(found("against")), None),
         base=_base(pipeline, stage),
+        own={"cost": next(iter(found("cost")), None), "ptx_data": stage.paths("ptx_data")},
     )
