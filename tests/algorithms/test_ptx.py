@@ -16,6 +16,7 @@ from assent.algorithms.epochs import Objective
 from assent.algorithms.grpo import GRPO, GRPOSettings
 from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.ptx import PTX
+from assent.algorithms.on_policy.update import weighted
 from assent.errors import ConfigError
 from assent.metrics import Metrics
 from assent.ports.learning import Outputs
@@ -39,7 +40,8 @@ def test_the_loss_is_the_sum_of_both_each_by_its_own_tokens(name: str) -> None:
         loss=partial(method.loss, settings=settings, kl=KLShaping.of(settings)), count=method.count,
     )  # fmt: skip
     ptx = PTX(examples=[shown(4), shown(2)], size=2, coef=coef, seed=0)
-    first, second, third = experience.samples
+    normalisation = method.normalisation(settings)
+    first, second, third = weighted(experience.samples, normalisation, max_tokens=settings.max_tokens)
     step: list[Any] = [first, shown(4), second, third, shown(2)]
     logp_M, value_M = (-drawn(12, 5).abs()).requires_grad_(), drawn(12, 6)
     own_M = torch.tensor([True] * 3 + [False] * 4 + [True] * 3 + [False] * 2)

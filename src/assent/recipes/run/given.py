@@ -28,7 +28,9 @@ from assent.data.labels import check_labels
 from assent.data.load import Source, load_prompts
 from assent.data.validation import Own, check_examples
 from assent.errors import ConfigError, DataError
+from assent.evals.judges import JudgeScorer
 from assent.model.saving import check_folder
+from assent.ports.judging import Judge
 from assent.ports.sampling import Scorer
 from assent.recipes.run.call_settings import Call
 from assent.recipes.run.inputs import LOADS, Files, Load, model_folder, read_all, read_judgement
@@ -47,7 +49,7 @@ from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.types import Comparison, Conversation, Rating
 
 T = TypeVar("T")
-Reward = RewardModel | RewardFunction | Scorer | str | Path
+Reward = RewardModel | RewardFunction | Scorer | Judge | str | Path
 RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
 _SHOWN_CHARACTERS = 80
 _PREFERENCES = "Comparison, Ranking or Rating"
@@ -205,9 +207,9 @@ def _check_reward(reward: object) -> None:
     if isinstance(reward, torch.nn.Module):
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=_now(reward, "load_reward"))
     function = callable(reward) and not isinstance(reward, type)
-    scorer = not isinstance(reward, type) and callable(getattr(reward, "score", None))
+    scorer = not isinstance(reward, type) and any(callable(getattr(reward, one, None)) for one in ("score", "prefer"))
     if not (isinstance(reward, RewardModel | str | os.PathLike) or function or scorer):
-        now = "Give a reward model, a function, a folder of a reward model, or FILE.py:NAME."
+        now = "Give a reward model, a function, a judge, a folder of a reward model, or FILE.py:NAME."
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
@@ -261,6 +263,8 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
         return name_of_folder(reward.path), reward.scorer
     if isinstance(reward, RewardScorer):
         return type(reward).__name__, reward
+    if isinstance(reward, Judge):
+        return type(reward).__name__, JudgeScorer(reward)
     scorer = FunctionScorer(reward) if callable(reward) else ObjectScorer(reward)
     return scorer.name, scorer
 

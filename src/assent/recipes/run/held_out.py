@@ -192,15 +192,18 @@ def reward_measurements(
     first = next(iter(written.values()))
     scores = {("reward", judges.total): {name: one.scores for name, one in written.items()}}
     for part in first.parts:
-        scores[f"reward {part}", judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
+        told = part if part == judges.cost else f"reward {part}"
+        scores[told, judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
     return tuple(
-        _reward_measurement(name, found, first.prompts, judge, items, seed) for (name, judge), found in scores.items()
+        _reward_measurement(name, found, first.prompts, judge, items, seed, name == judges.cost)
+        for (name, judge), found in scores.items()
     )
 
 
 def _reward_measurement(
-    name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[Conversation], judge: str, items: str, seed: int
-) -> Measurement:
+    name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[Conversation], judge: str, items: str,
+    seed: int, lower: bool,
+) -> Measurement:  # fmt: skip
     """What the last model has over the first is taken prompt by prompt."""
     first, *_, last = (*scores.values(), *scores.values())
     gained = None
@@ -208,7 +211,8 @@ def _reward_measurement(
         gained = paired_difference(last, first, seed=derive(seed, "gained"), groups=prompts)
     values = {model: bootstrap_mean(one, seed=seed, groups=prompts) for model, one in scores.items()}
     return Measurement(
-        name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained
+        name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained,
+        lower_is_better=lower,
     )  # fmt: skip
 
 

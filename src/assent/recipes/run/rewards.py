@@ -33,13 +33,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:
-    """Who gives the rewards, for people: the weighted sum, and every reward by its name.
+    """Who gives the rewards, for people: the weighted sum, and every reward by its name; one may be the cost.
 
     Two figures are on one scale only where their judges are equal, so weights and chosen class are part of it.
     """
 
     total: str
     each: Mapping[str, str]
+    cost: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Rewards:
         }  # fmt: skip
         weighed = [(one.weight, each[one.name]) for one in self.scorer.rewards if one.weight]
         total = " + ".join(told if weight == 1 else f"{weight:.12g} * {told}" for weight, told in weighed)
-        return Judges(total=total, each=each)
+        return Judges(total=total, each=each, cost=self.scorer.cost)
 
     def check(self, prompts: Sequence[Conversation]) -> None:
         """Refuse prompts that lack what a function asks for."""

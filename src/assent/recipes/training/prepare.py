@@ -15,7 +15,7 @@ import torch
 from assent.algorithms.epochs import EpochTask, OfflineMethod, TrainSettings
 from assent.algorithms.loop import Task, Watch, run_task
 from assent.algorithms.on_policy.kl_shaping import KLShaping
-from assent.algorithms.on_policy.reward_signal import RewardScale
+from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.task import OnPolicyTask, Parts
@@ -32,6 +32,7 @@ from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
+from assent.evals.judges import JudgeScorer
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
@@ -183,12 +184,16 @@ def measure_scale(
 ) -> RewardScale:  # fmt: skip
     """The scale of a reward on `normalise_prompts` completions of the model as it is.
 
-    Their prompts are drawn by lot; fewer prompts are answered several times.
+    Their prompts are drawn by lot; fewer prompts are answered several times, and so are all where completions are
+    compared with each other.
     """
     KLShaping.of(settings)  # refuses a useless estimate before anything is sampled
     _refuse_unsteady(model, prompts, settings.max_tokens)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
-    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
+    scorers = [one.scorer for one in scorer.rewards] if isinstance(scorer, RewardSum) else [scorer]
+    compared = settings.samples_per_prompt if any(isinstance(one, JudgeScorer) for one in scorers) else 1
+    count = -(-settings.normalise_prompts // compared)
+    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(count) for _ in range(compared)]
     turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
     completions = [turn.completion for turn in turns]
     scores = check_finite(scorer.score(asked, completions), completions)
