@@ -29,12 +29,11 @@ def experience_of(lengths: Sequence[int], columns: Mapping[str, Tensor], group: 
 
 
 def loss_of(name: str, experience: Experience, outputs: Mapping[str, Tensor], **settings: object) -> Tensor:
-    """The loss of an optimiser step that is one micro-batch; `outputs` are (N)."""
+    """The loss of an optimiser step that is one micro-batch; `outputs` are (N) of what is learned from."""
     method, chosen = method_of(name, **settings)
     samples = weighted(experience.samples, method.normalisation(chosen), max_tokens=chosen.max_tokens)
-    kl = KLShaping.of(chosen)
-    tokens = float(sum(experience.lengths))
-    return method.loss(Outputs(columns=outputs), samples, tokens, settings=chosen, kl=kl).loss
+    learned, kl = method.learned(samples, chosen), KLShaping.of(chosen)
+    return method.loss(Outputs(columns=outputs), learned, method.count(learned), settings=chosen, kl=kl).loss
 
 
 def advantages_of(name: str, experience: Experience, reward_N: Tensor, **settings: object) -> Tensor:

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from assent.algorithms.methods import METHODS
+from assent.algorithms.on_policy.settings import AdvantageSettings
 from assent.recipes.annotation.collect import CollectJob
 from assent.recipes.annotation.rounds import RoundJob
 from assent.recipes.constitution.generate import GenerateJob
@@ -23,7 +24,7 @@ from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
 JOB, READING, RUN, EPOCHS, ADAPTERS = SHARED
-ON_POLICY, ASKING, JUDGES = "On-policy training", "Asking models", "Judges"
+ON_POLICY, ADVANTAGES, ASKING, JUDGES = "On-policy training", "Advantages", "Asking models", "Judges"
 SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "texts": (JOB, READING, RUN),
     "demonstrations": SHARED,
@@ -35,9 +36,16 @@ SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
 SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
-    **{job_settings(name): (*SHARED_BY[method.reads], *({name} - WITHOUT_SECTION)) for name, method in METHODS.items()},
+    **{
+        job_settings(name): (
+            *SHARED_BY[method.reads],
+            *([ADVANTAGES] if issubclass(job_settings(name), AdvantageSettings) else []),
+            *({name} - WITHOUT_SECTION),
+        )
+        for name, method in METHODS.items()
+    },
     InspectJob: (READING, "inspect"),
-    SampleJob: (JOB, READING, "sample, chat"),
+    SampleJob: (JOB, READING, JUDGES, "sample, chat"),
     EvalJob: (JOB, READING, JUDGES, "eval"),
     GenerateJob: (JOB, READING, ASKING, "constitution generate"),
     JudgeJob: (JOB, READING, ASKING, "constitution judge"),

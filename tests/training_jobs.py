@@ -27,7 +27,8 @@ from assent.model.checkpoints import CheckpointStore
 from assent.ports.sampling import Scorer
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
-from assent.recipes.training.prepare import PreferenceData, prepare_offline, prepare_on_policy
+from assent.recipes.run.rewards import weighted
+from assent.recipes.training.prepare import PreferenceData, PTXPrompts, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
 
@@ -65,7 +66,12 @@ class Job:
         judge = new_reward_model(path, machine=CPU, seed=5, lora=self.lora) if reward_model or usual is PPO else None
         model = judge if reward_model else load_language_model(path, machine=CPU, lora=self.lora)
         if usual is PPO:
-            prepared = prepare_on_policy(algorithm, model, PROMPTS, settings, seed=5, reward=judge)
+            reward: RewardModel | Scorer = judge
+            if method.needs_cost:
+                harm = new_reward_model(path, machine=CPU, seed=6, lora=self.lora)
+                reward = weighted([("reward", judge.scorer)], (), cost=harm.scorer)
+            prompts = PTXPrompts(prompts=PROMPTS, ptx=demonstrations() if settings.ptx_coef else ())
+            prepared = prepare_on_policy(algorithm, model, prompts, settings, seed=5, reward=reward)
         else:
             prepared = prepare_offline(algorithm, model, EXAMPLES[method.reads](), settings, seed=5)
         return prepared.run(watch, resume=resume)

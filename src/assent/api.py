@@ -46,7 +46,7 @@ from assent.recipes.run.models import (
 from assent.recipes.run.progress import Display
 from assent.recipes.run.python_calls import python_call
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy, score_judged
+from assent.recipes.training.prepare import Prepared, PTXPrompts, prepare_offline, prepare_on_policy, score_judged
 
 Rows = Iterable[Any]
 """Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
@@ -167,21 +167,22 @@ def _train_on_policy(
 
     The reward is a reward model, a classifier, or a function that gives one finite number per completion; it is never
     changed. Several, in a list or by name in a dict, are added up with `reward_weights`. The reward is normalised by
-    its mean and standard deviation on completions of the starting model. With `out` the model is also saved there;
-    `on_step` is called with each row of metrics.
+    its mean and standard deviation on completions of the starting model. A `cost` is of the same kinds. `ptx_data` are
+    demonstrations to imitate in every update. With `out` the model is also saved there; `on_step` gets rows of metrics.
     """
+    cost, ptx_data = settings.pop("cost", None), settings.pop("ptx_data", None)
     chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     given.check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    given.check_reward(reward)
     asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen, display)
-    rewards = given.rewards(reward, chosen.reward_weights)
+    rewards = given.rewards(reward, chosen.reward_weights, cost)
     rewards.check(asked)
-    algorithm, observer = load_named(METHODS[name].algorithm), Observer(say=display.say)
+    shown = () if ptx_data is None else given.examples(ptx_data, reads="demonstrations", call=chosen, display=display)
     prepared = prepare_on_policy(
-        algorithm, policy, asked, chosen, seed=chosen.seed, reward=rewards.scorer, observer=observer
-    )
+        load_named(METHODS[name].algorithm), policy, PTXPrompts(prompts=asked, ptx=shown), chosen, seed=chosen.seed,
+        reward=rewards.scorer, observer=Observer(say=display.say),
+    )  # fmt: skip
     _run(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
 
@@ -249,7 +250,6 @@ def evaluate(
     chosen, policy = parse(calls.JudgeCall, base={"seed": seed, **settings}), given.language_model(model)
     if reward is None:
         raise ConfigError("a policy is evaluated by a reward", now="Give reward=...")
-    given.check_reward(reward)
     prompts, rewards = given.prompts(data, chosen, Display()), given.rewards(reward, chosen.reward_weights)
     rewards.check(prompts)
     turns = policy.sampler.sample(prompts, sampling=sampling_of(chosen), seed=chosen.seed)

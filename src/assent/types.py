@@ -118,11 +118,12 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One episode: the prompt, what was sampled, and its reward (None until scored)."""
+    """One episode: the prompt, what was sampled, its reward (None until scored) and, under a budget, its cost."""
 
     prompt: Conversation
     turns: tuple[Turn, ...]
     reward: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ JOBS = {
     "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=3),
     "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=3),
     "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=3),
+    "grpo with PTX": Job(kind="grpo", settings={"ptx_coef": 0.5, "ptx_batch_size": 3}, ticks=3),
+    "online dpo of three": Job(kind="online_dpo", settings={"samples_per_prompt": 3, "kl_coef": 0.1}, ticks=3),
+    "ppo_lagrangian of an adapter": Job(kind="ppo_lagrangian", lora=LORA, ticks=3),
     "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=3),
 }
 CUTS = {6: (1, 3, 5), 3: (1, 2)}  # mid-epoch, at an epoch's end; of PPO: after an iteration

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from training_jobs import train_ppo, train_reward_model, train_sft
 
+from assent.algorithms.grpo import GRPO, GRPOSettings
 from assent.algorithms.methods import METHODS, load_named
 from assent.algorithms.ppo import PPOSettings
+from assent.algorithms.ppo_lagrangian import PPO_LAGRANGIAN, PPOLagrangianSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.model.flat import flatten
@@ -23,7 +25,8 @@ from assent.ports.sampling import SamplingParams
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import prepare_on_policy
+from assent.recipes.run.rewards import weighted
+from assent.recipes.training.prepare import PTXPrompts, prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")
@@ -119,11 +122,15 @@ WITHOUT_CRITIC: dict[str, dict[str, object]] = {  # every method of the table th
     "rloo": {"batch_size": 16, "samples_per_prompt": 4},
     "reinforce": {"batch_size": 64},
     "reinforce_pp": {"batch_size": 64},
+    "raft": {"batch_size": 8, "min_reward": 0.5},
+    "online_dpo": {"batch_size": 16, "samples_per_prompt": 4},
 }
 
 
 def test_every_method_that_learns_from_rewards_learns_here() -> None:
-    assert {"ppo", *WITHOUT_CRITIC} == {name for name, method in METHODS.items() if method.reads == "prompts"}
+    assert {"ppo", "ppo_lagrangian", *WITHOUT_CRITIC} == {
+        name for name, method in METHODS.items() if method.reads == "prompts"
+    }
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
@@ -152,6 +159,58 @@ def first_token_logp(model: LanguageModel) -> Tensor:
 
 def utility(text: str) -> float:
     return (ord(text[0]) % 5) / 2 - 1.0 if text else 0.0
+
+
+def harm(text: str) -> float:
+    return (ord(text[-1]) % 4) / 2 if text else 0.0
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in SEEDS[1:])])
+def test_the_lagrangian_finds_the_constrained_optimum(seed: int, talker: Callable[[], LanguageModel]) -> None:
+    """With E[c] = budget, E[r] - beta KL of one token is greatest at ref exp((r - lambda c) / beta), for one lambda."""
+    model, beta = talker(), 0.5
+    reference_V = first_token_logp(model)
+    texts = [model.template.decode([token]) for token in range(len(reference_V))]
+    utility_V, harm_V = (torch.tensor([score(text) for text in texts]).double() for score in (utility, harm))
+
+    def ideal(multiplier: float) -> Tensor:
+        return torch.softmax(reference_V + (utility_V - multiplier * harm_V) / beta, -1)
+
+    free, budget = (float((ideal(multiplier) * harm_V).sum()) for multiplier in (0.0, 1.5))
+    assert free > budget + 0.2, "the budget should bind"
+    settings = PPOLagrangianSettings(
+        iterations=80, batch_size=128, learning_rate=3e-3, schedule="linear", max_tokens=1, kl_coef=beta,
+        whiten_advantages=False, missing_eos_penalty=0.0, critic="shared", normalise_reward=False, epochs=2,
+        mini_batches=1, cost_budget=budget, multiplier=0.3, multiplier_learning_rate=0.5,
+    )  # fmt: skip
+    scorers = [FunctionScorer(lambda prompts, texts, one=one: [one(text) for text in texts]) for one in (utility, harm)]
+    reward = weighted([("utility", scorers[0])], (), cost=scorers[1])
+    rows = prepare_on_policy(PPO_LAGRANGIAN, model, [PROMPT], settings, seed=seed, reward=reward).run()
+    found_V = first_token_logp(model).exp()
+    far, near = (0.5 * float((p_V - ideal(1.5)).abs().sum()) for p_V in (reference_V.exp(), found_V))
+    assert far > 0.2 and near < 0.1
+    assert float((found_V * harm_V).sum()) == pytest.approx(budget, abs=0.05)
+    assert rows[-1]["multiplier"] == pytest.approx(1.5, rel=0.3)
+
+
+@every_seed
+def test_ptx_keeps_what_the_reward_would_forget(seed: int, talker: Callable[[], LanguageModel]) -> None:
+    """One word is rewarded; without PTX it is said everywhere, with PTX the demonstrated answers stay likely."""
+    wanted, taught = WORDS[seed], Conversation.of_user("the sun is ?")
+    demonstrations, left = shown([taught], [WORDS[seed + 2]]), {}
+    scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
+    for coef in (0.0, 1.0):
+        model = talker()
+        train_sft(model, demonstrations * 8, SFTSettings(epochs=8, batch_size=8, learning_rate=2e-3), seed=seed)
+        settings = GRPOSettings(
+            iterations=60, batch_size=8, mini_batches=1, learning_rate=2e-3, max_tokens=6, kl_coef=0.0,
+            schedule="constant", normalise_reward=False, ptx_coef=coef, ptx_batch_size=2,
+        )  # fmt: skip
+        prompts = PTXPrompts(prompts=PROMPTS, ptx=demonstrations if coef else ())
+        rows = prepare_on_policy(GRPO, model, prompts, settings, seed=seed, reward=scorer).run()
+        assert rows[-1]["reward"] > 0.9 and ("ptx_loss" in rows[-1]) is bool(coef)
+        left[coef] = answers_of(model, [taught] * 32, temperature=1.0).count(WORDS[seed + 2]) / 32
+    assert left[0.0] < 0.5 < 0.9 < left[1.0]
 
 
 PENALTIES = [("reward", "exact"), ("loss", "exact"), ("reward", "k1"), ("loss", "k2")]

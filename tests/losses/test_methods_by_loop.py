@@ -105,6 +105,88 @@ def test_cispo_weighs_every_token_up_to_its_cap_and_stops_none() -> None:
     assert_close(gradient_N, -torch.tensor(slow, dtype=torch.float64) / COUNT)
 
 
+def kept_of(reward_N: torch.Tensor, **settings: object) -> list[int]:
+    """The samples that RAFT keeps."""
+    kept_N = advantages_of("raft", experience_of(LENGTHS, {}, GROUP), reward_N, samples_per_prompt=GROUP, **settings)
+    assert set(kept_N.tolist()) <= {0.0, 1.0}
+    return [b for b, places in enumerate(PLACES) if kept_N[places[0]] == 1.0]
+
+
+def test_raft_imitates_the_best_of_each_group() -> None:
+    reward_N = drawn(COUNT, 4)
+    totals = [sum(reward_N[n].item() for n in places) for places in PLACES]
+    ranked = [sorted(range(at, at + GROUP), key=lambda b: -totals[b]) for at in range(0, len(totals), GROUP)]
+    assert kept_of(reward_N) == sorted(group[0] for group in ranked)
+    assert kept_of(reward_N, keep=2) == sorted(b for group in ranked for b in group[:2])
+    bar = sorted(totals)[len(totals) // 2]
+    assert kept_of(reward_N, keep=GROUP, min_reward=bar) == [b for b, total in enumerate(totals) if total >= bar]
+    assert kept_of(torch.zeros(COUNT)) == [0, GROUP], "of equal ones, the first"
+
+    advantage_N = advantages_of("raft", experience_of(LENGTHS, {}, GROUP), reward_N, samples_per_prompt=GROUP)
+    logp_N = (-drawn(COUNT, 1).abs()).requires_grad_()
+    experience = experience_of(LENGTHS, {"logp": logp_N.detach(), "advantage": advantage_N}, GROUP)
+    own = [n for b in kept_of(reward_N) for n in PLACES[b]]
+    loss = loss_of("raft", experience, {"logp": logp_N[own]})
+    assert loss.item() == pytest.approx(-statistics.fmean(logp_N[n].item() for n in own))
+    (gradient_N,) = torch.autograd.grad(loss, logp_N)
+    assert gradient_N.tolist() == pytest.approx([-1 / len(own) if n in own else 0.0 for n in range(COUNT)])
+
+
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.3])
+def test_online_dpo_is_dpo_on_the_best_and_the_worst_of_each_group(entropy_coef: float) -> None:
+    reward_N, reference_N, logp_N = drawn(COUNT, 4), -drawn(COUNT, 5).abs(), -drawn(COUNT, 6).abs()
+    totals = [sum(reward_N[n].item() for n in places) for places in PLACES]
+    groups = [range(at, at + GROUP) for at in range(0, len(totals), GROUP)]
+    sides = [(max(group, key=totals.__getitem__), min(group, key=totals.__getitem__)) for group in groups]
+    experience = experience_of(LENGTHS, {"logp": logp_N, "reference_logp": reference_N}, GROUP)
+    experience = experience.with_columns({"advantage": advantages_of("online_dpo", experience, reward_N)})
+    own, entropies = [n for pair in sides for b in pair for n in PLACES[b]], drawn(COUNT, 7).abs()
+
+    def loop(logps: list[float]) -> float:
+        def ratio(b: int) -> float:
+            return sum(logps[n] - reference_N[n].item() for n in PLACES[b])
+
+        costs = [math.log1p(math.exp(-0.3 * (ratio(best) - ratio(worst)))) for best, worst in sides]
+        entropy = statistics.fmean(sum(entropies[n].item() for n in PLACES[b]) for pair in sides for b in pair)
+        return statistics.fmean(costs) - entropy_coef * entropy
+
+    logp_N.requires_grad_()
+    outputs = {"logp": logp_N[own], **({"entropy": entropies[own]} if entropy_coef else {})}
+    loss = loss_of("online_dpo", experience, outputs, beta=0.3, entropy_coef=entropy_coef)
+    assert loss.item() == pytest.approx(loop(logp_N.tolist()))
+    (gradient_N,) = torch.autograd.grad(loss, logp_N)
+    assert_close(gradient_N, torch.tensor(numerical(loop, logp_N.tolist()), dtype=torch.float64), rtol=1e-5, atol=1e-8)
+
+
+def test_completions_of_equal_reward_are_no_pair() -> None:
+    assert not advantages_of("online_dpo", experience_of(LENGTHS, {}, GROUP), torch.zeros(COUNT)).any()
+
+
+def test_online_dpo_over_all_pairs_has_the_gradient_of_its_expectation() -> None:
+    """Every pair that a policy over five words can write, each as likely as it is, against the sum written out."""
+    logits_V = drawn(5, 1).requires_grad_()
+    utility_V, reference_V = [0.0, 1.0, 0.5, 1.0, -1.0], torch.log_softmax(drawn(5, 2), 0)
+    chance_V, logp_V = torch.softmax(logits_V, 0).detach(), torch.log_softmax(logits_V, 0)
+    ratio_V = logp_V - reference_V
+    expected = torch.zeros((), dtype=torch.float64)
+    found_V = torch.zeros(5, dtype=torch.float64)
+    for first in range(5):
+        for second in range(5):
+            words = torch.tensor([first, second])
+            columns = {"logp": logp_V[words].detach(), "reference_logp": reference_V[words]}
+            experience = experience_of((1, 1), columns, 2)
+            reward_N = torch.tensor([utility_V[first], utility_V[second]])
+            experience = experience.with_columns({"advantage": advantages_of("online_dpo", experience, reward_N)})
+            likely, won = chance_V[first] * chance_V[second], utility_V[first] - utility_V[second]
+            if not won:
+                continue
+            better, worse = (first, second) if won > 0 else (second, first)
+            expected = expected + likely * torch.nn.functional.softplus(-0.2 * (ratio_V[better] - ratio_V[worse]))
+            loss = loss_of("online_dpo", experience, {"logp": logp_V[torch.tensor([better, worse])]}, beta=0.2)
+            found_V += likely * torch.autograd.grad(loss, logits_V, retain_graph=True)[0]
+    assert_close(found_V, torch.autograd.grad(expected, logits_V)[0])
+
+
 @pytest.mark.parametrize("normalisation", ["token", "sequence", "constant"])
 def test_kl_and_entropy_are_averaged_as_the_policy_loss_is(normalisation: str) -> None:
     columns = {"logp": -drawn(COUNT, 1).abs(), "advantage": torch.zeros(COUNT, dtype=torch.float64)}

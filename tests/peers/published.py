@@ -81,10 +81,12 @@ def statements(function: Callable[..., Any], first: str, last: str) -> Any:
 class Alone:
     """Stands for accelerate's accelerator in one process."""
 
-    num_processes, process_index, sync_gradients = 1, 0, True
+    num_processes, process_index, sync_gradients, device = 1, 0, True, "cpu"
 
     def gather(self, tensor: Tensor) -> Tensor:
         return tensor
+
+    gather_for_metrics = gather
 
     def reduce(self, tensor: Tensor, reduction: str) -> Tensor:
         return tensor
@@ -309,13 +311,86 @@ def trl_odds_ratio_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str,
     return {"loss": -ORPOTrainer.odds_ratio_loss(trainer, tensors["chosen"], tensors["rejected"])[0].mean()}
 
 
+def _fused(**logps: Tensor) -> Callable[..., SimpleNamespace]:
+    """A model whose head gives log-probabilities (B, T) at once: those of `kl` for sequences that begin with a 1."""
+
+    def model(*, input_ids: Tensor, **_: Any) -> SimpleNamespace:
+        logp_BT = logps["kl" if int(input_ids[0, 0]) else "logp"]
+        nothing_BT = torch.zeros_like(logp_BT)
+        return SimpleNamespace(log_probs=logp_BT, entropy=nothing_BT, mean_logits=nothing_BT, is_top1=nothing_BT.bool())
+
+    return model
+
+
+def _with_prompt(mask_BT: Tensor) -> Tensor:
+    """The mask of whole sequences, behind a prompt of one token."""
+    return torch.nn.functional.pad(mask_BT, (1, 0))
+
+
+def _trl_preferences(settings: dict[str, Any]) -> SimpleNamespace:
+    """What the losses of DPOTrainer and KTOTrainer read of the trainer."""
+    own = {
+        "model": SimpleNamespace(training=True), "accelerator": Alone(), "aux_loss_enabled": False, "ld_alpha": None,
+        "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "label_smoothing": 0.0, "use_weighting": False,
+        "_metrics": MagicMock(), "_total_train_tokens": 0, "_tp_size": 1,
+    }  # fmt: skip
+    return SimpleNamespace(**{**own, **settings})
+
+
+def trl_dpo_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """`loss_types`, `loss_weights`, `beta`: the attributes of DPOTrainer; the chosen come first, then the rejected."""
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    mask_BT = tensors["mask"]
+    chosen_P, rejected_P = (tensors["reference_logp"] * mask_BT).sum(1).chunk(2)
+    batch = {
+        "input_ids": torch.zeros_like(_with_prompt(mask_BT)), "attention_mask": torch.ones_like(_with_prompt(mask_BT)),
+        "completion_mask": _with_prompt(mask_BT), "ref_chosen_logps": chosen_P, "ref_rejected_logps": rejected_P,
+    }  # fmt: skip
+    model = _fused(logp=tensors["logp"] * mask_BT)
+    return {"loss": DPOTrainer._compute_loss(_trl_preferences(settings), model, batch, False)}
+
+
+def trl_kto_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """`beta` and the weights of KTOTrainer; `kl` and `reference_kl` are log-probabilities of answers to others."""
+    from trl.trainer.kto_trainer import KTOTrainer
+
+    mask_BT = tensors["mask"]
+    whole_BT = _with_prompt(mask_BT)
+    batch = {
+        "input_ids": torch.zeros_like(whole_BT), "attention_mask": torch.ones_like(whole_BT),
+        "completion_mask": whole_BT, "KL_input_ids": torch.ones_like(whole_BT),
+        "KL_attention_mask": torch.ones_like(whole_BT), "KL_completion_mask": whole_BT,
+        "label": tensors["label"].detach().bool(), "ref_logps": (tensors["reference_logp"] * mask_BT).sum(1),
+        "ref_KL_logps": (tensors["reference_kl"] * mask_BT).sum(1),
+    }  # fmt: skip
+    trainer = _trl_preferences({"calculate_KL": True, "loss_type": "kto", **settings})
+    model = _fused(logp=tensors["logp"] * mask_BT, kl=tensors["kl"] * mask_BT)
+    trainer._compute_kl_logps = lambda *given: KTOTrainer._compute_kl_logps(trainer, *given)
+    return {"loss": KTOTrainer._compute_loss(trainer, model, batch, False)}
+
+
+def trl_online_dpo_loss(tensors: Tensors, settings: dict[str, Any]) -> dict[str, Tensor]:
+    """`beta` and `loss_type` of OnlineDPOTrainer; the first completions of all prompts come first, then the second."""
+    from trl.experimental.online_dpo.online_dpo_trainer import OnlineDPOTrainer
+
+    names: dict[str, Any] = {
+        **inspect.getmodule(OnlineDPOTrainer).__dict__,
+        "self": SimpleNamespace(beta=settings["beta"], args=SimpleNamespace(loss_type=settings["loss_type"])),
+        "rewards": tensors["reward"].detach(), "batch_size": len(tensors["reward"]) // 2, "device": "cpu",
+        "logprobs": tensors["logp"], "ref_logprobs": tensors["reference_logp"], "completion_mask": tensors["mask"],
+    }  # fmt: skip
+    exec(statements(OnlineDPOTrainer.training_step, "(first_half, second_half)", "loss"), names)
+    return {"loss": names["loss"]}
+
+
 NAMED: dict[str, Callable[[Tensors, dict[str, Any]], dict[str, Tensor]]] = {
     function.__name__: function
     for function in (
         trl_grpo_loss, trl_grpo_advantages, trl_rloo_loss, trl_rloo_advantages,
         openrlhf_policy_loss, openrlhf_value_loss, openrlhf_advantages,
         verl_policy_loss, verl_value_loss, verl_advantages, verl_gae, verl_kl,
-        openrlhf_dpo_loss, trl_cpo_loss, trl_odds_ratio_loss,
+        openrlhf_dpo_loss, trl_cpo_loss, trl_odds_ratio_loss, trl_dpo_loss, trl_kto_loss, trl_online_dpo_loss,
     )
 }  # fmt: skip
 

@@ -15,11 +15,12 @@ from pydantic import Field
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.preference.log_ratios import log_ratios
 from assent.algorithms.preference.pairs import PairMethod
+from assent.config import Settings
 from assent.losses.direct import Compared, DirectForm, DirectLoss, DirectShape, dpo_loss
 
 
-class DPOSettings(TrainSettings):
-    """Settings of DPO in all its forms; one item = one pair. `length_normalised` None: only IPO's h is a mean."""
+class DirectSettings(Settings):
+    """The loss of a pair in all its forms. `length_normalised` None: only IPO's h is a mean."""
 
     beta: float = Field(default=0.1, gt=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
@@ -33,15 +34,20 @@ class DPOSettings(TrainSettings):
         return self.form == "ipo" if self.length_normalised is None else self.length_normalised
 
 
-def _loss(ratio: Compared, settings: DPOSettings, step_pairs: float) -> DirectLoss:
+class DPOSettings(DirectSettings, TrainSettings):
+    """Settings of DPO; one item = one pair."""
+
+
+def _loss(ratio: Compared, settings: DirectSettings, step_pairs: float) -> DirectLoss:
     form, smoothing = DirectForm(settings.form), settings.label_smoothing
     shape = DirectShape(beta=settings.beta, form=form, label_smoothing=smoothing)
     return dpo_loss(ratio, shape, step_pairs=step_pairs)
 
 
-DPO = PairMethod(
+DPO_PAIRS = PairMethod(
     value=lambda outputs, pairs, settings: log_ratios(outputs, pairs, average=settings.average),
     loss=_loss,
     reward=lambda ratio_B, settings: settings.beta * ratio_B,
     sft_coef=lambda settings: settings.sft_coef,
-).offline(reference=True)
+)
+DPO = DPO_PAIRS.offline(reference=True)

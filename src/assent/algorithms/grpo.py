@@ -16,12 +16,12 @@ from typing import Literal
 from torch import Tensor
 
 from assent.algorithms.on_policy.experience import Experience
-from assent.algorithms.on_policy.settings import ClippedSettings, GroupSettings
+from assent.algorithms.on_policy.settings import ClippedSettings, GroupBaselineSettings
 from assent.algorithms.on_policy.update import OnPolicyMethod
 from assent.losses.advantages import group_relative
 
 
-class RelativeSettings(GroupSettings):
+class RelativeSettings(GroupBaselineSettings):
     """What methods share that learn from the place of a completion in its group."""
 
     scale_by_std: bool = True

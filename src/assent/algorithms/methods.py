@@ -22,9 +22,9 @@ class Method:
 
     `name` is what pages and progress bars call it, `help` and `example` are for the command line, `function` is its
     name in Python (empty: it has none). `settings` is its class of settings, `algorithm` its `OnPolicyMethod` if it
-    reads prompts, or else its `OfflineMethod`. The report draws `curves` and folds `folded` away; the first of them is
-    what training is about, the first three stand on the model card, whose first sentence is `card`. `then` is the
-    method that people want next (empty: a chat or an evaluation).
+    reads prompts, or else its `OfflineMethod`; with `needs_cost` it is given a cost beside the reward. The report draws
+    `curves` and folds `folded` away; the first of them is what training is about, the first three stand on the model
+    card, whose first sentence is `card`. `then` is the method that people want next (empty: a chat or an evaluation).
     """
 
     name: str
@@ -34,6 +34,7 @@ class Method:
     settings: str
     algorithm: str = ""
     needs_reward: bool = False
+    needs_cost: bool = False
     function: str = ""
     curves: tuple[str, ...] = ("loss", "accuracy", "margin")
     folded: tuple[str, ...] = ()
@@ -66,16 +67,11 @@ ROLLOUT_CURVES = (  # what every on-policy method can show
     "reward", "gold", "kl", "kl_penalty", "penalty_share", "entropy", "length", "truncated_fraction", "clip_fraction",
 )  # fmt: skip
 ROLLOUT_FOLDED = (
-    "held_out_reward",
-    "eval_repetition",
-    "eval_distinct_2",
-    "policy_loss",
-    "reward_normalised",
-    "kl_coef",
-    "reward_std",
-)
+    "held_out_reward", "eval_repetition", "eval_distinct_2", "policy_loss", "reward_normalised", "kl_coef", "reward_std",
+)  # fmt: skip
 
 GROUP_CURVES = ("groups_without_spread", "groups_dropped")
+_WRITTEN_CURVES = (*(name for name in ROLLOUT_CURVES if name != "clip_fraction"), *GROUP_CURVES)
 
 
 def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: str) -> Method:
@@ -97,6 +93,24 @@ def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: 
 
 PAIR_CURVES = ("loss", "chosen_logp", "rejected_logp", "accuracy", "margin")
 PAIR_FOLDED = ("chosen_reward", "rejected_reward")
+
+
+def _on_pairs(name: str, *, purpose: str, card: str, start: str = "runs/sft") -> Method:
+    """A method that learns a policy from comparisons, without a reward model."""
+    file = name.lower()
+    return Method(
+        name=name,
+        help=purpose,
+        example=f"assent {file} --model {start} --data preferences.jsonl --out runs/{file}",
+        reads="comparisons",
+        settings=f"assent.algorithms.{file}:{name}Settings",
+        algorithm=f"assent.algorithms.{file}:{file.upper()}",
+        function=file,
+        curves=PAIR_CURVES,
+        folded=PAIR_FOLDED,
+        card=f"A language model trained on preference pairs by {card}.",
+    )
+
 
 METHODS: dict[str, Method] = {
     "pretrain": Method(
@@ -184,17 +198,51 @@ METHODS: dict[str, Method] = {
         purpose="train the policy against a reward, clipped as PPO and white over all tokens, without a critic",
         card="A language model trained by REINFORCE++",
     ),
-    "dpo": Method(
-        name="DPO",
-        help="train the policy on comparisons directly, without a reward model",
-        example="assent dpo --model runs/sft --data preferences.jsonl --out runs/dpo",
-        reads="comparisons",
-        settings="assent.algorithms.dpo:DPOSettings",
-        algorithm="assent.algorithms.dpo:DPO",
-        function="dpo",
-        curves=PAIR_CURVES,
-        folded=PAIR_FOLDED,
-        card="A language model trained on preference pairs by direct preference optimisation.",
+    "raft": Method(
+        name="RAFT",
+        help="imitate the best of what the policy writes: rejection sampling, expert iteration",
+        example="assent raft --model runs/sft --reward runs/reward --data prompts.jsonl --out runs/raft",
+        reads="prompts",
+        settings="assent.algorithms.raft:RAFTSettings",
+        algorithm="assent.algorithms.raft:RAFT",
+        needs_reward=True,
+        function="raft",
+        curves=(*_WRITTEN_CURVES, "learned_fraction"),
+        folded=ROLLOUT_FOLDED,
+        card="A language model trained by RAFT: it imitates the best of its own answers by a reward.",
+    ),
+    "online_dpo": Method(
+        name="Online DPO",
+        help="train the policy by DPO on pairs that it has just written, labelled by a reward",
+        example="assent online_dpo --model runs/sft --reward runs/reward --data prompts.jsonl --out runs/online_dpo",
+        reads="prompts",
+        settings="assent.algorithms.online_dpo:OnlineDPOSettings",
+        algorithm="assent.algorithms.online_dpo:ONLINE_DPO",
+        needs_reward=True,
+        function="online_dpo",
+        curves=(*_WRITTEN_CURVES, *PAIR_CURVES, "learned_fraction"),
+        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std"),
+        card="A language model trained by direct preference optimisation on its own answers, compared by a reward.",
+    ),
+    "ppo_lagrangian": Method(
+        name="PPO-Lagrangian",
+        help="train the policy by PPO against a reward, with a cost held under a budget (safe RLHF)",
+        example="assent ppo_lagrangian --model runs/sft --reward runs/reward --cost runs/cost --data prompts.jsonl "
+        "--out runs/safe",
+        reads="prompts",
+        settings="assent.algorithms.ppo_lagrangian:PPOLagrangianSettings",
+        algorithm="assent.algorithms.ppo_lagrangian:PPO_LAGRANGIAN",
+        needs_reward=True,
+        needs_cost=True,
+        function="ppo_lagrangian",
+        curves=("reward", "cost", "multiplier", *ROLLOUT_CURVES[1:], "value_loss", "cost_value_loss"),
+        folded=(*ROLLOUT_FOLDED, "explained_variance"),
+        card="A language model trained by PPO against a reward, with the expected cost of its answers under a budget.",
+    ),
+    "dpo": _on_pairs(
+        "DPO",
+        purpose="train the policy on comparisons directly, without a reward model",
+        card="direct preference optimisation",
     ),
     "dpo_pl": Method(
         name="DPO on rankings",
@@ -219,41 +267,21 @@ METHODS: dict[str, Method] = {
         folded=PAIR_FOLDED,
         card="A language model trained by KTO on single answers labelled good or bad.",
     ),
-    "orpo": Method(
-        name="ORPO",
-        help="fine-tune on the better answers of comparisons, with an odds ratio against the worse",
-        example="assent orpo --model runs/base --data preferences.jsonl --out runs/orpo",
-        reads="comparisons",
-        settings="assent.algorithms.orpo:ORPOSettings",
-        algorithm="assent.algorithms.orpo:ORPO",
-        function="orpo",
-        curves=PAIR_CURVES,
-        folded=PAIR_FOLDED,
-        card="A language model trained on preference pairs by ORPO, without a reference.",
+    "orpo": _on_pairs(
+        "ORPO",
+        purpose="fine-tune on the better answers of comparisons, with an odds ratio against the worse",
+        card="ORPO, without a reference",
+        start="runs/base",
     ),
-    "simpo": Method(
-        name="SimPO",
-        help="train the policy on comparisons by mean log-probabilities, without a reference",
-        example="assent simpo --model runs/sft --data preferences.jsonl --out runs/simpo",
-        reads="comparisons",
-        settings="assent.algorithms.simpo:SimPOSettings",
-        algorithm="assent.algorithms.simpo:SIMPO",
-        function="simpo",
-        curves=PAIR_CURVES,
-        folded=PAIR_FOLDED,
-        card="A language model trained on preference pairs by SimPO, without a reference.",
+    "simpo": _on_pairs(
+        "SimPO",
+        purpose="train the policy on comparisons by mean log-probabilities, without a reference",
+        card="SimPO, without a reference",
     ),
-    "cpo": Method(
-        name="CPO",
-        help="train the policy on comparisons and imitate the better answers, without a reference",
-        example="assent cpo --model runs/sft --data preferences.jsonl --out runs/cpo",
-        reads="comparisons",
-        settings="assent.algorithms.cpo:CPOSettings",
-        algorithm="assent.algorithms.cpo:CPO",
-        function="cpo",
-        curves=PAIR_CURVES,
-        folded=PAIR_FOLDED,
-        card="A language model trained on preference pairs by CPO, without a reference.",
+    "cpo": _on_pairs(
+        "CPO",
+        purpose="train the policy on comparisons and imitate the better answers, without a reference",
+        card="CPO, without a reference",
     ),
 }
 REWARD_METHOD, POLICY_METHOD = "reward", "ppo"  # what a round trains with, the second unless its settings say otherwise

@@ -10,6 +10,7 @@ repeat: write completions with the policy, score them                     (`on_p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from pydantic import Field
@@ -34,31 +35,38 @@ class PPOSettings(ClippedSettings):
     critic: CriticKind = "separate"
 
 
+def estimated(
+    experience: Experience, reward_N: Tensor, value_N: Tensor, settings: PPOSettings
+) -> tuple[Tensor, Tensor]:
+    """(advantage_N, return_N) of rewards and their critic's values, by GAE."""
+    return gae(reward_N, value_N, experience.lengths, gamma=settings.gamma, gae_lambda=settings.gae_lambda)
+
+
 def _advantages(experience: Experience, reward_N: Tensor, settings: PPOSettings) -> dict[str, Tensor]:
-    advantage_N, return_N = gae(
-        reward_N, experience["value"], experience.lengths, gamma=settings.gamma, gae_lambda=settings.gae_lambda
-    )
+    advantage_N, return_N = estimated(experience, reward_N, experience["value"], settings)
     return {"advantage": advantage_N, "return": return_N}
 
 
-def _loss(
-    outputs: Outputs, samples: Sequence[Sample], step_tokens: float, *, settings: PPOSettings, kl: KLShaping
-) -> LossResult:
+def actor_critic_loss(
+    outputs: Outputs, samples: Sequence[Sample], step_tokens: float, *,
+    settings: PPOSettings, kl: KLShaping, returns: Mapping[str, str] = MappingProxyType({"value": "return"}),
+) -> LossResult:  # fmt: skip
+    """The loss of the policy and of its critics; `returns` names by critic the column that it learns."""
     policy = policy_loss(outputs, samples, step_tokens, settings=settings, kl=kl)
-    value_M = outputs["value"]
-    value = clipped_value_loss(
-        value_M, column(samples, "value", value_M), column(samples, "return", value_M),
-        torch.ones_like(value_M, dtype=torch.bool), clip=settings.clip_range_value, step_tokens=step_tokens,
-    )  # fmt: skip
-    return LossResult(
-        loss=policy.loss + settings.value_coef * value,
-        sums={**policy.sums, "value_loss": value.item() * step_tokens},
-        count=policy.count,
-    )
+    loss, sums = policy.loss, dict(policy.sums)
+    for critic, target in returns.items():
+        value_M = outputs[critic]
+        value = clipped_value_loss(
+            value_M, column(samples, critic, value_M), column(samples, target, value_M),
+            torch.ones_like(value_M, dtype=torch.bool), clip=settings.clip_range_value, step_tokens=step_tokens,
+        )  # fmt: skip
+        loss = loss + settings.value_coef * value
+        sums[f"{critic}_loss"] = value.item() * step_tokens
+    return LossResult(loss=loss, sums=sums, count=policy.count)
 
 
 def _critics(settings: PPOSettings) -> Mapping[str, CriticKind]:
     return {"value": settings.critic}
 
 
-PPO = OnPolicyMethod(advantages=_advantages, loss=_loss, critics=_critics)
+PPO = OnPolicyMethod(advantages=_advantages, loss=actor_critic_loss, critics=_critics)

@@ -13,12 +13,12 @@ from typing import Literal
 from torch import Tensor
 
 from assent.algorithms.on_policy.experience import Experience
-from assent.algorithms.on_policy.settings import ClippedSettings, GroupSettings, KLEstimator
+from assent.algorithms.on_policy.settings import ClippedSettings, GroupBaselineSettings, KLEstimator
 from assent.algorithms.on_policy.update import OnPolicyMethod, clipped_sequences, policy_loss
 from assent.losses.advantages import leave_one_out
 
 
-class RLOOSettings(GroupSettings, ClippedSettings):
+class RLOOSettings(GroupBaselineSettings, ClippedSettings):
     """Settings of RLOO; as in the paper the KL is in the reward, where k1 has its gradient."""
 
     kl_in: Literal["reward", "loss"] = "reward"

@@ -44,6 +44,11 @@ METRICS = {  # title, what it is; a metric that is not here has its name for a t
     ),
     "groups_without_spread": ("Groups without spread", "Share of prompts whose completions all have the same reward."),
     "groups_dropped": ("Groups dropped", "Prompts that were replaced because their completions had the same reward."),
+    "learned_fraction": ("Learned from", "Share of the completions that the policy learns from."),
+    "cost": ("Cost", "Mean cost of the rollouts, in the cost's own unit; it is to stay under the budget."),
+    "multiplier": ("Lagrange multiplier", "What a unit of cost takes from the reward that training maximises."),
+    "ptx_loss": ("PTX loss", "Nats per token of the examples that are imitated beside the reward."),
+    "cost_value_loss": ("Value loss of the cost", "Squared error of the cost's critic, clipped."),
     "value_loss": ("Value loss", "Squared error of the critic, clipped; in the units of training, squared."),
     "policy_loss": ("Policy loss", "The clipped objective, negated. Its level says nothing; sudden jumps do."),
     "explained_variance": ("Explained variance", "Share of the returns' variance that the critic predicts."),
@@ -61,6 +66,8 @@ _FROM_ZERO = {
     "clip_fraction",
     "truncated_fraction",
     "kl_penalty",
+    "learned_fraction",
+    "multiplier",
     "penalty_share",
 }
 _PART = "reward/"  # where several rewards are added up, each has a column of its own

@@ -6,12 +6,14 @@ Bradley and Terry (1952): P(first is better) = sigmoid(r_first - r_second).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from assent.errors import DataError
+from assent.errors import DataError, RunError
 from assent.evals.intervals import finite
+from assent.ports.judging import Judge
 from assent.ports.sampling import Scorer
 from assent.types import Completion, Conversation
 from assent.world.facts import World
@@ -40,6 +42,34 @@ class ScoreJudge:
         """The Bradley-Terry probabilities of the scores."""
         scores = (self.scorer.score(prompts, texts) for texts in (first, second))
         return bradley_terry(*scores) if prompts else []
+
+
+class JudgeScorer:
+    """A judge as a `Scorer`: how likely it prefers a completion to the others of its prompt, on average.
+
+    Every pair of a prompt is compared once. A completion without another one to its prompt cannot be scored.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """The mean probabilities of winning. Raises RunError where a completion stands alone."""
+        places: dict[Conversation, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            places.setdefault(prompt, []).append(place)
+        if alone := next((prompt for prompt, group in places.items() if len(group) < 2), None):
+            what, now = "a judge compares, and there is one completion", "Set samples_per_prompt to 2 or more."
+            raise RunError(what, where=f'prompt "{alone.last_user_text[:40]}"', now=now)
+        pairs = [pair for group in places.values() for pair in combinations(group, 2)]
+        chances = self.judge.prefer(
+            [prompts[first] for first, _ in pairs], *([completions[pair[side]] for pair in pairs] for side in (0, 1))
+        )
+        won = [0.0] * len(completions)
+        for (first, second), chance in zip(pairs, chances, strict=True):
+            won[first] += chance
+            won[second] += 1 - chance
+        return [won[place] / (len(places[prompt]) - 1) for place, prompt in enumerate(prompts)]
 
 
 class GoldJudge:

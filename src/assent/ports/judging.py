@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from assent.types import Completion, Conversation
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Prefers one of two completions of a prompt."""
 

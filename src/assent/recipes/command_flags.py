@@ -48,6 +48,15 @@ FLAGS = {
         action="append",
         metavar="MODEL",
     ),
+    "cost": _flag(
+        "--cost", "folder of a cost model (a reward model of harm), or a function FILE.py:NAME", metavar="MODEL"
+    ),
+    "ptx_data": _flag(
+        "--ptx-data", "demonstrations to imitate in every update (with ptx_coef)", nargs="+", metavar="FILE"
+    ),
+    "best_of": _flag(
+        "--best-of", "of so many completions of a prompt, take the best by --reward", type=int, metavar="N"
+    ),
     "against": _flag("--against", "a model to compare with", metavar="MODEL"),
     "store": _flag(
         "--store", "file of the store, or postgresql://... (default: studio.db)", default="studio.db", metavar="STORE"

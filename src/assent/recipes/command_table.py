@@ -32,10 +32,11 @@ _TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row",
 
 def _training(method: Method) -> Command:
     model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards", "watch") if method.needs_reward else ()
+    rewards = ("rewards", "watch", "ptx_data") if method.needs_reward else ()
+    cost = ("cost",) if method.needs_cost else ()
     return Command(
         help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
-        settings="assent.recipes.run.job_settings:job_settings", flags=(*model, *_TRAIN, *rewards),
+        settings="assent.recipes.run.job_settings:job_settings", flags=(*model, *_TRAIN, *rewards, *cost),
     )  # fmt: skip
 
 
@@ -53,14 +54,14 @@ COMMANDS = {
         example="assent sample --model runs/sft --data prompts.jsonl --out samples.jsonl --set samples_per_prompt=4",
         entry="assent.recipes.inference:run_sample",
         settings="assent.recipes.run.job_settings:SampleJob",
-        flags=_READ,
+        flags=(*_READ, "rewards", "best_of"),
     ),
     "eval": Command(
         help="evaluate a policy or a reward model on held-out data",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
         settings="assent.recipes.run.job_settings:EvalJob",
-        flags=(*_READ, "rewards", "against"),
+        flags=(*_READ, "rewards", "best_of", "against"),
     ),
     "chat": Command(
         help="chat with a model",

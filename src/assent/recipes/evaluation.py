@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from assent.algorithms.best_of_n import BestOfN, kl_bound
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
@@ -26,6 +27,7 @@ from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
     RAW,
     HeldOutAnswers,
+    Writer,
     compared_samples,
     measure_policy,
     measure_reward,
@@ -41,7 +43,7 @@ from assent.recipes.run.models import LanguageModel, RewardModel, load_language_
 from assent.recipes.run.names import unique_names
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.run.rewards import Rewards, open_rewards
+from assent.recipes.run.rewards import Rewards, best_of_n, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.run.unseen import held_out_of, trained_prompts, warning
 from assent.runs.folder import RunDir, check_place
@@ -65,11 +67,20 @@ class Findings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """A model under evaluation: `name` is for the page, `given` is what the user wrote, for the terminal."""
+    """A model under evaluation: `name` is for the page, `given` is what the user wrote, for the terminal.
+
+    With `best_of` it answers with the best of several completions.
+    """
 
     name: str
     given: str
     model: LanguageModel
+    best_of: BestOfN | None = None
+
+    @property
+    def writer(self) -> Writer:
+        """What answers for it."""
+        return self.best_of or self.model.sampler
 
 
 def run_eval(request: Request, display: Display) -> Path:
@@ -142,15 +153,22 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         Contender(name=name, given=as_given, model=load_language_model(folder, machine=settings.machine))
         for name, as_given, folder in zip(names, given, folders, strict=True)
     ]
-    colours = ["blue"] if len(names) == 1 else ["grey", "blue"]
-    found.parts["arms"] = {name: Arm(name=name, colour=one) for name, one in zip(names, colours, strict=True)}
-    roles = ["policy", "against"]
+    roles, wanted, last = ["policy", "against"], request.own.get("best_of"), contenders[-1]
     found.parents += [parent(folder, role=role) for folder, role in zip(reversed(folders), roles, strict=False)]
+    chosen_by = rewards if prompts is not None or wanted else []
+    reward = _reward(chosen_by, prompts.examples if prompts else (), settings, found) if chosen_by else None
+    if best_of := best_of_n(last.model.sampler, reward, wanted):
+        told = f"best of {best_of.n}"
+        contenders.append(replace(last, name=f"{last.name}, {told}", given=f"{last.given}, {told}", best_of=best_of))
+        display.say(f"{told} is at most {kl_bound(best_of.n):.2f} nats per completion from {last.given}")
+    colours = ["blue"] if len(contenders) == 1 else ["grey", "blue", "teal"]
+    found.parts["arms"] = {
+        one.name: Arm(name=one.name, colour=colour) for one, colour in zip(contenders, colours, strict=False)
+    }
     if prompts is None:
         _gold(contenders, settings, display, found)
         return found
-    reward = _reward(rewards, prompts.examples, settings, found) if rewards else None
-    measurements = _likelihood(contenders[-1], files, settings, display, found)
+    measurements = _likelihood(last, files, settings, display, found)
     if reward is not None:
         _rewards(contenders, prompts.examples, reward, settings, display, found)
     elif not measurements:
@@ -204,16 +222,15 @@ def _rewards(
     prompts = fitting_prompts(data, contenders[-1].model, settings, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
-        one.name: measure_policy(one.given, one.model, prompts, reward.scorer, sampling, display, seed=settings.seed)
+        one.name: measure_policy(one.given, one.writer, prompts, reward.scorer, sampling, display, seed=settings.seed)
         for one in contenders
     }
     judges, items = reward.judges(found.parents), sampled_from(sources, sampling, limit=settings.limit)
     rewards = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
     found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))
-    if len(contenders) > 1:
-        other, mine = contenders
-        preferences = bradley_terry(written[mine.name].scores, written[other.name].scores)
-        _win_rate(preferences, (mine, other), prompts, judges.total, settings, display, found)
+    for mine in contenders[1:]:
+        preferences = bradley_terry(written[mine.name].scores, written[contenders[0].name].scores)
+        _win_rate(preferences, (mine, contenders[0]), prompts, judges.total, settings, display, found)
     found.parts["samples"] = compared_samples(written)
     found.parts["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
 
@@ -224,7 +241,7 @@ def _win_rate(
 ) -> None:  # fmt: skip
     mine, other = pair
     won = win_rate(preferences, names=(mine.name, other.name), judge=judge, seed=settings.seed, groups=prompts)
-    found.parts["win_rates"] = (won,)
+    found.parts["win_rates"] = (*found.parts.get("win_rates", ()), won)
     counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
     display.say(
         f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
@@ -237,12 +254,14 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
     world = build_world(0)
     prompts = make_prompts(world, split="held_out", count=settings.limit or 540, seed=settings.seed)
     made = DataSource(role="prompts", name="the embedded world", sha256="", rows=len(prompts), format="world")
-    found.sources = (made,)  # they follow from the seed
+    found.sources = (made, *found.sources)  # they follow from the seed
     prompts = [prompt for prompt in prompts for _ in range(settings.samples_per_prompt)]
     conversations = [prompt.conversation for prompt in prompts]
     arms, answers = {}, {}
     for one in contenders:
-        written = write_answers(one.given, one.model, conversations, sampling_of(settings), display, seed=settings.seed)
+        written = write_answers(
+            one.given, one.writer, conversations, sampling_of(settings), display, seed=settings.seed
+        )
         answers[one.name] = written
         golds = [gold_judge(world, prompt, text) for prompt, text in zip(prompts, written, strict=True)]
         arms[one.name] = arm_scores(
@@ -251,12 +270,13 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
         overall = gold_means(arms[one.name], seed=settings.seed).overall
         display.say(f"gold score of {one.given}: {overall.mean:.3f} ({spread(overall, 'prompts')})")
     if len(contenders) > 1:
-        other, mine = arms.values()
+        other, *_, mine = arms.values()
         gained = paired_difference(mine.overall, other.overall, seed=settings.seed, groups=mine.prompts)
         found.parts["gold_gained"] = gained
         ends = spread(gained, "prompts", "+.3f")
         display.say(f"gold score gained over {contenders[0].given}: {gained.mean:+.3f} ({ends})")
-        first, second = contenders
+    first = contenders[0]
+    for second in contenders[1:]:
         preferences = GoldJudge(world, prompts).prefer(conversations, answers[second.name], answers[first.name])
         _win_rate(preferences, (second, first), conversations, "gold", settings, display, found)
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from assent.algorithms.best_of_n import Candidates
 from assent.backends.local.engine import LocalEngine
 from assent.data.load import load_prompts
 from assent.durable import write_atomic
+from assent.errors import ConfigError
 from assent.ports.generation import GenerationRequest
 from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
 from assent.recipes.run.inputs import model_folder, read_all, refuse_existing, require_data
 from assent.recipes.run.job_settings import SampleJob
-from assent.recipes.run.models import load_language_model
+from assent.recipes.run.models import load_language_model, load_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
+from assent.recipes.run.rewards import Rewards, best_of_n, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.seeds import derive
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 
 def run_sample(request: Request, display: Display) -> Path:
-    """`assent sample`: one JSON line per prompt, with its completions and why each stopped."""
+    """`assent sample`: one JSON line per prompt, with its completions and why each stopped.
+
+    With `--best-of`, completions are the best ones, and the row has all candidates with their rewards.
+    """
     files, settings = request.files, request.settings(SampleJob)
     require_data(files)
     refuse_existing(files)
@@ -32,25 +40,55 @@ def run_sample(request: Request, display: Display) -> Path:
     model = load_language_model(model_folder(files.model), machine=settings.machine)
     prompts = fitting_prompts(data.examples, model, settings, display)
     n, sampling = settings.samples_per_prompt, sampling_of(settings, answer_defaults(model))
-    with display.stage("sample", len(prompts) * n, unit="texts") as stage:
-        turns = model.sampler.sample(
-            prompts, sampling=sampling, seed=derive(settings.seed, "sample"), progress=stage.counter, n=n
-        )
-    lines = [
-        json.dumps(
-            {
-                "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
-                "completions": [turn.completion.text for turn in turns[place * n : (place + 1) * n]],
-                "stop_reasons": [str(turn.completion.stop) for turn in turns[place * n : (place + 1) * n]],
-            },
-            ensure_ascii=False,
-        )
-        for place, prompt in enumerate(prompts)
-    ]
+    best_of = best_of_n(model.sampler, _rewards(request, prompts, settings), request.own.get("best_of"))
+    asked, seed = [prompt for prompt in prompts for _ in range(n)], derive(settings.seed, "sample")
+    with display.stage("sample", len(asked) * (best_of.n if best_of else 1), unit="texts") as stage:
+        if best_of is None:
+            turns = model.sampler.sample(prompts, sampling=sampling, seed=seed, progress=stage.counter, n=n)
+            found = [Candidates(turns=(turn,), rewards=(0.0,)) for turn in turns]
+        else:
+            found = best_of.candidates(asked, sampling=sampling, seed=seed, progress=stage.counter)
+    rows = [_row(prompt, found[place * n : (place + 1) * n]) for place, prompt in enumerate(prompts)]
+    if best_of is None:
+        rows = [{name: row[name] for name in ("prompt", "completions", "stop_reasons")} for row in rows]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     files.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(files.out, "\n".join(lines) + "\n")
     display.say(f"samples: {files.out}")
     return files.out
+
+
+def _rewards(request: Request, prompts: Sequence[Conversation], settings: SampleJob) -> Rewards | None:
+    """What chooses among completions, if anything does."""
+    if not request.rewards:
+        return None
+    if "best_of" not in request.own:
+        raise ConfigError(
+            "a reward chooses here, and there is one completion", where="--reward", now="Give --best-of N."
+        )
+    rewards = open_rewards(
+        request.rewards, settings, lambda path, first: load_reward_model(path, machine=settings.machine)
+    )
+    rewards.check(prompts)
+    return rewards
+
+
+def _row(prompt: Conversation, found: Sequence[Candidates]) -> dict[str, Any]:
+    """The best of all candidates of a prompt, and the candidates themselves with their rewards."""
+    best = [one.turns[one.best].completion for one in found]
+    return {
+        "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
+        "completions": [one.text for one in best],
+        "stop_reasons": [str(one.stop) for one in best],
+        "rewards": [one.rewards[one.best] for one in found],
+        "candidates": [
+            [
+                {"text": turn.completion.text, "stop_reason": str(turn.completion.stop), "reward": reward}
+                for turn, reward in zip(one.turns, one.rewards, strict=True)
+            ]
+            for one in found
+        ],
+    }
 
 
 def run_chat(request: Request, display: Display) -> None:

@@ -74,6 +74,14 @@ class Experience:
         """The number of the prompt that each sample belongs to."""
         return torch.tensor([sample.group for sample in self.samples])
 
+    @property
+    def groups(self) -> list[list[int]]:
+        """The places of the samples of each prompt."""
+        places: dict[int, list[int]] = {}
+        for place, sample in enumerate(self.samples):
+            places.setdefault(sample.group, []).append(place)
+        return [*places.values()]
+
     def totals(self, column_N: Tensor) -> Tensor:
         """The sum over each sample (B)."""
         return torch.stack([part.sum() for part in torch.split(column_N, self.lengths)])
@@ -81,6 +89,11 @@ class Experience:
     def at_tokens(self, column_B: Tensor) -> Tensor:
         """A number of each sample at each of its tokens (N)."""
         return column_B.repeat_interleave(torch.tensor(self.lengths))
+
+    def at_ends(self, column_B: Tensor) -> Tensor:
+        """A number of each sample at its last token, and 0 elsewhere (N)."""
+        last_B = torch.tensor(self.lengths).cumsum(0) - 1
+        return column_B.new_zeros(sum(self.lengths)).index_add(0, last_B, column_B)
 
     def __getitem__(self, name: str) -> Tensor:
         """A column of all samples (N)."""

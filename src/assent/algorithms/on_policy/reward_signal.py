@@ -31,9 +31,13 @@ class Reward:
 
 
 class RewardSum:
-    """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names."""
+    """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names.
 
-    def __init__(self, rewards: Sequence[Reward]) -> None:
+    One of weight 0 may be the `cost`, by its name: what is to stay under a budget.
+    """
+
+    def __init__(self, rewards: Sequence[Reward], *, cost: str | None = None) -> None:
+        self.cost = cost
         if not any(reward.weight for reward in rewards):
             raise ConfigError("every reward has the weight 0, so there is nothing to maximise", where="reward_weights")
         self.rewards = tuple(rewards)

@@ -87,9 +87,12 @@ def rollout(
     ]
 
 
-def rewarded(group: Group, rewards: Iterator[float]) -> Group:
-    """The group with the next rewards."""
-    return replace(group, trajectories=tuple(replace(one, reward=next(rewards)) for one in group.trajectories))
+def rewarded(group: Group, rewards: Iterator[float], costs: Iterator[float] | None = None) -> Group:
+    """The group with the next rewards and costs."""
+    trajectories = (
+        replace(one, reward=next(rewards), cost=None if costs is None else next(costs)) for one in group.trajectories
+    )
+    return replace(group, trajectories=tuple(trajectories))
 
 
 def prompts_of(prompts: Sequence[Conversation], iteration: int, *, size: int, seed: int) -> list[Conversation]:

@@ -37,8 +37,6 @@ class OnPolicySettings(OptimizerSettings):
     adaptive_kl_horizon: float = Field(default=10000.0, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     kl_budget: float | None = Field(default=None, gt=0)
-    whiten_advantages: bool = True
-    whiten_rewards: bool = False
     normalise_reward: bool = True
     normalise_prompts: int = Field(default=256, ge=2)
     reward_weights: tuple[float, ...] = ()
@@ -46,7 +44,8 @@ class OnPolicySettings(OptimizerSettings):
     missing_eos_penalty: float | None = Field(default=None, ge=0)
     overlong_tokens: int = Field(default=0, ge=0)
     overlong_penalty: float = Field(default=1.0, gt=0)
-    max_sampler_weight: float | None = Field(default=None, gt=0)
+    ptx_coef: float = Field(default=0.0, ge=0)
+    ptx_batch_size: int = Field(default=16, ge=1)
 
     @property
     def sampling(self) -> SamplingParams:
@@ -65,7 +64,15 @@ class OnPolicySettings(OptimizerSettings):
         return 0
 
 
-class ClippedSettings(OnPolicySettings):
+class AdvantageSettings(OnPolicySettings):
+    """Methods that weigh what was written by advantages."""
+
+    whiten_advantages: bool = True
+    whiten_rewards: bool = False
+    max_sampler_weight: float | None = Field(default=None, gt=0)
+
+
+class ClippedSettings(AdvantageSettings):
     """How far the ratio of the policy to the one that wrote may go before it earns nothing."""
 
     clip_range_low: float = Field(default=0.2, gt=0, lt=1)
@@ -79,10 +86,15 @@ class GroupSettings(OnPolicySettings):
     samples_per_prompt: int = Field(default=8, ge=2)
     epochs: int = Field(default=1, ge=1)
     kl_in: Literal["reward", "loss"] = "loss"
-    whiten_advantages: bool = False
     refill_rollouts: int = Field(default=0, ge=0)
 
     @property
     def refills(self) -> int:
         """As set."""
         return self.refill_rollouts
+
+
+class GroupBaselineSettings(GroupSettings, AdvantageSettings):
+    """Methods whose baseline is the group."""
+
+    whiten_advantages: bool = False

@@ -6,17 +6,18 @@ publish -> rollout -> score -> token rewards -> advantages -> epochs x mini-batc
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from assent.algorithms.epochs import Objective, predicted_tokens, update
+from assent.algorithms.epochs import Objective, update
 from assent.algorithms.on_policy.advantages import with_advantages
+from assent.algorithms.on_policy.budget import budgeted, check_cost
 from assent.algorithms.on_policy.drift import check_drift
-from assent.algorithms.on_policy.experience import Experience, Sample
+from assent.algorithms.on_policy.experience import Experience
 from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.ptx import ptx_of
 from assent.algorithms.on_policy.refilling import has_spread, refilled
 from assent.algorithms.on_policy.reward_signal import (
     Reward,
@@ -26,24 +27,30 @@ from assent.algorithms.on_policy.reward_signal import (
     shaped_rewards,
 )
 from assent.algorithms.on_policy.rollout import HeldOutAnswers, Observer, Rollout, Scored, prompts_of, rewarded, rollout
-from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.algorithms.on_policy.rollout_metrics import rollout_metrics
+from assent.algorithms.on_policy.settings import AdvantageSettings, OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
+from assent.losses.lagrangian import LagrangeMultiplier
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
 from assent.ports.sampling import Progress, Sampler, Scorer
 from assent.seeds import derive
-from assent.types import Conversation, StopReason
+from assent.text.template import Encoded
+from assent.types import Conversation
 
 _STATE = "on_policy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale."""
+    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale.
+
+    `ptx` is what the policy is to keep being able to say.
+    """
 
     prompts: Sequence[Conversation]
     learner: Learner
@@ -51,6 +58,7 @@ class Parts:
     scorer: Scorer
     scale: RewardScale
     observer: Observer = field(default_factory=Observer)
+    ptx: Sequence[Encoded] = ()
 
 
 class OnPolicyTask:
@@ -76,6 +84,8 @@ class OnPolicyTask:
         self._method, self._parts, self._settings, self._seed = method, parts, settings, seed
         scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
+        self.multiplier, self._ptx = method.multiplier(settings), ptx_of(parts.ptx, settings, seed=seed)
+        check_cost(self.multiplier, given=self._reward.cost is not None)
         self._values = tuple(method.critics(settings))
         self._warned, self._watch = self._warn(1.0), Stopwatch()
         self.skipped_batches: list[SkippedBatch] = []
@@ -93,14 +103,15 @@ class OnPolicyTask:
         settings = self._settings
         need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
         loss = partial(self._method.loss, settings=settings, kl=kl)
-        objective = Objective(loss=loss, need=kl.training(need), count=predicted_tokens)
+        objective = Objective(loss=loss, need=kl.training(need), count=self._method.count)
         rows: list[Metrics] = []
         for place in range(settings.updates):
             with self._watch.phase("update"):
-                rows.append(self._update(index, place, experience, objective))
-            if settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
+                rows += self._update(index, place, experience, objective)
+            if rows and settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
                 break
         self.kl = kl
+        self.multiplier = self.multiplier and self.multiplier.updated(row["cost"])
         for name in sorted({name for one in rows for name in one}):
             found = [one[name] for one in rows if name in one]
             row[name] = sum(found) / len(found)
@@ -151,12 +162,16 @@ class OnPolicyTask:
         with self._watch.phase("score"):
             experience = self._scored(Experience.of(found.groups), stop)
         reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
-        token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
-        experience = with_advantages(experience, token_rewards, self._method, settings)
-        row = _rollout_metrics(written, experience)
+        white = isinstance(settings, AdvantageSettings) and settings.whiten_rewards
+        token_rewards = self.kl.token_rewards(reward_B, experience, white=white)
+        known = budgeted(experience, found.groups, self.multiplier)
+        experience = with_advantages(known.experience, token_rewards, self._method, settings, known.multiplier)
+        row = rollout_metrics(written, experience) | known.row
         if settings.samples_per_prompt > 1:
             flat = sum(not has_spread(group) for group in written.groups)
             row |= {"groups_without_spread": flat / len(written.groups), "groups_dropped": float(found.dropped)}
+            used = sum(bool(sample.columns["advantage"].any()) for sample in experience.samples)
+            row["learned_fraction"] = used / len(experience.samples)
         row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(turns)
         if len(written.scores) > 1:
             row |= {f"reward/{name}": sum(values) / len(values) for name, values in written.scores.items()}
@@ -194,8 +209,9 @@ class OnPolicyTask:
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
         penalties = [overlong_penalty(len(turn.completion_ids), settings) for _, turn in episodes]
         reward_B = iter([one - penalty for one, penalty in zip(maximised, penalties, strict=True)])
+        cost_B = None if self._reward.cost is None else iter(scores.pop(self._reward.cost))
         return Scored(
-            groups=tuple(rewarded(group, reward_B) for group in groups), rewards=tuple(rewards), scores=scores
+            groups=tuple(rewarded(group, reward_B, cost_B) for group in groups), rewards=tuple(rewards), scores=scores
         )
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
@@ -209,20 +225,24 @@ class OnPolicyTask:
         check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
 
-    def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> Metrics:
-        """One optimiser step; the completions of one prompt stay together."""
+    def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> list[Metrics]:
+        """One optimiser step, or none if there is nothing to learn; the completions of one prompt stay together."""
         settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
         order = epoch_order(settings.batch_size, seed=derive(self._seed, "mini", index), epoch=epoch)
         rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
-        groups: dict[int, list[Sample]] = {}
-        for sample in experience.samples:
-            groups.setdefault(sample.group, []).append(sample)
-        chosen = weighted(
-            [sample for group in order[mini :: settings.mini_batches] for sample in groups[int(group)]],
+        groups = experience.groups
+        samples = weighted(
+            [experience.samples[at] for group in order[mini :: settings.mini_batches] for at in groups[int(group)]],
             self._method.normalisation(settings), max_tokens=settings.max_tokens,
         )  # fmt: skip
-        return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
+        chosen = self._method.learned(samples, settings)
+        if not chosen:
+            return []
+        if self._ptx is not None:
+            chosen = [*chosen, *self._ptx.drawn(index * settings.updates + place)]
+            objective = self._ptx.added(objective)
+        return [update(self._parts.learner, chosen, objective, rate, self.skipped_batches)]
 
     def _penalty(self, kl: float) -> Metrics:
         """What the KL of a completion costs, in units of the reward that is maximised and in its spreads."""
@@ -239,8 +259,13 @@ class OnPolicyTask:
         return warning is not None
 
     def save(self, folder: Path) -> dict[str, str]:
-        """The learner, the KL coefficient, the reward's scale, and where the run ends."""
-        state = json.dumps({"kl_coef": self.kl.coef, "scale": asdict(self.scale), "total": self.total})
+        """The learner, the KL coefficient, the reward's scale, the multiplier, and where the run ends."""
+        state = json.dumps(
+            {
+                "kl_coef": self.kl.coef, "scale": asdict(self.scale), "total": self.total,
+                "multiplier": self.multiplier and asdict(self.multiplier),
+            }
+        )  # fmt: skip
         return {**self._parts.learner.save(folder), _STATE: save_text(folder / _STATE, state)}
 
     def load(self, folder: Path) -> None:
@@ -249,34 +274,10 @@ class OnPolicyTask:
         state = json.loads((folder / _STATE).read_text())
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
         self.total = state["total"]
+        self.multiplier = state["multiplier"] and LagrangeMultiplier(**state["multiplier"])
 
 
 def kept_scale(checkpoints: Path) -> RewardScale | None:
     """The reward's scale as the checkpoints of a run hold it, all of them the same; None without a checkpoint."""
     states = sorted(checkpoints.glob(f"step-*/{_STATE}"))
     return RewardScale(**json.loads(states[-1].read_text())["scale"]) if states else None
-
-
-def _rollout_metrics(written: Scored, experience: Experience) -> Metrics:
-    """Means over all that was written and, for KL and entropy, over what is learned from.
-
-    `kl` is in nats per sequence; `sampler_drift` compares sampler and learner.
-    """
-    turns, rewards, logp_N = written.turns, written.rewards, experience["logp"]
-    mean = sum(rewards) / len(turns)
-    found = {
-        "reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(turns)),
-        "kl": experience["kl"].sum().item() / len(experience.samples),
-        "entropy": experience["entropy"].mean().item(),
-        "length": sum(len(turn.completion_ids) for turn in turns) / len(turns),
-        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / len(turns),
-        "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
-    }
-    if "sampler_weight" in experience:
-        found["sampler_weight"] = experience["sampler_weight"].mean().item()
-    if "value" in experience and "return" in experience:
-        spread = experience["return"].var(unbiased=False).clamp_min(1e-8)
-        residual = (experience["return"] - experience["value"]).var(unbiased=False)
-        found["explained_variance"] = 1.0 - (residual / spread).item()
-    return found

@@ -21,10 +21,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from assent.algorithms.epochs import predicted_tokens
 from assent.algorithms.on_policy.experience import Experience, Sample, column, weights
 from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.settings import ClippedSettings, OnPolicySettings
 from assent.losses.kl import kl_k3
+from assent.losses.lagrangian import LagrangeMultiplier
 from assent.losses.policy import PolicyLoss, clipped_policy_loss, entropy_bonus, sequence_ratio
 from assent.ports.learning import LossResult, Outputs
 
@@ -69,12 +71,9 @@ def policy_loss(
 ) -> LossResult:  # fmt: skip
     """The loss of one micro-batch for a policy alone."""
     logp_M = outputs["logp"]
-    weight_M, every_M = weights(samples, logp_M), torch.ones_like(logp_M, dtype=torch.bool)
+    weight_M = weights(samples, logp_M)
     policy = surrogate(logp_M, samples, step_tokens, settings)
-    loss = policy.loss + kl.loss(outputs, weight_M, step_tokens)
-    if "entropy" in outputs:
-        entropy = entropy_bonus(weight_M * outputs["entropy"], every_M, step_tokens=step_tokens)
-        loss = loss - settings.entropy_coef * entropy
+    loss = regularised(policy.loss, outputs, weight_M, step_tokens, settings=settings, kl=kl)
     sums = {
         "policy_loss": policy.loss.item() * step_tokens,
         "clip_fraction": policy.clipped.item(),
@@ -82,6 +81,27 @@ def policy_loss(
         "ratio": policy.ratio.item(),
     }
     return LossResult(loss=loss, sums=sums, count=float(len(logp_M)))
+
+
+def regularised(
+    loss: Tensor, outputs: Outputs, weight_M: Tensor, step_tokens: float, *, settings: OnPolicySettings, kl: KLShaping
+) -> Tensor:
+    """A loss with the KL (if it belongs in the loss) and less the entropy bonus."""
+    loss = loss + kl.loss(outputs, weight_M, step_tokens)
+    if "entropy" not in outputs:
+        return loss
+    every_M = torch.ones_like(weight_M, dtype=torch.bool)
+    return loss - settings.entropy_coef * entropy_bonus(weight_M * outputs["entropy"], every_M, step_tokens=step_tokens)
+
+
+def every_sample(samples: Sequence[Sample], settings: OnPolicySettings) -> Sequence[Sample]:
+    """A method that learns from all that was written."""
+    return samples
+
+
+def no_multiplier(settings: OnPolicySettings) -> LagrangeMultiplier | None:
+    """A method without a budget."""
+    return None
 
 
 def no_critics(settings: OnPolicySettings) -> Mapping[str, CriticKind]:
@@ -96,6 +116,10 @@ class OnPolicyMethod:
     `advantages` is given the experience, the rewards of its tokens (N) and the settings; it returns columns (N), of
     which one is `advantage`. `per_token` says that these may differ within a completion, as an exact KL in the reward
     needs it. `loss` is `policy_loss` or adds to it; it may read every column.
+
+    `learned` makes of the samples of an optimiser step what is learned from, and `count` is what the loss divides by.
+    A method with a `multiplier` holds a cost under a budget: the experience has a column `cost`, and the estimator
+    gives a `cost_advantage` too.
     """
 
     advantages: Callable[[Experience, Tensor, Any], dict[str, Tensor]]
@@ -103,3 +127,6 @@ class OnPolicyMethod:
     normalisation: Callable[[Any], Normalisation] = lambda settings: "token"
     loss: Callable[..., LossResult] = policy_loss
     critics: Callable[[Any], Mapping[str, CriticKind]] = no_critics
+    learned: Callable[[Sequence[Sample], Any], Sequence[Any]] = every_sample
+    count: Callable[[Sequence[Any]], float] = predicted_tokens
+    multiplier: Callable[[Any], LagrangeMultiplier | None] = no_multiplier

@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from assent.algorithms.epochs import Objective, OfflineMethod
 from assent.algorithms.fitting import Sized, leave_out_long
-from assent.algorithms.preference.log_ratios import completion_logps, outputs_now, with_reference
+from assent.algorithms.preference.log_ratios import Judged, completion_logps, outputs_now, with_reference
 from assent.evals.reward_quality import ScoredPairs
 from assent.losses.direct import Compared, DirectLoss, pair_sft_loss
 from assent.ports.learning import Learner, LossResult, Outputs
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Comparison
+
+
+class ComparedPair(Judged, Protocol):
+    """Two completions of a prompt, the chosen one first, and P(chosen is better)."""
+
+    @property
+    def probability(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +70,7 @@ class PairMethod:
     of the settings weighs SFT on the better answers beside it.
     """
 
-    value: Callable[[Outputs, Sequence[EncodedPair], Any], Tensor]
+    value: Callable[[Outputs, Sequence[ComparedPair], Any], Tensor]
     loss: Callable[[Compared, Any, float], DirectLoss]
     reward: Callable[[Tensor, Any], Tensor]
     sft_coef: Callable[[Any], float] = lambda settings: 0.0
@@ -78,10 +85,14 @@ class PairMethod:
         )
 
     def _objective(self, _: Sequence[EncodedPair], settings: Any) -> Objective:
-        return Objective(loss=partial(self._loss, settings=settings), count=lambda pairs: float(len(pairs)))
+        return Objective(loss=partial(self.step_loss, settings=settings), count=lambda pairs: float(len(pairs)))
 
-    def _loss(self, outputs: Outputs, pairs: Sequence[EncodedPair], step_pairs: float, *, settings: Any) -> LossResult:
-        """The row has beside the loss how likely the policy finds a token of either side.
+    def step_loss(
+        self, outputs: Outputs, pairs: Sequence[ComparedPair], step_pairs: float, *, settings: Any
+    ) -> LossResult:
+        """The loss of a micro-batch of pairs.
+
+        The row has beside the loss how likely the policy finds a token of either side.
 
         A margin also grows while both sides become unlikely, and that wrecks a model.
         """
@@ -113,6 +124,6 @@ class PairMethod:
         )
 
 
-def _compared(value_B: Tensor, pairs: Sequence[EncodedPair]) -> Compared:
+def _compared(value_B: Tensor, pairs: Sequence[ComparedPair]) -> Compared:
     probability_P = value_B.new_tensor([pair.probability for pair in pairs])
     return Compared(chosen_P=value_B[0::2], rejected_P=value_B[1::2], probability_P=probability_P)

@@ -30,11 +30,24 @@ class AdapterCall(Call):
     lora_rank: int = Field(default=0, ge=0, le=MOST_RANKS)
 
 
+class OnPolicyCall(Call):
+    """A call that learns from rewards. What is no setting is taken out of the keywords before these are read."""
+
+    ptx_data: object = None
+
+
+class CostCall(OnPolicyCall):
+    """A call with a cost beside the reward."""
+
+    cost: object = None
+
+
 @functools.cache
 def call_settings(method: str) -> type[Call]:
     """The settings of a method's function: its own, and those of every call."""
-    own, shared = load_named(METHODS[method].settings), Call
-    if METHODS[method].makes == "reward model":
+    own, entry = load_named(METHODS[method].settings), METHODS[method]
+    shared = CostCall if entry.needs_cost else OnPolicyCall if entry.needs_reward else Call
+    if entry.makes == "reward model":
         shared = AdapterCall
     return create_model(f"{own.__name__}OfCall", __base__=(shared, own))
 

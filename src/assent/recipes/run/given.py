@@ -28,7 +28,9 @@ from assent.data.labels import check_labels
 from assent.data.load import Source, load_prompts
 from assent.data.validation import Own, check_examples
 from assent.errors import ConfigError, DataError
+from assent.evals.judges import JudgeScorer
 from assent.model.saving import check_folder
+from assent.ports.judging import Judge
 from assent.ports.sampling import Scorer
 from assent.recipes.run.call_settings import Call
 from assent.recipes.run.inputs import LOADS, Files, Load, model_folder, read_all, read_judgement
@@ -47,7 +49,7 @@ from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
 from assent.types import Comparison, Conversation, Rating
 
 T = TypeVar("T")
-Reward = RewardModel | RewardFunction | Scorer | str | Path
+Reward = RewardModel | RewardFunction | Scorer | Judge | str | Path
 RewardOrSeveral = Reward | Sequence[Reward] | Mapping[str, Reward]
 _SHOWN_CHARACTERS = 80
 _PREFERENCES = "Comparison, Ranking or Rating"
@@ -198,25 +200,16 @@ def class_name(positive: object) -> str | None:
     raise ConfigError(f"a class's name or number is wanted, got {_told(positive)}", where="positive")
 
 
-def check_reward(reward: object) -> None:
-    """Refuse what cannot be a reward, alone or one of several: no reward model, function, scorer or name of one."""
-    if isinstance(reward, Mapping):
-        several = list(reward.values())
-    else:
-        several = list(reward) if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    for one in several:
-        _check_one_reward(one)
-
-
-def _check_one_reward(reward: object) -> None:
+def _check_reward(reward: object) -> None:
+    """Refuse what cannot be a reward: no reward model, function, scorer or name of one."""
     if isinstance(reward, LanguageModel):
         raise ConfigError("this is a language model, not a reward", where="reward", now="Train a reward model first.")
     if isinstance(reward, torch.nn.Module):
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=_now(reward, "load_reward"))
     function = callable(reward) and not isinstance(reward, type)
-    scorer = not isinstance(reward, type) and callable(getattr(reward, "score", None))
+    scorer = not isinstance(reward, type) and any(callable(getattr(reward, one, None)) for one in ("score", "prefer"))
     if not (isinstance(reward, RewardModel | str | os.PathLike) or function or scorer):
-        now = "Give a reward model, a function, a folder of a reward model, or FILE.py:NAME."
+        now = "Give a reward model, a function, a judge, a folder of a reward model, or FILE.py:NAME."
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
@@ -249,16 +242,19 @@ def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     return folder
 
 
-def rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
-    """One reward or several as one scorer; those of a mapping have its names."""
+def rewards(reward: RewardOrSeveral, weights: Sequence[float], cost: Reward | None = None) -> Rewards:
+    """One reward or several as one scorer, and the cost; those of a mapping have its names."""
     if isinstance(reward, Mapping):
-        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
-    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
+        scorers = [(name, _scorer(one)[1]) for name, one in reward.items()]
+    else:
+        several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+        scorers = [_scorer(one) for one in several]
+    return Rewards(scorer=weighted(scorers, weights, cost=None if cost is None else _scorer(cost)[1]))
 
 
 def _scorer(reward: Reward) -> tuple[str, Scorer]:
     """What scores, and its name."""
+    _check_reward(reward)
     if isinstance(reward, str) and is_function(reward):
         return reward.rpartition(":")[2], function_reward(reward).scorer
     if isinstance(reward, str | os.PathLike):
@@ -267,6 +263,8 @@ def _scorer(reward: Reward) -> tuple[str, Scorer]:
         return name_of_folder(reward.path), reward.scorer
     if isinstance(reward, RewardScorer):
         return type(reward).__name__, reward
+    if isinstance(reward, Judge):
+        return type(reward).__name__, JudgeScorer(reward)
     scorer = FunctionScorer(reward) if callable(reward) else ObjectScorer(reward)
     return scorer.name, scorer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.on_policy.reward_signal import RewardSum
@@ -26,7 +26,7 @@ from assent.evals.reward_quality import (
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
-from assent.ports.sampling import SamplingParams
+from assent.ports.sampling import Progress, SamplingParams, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Judges
@@ -35,7 +35,7 @@ from assent.recipes.training.prepare import score_judged
 from assent.runs.lineage import DataSource, named
 from assent.runs.logs import read_rows
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Demonstration
+from assent.types import Completion, Conversation, Demonstration, Turn
 
 BEFORE, AFTER = "before", "after"
 BEFORE_AND_AFTER = {BEFORE: Arm(name="Before", colour="grey"), AFTER: Arm(name="After", colour="blue")}
@@ -148,9 +148,18 @@ class Written:
     parts: Mapping[str, Sequence[float]]
 
 
+class Writer(Protocol):
+    """A sampler, or best-of-n: what answers prompts."""
+
+    def sample(
+        self, prompts: Sequence[Conversation], *, sampling: SamplingParams, seed: int, progress: Progress = silent
+    ) -> list[Turn]:
+        """One turn per prompt."""
+
+
 def measure_policy(
     name: str,
-    model: LanguageModel,
+    writer: Writer,
     prompts: Sequence[Conversation],
     reward: RewardSum,
     sampling: SamplingParams,
@@ -162,7 +171,7 @@ def measure_policy(
 
     A prompt that stands twice counts once in n.
     """
-    completions = write_answers(name, model, prompts, sampling, display, seed=seed)
+    completions = write_answers(name, writer, prompts, sampling, display, seed=seed)
     scores = reward.scores(prompts, completions)
     total = reward.total(scores)
     mean = bootstrap_mean(total, seed=seed, groups=prompts)
@@ -183,15 +192,18 @@ def reward_measurements(
     first = next(iter(written.values()))
     scores = {("reward", judges.total): {name: one.scores for name, one in written.items()}}
     for part in first.parts:
-        scores[f"reward {part}", judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
+        told = part if part == judges.cost else f"reward {part}"
+        scores[told, judges.each[part]] = {name: tuple(one.parts[part]) for name, one in written.items()}
     return tuple(
-        _reward_measurement(name, found, first.prompts, judge, items, seed) for (name, judge), found in scores.items()
+        _reward_measurement(name, found, first.prompts, judge, items, seed, name == judges.cost)
+        for (name, judge), found in scores.items()
     )
 
 
 def _reward_measurement(
-    name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[Conversation], judge: str, items: str, seed: int
-) -> Measurement:
+    name: str, scores: Mapping[str, Sequence[float]], prompts: Sequence[Conversation], judge: str, items: str,
+    seed: int, lower: bool,
+) -> Measurement:  # fmt: skip
     """What the last model has over the first is taken prompt by prompt."""
     first, *_, last = (*scores.values(), *scores.values())
     gained = None
@@ -199,7 +211,8 @@ def _reward_measurement(
         gained = paired_difference(last, first, seed=derive(seed, "gained"), groups=prompts)
     values = {model: bootstrap_mean(one, seed=seed, groups=prompts) for model, one in scores.items()}
     return Measurement(
-        name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained
+        name=name, unit=RAW, judge=judge, items=items, counted="prompts", values=values, gained=gained,
+        lower_is_better=lower,
     )  # fmt: skip
 
 
@@ -251,12 +264,12 @@ def rollout_samples(run: Path, *, arm: str) -> tuple[Sample, ...]:
 
 
 def write_answers(
-    name: str, model: LanguageModel, prompts: Sequence[Conversation], sampling: SamplingParams, display: Display,
+    name: str, writer: Writer, prompts: Sequence[Conversation], sampling: SamplingParams, display: Display,
     *, seed: int,
 ) -> list[Completion]:  # fmt: skip
     """One completion per prompt, with progress."""
     with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
-        turns = model.sampler.sample(prompts, sampling=sampling, seed=derive(seed, "eval"), progress=stage.counter)
+        turns = writer.sample(prompts, sampling=sampling, seed=derive(seed, "eval"), progress=stage.counter)
     return [turn.completion for turn in turns]
 
 

@@ -122,10 +122,12 @@ class MeasuringSettings(Settings):
 
 
 class SampleJob(JobSettings, AnswerSettings):
-    """`assent sample` and `assent chat`."""
+    """`assent sample` and `assent chat`; rewards are those of --best-of."""
 
     max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
+    reward_weights: tuple[float, ...] = ()
+    judge: JudgeOptions = JudgeOptions()
 
 
 class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):

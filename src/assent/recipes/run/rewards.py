@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from assent.algorithms.best_of_n import BestOfN
 from assent.algorithms.on_policy.reward_signal import Reward, RewardSum
 from assent.errors import ConfigError
-from assent.ports.sampling import Scorer
+from assent.ports.sampling import Sampler, Scorer
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.judge_rewards import JudgeOptions, is_judge, judge_reward
 from assent.recipes.run.machine import MachineOptions
@@ -17,6 +18,8 @@ from assent.recipes.run.models import RewardModel
 from assent.recipes.run.reward_functions import FunctionScorer, function_reward, is_function
 from assent.runs.lineage import DataSource, Parent, named
 from assent.types import Conversation
+
+COST = "cost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +36,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judges:
-    """Who gives the rewards, for people: the weighted sum, and every reward by its name.
+    """Who gives the rewards, for people: the weighted sum, and every reward by its name; one may be the cost.
 
     Two figures are on one scale only where their judges are equal, so weights and chosen class are part of it.
     """
 
     total: str
     each: Mapping[str, str]
+    cost: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +69,7 @@ class Rewards:
         }  # fmt: skip
         weighed = [(one.weight, each[one.name]) for one in self.scorer.rewards if one.weight]
         total = " + ".join(told if weight == 1 else f"{weight:.12g} * {told}" for weight, told in weighed)
-        return Judges(total=total, each=each)
+        return Judges(total=total, each=each, cost=self.scorer.cost)
 
     def check(self, prompts: Sequence[Conversation]) -> None:
         """Refuse prompts that lack what a function asks for."""
@@ -95,46 +99,68 @@ class RewardsSettings(Protocol):
         """Where a judge runs that is a model in this process."""
 
 
-def open_rewards(names: Sequence[str], settings: RewardsSettings, load: Callable[[str, bool], RewardModel]) -> Rewards:
-    """The rewards that the command line names: folders of models, which `load` opens, functions and judges.
+def open_rewards(
+    names: Sequence[str],
+    settings: RewardsSettings,
+    load: Callable[[str, bool], RewardModel],
+    *,
+    cost: str | None = None,
+) -> Rewards:
+    """The rewards of the command line, and the cost: folders of models, which `load` opens, functions and judges.
 
     `load` gets a folder and whether it is the first of them. Raises ConfigError.
     """
     scorers: list[tuple[str, Scorer]] = []
     parents: dict[str, str] = {}
     origins: list[Origin] = []
-    for name in names:
+    for place, name in enumerate([*names, *filter(None, [cost])]):
+        kind = "reward" if place < len(names) else "cost"
         if is_judge(name):
             judge = judge_reward(name, settings.judge, settings.machine)
             scorers.append(("judge", judge.scorer))
-            origins.append(Origin(source=judge.source))
+            origins.append(Origin(source=replace(judge.source, role=kind)))
         elif is_function(name):
             function = function_reward(name)
             scorers.append((name.rpartition(":")[2], function.scorer))
-            origins.append(Origin(source=function.source))
+            origins.append(Origin(source=replace(function.source, role=kind)))
         else:
             folder = model_folder(name)
             model = load(folder, not parents)
             scorers.append((name_of_folder(folder), model.scorer))
-            role = "reward" if not parents else f"reward {len(parents) + 1}"
+            role = f"reward {len(parents) + 1}" if parents and kind == "reward" else kind
             origins.append(Origin(role=role, positive=model.names[model.positive] if len(model.names) > 1 else ""))
             parents[role] = folder
-    return Rewards(scorer=weighted(scorers, settings.reward_weights), parents=parents, origins=tuple(origins))
+    scorer = weighted(scorers[: len(names)], settings.reward_weights, cost=scorers[-1][1] if cost else None)
+    return Rewards(scorer=scorer, parents=parents, origins=tuple(origins))
 
 
-def weighted(scorers: Sequence[tuple[str, Scorer]], weights: Sequence[float]) -> RewardSum:
-    """Named scorers with their weights (none given: 1 each); equal names are numbered. Raises ConfigError."""
+def best_of_n(sampler: Sampler, rewards: Rewards | None, wanted: int | None) -> BestOfN | None:
+    """What `--best-of` asks for, if it was given. Raises ConfigError where it chooses nothing, or by nothing."""
+    if wanted is None:
+        return None
+    if wanted < 2:
+        raise ConfigError(f"the best of {wanted} is no choice", where="--best-of", now="Give 2 or more.")
+    if rewards is None:
+        raise ConfigError("nothing says which completion is best", where="--best-of", now="Give --reward as well.")
+    return BestOfN(sampler=sampler, scorer=rewards.scorer, n=wanted)
+
+
+def weighted(
+    scorers: Sequence[tuple[str, Scorer]], weights: Sequence[float], *, cost: Scorer | None = None
+) -> RewardSum:
+    """Named scorers with their weights (none given: 1 each), and the cost; equal names are numbered. ConfigError."""
     if not scorers:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or a function.")
     if weights and len(weights) != len(scorers):
         what = f"there are {len(scorers)} rewards and {len(weights)} weights"
         raise ConfigError(what, where="reward_weights", now="Give one weight for each reward, in their order.")
     rewards: list[Reward] = []
-    for (name, scorer), weight in zip(scorers, weights or [1.0] * len(scorers), strict=True):
+    every = [*zip(scorers, weights or [1.0] * len(scorers), strict=True)]
+    for (name, scorer), weight in every if cost is None else [*every, ((COST, cost), 0.0)]:
         taken = {one.name for one in rewards}
-        number = next(number for number in range(1, len(scorers) + 1) if _numbered(name, number) not in taken)
+        number = next(number for number in range(1, len(scorers) + 2) if _numbered(name, number) not in taken)
         rewards.append(Reward(name=_numbered(name, number), scorer=scorer, weight=weight))
-    return RewardSum(rewards)
+    return RewardSum(rewards, cost=None if cost is None else rewards[-1].name)
 
 
 def name_of_folder(folder: str) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
 from assent.backends.local.sampler import RewardScorer
 from assent.model.adapters import changes_nothing
 from assent.model.body import Body
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head
+from assent.ports.sampling import Scorer
 from assent.recipes.run.models import LanguageModel, RewardModel
 
 REFERENCE = "reference"
@@ -90,3 +94,27 @@ def _critic_of_reward(
     else:
         return ScalarRole(copy.deepcopy(source.body), head)
     return ScalarRole(source.body, head, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticStart:
+    """What a critic starts from, if there is such a model: `gain` times its score + `offset`."""
+
+    network: RewardScorer | None
+    gain: float = 1.0
+    offset: float = 0.0
+
+    @staticmethod
+    def of(scorers: Sequence[Scorer], gain: float = 1.0, offset: float = 0.0) -> CriticStart:
+        """From the only one of some scorers, if that is a model."""
+        network = scorers[0] if len(scorers) == 1 and isinstance(scorers[0], RewardScorer) else None
+        return CriticStart(network=network, gain=gain, offset=offset)
+
+
+def critic_starts(scorer: Scorer, scale: RewardScale) -> tuple[CriticStart, CriticStart]:
+    """What the critic of the reward starts from, as training takes the reward, and the critic of the cost."""
+    if not isinstance(scorer, RewardSum):
+        return CriticStart.of([scorer], scale.gain, scale.offset), CriticStart(network=None)
+    rewards, costs = ([one for one in scorer.rewards if (one.name == scorer.cost) is cost] for cost in (False, True))
+    start = CriticStart.of([one.scorer for one in rewards], scale.gain * rewards[0].weight, scale.offset)
+    return start, CriticStart.of([one.scorer for one in costs])

@@ -11,6 +11,7 @@ from typing import Any
 from assent.algorithms.methods import METHODS, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.algorithms.on_policy.task import kept_scale
+from assent.data.load import load_demonstrations
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
@@ -26,6 +27,7 @@ from assent.recipes.run.held_out import (
     rollout_samples,
     sampled_from,
 )
+from assent.recipes.run.inputs import Read, read_all
 from assent.recipes.run.job_settings import (
     OnPolicyJob,
 )
@@ -43,6 +45,7 @@ from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.training.parts import open_policy, read_data, training_of
 from assent.recipes.training.prepare import (
+    PTXPrompts,
     ScaledReward,
     measure_scale,
     prepare_on_policy,
@@ -62,7 +65,7 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
     model = open_policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards = _rewards(request.rewards, model, settings)
+    rewards, ptx = _rewards(request, model, settings), _ptx_data(request, settings, display)
     rewards.check([*prompts, *unseen])
     if rewards.functions:  # a mistake in one shows before long work
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
@@ -74,8 +77,8 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
             scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
     prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale),
+        load_named(METHODS[request.name].algorithm), model, PTXPrompts(prompts=prompts, ptx=ptx.examples), settings,
+        seed=settings.seed, reward=ScaledReward(reward=rewards.scorer, scale=scale),
         observer=Observer(
             rollout=log, evaluated=watching, say=display.say, note=display.note, held_out=tuple(unseen)
         ),
@@ -86,7 +89,7 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
     return replace(
         training, begin=log.open, save=around.save,
         parents={**training.parents, **rewards.parents, **watching.parents},
-        sources=(*training.sources, *rewards.sources, *watching.sources),
+        sources=(*training.sources, *rewards.sources, *watching.sources, *ptx.sources),
     )  # fmt: skip
 
 
@@ -137,7 +140,7 @@ class _BeforeAndAfter:
         self._texts[when] = [turn.completion for turn in turns]
         if self._unseen:
             self._written[when] = measure_policy(
-                _DURING[when], model, self._unseen, reward=self._rewards.scorer, sampling=settings.sampling,
+                _DURING[when], model.sampler, self._unseen, reward=self._rewards.scorer, sampling=settings.sampling,
                 display=self._display, seed=settings.seed,
             )  # fmt: skip
 
@@ -160,9 +163,15 @@ def _watching(
     )
 
 
-def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
-    """The rewards of a run; the first adapter on the policy's own base shares that base."""
-    if not names:
+def _ptx_data(request: Request, settings: OnPolicyJob, display: Display) -> Read:
+    """Demonstrations to be imitated beside the reward."""
+    files, paths, reading = request.files, request.own.get("ptx_data", ()), settings.reading
+    return read_all(paths, load_demonstrations, files, display, role="ptx", limit=settings.limit, reading=reading)
+
+
+def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+    """The rewards of a run and its cost; the first adapter on the policy's own base shares that base."""
+    if not request.rewards:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
@@ -171,7 +180,7 @@ def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) 
             return load_reward_model(path, machine=machine, positive=positive)
         return load_reward_for(model, path, machine=machine, positive=positive)
 
-    return open_rewards(names, settings, load)
+    return open_rewards(request.rewards, settings, load, cost=request.text("cost"))
 
 
 class _SampleLog:

@@ -44,8 +44,8 @@ from assent.recipes.training.commands import run_method
 from assent.runs.folder import check_place, read_status
 
 EVAL = "eval"
-_MODELS = ("model", "reward", "against", "attacker")  # fields that name models, and may name earlier stages
-_FILES = ("data", "eval_data", "helpful")  # fields that name files, and may name files of earlier stages
+_MODELS = ("model", "reward", "cost", "against", "attacker")  # fields that name models, and may name earlier stages
+_FILES = ("data", "eval_data", "ptx_data", "helpful")  # fields that name files, and may name files of earlier stages
 _WORLD = "world"
 
 
@@ -64,7 +64,8 @@ def _kind(name: str) -> Kind:
     method = METHODS[name]
     model = ("model",) if method.makes != "model" else ()
     reward = ("reward",) if method.needs_reward else ()
-    return Kind(settings=job_settings(name), run=run_method, needs=(*model, *reward, "data"))
+    cost = ("cost",) if method.needs_cost else ()
+    return Kind(settings=job_settings(name), run=run_method, needs=(*model, *reward, *cost, "data"))
 
 
 _OTHERS = {
@@ -84,6 +85,8 @@ class Stage(Settings):
     name: str = ""
     model: str = ""
     reward: list[str] | str = ""
+    cost: str = ""
+    ptx_data: list[str] | str = Field(default_factory=list)
     against: str = ""
     attacker: str = ""
     constitution: str = ""
@@ -198,7 +201,8 @@ def _request(
     def found(flag: str) -> tuple[str, ...]:
         return tuple(_path(one, folders) for one in stage.paths(flag))
 
-    own = {"helpful": found("helpful"), "attacker": next(iter(found("attacker")), None)}
+    own: dict[str, Any] = {name: found(name) for name in ("helpful", "ptx_data")}
+    own |= {name: next(iter(found(name)), None) for name in ("attacker", "cost")}
     return Request(
         name=stage.kind,
         files=Files(

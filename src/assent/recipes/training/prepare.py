@@ -29,16 +29,17 @@ from assent.algorithms.reward import (
     scored_pairs,
 )
 from assent.algorithms.schedule import OptimizerSettings
-from assent.backends.local.sampler import RewardScorer
+from assent.algorithms.sft import encode_demonstrations
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
+from assent.evals.judges import JudgeScorer
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
-from assent.recipes.run.roles import critic_of, reference_of
+from assent.recipes.run.roles import critic_of, critic_starts, reference_of
 from assent.recipes.training.head_training import HeadFirst, HeadTask, why_not
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, StopReason
@@ -85,7 +86,7 @@ def prepare_offline(
     display: Display = Display(quiet=True),
 ) -> Prepared[Task]:
     """A task that trains `model` in place on examples; where the method has a reference, it is read now."""
-    encode = partial(method.encode, template=model.template, max_length=_room(model, settings))
+    encode = partial(method.encode, template=model.template, max_length=_room(model, settings.max_length))
     train, roles = encode(examples), _roles(model)
     talks = [one.conversation if isinstance(one, Demonstration) else one.prompt for one in (*examples, *held_out)]
     notes = model.template.notes(talks)
@@ -130,8 +131,8 @@ def _roles(model: LanguageModel | RewardModel) -> Roles:
     return Roles(policy=model.role) if isinstance(model, LanguageModel) else Roles(scalar=model.role)
 
 
-def _room(model: LanguageModel | RewardModel, settings: TrainSettings) -> int:
-    return min(settings.max_length, model.role.body.max_length or settings.max_length)
+def _room(model: LanguageModel | RewardModel, tokens: int) -> int:
+    return min(tokens, model.role.body.max_length or tokens)
 
 
 def train_reward_model_wise_ft(
@@ -169,7 +170,7 @@ class ScoredJudgements:
 
 def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings: RewardSettings) -> ScoredJudgements:
     """The reward model's opinion of held-out judgements."""
-    items = judgements_of(judged, reward.template, max_length=_room(reward, settings))
+    items = judgements_of(judged, reward.template, max_length=_room(reward, settings.max_length))
     learner = reward.backend.learner(_roles(reward), learner_settings(settings))
     rewards = score_judgements(items.items, learner, positive=reward.positive)
     return ScoredJudgements(
@@ -183,17 +184,29 @@ def measure_scale(
 ) -> RewardScale:  # fmt: skip
     """The scale of a reward on `normalise_prompts` completions of the model as it is.
 
-    Their prompts are drawn by lot; fewer prompts are answered several times.
+    Their prompts are drawn by lot; fewer prompts are answered several times, and so are all where completions are
+    compared with each other.
     """
     KLShaping.of(settings)  # refuses a useless estimate before anything is sampled
     _refuse_unsteady(model, prompts, settings.max_tokens)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
-    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
+    scorers = [one.scorer for one in scorer.rewards] if isinstance(scorer, RewardSum) else [scorer]
+    compared = settings.samples_per_prompt if any(isinstance(one, JudgeScorer) for one in scorers) else 1
+    count = -(-settings.normalise_prompts // compared)
+    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(count) for _ in range(compared)]
     turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
     completions = [turn.completion for turn in turns]
     scores = check_finite(scorer.score(asked, completions), completions)
     cut = sum(completion.stop is not StopReason.END for completion in completions) / len(completions)
     return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PTXPrompts:
+    """Prompts, and demonstrations that are imitated in every update (`ptx_coef`)."""
+
+    prompts: Sequence[Conversation]
+    ptx: Sequence[Demonstration] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +220,7 @@ class ScaledReward:
 def prepare_on_policy(
     method: OnPolicyMethod,
     model: LanguageModel,
-    prompts: Sequence[Conversation],
+    prompts: Sequence[Conversation] | PTXPrompts,
     settings: OnPolicySettings,
     *,
     seed: int,
@@ -220,14 +233,17 @@ def prepare_on_policy(
     knowing of reward and penalty before the first step is said to the observer. Raises RunError for a reward model
     that scores every completion the same.
     """
+    given = prompts if isinstance(prompts, PTXPrompts) else PTXPrompts(prompts=prompts)
+    prompts, longest = given.prompts, _room(model, settings.max_prompt_length + settings.max_tokens)
+    ptx = encode_demonstrations(given.ptx, model.template, max_length=longest)
     if not prompts:
         raise ConfigError("there are no prompts to write completions for")
     _refuse_unsteady(model, prompts, settings.max_tokens)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
     scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
-    network, weight = _network(scorer)
-    if network is not None and not scale.spread:
+    starts = critic_starts(scorer, scale)
+    if starts[0].network is not None and not scale.spread:
         raise RunError(
             f"the reward is {scale.mean:.4g} for every completion of the starting model, so there is nothing to learn",
             now="Look at the reward model: is it trained, and does it see the answer?",
@@ -237,25 +253,18 @@ def prepare_on_policy(
     reference = reference_of(model)
     critics = {
         value: critic_of(
-            model, network, name=f"critic{place or ''}", shared_trunk=kind == "shared", seed=seed,
-            gain=scale.gain * weight, offset=scale.offset,
+            model, start.network, name=f"critic{place or ''}", shared_trunk=kind == "shared", seed=seed,
+            gain=start.gain, offset=start.offset,
         )
-        for place, (value, kind) in enumerate(method.critics(settings).items())
+        for place, ((value, kind), start) in enumerate(zip(method.critics(settings).items(), starts, strict=False))
     }  # fmt: skip
     roles = Roles(policy=model.role, critics=critics, reference=reference)
     parts = Parts(
         prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)),
         sampler=model.backend.sampler(model.role, model.template, rollouts=True),
-        scorer=scorer, scale=scale, observer=observer,
+        scorer=scorer, scale=scale, observer=observer, ptx=ptx.items,
     )  # fmt: skip
-    return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed))
-
-
-def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:
-    """The reward model that is the whole reward, for the critic to start from, and its weight."""
-    alone = scorer.rewards[0] if isinstance(scorer, RewardSum) and len(scorer.rewards) == 1 else None
-    scorer, weight = (alone.scorer, alone.weight) if alone else (scorer, 1.0)
-    return (scorer if isinstance(scorer, RewardScorer) else None), weight
+    return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed), skipped=ptx.skipped)
 
 
 def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_tokens: int) -> None:
