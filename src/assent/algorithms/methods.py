@@ -67,7 +67,8 @@ ROLLOUT_CURVES = (  # what every on-policy method can show
     "reward", "gold", "kl", "kl_penalty", "penalty_share", "entropy", "length", "truncated_fraction", "clip_fraction",
 )  # fmt: skip
 ROLLOUT_FOLDED = (
-    "held_out_reward", "eval_repetition", "eval_distinct_2", "policy_loss", "reward_normalised", "kl_coef", "reward_std",
+    "held_out_reward", "eval_repetition", "eval_distinct_2",
+    "policy_loss", "reward_normalised", "kl_coef", "reward_std",
 )  # fmt: skip
 
 GROUP_CURVES = ("groups_without_spread", "groups_dropped")
