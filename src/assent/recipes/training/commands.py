@@ -215,6 +215,7 @@ _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "comparisons": _from_examples,
     "rankings": _from_examples,
     "labels": _from_examples,
+    "dialogues": _from_examples,
     "prompts": _from_rewards,
 }
 
