@@ -68,7 +68,7 @@ def ilql_loss(
     """The loss of logged dialogues of so many tokens each, with the reward that followed each token."""
     return_N = reward_N + shape.gamma * next_values(values.v_N.detach(), lengths)
     advantage_N = values.target_q_N.detach() - values.v_N
-    side_N = torch.where(advantage_N < 0, 1 - shape.expectile, shape.expectile)
+    side_N = (shape.expectile - (advantage_N < 0).to(advantage_N.dtype)).abs()
     weight_N = (shape.awac_beta * advantage_N.detach()).exp().clamp_max(MAX_WEIGHT)
     q, v = (values.q_2N - return_N).square().sum(), (side_N * advantage_N.square()).sum()
     cql, policy = -values.q_logp_2N.sum(), -(weight_N * values.logp_N).sum()

@@ -16,18 +16,16 @@ import copy
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from assent.errors import ConfigError
 from assent.losses.token_statistics import token_statistics
-from assent.model.body import first_line
 from assent.seeds import derive
 
 FILE = "action_values.safetensors"
-_BETA = "beta"  # the only entry of the file's metadata
 
 
 class ValueHead(nn.Module):
@@ -77,12 +75,12 @@ class ActionValues(nn.Module):
             torch.manual_seed(derive(seed, "action values"))
             self.target, self.v = TwinQ(hidden_size, vocabulary), ValueHead(hidden_size, 1)
         self.online: TwinQ | None = None
-        self.beta, self.target_step = beta, 0.0
+        self.beta, self.target_step = nn.Buffer(torch.tensor(beta)), 0.0
 
     def learn(self, *, beta: float, target_step: float) -> None:
         """Train from here on, and write with this beta."""
-        self.online, self.beta, self.target_step = copy.deepcopy(self.target), beta, target_step
-        self.online.requires_grad_(True)
+        self.online, self.target_step = copy.deepcopy(self.target).requires_grad_(True), target_step
+        self.beta.fill_(beta)
         self.target.requires_grad_(False)
 
     def trained(self) -> dict[str, nn.Parameter]:
@@ -123,7 +121,7 @@ class ActionValues(nn.Module):
     def save(self, folder: Path) -> None:
         """Write the targets and V into a model folder."""
         kept = {name: one.contiguous() for name, one in self.state_dict().items() if not name.startswith("online.")}
-        save_file(kept, folder / FILE, metadata={_BETA: repr(self.beta)})
+        save_file(kept, folder / FILE)
 
     @staticmethod
     def load(folder: str, hidden_size: int, vocabulary: int) -> ActionValues | None:
@@ -133,11 +131,9 @@ class ActionValues(nn.Module):
             return None
         values = ActionValues(hidden_size, vocabulary)
         try:
-            with safe_open(file, framework="pt") as held:
-                values.beta = float(held.metadata()[_BETA])
             values.load_state_dict(load_file(file))
-        except (SafetensorError, OSError, RuntimeError, TypeError, KeyError, ValueError) as error:
-            what = f"the action values do not fit this model: {first_line(error)}"
+        except (SafetensorError, OSError, RuntimeError) as error:
+            what = f"the action values do not fit this model: {str(error).strip().splitlines()[-1].strip()}"
             raise ConfigError(what, where=str(file), now="Copy the model folder again.") from error
         return values
 
