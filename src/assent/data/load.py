@@ -253,12 +253,13 @@ def _notes(
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
     criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
-    by_criterion = wanted != format_.kind and len(criteria) > 1
+    held = wanted if any(isinstance(one, RewardedDialogue) for one in examples) else format_.kind
+    by_criterion = wanted != held and len(criteria) > 1
     notes = [
         f"{len(bad)} bad rows skipped" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
-        f"{len(made)} {wanted.value} made from {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"{len(made)} {wanted.value} made from {len(examples)} {held.value}" if wanted != held else "",
         f"compared separately by each criterion: {', '.join(criteria)}" if by_criterion else "",
         f"not used, though it looks like a label: {', '.join(unread)}" if unread else "",
     ]
