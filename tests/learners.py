@@ -105,6 +105,12 @@ def with_reference() -> Roles:
     return Roles(policy=LanguageRole(body_of(causal_lm("llama"))), reference=LanguageRole(body_of(causal_lm("qwen2"))))
 
 
+def with_action_values() -> Roles:
+    policy = LanguageRole(body_of(causal_lm("llama")))
+    policy.learn_action_values(beta=1.0, target_step=0.3, seed=2)
+    return Roles(policy=policy)
+
+
 def scalar() -> Roles:
     return Roles(scalar=critic(body_of(causal_lm("neox"))))
 
@@ -277,6 +283,9 @@ CASES: dict[str, Callable[[Group], Case]] = {
     "two critics": _local(two_critics, Need(values=("reward", "cost")), "logp", "reward", "cost"),
     "adapters on one base": _local(adapters_on_one_base, VALUE, "logp", "value"),
     "reference": _local(with_reference, WITH_KL, "logp", "entropy", "kl", "reference_logp"),
+    "action values": _local(
+        with_action_values, Need(action_values=True), "logp", "q1", "q1_logp", "q2", "q2_logp", "target_q", "v"
+    ),
     "scalar": _local(scalar, SCALAR, "logits"),
     "two processes": _two(two_critics, Need(values=("reward", "cost")), "logp", "reward", "cost"),
     "two processes, scalar": _two(scalar, SCALAR, "logits"),

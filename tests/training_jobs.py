@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,17 @@ from assent.recipes.run.models import LanguageModel, RewardModel, load_language_
 from assent.recipes.run.rewards import weighted
 from assent.recipes.training.prepare import PreferenceData, PTXPrompts, prepare_offline, prepare_on_policy
 from assent.runs.folder import RunDir
-from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating
+from assent.types import (
+    Comparison,
+    Completion,
+    Conversation,
+    Demonstration,
+    Message,
+    Ranking,
+    Rating,
+    RewardedDialogue,
+    Role,
+)
 
 CPU = MachineOptions(device="cpu")
 WORDS = ("red", "blue green", "one two three", "yes no", "maybe", "four", "what is red ?", "the sun")
@@ -157,9 +167,23 @@ def labels() -> list[Rating]:
     ]
 
 
+def dialogues() -> list[RewardedDialogue]:
+    """Of two turns, the first of which is sometimes only context."""
+    made = []
+    for place in range(11):
+        first = PROMPTS[place % 8].then(WORDS[place % 5])
+        asked = Message(role=Role.USER, content=WORDS[(place + 1) % 8])
+        if place % 4 == 3:
+            first = replace(first, messages=(*first.messages[:-1], replace(first.messages[-1], learned=False)))
+        talk = replace(first, messages=(*first.messages, asked)).then(WORDS[(place + 2) % 5])
+        rewards = (float(place % 3),) if place % 4 == 3 else (-0.5, float(place % 3))
+        made.append(RewardedDialogue(conversation=talk, rewards=rewards))
+    return made
+
+
 EXAMPLES: dict[str, Callable[[], Sequence[Any]]] = {
     "demonstrations": demonstrations, "comparisons": comparisons, "preferences": comparisons,
-    "rankings": rankings, "labels": labels,
+    "rankings": rankings, "labels": labels, "dialogues": dialogues,
 }  # fmt: skip
 TRAINED = [name for name, method in METHODS.items() if method.algorithm]  # in memory, by a recipe that they share
 

@@ -188,13 +188,9 @@ def _train_on_policy(
 
 
 _TRAINERS: dict[Reads, Callable[..., Any]] = {
-    "demonstrations": _train_policy,
-    "comparisons": _train_policy,
-    "rankings": _train_policy,
-    "labels": _train_policy,
-    "preferences": _train_reward_model,
-    "prompts": _train_on_policy,
-}
+    "demonstrations": _train_policy, "comparisons": _train_policy, "rankings": _train_policy, "labels": _train_policy,
+    "dialogues": _train_policy, "preferences": _train_reward_model, "prompts": _train_on_policy,
+}  # fmt: skip
 
 
 @python_call(calls.SampleCall)

@@ -143,6 +143,20 @@ class Demonstration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RewardedDialogue:
+    """A logged conversation that ends with the assistant, and the reward of each of its messages that are learned."""
+
+    conversation: Conversation
+    rewards: tuple[float, ...]
+    provenance: Provenance = field(default_factory=Provenance)
+
+    @property
+    def prompt(self) -> Conversation:
+        """What stands before the last message."""
+        return self.conversation.before(len(self.conversation.messages) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Two completions of one prompt.
 

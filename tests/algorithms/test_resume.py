@@ -24,6 +24,7 @@ JOBS = {
     "reward adapter": Job(kind="reward", lora=LORA),
     "dpo": Job(kind="dpo"),
     "dpo of an adapter": Job(kind="dpo", lora=LORA),
+    "ilql of an adapter": Job(kind="ilql", model="qwen3", lora=LORA, settings={"target_step": 0.3}),
     "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=3),
     "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=3),
     "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=3),

@@ -287,7 +287,8 @@ def with_template(template: str | dict[str, str]) -> ChatTemplate:
 def test_a_call_is_written_in_the_templates_form_wherever_it_comes_from() -> None:
     chat = with_template(OWN_CALLS)
     calls = '[{"type": "function", "function": {"name": "look", "arguments": {"a": 1}}}]'
-    demonstrated = chat.encode_answer(QUESTION, Message(role=Role.ASSISTANT, content=calls, tool_calls=calls))
+    called = Message(role=Role.ASSISTANT, content=calls, tool_calls=calls)
+    demonstrated = chat.encode(replace(QUESTION, messages=(*QUESTION.messages, called)))
     compared = chat.encode_completion(QUESTION, Completion(text=calls))
     assert compared == demonstrated
     assert '<call>look {"a": 1}</call>' in chat.tokenizer.decode(compared.ids)

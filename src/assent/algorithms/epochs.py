@@ -16,6 +16,7 @@ from assent.errors import ConfigError
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch, Tally
+from assent.model.roles import LanguageRole
 from assent.ports.learning import Example, Learner, Loss, LossResult, Need, Outputs, SkippedBatch
 from assent.seeds import derive
 
@@ -58,12 +59,14 @@ class OfflineMethod:
     `encode(examples, template, max_length=...)` leaves out what is too long, `objective(encoded, settings)` is the
     loss. `reference(encoded, learner, progress=...)` adds what the model makes of them before training.
     `rewards(encoded, learner, settings)` gives held-out examples the reward that training has put into the weights.
+    `equip(policy, settings, seed)` gives the policy what it learns beside its network.
     """
 
     encode: Callable[..., Sized[Any]]
     objective: Callable[[Sequence[Any], Any], Objective]
     reference: Callable[..., Sequence[Any]] | None = None
     rewards: Callable[[Sequence[Any], Learner, Any], ScoredPairs | ScoredLabels] | None = None
+    equip: Callable[[LanguageRole, Any, int], None] | None = None
 
 
 def predicted_tokens(examples: Sequence[Example]) -> float:

@@ -10,7 +10,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Reads = Literal["texts", "demonstrations", "preferences", "comparisons", "rankings", "labels", "prompts"]
+Reads = Literal["texts", "demonstrations", "preferences", "comparisons", "rankings", "labels", "dialogues", "prompts"]
 """What a method learns from. It decides what is trained: from texts a new model, from preferences (comparisons,
 rankings or labels, whichever there are) a reward model, from everything else a policy; a method that reads prompts is
 on-policy."""
@@ -283,6 +283,19 @@ METHODS: dict[str, Method] = {
         "CPO",
         purpose="train the policy on comparisons and imitate the better answers, without a reference",
         card="CPO, without a reference",
+    ),
+    "ilql": Method(
+        name="ILQL",
+        help="learn action values from logged dialogues with rewards, and write by them",
+        example="assent ilql --model runs/sft --data dialogues.jsonl --out runs/ilql",
+        reads="dialogues",
+        settings="assent.algorithms.ilql:ILQLSettings",
+        algorithm="assent.algorithms.ilql:ILQL",
+        function="ilql",
+        curves=("loss", "q_loss", "v_loss", "q", "advantage"),
+        folded=("cql_loss", "behaviour_loss"),
+        card="The behaviour policy of logged dialogues, and action values by which Assent writes (ILQL); other "
+        "programs see the behaviour policy alone.",
     ),
 }
 REWARD_METHOD, POLICY_METHOD = "reward", "ppo"  # what a round trains with, the second unless its settings say otherwise

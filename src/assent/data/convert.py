@@ -10,13 +10,16 @@ from typing import Any
 from assent.data.examples import Example, Kind, Labelled, Scored, prompt_key
 from assent.errors import DataError
 from assent.text.transcripts import format_transcript
-from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating, Role
+from assent.types import Comparison, Completion, Conversation, Demonstration, Ranking, Rating, RewardedDialogue, Role
+
+Talk = Demonstration | RewardedDialogue
 
 _COLUMNS = {
     Kind.DEMONSTRATIONS: ("prompt", "completion"),
     Kind.COMPARISONS: ("prompt", "chosen", "rejected"),
     Kind.RANKINGS: ("prompt", "completions", "ranks"),
     Kind.RATINGS: ("prompt", "completion", "score"),
+    Kind.DIALOGUES: ("messages", "reward"),
     Kind.PROMPTS: ("prompt",),
     Kind.TEXTS: ("text",),
 }
@@ -95,6 +98,38 @@ def _rated(of: Scored | Comparison, scored: Iterable[tuple[Completion, float]]) 
     return [Rating(prompt=of.prompt, completion=one, score=score, provenance=of.provenance) for one, score in scored]
 
 
+def dialogues(examples: Iterable[Example]) -> list[RewardedDialogue]:
+    """Dialogues unchanged; a judged completion is a dialogue of one turn.
+
+    Its reward is its score or label, or the share of the other completions that it is better than, ties one half: of a
+    pair the probability of its side, in a ranking from 1 for the best to 0 for the worst.
+    """
+    made: list[RewardedDialogue] = []
+    for one in examples:
+        if isinstance(one, RewardedDialogue):
+            made.append(one)
+        elif isinstance(one, Rating) and one.prompt.messages:
+            made += _one_turn(one, [(one.completion, one.score)])
+        elif isinstance(one, Scored):
+            made += _one_turn(one, zip(one.completions, one.scores, strict=True))
+        elif isinstance(one, Comparison):
+            made += _one_turn(one, [(one.chosen, one.probability), (one.rejected, 1 - one.probability)])
+        elif isinstance(one, Ranking):
+            wins = [sum((rank < other) + (rank == other) / 2 for other in one.ranks) - 0.5 for rank in one.ranks]
+            made += _one_turn(one, zip(one.completions, [win / (len(wins) - 1) for win in wins], strict=True))
+    return made
+
+
+def _one_turn(
+    of: Rating | Scored | Comparison | Ranking, rewarded: Iterable[tuple[Completion, float]]
+) -> list[RewardedDialogue]:
+    asked = replace(of.prompt, messages=tuple(replace(message, learned=False) for message in of.prompt.messages))
+    return [
+        RewardedDialogue(conversation=asked.then(completion.text), rewards=(reward,), provenance=of.provenance)
+        for completion, reward in rewarded
+    ]
+
+
 def prompts(examples: Iterable[Example]) -> list[Conversation]:
     """Prompts unchanged; those of other kinds once each, with the columns on which their rows agree."""
     native: list[Conversation] = []
@@ -108,7 +143,7 @@ def prompts(examples: Iterable[Example]) -> list[Conversation]:
     for example in examples:
         if isinstance(example, Conversation):
             native.append(example)
-        elif isinstance(example, Demonstration):
+        elif isinstance(example, Talk):
             talk, last = example.conversation, len(example.conversation.messages) - 1
             keep_once(talk.before(last) if talk.messages[last].role is Role.ASSISTANT else talk)
         elif isinstance(example, str):
@@ -125,7 +160,7 @@ def with_tools(examples: list[Example], tools: str) -> list[Example]:
     """The examples of a row with the tools on offer (JSON text); a text that stands alone takes none."""
 
     def stands_alone(one: Example) -> bool:
-        return isinstance(one, str) or not (isinstance(one, Conversation | Demonstration) or one.prompt.messages)
+        return isinstance(one, str) or not (isinstance(one, Conversation | Talk) or one.prompt.messages)
 
     return [one if stands_alone(one) else _with(one, tools=tools) for one in examples] if tools else examples
 
@@ -140,7 +175,7 @@ def _with(example: Example, **changes: Any) -> Example:
     assert not isinstance(example, str)
     if isinstance(example, Conversation):
         return replace(example, **changes)
-    if isinstance(example, Demonstration):
+    if isinstance(example, Talk):
         return replace(example, conversation=replace(example.conversation, **changes))
     return replace(example, prompt=replace(example.prompt, **changes))
 
@@ -153,7 +188,7 @@ def texts(examples: Iterable[Example]) -> list[str]:
             made.append(example)
         elif isinstance(example, Conversation):
             made.append(format_transcript(example))
-        elif isinstance(example, Demonstration):
+        elif isinstance(example, Talk):
             made.append(format_transcript(example.conversation))
         elif isinstance(example, Rating | Labelled):
             said = example.completion.text

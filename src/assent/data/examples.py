@@ -9,7 +9,16 @@ from enum import StrEnum
 
 from assent.data.rows import Fields
 from assent.errors import DataError
-from assent.types import Comparison, Completion, Conversation, Demonstration, Provenance, Ranking, Rating
+from assent.types import (
+    Comparison,
+    Completion,
+    Conversation,
+    Demonstration,
+    Provenance,
+    Ranking,
+    Rating,
+    RewardedDialogue,
+)
 
 
 class Kind(StrEnum):
@@ -19,6 +28,7 @@ class Kind(StrEnum):
     COMPARISONS = "comparisons"
     RANKINGS = "rankings"
     RATINGS = "ratings"
+    DIALOGUES = "dialogues with rewards"
     STEPS = "step labels"
     PROMPTS = "prompts"
     TEXTS = "texts"
@@ -45,14 +55,15 @@ class Labelled:
     provenance: Provenance = field(default_factory=Provenance)
 
 
-Example = Demonstration | Comparison | Ranking | Rating | Scored | Labelled | Conversation | str
+Example = Demonstration | RewardedDialogue | Comparison | Ranking | Rating | Scored | Labelled | Conversation | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """A format of rows. `matches` looks only at names and types; `read` raises DataError.
 
-    `read_prompts`, if given, reads rows for their prompt alone (they may have no answer).
+    `read_prompts`, if given, reads rows for their prompt alone (they may have no answer), `read_dialogues` reads them
+    with their rewards.
     """
 
     name: str
@@ -60,6 +71,12 @@ class Format:
     matches: Callable[[Fields], bool]
     read: Callable[[Fields], list[Example]]
     read_prompts: Callable[[Fields], list[Example]] | None = None
+    read_dialogues: Callable[[Fields], list[Example]] | None = None
+
+    def reader(self, wanted: Kind) -> Callable[[Fields], list[Example]]:
+        """What reads a row where such examples are wanted."""
+        own = {Kind.PROMPTS: self.read_prompts, Kind.DIALOGUES: self.read_dialogues}
+        return own.get(wanted) or self.read
 
 
 def has(*names: str) -> Callable[[Fields], bool]:

@@ -19,7 +19,7 @@ from assent.data.message_trees import assemble_trees
 from assent.data.provenance import with_provenance
 from assent.data.rows import SourceRow, tools_of
 from assent.errors import DataError
-from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
+from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, RewardedDialogue
 
 T = TypeVar("T", bound=Hashable)
 Source = str | Path | SourceFile
@@ -114,6 +114,11 @@ def load_labels(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Rati
     return data
 
 
+def load_dialogues(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[RewardedDialogue]:
+    """Logged conversations with rewards; judged completions as dialogues of one turn (see `convert.dialogues`)."""
+    return _load(source, options, Kind.DIALOGUES, convert.dialogues)
+
+
 def load_prompts(source: Source, options: ReadOptions = _DEFAULT) -> Dataset[Conversation]:
     """Prompts with the columns of their rows; from files with answers, each distinct prompt once.
 
@@ -154,7 +159,7 @@ def _load(
         row, reason = bad[0]
         now = _format_hint(row, format_)
         raise DataError(f"all {len(bad)} rows are bad; the first: {reason}", where=row.place, now=now)
-    if wanted in (Kind.RATINGS, Kind.DEMONSTRATIONS, Kind.COMPARISONS, Kind.RANKINGS):
+    if wanted not in (Kind.PROMPTS, Kind.TEXTS):
         examples = with_scores(examples, options.positive_labels, options.negative_labels, source.path)
     made = conversion(examples)
     if not made:
@@ -193,7 +198,7 @@ def _read_rows(
 
     Prompts keep all columns, for reward functions.
     """
-    read = format_.read_prompts if wanted is Kind.PROMPTS and format_.read_prompts else format_.read
+    read = format_.reader(wanted)
     examples: list[Example] = []
     bad: list[BadRow] = []
     unread: dict[str, None] = {}
@@ -248,12 +253,13 @@ def _notes(
     double = len(examples) - len(set(examples))
     ties = sum(isinstance(one, Comparison) and one.probability == 0.5 for one in made)
     criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
-    by_criterion = wanted != format_.kind and len(criteria) > 1
+    held = wanted if any(isinstance(one, RewardedDialogue) for one in examples) else format_.kind
+    by_criterion = wanted != held and len(criteria) > 1
     notes = [
         f"{len(bad)} bad rows skipped" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
-        f"{len(made)} {wanted.value} made from {len(examples)} {format_.kind.value}" if wanted != format_.kind else "",
+        f"{len(made)} {wanted.value} made from {len(examples)} {held.value}" if wanted != held else "",
         f"compared separately by each criterion: {', '.join(criteria)}" if by_criterion else "",
         f"not used, though it looks like a label: {', '.join(unread)}" if unread else "",
     ]

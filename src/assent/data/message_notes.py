@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from assent.data.dialogues import REWARD
 from assent.data.examples import Example
 from assent.data.literals import parse_texts
 from assent.data.rows import LEARNED_NAMES, THOUGHT_NAMES, SourceRow
-from assent.types import Conversation, Demonstration, Role
+from assent.types import Conversation, Demonstration, RewardedDialogue, Role
 
 _READ = {
     *("role", "content", "from", "value", "name", "tool_call_id", "tool_calls", "function_call"),
@@ -20,12 +21,14 @@ _READ = {
 
 def message_notes(rows: Sequence[SourceRow], examples: Sequence[Example]) -> tuple[str, ...]:
     """Sentences for people; none if nothing is left out."""
+    rewarded = any(isinstance(one, RewardedDialogue) for one in examples)
+    known = {*_READ, REWARD} if rewarded else _READ
     unread = Counter(
         str(name)
         for row in rows
         for message in _messages(row.fields)
         for name, value in message.items()
-        if name not in _READ and value not in (None, [], {}, "")
+        if name not in known and value not in (None, [], {}, "")
     )
     offered = sum(bool(row.fields.get("tools") or row.fields.get("functions")) for row in rows)
     talks = [talk for talk in map(_conversation, examples) if talk is not None]
@@ -58,7 +61,7 @@ def _messages(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _conversation(example: Example) -> Conversation | None:
-    if isinstance(example, Demonstration):
+    if isinstance(example, Demonstration | RewardedDialogue):
         return example.conversation
     if isinstance(example, str):
         return None

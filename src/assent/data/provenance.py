@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from assent.data.examples import Example, Labelled, Scored
+from assent.data.examples import Example, Labelled
 from assent.data.rows import Fields
-from assent.types import Comparison, Demonstration, Provenance, Ranking, Rating
+from assent.types import Conversation, Demonstration, Provenance, Rating, RewardedDialogue
 
 _PEOPLE = ("who", "annotator", "labeler", "labeller", "rater", "worker", "judge", "reviewer", "evaluator", "user")
 WHO = tuple(name for person in _PEOPLE for name in (person, f"{person}_id", f"{person}_name"))
@@ -20,12 +20,14 @@ _MOST_CHARACTERS = 100  # longer text is not a name
 
 def with_provenance(examples: list[Example], fields: Fields) -> list[Example]:
     """The examples of a row with its annotator as provenance, and with its criterion."""
-    talks = any(isinstance(one, Demonstration) for one in examples)  # a user asked there and labelled nothing
+    talks = any(
+        isinstance(one, Demonstration | RewardedDialogue) for one in examples
+    )  # a user asked there and labelled nothing
     who = _word(fields, tuple(name for name in WHO if not (talks and name.startswith("user"))))
     criterion = _word(fields, CRITERION)
     found = []
     for example in examples:
-        if who and isinstance(example, Comparison | Demonstration | Ranking | Rating | Scored | Labelled):
+        if who and not isinstance(example, Conversation | str):
             example = replace(example, provenance=Provenance(who=who))
         if criterion and isinstance(example, Rating | Labelled):
             example = replace(example, criterion=criterion)

@@ -8,6 +8,13 @@ from typing import Any
 
 from assent.data.columns import has_value
 from assent.data.completions import answer_messages, completion_text, is_messages
+from assent.data.dialogues import (
+    MESSAGES,
+    messages_of,
+    read_messages,
+    read_messages_as_prompt,
+    read_rewarded_messages,
+)
 from assent.data.examples import Example, Format, Kind, Labelled, has, has_any
 from assent.data.prompts import prompt_of, with_system
 from assent.data.rows import (
@@ -32,7 +39,6 @@ _PAIRS = (  # the names of a prompt and of its completion
     ("context", "response"), ("input", "output"), ("input", "target"),
 )  # fmt: skip
 _SINGLE_PROMPTS = ("prompt", "question", "Question", "instruction", "instructions", "query", "goal", "prompts_final")
-_MESSAGES = ("messages", "conversations", "conversation")
 _FLAGS = ("kto_tag", "is_safe", "safe", "is_correct", "correct", "desirable", "acceptable", "thumbs_up")
 _SCORES = ("score", "rating", "helpfulness", "overall_score", "quality", "reward", "grade")
 _CRITERIA = ("helpfulness", "quality")
@@ -84,24 +90,6 @@ def read_input_output_turns(fields: Fields) -> list[Example]:
     return [Demonstration(conversation=talk)]
 
 
-def read_messages(fields: Fields) -> list[Example]:
-    """A list of messages under `messages`, `conversations` or `conversation`; the assistant has the last word."""
-    messages, name = _messages(fields)
-    return [Demonstration(conversation=demonstration_conversation(messages, name))]
-
-
-def read_messages_as_prompt(fields: Fields) -> list[Example]:
-    """The messages before the assistant's last word, or all of them if the assistant is next."""
-    messages, name = _messages(fields)
-    asked = messages[:-1] if messages[-1].role is Role.ASSISTANT else messages
-    return [prompt_conversation(asked, name)]
-
-
-def _messages(fields: Fields) -> tuple[tuple[Message, ...], str]:
-    name = next((name for name in _MESSAGES if name in fields), _MESSAGES[0])
-    return with_system(messages_value(present(fields, name), name), fields), name
-
-
 def read_alpaca(fields: Fields) -> list[Example]:
     """instruction, input (may be empty) and output."""
     answer = answer_of(fields, "output")
@@ -122,7 +110,7 @@ def read_self_instruct(fields: Fields) -> list[Example]:
 
 def read_labelled_messages(fields: Fields) -> list[Example]:
     """Messages that end with the labelled answer, and a label."""
-    messages, name = _messages(fields)
+    messages, name = messages_of(fields)
     conversation = demonstration_conversation(messages, name)
     prompt, label = prompt_conversation(conversation.messages[:-1], name), _label_name(fields) or "label"
     return [_labelled(prompt, conversation.messages[-1].content, present(fields, label), label)]
@@ -235,7 +223,7 @@ def _label_name(row: Fields) -> str | None:
     return next((name for name in _FLAGS if name in row and str(row[name]).strip().lower() in words), None)
 
 
-_is_about_messages, _is_labelled_text, _is_rated = has_any(*_MESSAGES), has_any(*_LABELLED_TEXTS), has_any(*_SCORES)
+_is_about_messages, _is_labelled_text, _is_rated = has_any(*MESSAGES), has_any(*_LABELLED_TEXTS), has_any(*_SCORES)
 _has_label = has_any(*_LABELS)
 
 SINGLE_FORMATS = (
@@ -252,11 +240,11 @@ SINGLE_FORMATS = (
     Format(name="moderation", kind=Kind.RATINGS, read=read_moderation,
            matches=lambda row: "prompt" in row and any(name in row for name in _MODERATION)),
     Format(name="messages", kind=Kind.DEMONSTRATIONS, matches=has("messages"), read=read_messages,
-           read_prompts=read_messages_as_prompt),
+           read_prompts=read_messages_as_prompt, read_dialogues=read_rewarded_messages),
     Format(name="input-output-turns", kind=Kind.DEMONSTRATIONS, matches=_is_input_output,
            read=read_input_output_turns),
     Format(name="sharegpt", kind=Kind.DEMONSTRATIONS, matches=has_any("conversations", "conversation"),
-           read=read_messages, read_prompts=read_messages_as_prompt),
+           read=read_messages, read_prompts=read_messages_as_prompt, read_dialogues=read_rewarded_messages),
     Format(name="alpaca", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "output"), read=read_alpaca),
     Format(name="self-instruct", kind=Kind.DEMONSTRATIONS, matches=has("instruction", "instances"),
            read=read_self_instruct),

@@ -12,9 +12,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from assent.data.in_memory import called
 from assent.data.rows import answer_value, demonstration_conversation, prompt_conversation, text_value
 from assent.errors import DataError
-from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating
+from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, RewardedDialogue, Role
 
-Own = Demonstration | Comparison | Ranking | Rating | Conversation
+Own = Demonstration | RewardedDialogue | Comparison | Ranking | Rating | Conversation
 _hints = cache(get_type_hints)
 
 
@@ -69,6 +69,13 @@ def _check_sense(example: Own) -> None:
         prompt_conversation(example.messages, "messages")
     elif isinstance(example, Demonstration):
         demonstration_conversation(example.conversation.messages, "conversation")
+    elif isinstance(example, RewardedDialogue):
+        messages = demonstration_conversation(example.conversation.messages, "conversation").messages
+        learned = sum(message.role is Role.ASSISTANT and message.learned for message in messages)
+        if len(example.rewards) != learned:
+            raise DataError(
+                f"{learned} messages of the assistant are learned, and there are {len(example.rewards)} rewards"
+            )
     elif isinstance(example, Rating):
         answer_value(example.completion.text, "completion")
         if example.prompt.messages:

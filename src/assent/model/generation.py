@@ -234,7 +234,8 @@ class Decoder:
 
     def _draw(self) -> list[Generation]:
         """Draw a token for every row; all are drawn before the first is written down."""
-        logits_BV, rows, live = self._head.logits(self._hidden_BH), self._rows, self._live
+        rows, live = self._rows, self._live
+        logits_BV = self._role.shifted(self._head.logits(self._hidden_BH), self._hidden_BH)
         uniforms = [0.0] * len(rows)
         for place in live:
             uniforms[place] = rows[place].uniforms.item(len(rows[place].ids))

@@ -11,21 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from assent.errors import ConfigError
+from assent.model.action_values import ActionValues
 from assent.model.adapters import drops_inputs
 from assent.model.body import Body
 from assent.model.flat import FlatBatch
 from assent.model.language_head import LanguageHead
 from assent.seeds import derive
 
+ROWS_OF_LOGITS = 64  # at a time: more would be read faster and take more memory
+
 
 class LanguageRole:
     """Policy or reference: a body with its language head. `adapter` None means all adapters off (or none there).
 
-    `version` counts how often a learner has published these weights.
+    `version` counts how often a learner has published these weights. With `action_values`, logits are shifted by them.
     """
 
-    def __init__(self, body: Body, adapter: str | None = None) -> None:
-        self.body, self.adapter, self.version = body, adapter, 0
+    def __init__(self, body: Body, adapter: str | None = None, action_values: ActionValues | None = None) -> None:
+        self.body, self.adapter, self.version, self.action_values = body, adapter, 0, action_values
 
     @property
     def head(self) -> LanguageHead:
@@ -43,14 +46,42 @@ class LanguageRole:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """What training this role changes."""
-        return self.body.adapter_parameters(self.adapter)
+        values = {} if self.action_values is None else self.action_values.trained()
+        own = {f"action_values.{name}": parameter for name, parameter in values.items()}
+        return {**self.body.adapter_parameters(self.adapter), **own}
+
+    def learn_action_values(self, *, beta: float, target_step: float, seed: int) -> None:
+        """Train action values from here on: those that there are, or else fresh ones."""
+        if self.action_values is None:
+            fresh = ActionValues(self.body.hidden_size, self.head.weight_VH.shape[0], seed=seed)
+            self.action_values = fresh.to(self.body.device)
+        self.action_values.learn(beta=beta, target_step=target_step)
+
+    def load_action_values(self, folder: str) -> None:
+        """Take the action values of a model folder, if it has any. Raises ConfigError."""
+        found = ActionValues.load(folder, self.body.hidden_size, self.head.weight_VH.shape[0])
+        self.action_values = found and found.to(self.body.device)
+
+    def shifted(self, logits_BV: Tensor, hidden_BH: Tensor) -> Tensor:
+        """The logits that this role writes with, from those of its head."""
+        return logits_BV if self.action_values is None else logits_BV + self.action_values.shift(hidden_BH)
+
+    @torch.no_grad()
+    def written_logp(self, hidden_MH: Tensor, target_M: Tensor) -> Tensor:
+        """The log-probability (M) with which this role writes the tokens `target_M`, in chunks."""
+        head = self.head
+        parts = zip(torch.split(hidden_MH, ROWS_OF_LOGITS), torch.split(target_M, ROWS_OF_LOGITS), strict=True)
+        logps = [
+            self.shifted(head.logits(rows), rows).log_softmax(-1).gather(1, target[:, None]) for rows, target in parts
+        ]
+        return torch.cat(logps)[:, 0] if logps else hidden_MH.new_zeros(0)
 
     def prepared(self) -> LanguageRole:
         """This role for writing, with weights as they are now: bf16 casts them once and not in every step."""
         if self.body.precision == "fp32":
             return self
         body = self.body.prepared(self.adapter)
-        return LanguageRole(body, self.adapter if body.has_adapters else None)
+        return LanguageRole(body, self.adapter if body.has_adapters else None, self.action_values)
 
 
 class ScalarRole:

@@ -32,6 +32,7 @@ class Need:
     """Which columns are wanted of each predicted position (`logits`: of each sequence); `values` are names of critics.
 
     A column has the name of its field, a value that of its critic. An exact `kl` brings `reference_logp` with it.
+    `action_values`: the columns of `ActionValues`, and `logp` by the language model beside them.
     """
 
     logp: bool = True
@@ -40,6 +41,7 @@ class Need:
     kl_top_k: int | None = None
     reference_logp: bool = False
     values: tuple[str, ...] = ()
+    action_values: bool = False
     logits: bool = False
     temperature: float = 1.0
 

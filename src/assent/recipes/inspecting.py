@@ -31,7 +31,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
 from assent.recipes.run.request import Request
 from assent.recipes.serving import name_of
-from assent.text.template import ChatTemplate, Encoded
+from assent.text.template import ChatTemplate, Encoded, joined_turns
 from assent.text.token_texts import TokenTexts
 from assent.types import Comparison, Completion, Conversation, Demonstration, Rating, Role
 
@@ -118,9 +118,9 @@ class _ExampleRenderer:
             yield self._example(Encoded(ids=ids, assistant_mask=(False,) * len(ids)), example, title)
 
     def _turns(self, conversation: Conversation, title: str) -> Iterator[ShownExample]:
-        (examples,) = self._template.encode_turns([conversation])
+        (turns,) = self._template.encode_each_turn([conversation])
         places = [p for p, m in enumerate(conversation.messages) if m.role is Role.ASSISTANT and m.learned]
-        ends = {self._template.encode_answer(conversation.before(p), conversation.messages[p]).ids: p for p in places}
+        ends, examples = {turn.ids: p for turn, p in zip(turns, places, strict=True)}, joined_turns(turns)
         for number, encoded in enumerate(examples, start=1):
             part = f", example {number} of {len(examples)}" if len(examples) > 1 else ""
             yield self._example(encoded, conversation.before(ends[encoded.ids]), title + part)

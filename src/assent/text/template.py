@@ -55,6 +55,16 @@ class Encoded:
         return sum(self.assistant_mask[1:])
 
 
+def joined_turns(turns: Iterable[Encoded]) -> tuple[Encoded, ...]:
+    """The turns of a conversation, those that continue the one before with its very ids in one example with it."""
+    joined: list[Encoded] = []
+    for turn in turns:
+        continues = joined and turn.ids[: len(joined[-1])] == joined[-1].ids
+        earlier = joined.pop().assistant_mask if continues else ()
+        joined.append(replace(turn, assistant_mask=earlier + turn.assistant_mask[len(earlier) :]))
+    return tuple(joined)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     """An answer to be encoded behind its prompt."""
@@ -145,20 +155,20 @@ class ChatTemplate:
         Turns share an example where each stands in the next one's prompt with the very ids that it is written with.
         Templates that write earlier turns in another way (without their thoughts, with another end) part them.
         """
+        return [joined_turns(turns) for turns in self.encode_each_turn(conversations)]
+
+    def encode_each_turn(self, conversations: Sequence[Conversation]) -> list[list[Encoded]]:
+        """Every learned turn of each conversation, each behind all that came before it."""
         asked = [
             (number, _Asked(prompt=conversation.before(place), answer=message))
             for number, conversation in enumerate(conversations)
             for place, message in enumerate(conversation.messages)
             if message.role is Role.ASSISTANT and message.learned
         ]
-        examples: list[list[Encoded]] = [[] for _ in conversations]
+        turns: list[list[Encoded]] = [[] for _ in conversations]
         for (number, _), encoded in zip(asked, self._encode_answers([one for _, one in asked]), strict=True):
-            turns = examples[number]
-            if turns and encoded.ids[: len(turns[-1])] == turns[-1].ids:
-                earlier = turns.pop().assistant_mask
-                encoded = replace(encoded, assistant_mask=earlier + encoded.assistant_mask[len(earlier) :])
-            turns.append(encoded)
-        return [tuple(turns) for turns in examples]
+            turns[number].append(encoded)
+        return turns
 
     def conversation_ids(self, conversations: Sequence[Conversation]) -> list[tuple[int, ...]]:
         """Whole conversations, whoever has the last word; the assistant's is closed by the end token."""
@@ -199,10 +209,6 @@ class ChatTemplate:
             answer = Message(role=Role.ASSISTANT, content=completion.text)
             asked.append(_Asked(prompt=prompt, answer=answer, ended=completion.stop is StopReason.END))
         return self._encode_answers(asked)
-
-    def encode_answer(self, prompt: Conversation, answer: Message) -> Encoded:
-        """A prompt with the assistant's next message, which may hold tool calls."""
-        return self._encode_answers([_Asked(prompt=prompt, answer=answer)])[0]
 
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
@@ -254,9 +260,8 @@ class ChatTemplate:
             else replace(one.answer, tool_calls=calls_at_end(one.answer.content))
             for one in asked
         ]
-        turns = [
-            self._turns.written(one.prompt, answer, ended=one.ended) for one, answer in zip(asked, answers, strict=True)
-        ]
+        both = zip(asked, answers, strict=True)
+        turns = [self._turns.written(one.prompt, answer, ended=one.ended) for one, answer in both]
         before = self._encoder.ids([turn.prompt for turn in turns])
         whole = self._encoder.ids([turn.prompt + turn.text for turn in turns])
         straddling = {
@@ -280,7 +285,7 @@ class ChatTemplate:
         calls = json.dumps([PROBE_CALL], ensure_ascii=False)
         answer = Message(role=Role.ASSISTANT, content=calls, tool_calls=calls)
         try:
-            return self.encode_answer(_PROBE, answer).ids[-1:]
+            return self._encode_answers([_Asked(prompt=_PROBE, answer=answer)])[0].ids[-1:]
         except ConfigError:
             return ()
 

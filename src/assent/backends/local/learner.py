@@ -42,6 +42,10 @@ class LocalLearner:
             raise ConfigError("dropout of an adapter on the language head is not supported", now=now)
         self.roles, self.settings = roles, settings
         self.parameters = self._trainable()
+        values = roles.policy.action_values if roles.policy is not None else None
+        self._values = values if values is not None and values.online is not None else None
+        learned = [] if self._values is None else self._values.target.named_parameters()
+        self._targets = {f"target.{name}": parameter for name, parameter in learned}  # they follow without gradients
         self._optimizer = _adamw(self.parameters, settings)
         self._seed, self._passes = seed, 0
 
@@ -137,6 +141,8 @@ class LocalLearner:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate
             self._optimizer.step()
+            if self._values is not None:
+                self._values.move_targets()
         self._optimizer.zero_grad(set_to_none=True)
         return UpdateReport(means=tally.means(), gradient_norm=norm, skipped=tuple(batches) if skipped else ())
 
@@ -150,7 +156,7 @@ class LocalLearner:
     def save(self, folder: Path) -> dict[str, str]:
         """Weights, the optimiser's moments and step counts by parameter name, and the random generators."""
         moments = {name: dict(self._optimizer.state.get(p, {})) for name, p in self.parameters.items()}
-        weights = {name: p.detach() for name, p in self.parameters.items()}
+        weights = {name: p.detach() for name, p in {**self.parameters, **self._targets}.items()}
         tree = {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
         return save_tree(folder, tree)
 
@@ -158,6 +164,8 @@ class LocalLearner:
         """The reverse of `save`, bit for bit."""
         state = load_tree(folder)
         with torch.no_grad():
+            for name, target in self._targets.items():
+                target.copy_(state["weights"][name])
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["weights"][name])
                 self._optimizer.state.pop(parameter, None)
@@ -214,6 +222,9 @@ class LocalLearner:
             name: critic.values_at(hidden_MH) if self._on_trunk(name) else critic.values(batch)
             for name, critic in critics.items()
         }
+        if need.action_values:
+            assert policy.action_values is not None, "this loss needs action values"
+            values |= policy.action_values.columns(hidden_MH, batch.target_M)
         return Outputs(columns={**(self._language(batch, need, hidden_MH) if need.logp else {}), **values})
 
     def _logits(self, run: Sequence[Block]) -> Tensor:
@@ -224,8 +235,12 @@ class LocalLearner:
         return role.logits(batch.to(self.body.device))[order]
 
     def _language(self, batch: FlatBatch, need: Need, hidden_MH: Tensor) -> dict[str, Tensor]:
-        assert self.roles.policy is not None
-        head, reference, reference_logp_M = self.roles.policy.head, None, None
+        policy = self.roles.policy
+        assert policy is not None
+        if policy.action_values is not None and not need.action_values:
+            assert need == Need(values=need.values), "of a policy that writes by action values, the logp alone is known"
+            return {"logp": policy.written_logp(hidden_MH, batch.target_M)}
+        head, reference, reference_logp_M = policy.head, None, None
         if need.kl or need.reference_logp:
             assert self.roles.reference is not None, "this loss needs a reference"
             self.roles.reference.body.model.eval()

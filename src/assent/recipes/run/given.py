@@ -66,7 +66,7 @@ class _Given:
 
 
 def examples(data: object, *, reads: Reads, call: Call, display: Display) -> Sequence[Any]:
-    """Conversations to imitate, comparisons, rankings or labels. Raises AssentError."""
+    """Conversations to imitate, dialogues with rewards, comparisons, rankings or labels. Raises AssentError."""
     given = _sorted(data, call)
     if not given.own:
         return _read(given, LOADS[reads], call, display)
@@ -75,6 +75,7 @@ def examples(data: object, *, reads: Reads, call: Call, display: Display) -> Seq
         "comparisons": (_pairs(call.reading), _PREFERENCES),
         "rankings": (convert.rankings, _PREFERENCES),
         "labels": (_labels, "Rating or Comparison"),
+        "dialogues": (convert.dialogues, f"RewardedDialogue, {_PREFERENCES}"),
     }
     conversion, wanted = conversions[reads]
     return _made(conversion, given, call, wanted=wanted)

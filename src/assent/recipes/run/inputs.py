@@ -18,6 +18,7 @@ from assent.data.load import (
     Source,
     load_comparisons,
     load_demonstrations,
+    load_dialogues,
     load_labels,
     load_prompts,
     load_rankings,
@@ -34,6 +35,7 @@ LOADS: dict[Reads, Load] = {
     "comparisons": load_comparisons,
     "rankings": load_rankings,
     "labels": load_labels,
+    "dialogues": load_dialogues,
     "prompts": load_prompts,
 }
 

@@ -62,7 +62,7 @@ class PreferenceJob(FineTuning, RewardSettings):
 
 
 class ExamplesJob(FineTuning, TrainSettings):
-    """Learning a policy from demonstrations, comparisons, rankings or labels."""
+    """Learning a policy from demonstrations, comparisons, rankings, labels or dialogues."""
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
@@ -85,7 +85,7 @@ class PretrainJob(RunSettings, PretrainSettings):
 
 _JOBS: dict[Reads, type[RunSettings]] = {
     "texts": PretrainJob, "demonstrations": ExamplesJob, "preferences": PreferenceJob, "comparisons": ExamplesJob,
-    "rankings": ExamplesJob, "labels": ExamplesJob, "prompts": OnPolicyJob,
+    "rankings": ExamplesJob, "labels": ExamplesJob, "dialogues": ExamplesJob, "prompts": OnPolicyJob,
 }  # fmt: skip
 
 

@@ -85,8 +85,9 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     check_vocabulary(body, template, path)
-    adapted = _adapted(body, POLICY, path, lora)
-    return LanguageModel(role=LanguageRole(body, POLICY if adapted else None), template=template, path=path)
+    role = LanguageRole(body, POLICY if _adapted(body, POLICY, path, lora) else None)
+    role.load_action_values(path)
+    return LanguageModel(role=role, template=template, path=path)
 
 
 def _adapted(body: Body, name: str, path: str, lora: LoraOptions | None) -> bool:
@@ -136,14 +137,9 @@ def adapter_base(path: str) -> str | None:
 
 
 def new_reward_model(
-    path: str,
-    *,
-    machine: MachineOptions,
-    seed: int,
-    lora: LoraOptions | None = None,
-    classes: int = 1,
+    path: str, *, machine: MachineOptions, seed: int, lora: LoraOptions | None = None, classes: int = 1,
     names: Sequence[str] = ("bad", "good"),
-) -> RewardModel:
+) -> RewardModel:  # fmt: skip
     """A reward model to be trained: the model's trunk with a fresh head; the head of a reward model goes on.
 
     All weights are trained or, with `lora`, an adapter on them; where `path` is an adapter itself, that one goes on.
@@ -276,6 +272,8 @@ def save_language_model(model: LanguageModel, folder: Path) -> None:
             save_full(role.body, place)
         else:
             save_adapter(role.body, role.adapter, place, base=_base_of(model.path))
+        if role.action_values is not None:
+            role.action_values.save(place)
         model.template.save(place)
 
 

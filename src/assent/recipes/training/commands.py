@@ -132,5 +132,6 @@ _PREPARATIONS: dict[Reads, Callable[[Request, Any, Display], Training]] = {
     "comparisons": _from_examples,
     "rankings": _from_examples,
     "labels": _from_examples,
+    "dialogues": _from_examples,
     "prompts": from_rewards,
 }

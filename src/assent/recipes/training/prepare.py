@@ -35,6 +35,7 @@ from assent.errors import ConfigError, RunError
 from assent.evals.judges import JudgeScorer
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
+from assent.model.action_values import FILE as ACTION_VALUES
 from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Progress, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
@@ -42,7 +43,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, critic_starts, reference_of
 from assent.recipes.training.head_training import HeadFirst, HeadTask, why_not
 from assent.seeds import derive
-from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, StopReason
+from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, RewardedDialogue, StopReason
 
 SomeTask = TypeVar("SomeTask", bound=Task, covariant=True)
 PreferenceData = Comparison | Ranking | Rating
@@ -86,9 +87,14 @@ def prepare_offline(
     display: Display = Display(quiet=True),
 ) -> Prepared[Task]:
     """A task that trains `model` in place on examples; where the method has a reference, it is read now."""
+    if isinstance(model, LanguageModel):
+        _refuse_action_values(model) if method.equip is None else method.equip(model.role, settings, seed)
     encode = partial(method.encode, template=model.template, max_length=_room(model, settings.max_length))
     train, roles = encode(examples), _roles(model)
-    talks = [one.conversation if isinstance(one, Demonstration) else one.prompt for one in (*examples, *held_out)]
+    talks = [
+        one.conversation if isinstance(one, Demonstration | RewardedDialogue) else one.prompt
+        for one in (*examples, *held_out)
+    ]
     notes = model.template.notes(talks)
     if (made := len(train.items) + train.skipped) > len(examples):
         notes += (
@@ -116,6 +122,15 @@ def prepare_offline(
         notes = (*notes, "the head is fitted first, then everything is trained from there (head_first)")
         return Prepared(task=HeadFirst(fit, task, display), skipped=train.skipped, notes=notes)
     return Prepared(task=task, skipped=train.skipped, notes=notes, scored=scored)
+
+
+def _refuse_action_values(model: LanguageModel) -> None:
+    """Other methods would train the network that the values read, and not the policy that writes by them."""
+    if model.role.action_values is not None:
+        raise ConfigError(
+            "this model writes by action values, which this method cannot train", where=model.path,
+            now=f"Copy the folder without {ACTION_VALUES} to train its behaviour policy alone.",
+        )  # fmt: skip
 
 
 def _head_fit(
@@ -238,6 +253,7 @@ def prepare_on_policy(
     ptx = encode_demonstrations(given.ptx, model.template, max_length=longest)
     if not prompts:
         raise ConfigError("there are no prompts to write completions for")
+    _refuse_action_values(model)
     _refuse_unsteady(model, prompts, settings.max_tokens)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
