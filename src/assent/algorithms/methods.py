@@ -75,7 +75,7 @@ GROUP_CURVES = ("groups_without_spread", "groups_dropped")
 _WRITTEN_CURVES = (*(name for name in ROLLOUT_CURVES if name != "clip_fraction"), *GROUP_CURVES)
 
 
-def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: str) -> Method:
+def _without_critic(name: str, file: str, settings: str, *, purpose: str) -> Method:
     """An on-policy method that has neither a critic nor files of its own."""
     return Method(
         name=name,
@@ -88,7 +88,7 @@ def _without_critic(name: str, file: str, settings: str, *, purpose: str, card: 
         function=file,
         curves=(*ROLLOUT_CURVES, *GROUP_CURVES),
         folded=ROLLOUT_FOLDED,
-        card=f"{card} against a reward, held near its reference by a KL penalty.",
+        card=f"A language model trained by {name} against a reward, held near its reference by a KL penalty.",
     )
 
 
@@ -162,42 +162,36 @@ METHODS: dict[str, Method] = {
         "grpo",
         "GRPOSettings",
         purpose="train the policy against a reward, comparing completions of one prompt; also Dr. GRPO and DAPO",
-        card="A language model trained by GRPO",
     ),
     "gspo": _without_critic(
         "GSPO",
         "gspo",
         "GSPOSettings",
         purpose="train the policy as GRPO does, with one ratio for a whole completion",
-        card="A language model trained by GSPO",
     ),
     "cispo": _without_critic(
         "CISPO",
         "cispo",
         "CISPOSettings",
         purpose="train the policy as GRPO does, with capped importance weights instead of a clip",
-        card="A language model trained by CISPO",
     ),
     "rloo": _without_critic(
         "RLOO",
         "rloo",
         "RLOOSettings",
         purpose="train the policy against a reward, with the other completions of a prompt as baseline",
-        card="A language model trained by RLOO",
     ),
     "reinforce": _without_critic(
         "REINFORCE",
         "reinforce",
         "ReinforceSettings",
         purpose="train the policy against a reward, with the mean reward as baseline",
-        card="A language model trained by REINFORCE",
     ),
     "reinforce_pp": _without_critic(
         "REINFORCE++",
         "reinforce_pp",
         "ReinforcePPSettings",
         purpose="train the policy against a reward, clipped as PPO and white over all tokens, without a critic",
-        card="A language model trained by REINFORCE++",
     ),
     "raft": Method(
         name="RAFT",
