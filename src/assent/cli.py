@@ -60,10 +60,10 @@ COMMANDS = {
         flags=_READ,
     ),
     "eval": Command(
-        help="evaluate a policy or a reward model on held-out data",
+        help="evaluate a policy or a reward model on held-out data or published suites",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
-        flags=(*_READ, "rewards", "against"),
+        flags=(*_READ, "rewards", "against", "suite", "judge", "shots", "constitution"),
     ),
     "chat": Command(
         help="chat with a model",

@@ -44,6 +44,7 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.run.unseen import held_out_of, trained_prompts, warning
+from assent.recipes.suites.command import run_suites
 from assent.runs.folder import RunDir, check_place
 from assent.runs.lineage import DataSource, Lineage, Parent, parent
 from assent.types import Conversation
@@ -74,6 +75,8 @@ class Contender:
 
 def run_eval(request: Request, display: Display) -> Path:
     """Evaluate and write report.html and report.json into the output folder."""
+    if request.own.get("suites"):
+        return run_suites(request, display)
     files, settings, start = request.files, request.settings(EvalJob), time.monotonic()
     require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
     check_place(files.out, resume=False, overwrite=files.overwrite)

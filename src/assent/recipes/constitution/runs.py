@@ -79,7 +79,7 @@ def asking(
     """
     files, constitution = request.files, constitution_path(request)
     principles = DataSource(role="constitution", name=constitution.name, sha256=sha256_file(constitution))
-    with _model(files.model, settings.endpoint, settings.machine) as (model, origin):
+    with chat_model(files.model, settings.endpoint, settings.machine) as (model, origin):
         lineage = Lineage(
             kind=request.name, settings=as_dict(settings), seed=settings.seed, data=(principles, *sources),
             parents=(origin,), precision=settings.machine.precision,
@@ -111,7 +111,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 @contextmanager
-def _model(given: str, options: EndpointOptions, machine: MachineOptions) -> Iterator[tuple[ChatModel, Parent]]:
+def chat_model(given: str, options: EndpointOptions, machine: MachineOptions) -> Iterator[tuple[ChatModel, Parent]]:
+    """A local model or the address of one, to be asked; closed at the end."""
     if not given.startswith(("http://", "https://")):
         loaded = load_language_model(model_folder(given), machine=machine)
         yield EngineModel(LocalEngine(loaded.role, loaded.template)), parent(loaded.path, role="model")

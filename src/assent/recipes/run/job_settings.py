@@ -13,6 +13,7 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.config import Settings
+from assent.constitution.endpoint import EndpointOptions
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
 
@@ -127,3 +128,11 @@ class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
     learn: Learn = "auto"
+
+
+class SuiteJob(JobSettings):
+    """`assent eval --suite`; `positive` names the class of a classifier that counts as toxic."""
+
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    positive: str | None = None
+    endpoint: EndpointOptions = EndpointOptions()
