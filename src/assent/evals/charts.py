@@ -176,7 +176,10 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of a row chart: its name with a `note` below it, its dots, and the value written at its end."""
+    """A line of a row chart: its name with a `note` below it, its dots, and the value written at its end.
+
+    `link` is the id of the part of the page that the name leads to.
+    """
 
     name: str
     colour: str
@@ -184,6 +187,7 @@ class Row:
     value: str = ""
     detail: str = ""
     note: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,10 @@ def _measured(seen: Observed, *, subset: str) -> Columns:
 
 
 def _section(sums: Sums, sizes: dict[str, int]) -> Floats:
+    """nan where no subset of it was given."""
     there = [subset for subset in sizes if subset in sums.totals]
+    if not there:
+        return np.array([np.nan])
     accuracy_SR = np.stack([sums.mean(subset) for subset in there])
     return np.average(accuracy_SR, axis=0, weights=[sizes[subset] for subset in there])
 
