@@ -32,11 +32,7 @@ def figures(model: str, asked: dict[str, Any]) -> dict[str, Any]:
         model="hf", model_args=f"pretrained={model},dtype=float32", tasks=configs, device="cpu", batch_size=1,
         bootstrap_iters=0, log_samples=True,
     )  # fmt: skip
-    samples = {
-        name: [{"responses": one["resps"], "arguments": [list(map(str, a.values())) for a in one["arguments"].values()]}
-               for one in rows]
-        for name, rows in found["samples"].items()
-    }  # fmt: skip
+    samples = {name: [{"responses": one["resps"]} for one in rows] for name, rows in found["samples"].items()}
     return {"results": found["results"], "samples": samples}
 
 

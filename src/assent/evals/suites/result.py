@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -61,7 +61,6 @@ class SuiteResult:
     date: str
     figures: tuple[SuiteFigure, ...]
     samples: tuple[SuiteSample, ...]
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def main(self) -> SuiteFigure:
@@ -84,7 +83,7 @@ def suite_result(
         everything.append(_measured(suite.figures[0], [asked.items[place] for place in places], own, kind, seed))
     return SuiteResult(
         suite=suite.name, about=suite.about, equals=suite.equals, prompt=suite.prompt, data=asked.data, judge=judge,
-        counted=suite.counted, items=len(asked.items), left_out=asked.left_out, date=date, notes=asked.notes,
+        counted=suite.counted, items=len(asked.items), left_out=asked.left_out, date=date,
         figures=tuple(one for one in everything if one is not None), samples=_samples(asked, seen, columns),
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ columns, so that every figure has a bootstrap interval over groups of items.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -223,4 +223,3 @@ class Asked:
     items: tuple[Item, ...]
     data: str = ""
     left_out: int = 0
-    notes: tuple[str, ...] = field(default=())

@@ -121,18 +121,26 @@ class SampleJob(JobSettings, AnswerSettings):
 
 
 class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
-    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
+    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them.
+
+    `endpoint` says how the address of a judge is asked.
+    """
 
     max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
     reward_weights: tuple[float, ...] = ()
     learn: Learn = "auto"
+    endpoint: EndpointOptions = EndpointOptions()
 
 
 class SuiteJob(JobSettings):
-    """`assent eval --suite`; `positive` names the class of a classifier that counts as toxic."""
+    """`assent eval --suite`; `positive` names the class of a classifier that counts as toxic.
 
+    `max_tokens` cuts answers; none: as long as the suite says, which is what its harness does.
+    """
+
+    max_tokens: int | None = Field(default=None, ge=1)
     micro_batch_tokens: int = Field(default=8192, ge=1)
     positive: str | None = None
     endpoint: EndpointOptions = EndpointOptions()

@@ -156,6 +156,7 @@ def _observed(
     asked: Asked, bench: _Bench, request: Request, settings: SuiteJob, display: Display
 ) -> tuple[Asked, dict[str, list[Observed]]]:
     """What every model made of the items that fit in all of them."""
+    asked = observing.cut(asked, settings.max_tokens)
     suite, seen = asked.suite, dict[str, list[Observed]]()
     if bench.shots and suite.answering is not None and suite.answering.shot is not None:
         asked = Asked(suite=suite, items=observing.with_shots(asked.items, bench.shots, suite.answering.shot),

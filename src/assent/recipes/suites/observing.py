@@ -33,6 +33,15 @@ class _Options:
     sequences: tuple[Encoded, ...]
 
 
+def cut(asked: Asked, max_tokens: int | None) -> Asked:
+    """The suite with shorter answers than its harness has; its data says so."""
+    answering = asked.suite.answering
+    if answering is None or max_tokens is None or max_tokens >= answering.max_tokens:
+        return asked
+    suite = replace(asked.suite, answering=replace(answering, max_tokens=max_tokens))
+    return replace(asked, suite=suite, data=f"{asked.data}, answers cut at {max_tokens} tokens")
+
+
 def fitting(asked: Asked, model: LanguageModel, display: Display) -> Asked:
     """The suite without the items that do not fit in the model, which are counted."""
     holds = model.role.body.max_length
