@@ -3,8 +3,8 @@
 P(win) = sigmoid(theta + phi tanh(d / std(d))),  d = length of the answer less that of the other;  rate = sigmoid(theta)
 
 The length term of Dubois et al. (2024), "Length-Controlled AlpacaEval" (arXiv 2404.04475). Their term for the
-difficulty of an instruction is left out: it is estimated from many models on one set of prompts. A normal prior of variance
-10 keeps the fit finite where every prompt is won.
+difficulty of an instruction is left out: it is estimated from many models on one set of prompts. A normal
+prior of variance 10 keeps the fit finite where every prompt is won.
 
 Legend: N judged prompts, G groups, R resamples, P = 2 parameters.
 """

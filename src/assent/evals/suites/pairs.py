@@ -57,7 +57,7 @@ def _pandalm(rows: Sequence[Row]) -> list[Item]:
             raise row.problem("annotator1 to annotator3", "expected 0, 1 or 2", given)
         probability = sum(_PREFERRED[one] for one in given) / len(given)
         asked = "\n\n".join(part for part in (row.text("instruction"), row.fields.get("input")) if part)
-        texts = (row.text("response1"), row.text("response2"))
+        texts = (row.answer("response1"), row.answer("response2"))
         if probability != 0.5:
             measure = partial(_measured, probability=probability)
             found.append(pair_item(Conversation.of_user(asked), texts, group=asked, measure=measure))

@@ -37,6 +37,13 @@ class Row:
             raise self.problem(name, "expected text", value)
         return value
 
+    def answer(self, name: str) -> str:
+        """A field that must be text: an answer may be empty."""
+        value = self.fields.get(name)
+        if not isinstance(value, str):
+            raise self.problem(name, "expected text", value)
+        return value
+
     def one_of(self, name: str, values: Sequence[str]) -> str:
         """A field that must be one of a few words: another word is the sign of another set."""
         value = self.fields.get(name)
