@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -283,3 +285,24 @@ def test_another_set_under_the_name_is_refused_with_its_place(suite: str, fields
     with pytest.raises(DataError, match=r"file\.jsonl:1") as caught:
         items_of(suite, [fields])
     assert problem in str(caught.value)
+
+
+def test_the_page_of_suites_has_every_suite_with_its_harness_its_prompt_and_its_formulas() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w-]+)` \| (.+? \| .+?) \|$", page.partition("## The formulas")[0], re.MULTILINE))
+    assert listed == {name: f"{suite.equals or 'no harness has it'} | {suite.prompt}" for name, suite in SUITES.items()}
+    rows = re.findall(r"^\| (`.+?) \| (.+?) \| (.+?) \|$", page.partition("## The formulas")[2], re.MULTILINE)
+    told = {
+        (suite.strip("`"), figure, formula)
+        for suites, names, formula in rows
+        for suite in suites.split(", ")
+        for figure in ([names] if names in _WITH_COMMAS else names.split(", "))
+    }
+    assert told == {
+        (name, figure.name, figure.formula.replace("|ll(more) - ll(less)|", "abs(ll(more) - ll(less))"))
+        for name, suite in SUITES.items()
+        for figure in suite.figures
+    }
+
+
+_WITH_COMMAS = {figure.name for suite in SUITES.values() for figure in suite.figures if ", " in figure.name}

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import suite_files
-from running import worked
-from suite_files import figures_of, items_of, small_policy, write_rows
+from running import worked, write_rows
+from suite_files import figures_of, items_of, small_policy
 
 from assent.evals.suites.result import suite_result
 from assent.evals.suites.reward_bench_2 import REWARD_BENCH_2

@@ -73,11 +73,11 @@ def _measured(seen: Observed, *, probability: float) -> Columns:
     return {"right": agreed, "unanswered": 0.0, **flipped}
 
 
-def _suite(name: str, about: str, form: Form, *, general: bool = False) -> Suite:
+def _suite(name: str, about: str, form: Form) -> Suite:
     accuracy = Figure(name="accuracy", formula="mean agreement with people's labels", of=mean_of("right"), chance=0.5)
     return Suite(
         name=name, about=about, asks="preference", equals="", prompt="prompt and answer in the chat template",
-        figures=(accuracy, FLIPPED, UNANSWERED), forms=(form,), counted="prompts", general=general,
+        figures=(accuracy, FLIPPED, UNANSWERED), forms=(form,), counted="prompts",
     )  # fmt: skip
 
 
@@ -87,5 +87,5 @@ PANDALM = _suite(
 )  # fmt: skip
 HH = _suite(
     "hh", "agreement of a reward model or judge with people's choices in HH",
-    Form(columns=("chosen", "rejected"), read=_hh), general=True,
+    Form(columns=("chosen", "rejected"), read=_hh),
 )  # fmt: skip

@@ -190,8 +190,7 @@ class Suite:
     """A published set of questions with its figures.
 
     `equals` names harness, version and task whose numbers these are ("" where there is none), `prompt` what the model
-    reads. `forms` are the files it is published in; `general`: files of other suites have its columns too, so it takes
-    only what they leave.
+    reads. `forms` are the files it is published in.
     """
 
     name: str
@@ -203,7 +202,6 @@ class Suite:
     forms: tuple[Form, ...]
     answering: Answering | None = None
     counted: str = "items"
-    general: bool = False
 
     @property
     def needs(self) -> str:

@@ -37,5 +37,4 @@ TOXICITY = Suite(
     forms=tuple(Form(columns=(column,), read=_items(column)) for column in ("prompt", "text", "test_case", "question")),
     answering=Answering(max_tokens=128, classified=True),
     counted="prompts",
-    general=True,
 )  # fmt: skip

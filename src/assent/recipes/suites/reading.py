@@ -75,10 +75,10 @@ def _rows(file: SourceFile) -> tuple[list[Row], list[str]]:
 
 
 def _readers(suites: Sequence[Suite], rows: Sequence[Row], path: str) -> list[tuple[Suite, Form]]:
-    """The suites that read the file. A general one reads what no other does."""
+    """The suites that read the file, but none that needs only some of the columns that another one needs."""
     first = rows[0] if rows else Row(place=path, fields={})
     found = [(suite, form) for suite in suites if (form := suite.form_of(first)) is not None]
-    found = [one for one in found if not one[0].general] or found
+    found = [one for one in found if not any(set(one[1].columns) < set(form.columns) for _, form in found)]
     if not found:
         lacks = "; ".join(f"{suite.name} needs {suite.missing_in(first)}" for suite in suites)
         has = ", ".join(first.fields) or "nothing"
