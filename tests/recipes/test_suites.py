@@ -122,6 +122,9 @@ def test_a_reward_model_ranks_pairs_and_a_language_model_judges_them(models: Pat
     worked("eval", "--model", models / "one", "--suite", "hh", "--data", data, "--out", tmp_path / "judge")
     found = figures_of(tmp_path / "judge")  # a random model hardly ever answers with a letter
     assert found["hh", "unanswered"] > 0.5
+    document = json.loads((tmp_path / "judge" / "report.json").read_text())
+    assert document["suites"][0]["judge"].startswith("the model itself, by ")
+    assert any(one["role"] == "constitution" for one in document["lineage"]["data"])
 
 
 def likes_thanks(messages: Messages) -> Answer:
@@ -157,6 +160,8 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_loaded(models: Pa
     assert "reward model" in refused(*reward, "--suite", "hhh", *rest)
     assert "one reward model or judge at a time" in refused(*one, "--against", reward[1], "--suite", "hh", *rest)
     assert "truthfulqa-mc1" in refused(*one, "--suite", "truthful", *rest)
+    assert "none of these suites needs a judge" in refused(*one, "--suite", "hhh", "--judge", models / "two", *rest)
+    assert "which suite?" in refused(*one, "--shots", data, *rest)
     assert "worked examples" in refused(*one, "--suite", "hhh", "--shots", data, *rest)
     assert not (tmp_path / "run").exists()
 

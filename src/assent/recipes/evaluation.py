@@ -79,7 +79,7 @@ class Contender:
 
 def run_eval(request: Request, display: Display) -> Path:
     """Evaluate and write report.html and report.json into the output folder."""
-    if request.own.get("suites"):
+    if request.own.get("suites") or request.text("shots"):
         return run_suites(request, display)
     files, settings, start = request.files, request.settings(EvalJob), time.monotonic()
     require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")

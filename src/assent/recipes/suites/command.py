@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from assent.constitution.comparison import PrincipleJudge
 from assent.constitution.constitution_file import load_constitution
 from assent.constitution.scoring import DirectScorer
 from assent.data.files import read_file
-from assent.durable import write_atomic
+from assent.durable import sha256_file, write_atomic
 from assent.errors import ConfigError
 from assent.evals.arms import Arm
 from assent.evals.axes import number, per_cent
@@ -46,13 +46,16 @@ ITEMS = "items.jsonl"
 
 @dataclass(slots=True, kw_only=True)
 class _Bench:
-    """Everything that takes part: the models by name, who judges, and worked examples."""
+    """Everything that takes part: the models by name, who judges, and worked examples.
+
+    `named` says who judges, for people, by what a suite needs or asks.
+    """
 
     arms: Mapping[str, LanguageModel | RewardModel]
     judge: ChatModel | None = None
     classifier: RewardModel | None = None
     shots: Sequence[Row] = ()
-    judge_name: str = ""
+    named: dict[str, str] = field(default_factory=dict)
     parents: list[Parent] = field(default_factory=list)
 
 
@@ -61,7 +64,7 @@ def run_suites(request: Request, display: Display) -> Path:
     files, settings, start = request.files, request.settings(SuiteJob), time.monotonic()
     require_data(files)
     check_place(files.out, resume=False, overwrite=files.overwrite)
-    suites = suites_named(request.own["suites"])
+    suites = suites_named(request.own.get("suites", ()))
     _check_judges(suites, request)
     read = read_suites(suites, files, display, limit=settings.limit)
     with ExitStack() as opened:
@@ -74,10 +77,8 @@ def run_suites(request: Request, display: Display) -> Path:
         results, lines = [], list[str]()
         for asked in read.asked:
             asked, seen = _observed(asked, bench, request, settings, display)
-            judged_by = bench.judge_name if asked.suite.needs or asked.suite.asks == "preference" else ""
-            results.append(
-                suite_result(asked, seen, judge=judged_by, date=date.today().isoformat(), seed=settings.seed)
-            )
+            judge = bench.named.get(asked.suite.needs or asked.suite.asks, "")
+            results.append(suite_result(asked, seen, judge=judge, date=date.today().isoformat(), seed=settings.seed))
             lines += _items(asked, seen)
             _say(results[-1], display)
         write_atomic(files.out / ITEMS, "".join(lines))
@@ -99,7 +100,10 @@ def run_suites(request: Request, display: Display) -> Path:
 
 def _check_judges(suites: Sequence[Suite], request: Request) -> None:
     """Refuse before anything is loaded: a suite without its judge, a policy where a reward model is asked."""
-    scores = is_reward_model(model_folder(request.files.model))
+    scores, needs = is_reward_model(model_folder(request.files.model)), {suite.needs for suite in suites}
+    for flag, given, need in (("--judge", request.text("judge"), "judge"), ("--reward", request.rewards, "classifier")):
+        if given and need not in needs:
+            raise ConfigError(f"none of these suites needs a {need}", where=flag, now="Leave it out.")
     for suite in suites:
         where = f"--suite {suite.name}"
         if suite.needs == "judge" and not request.text("judge"):
@@ -129,23 +133,27 @@ def _opened(request: Request, settings: SuiteJob, opened: ExitStack) -> _Bench:
             arms[name] = load_language_model(folder, machine=settings.machine)
     roles = ("policy", "against") if request.against else ("policy",)
     bench = _Bench(arms=arms, parents=[parent(one, role=role) for role, one in zip(roles, folders[::-1], strict=True)])
+    if any(isinstance(model, LanguageModel) for model in arms.values()):
+        bench.named["preference"] = f"the model itself, by {constitution_path(request).name}"
     if judge := request.text("judge"):
         asked: AbstractContextManager[tuple[ChatModel, Parent]] = chat_model(judge, settings.endpoint, settings.machine)
         bench.judge, origin = opened.enter_context(asked)
         bench.parents.append(Parent(role="judge", name=origin.name, sha256=origin.sha256))
-        bench.judge_name = named(bench.parents[-1])
+        bench.named["judge"] = named(bench.parents[-1])
     for reward in request.rewards:
         bench.classifier = load_reward_model(model_folder(reward), machine=settings.machine, positive=settings.positive)
         bench.parents.append(parent(model_folder(reward), role="reward"))
-        bench.judge_name = bench.judge_name or named(
-            bench.parents[-1], bench.classifier.names[bench.classifier.positive]
-        )
+        bench.named["classifier"] = named(bench.parents[-1], bench.classifier.names[bench.classifier.positive])
     if shots := request.text("shots"):
         bench.shots = [Row(place=row.place, fields=row.fields) for row in read_file(shots).rows]
     return bench
 
 
 def _lineage(request: Request, settings: SuiteJob, sources: tuple[DataSource, ...], bench: _Bench) -> Lineage:
+    """A constitution counts as data, where a model judges by one."""
+    if "preference" in bench.named and any(suite.asks == "preference" for suite in suites_named(request.own["suites"])):
+        path = constitution_path(request)
+        sources = (*sources, DataSource(role="constitution", name=path.name, sha256=sha256_file(path)))
     return Lineage(
         kind="eval", settings={**as_dict(settings), "suites": request.own["suites"]}, seed=settings.seed, data=sources,
         parents=tuple(bench.parents), precision=settings.machine.precision,
@@ -159,8 +167,8 @@ def _observed(
     asked = observing.cut(asked, settings.max_tokens)
     suite, seen = asked.suite, dict[str, list[Observed]]()
     if bench.shots and suite.answering is not None and suite.answering.shot is not None:
-        asked = Asked(suite=suite, items=observing.with_shots(asked.items, bench.shots, suite.answering.shot),
-                      data=f"{asked.data}, five shots")  # fmt: skip
+        items = observing.with_shots(asked.items, bench.shots, suite.answering.shot)
+        asked = replace(asked, items=items, data=f"{asked.data}, five shots")
     for model in bench.arms.values():
         if isinstance(model, LanguageModel):
             asked = observing.fitting(asked, model, display)

@@ -24,7 +24,9 @@ class Suites:
 
 
 def suites_named(names: Sequence[str]) -> list[Suite]:
-    """The suites of these names; ConfigError for a name that is none."""
+    """The suites of these names; ConfigError for none, and for a name that is none."""
+    if not names:
+        raise ConfigError("which suite?", where="--suite", now=f"Suites: {', '.join(SUITES)}.")
     if unknown := next((name for name in names if name not in SUITES), None):
         raise ConfigError("there is no such suite", where=f"--suite {unknown}", now=f"Suites: {', '.join(SUITES)}.")
     return [SUITES[name] for name in dict.fromkeys(names)]
