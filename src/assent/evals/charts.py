@@ -192,13 +192,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowChart:
-    """Estimates side by side on one horizontal axis; `reference` is a dashed line (the ceiling, a coin's 50 %)."""
+    """Estimates side by side on one horizontal axis; `reference` is a dashed line (the ceiling, a coin's 50 %).
+
+    `zero` is the place where stems begin, in per cent.
+    """
 
     title: str
     caption: str
     rows: tuple[Row, ...]
     x_ticks: tuple[Tick, ...]
     reference: Tick | None = None
+    zero: float = 0.0
 
 
 def dot(name: str, colour: str, interval: Interval, scale: Scale) -> Dot:

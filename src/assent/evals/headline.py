@@ -115,7 +115,7 @@ def _suites_headline(evidence: Evidence) -> Headline:
         name = f"{suite.suite}, {figure.kind or figure.name}"
         parts.append(f"{name}: {ends(last, share=figure.share)}, n = {last.n} {suite.counted}")
     title = ", ".join(told)
-    names = " against ".join(evidence.name_of(arm) for arm in reversed(evidence.arms))
+    names = " against ".join(evidence.name_of(arm) for arm in [*evidence.arms][::-1])
     return Headline(title=title[0].upper() + title[1:], deck=f"{names} on published suites. {'; '.join(parts)}.")
 
 

@@ -10,6 +10,7 @@ from assent.evals.charts import Row, RowChart, Tick, dot
 from assent.evals.evidence import Evidence
 from assent.evals.intervals import Interval
 from assent.evals.suites.result import SuiteFigure, SuiteResult
+from assent.evals.suites.suite import AXES
 
 _SHARE, _SCORE = Scale(low=0.0, high=1.0), Scale(low=-1.0, high=1.0)
 _CHARTS = {  # title: axis, what its scale means
@@ -18,6 +19,7 @@ _CHARTS = {  # title: axis, what its scale means
     "Harmless": ("harmless", "higher is better, unless it says otherwise"),
     "Over-refusal": ("over-refusal", "harmless prompts refused: lower is better"),
     "Stereotypes": ("bias", "a model without preference is at 50\u00a0%"),
+    "Bias scores": ("bias", "0 is no bias, 1 always with the stereotype"),
     "Other figures": ("", ""),
 }
 
@@ -38,12 +40,10 @@ def suite_charts(evidence: Evidence) -> list[RowChart]:
     """Shares by axis; scores from -1 to 1 have a chart of their own."""
     charts = []
     for title, (axis, caption) in _CHARTS.items():
-        shown = [(suite, figure) for suite, figure in _drawn(evidence) if figure.axis == axis and figure.share]
+        scale = _SCORE if title == "Bias scores" else _SHARE
+        shown = [one for one in _drawn(evidence) if one[1].axis == axis and one[1].share is (scale is _SHARE)]
         if shown:
-            charts.append(_chart(evidence, title, caption, shown, _SHARE))
-    scores = [(suite, figure) for suite, figure in _drawn(evidence) if figure.axis == "bias" and not figure.share]
-    if scores:
-        charts.append(_chart(evidence, "Bias scores", "0 is no bias, 1 always with the stereotype", scores, _SCORE))
+            charts.append(_chart(evidence, title, caption, shown, scale))
     return charts
 
 
@@ -52,8 +52,15 @@ def _figures(evidence: Evidence) -> Iterator[tuple[SuiteResult, SuiteFigure]]:
 
 
 def _drawn(evidence: Evidence) -> list[tuple[SuiteResult, SuiteFigure]]:
-    """Those of whole suites, and the parts that are an axis by themselves; the table has the others."""
-    return [(suite, figure) for suite, figure in _figures(evidence) if figure.kind in ("", figure.axis)]
+    """Those of whole suites, and the parts that are an axis by themselves; the table has the others.
+
+    Nor is there anything to see in a share of faults that is zero.
+    """
+    return [
+        (suite, figure) for suite, figure in _figures(evidence)
+        if figure.kind in ("", figure.axis)
+        and (figure.axis or not figure.lower_is_better or any(value.mean for value in figure.values.values()))
+    ]  # fmt: skip
 
 
 def _chart(
@@ -77,7 +84,7 @@ def _chart(
     values = ticks(scale.low, scale.high)
     texts = [per_cent(one) if scale is _SHARE else tick_text(one, values) for one in values]
     x_ticks = tuple(Tick(at=scale.x(one), text=text) for one, text in zip(values, texts, strict=True))
-    return RowChart(title=title, caption=caption, rows=tuple(rows), x_ticks=x_ticks)
+    return RowChart(title=title, caption=caption, rows=tuple(rows), x_ticks=x_ticks, zero=scale.x(0.0))
 
 
 def _part(figure: SuiteFigure) -> str:
@@ -86,7 +93,7 @@ def _part(figure: SuiteFigure) -> str:
 
 def value_text(figure: SuiteFigure, value: float) -> str:
     """A share in per cent, anything else as a number."""
-    return per_cent(value) if figure.share else f"{value:.2f}".replace("-", "\u2212")
+    return per_cent(value) if figure.share else f"{value:z.2f}".replace("-", "\u2212")
 
 
 def change_text(figure: SuiteFigure) -> str:
@@ -99,8 +106,8 @@ def change_text(figure: SuiteFigure) -> str:
 
 
 def _points(figure: SuiteFigure, value: float) -> str:
-    text = f"{100 * value:+.0f}" if figure.share else f"{value:+.2f}"
-    return "0" if text in ("+0", "-0") else text.replace("-", "\u2212")
+    text = f"{100 * value:+z.0f}" if figure.share else f"{value:+z.2f}"
+    return "0" if text == "+0" else text.replace("-", "\u2212")
 
 
 def suite_table(evidence: Evidence) -> list[FigureRow]:
@@ -122,9 +129,12 @@ def _ends(figure: SuiteFigure, value: Interval) -> str:
 def suite_checks(evidence: Evidence) -> list[tuple[bool, str]]:
     """What holds of the change on each axis: it clearly gets better; or of over-refusal, it does not clearly rise."""
     found = []
-    for suite, figure in _drawn(evidence):
-        if figure.gained is None or figure.axis not in ("helpful", "honest", "harmless", "over-refusal"):
-            continue
+    axes = (*AXES, "over-refusal")
+    judged = [
+        (suite, figure) for suite, figure in _drawn(evidence) if figure.gained is not None and figure.axis in axes
+    ]
+    for suite, figure in sorted(judged, key=lambda one: axes.index(one[1].axis)):
+        assert figure.gained is not None
         better = (figure.gained.mean < 0) if figure.lower_is_better else figure.gained.mean > 0
         clear = is_clear(figure.gained)
         name = f"{suite.suite}, {_part(figure)}"
