@@ -23,7 +23,7 @@ test: $(READY)            ## all tests
 	scripts/axe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-peers: $(READY)      ## losses and advantages against trl, openrlhf and verl; benchmarks/make_peers.sh comes first
+test-peers: $(READY)      ## losses against trl, openrlhf and verl, suites against lm-eval; benchmarks/make_*.sh come first
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m peers tests/peers
 
 check: $(READY)           ## format, lint, types, fast tests

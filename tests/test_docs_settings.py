@@ -19,7 +19,7 @@ from assent.recipes.constitution.judge import JudgeJob
 from assent.recipes.constitution.red_team import RedTeamJob
 from assent.recipes.demo.world_files import WorldFiles
 from assent.recipes.inspecting import InspectJob
-from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
+from assent.recipes.run.job_settings import EvalJob, SampleJob, SuiteJob, job_settings
 
 PAGE = (Path(__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
 SHARED = ("Every job", "How files are read", "Every training run", "Training over epochs", "Adapters")
@@ -48,6 +48,7 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     InspectJob: (READING, "inspect"),
     SampleJob: (JOB, READING, JUDGES, "sample, chat"),
     EvalJob: (JOB, READING, JUDGES, "eval"),
+    SuiteJob: (JOB, READING, "eval with suites"),
     GenerateJob: (JOB, READING, ASKING, "constitution generate"),
     JudgeJob: (JOB, READING, ASKING, "constitution judge"),
     RedTeamJob: (JOB, READING, ASKING, JUDGES, "red-team"),

@@ -10,9 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import suite_files
 from chat_server import Answer, Messages, chat_server
-from running import TINY_SHAPE, worked
+from running import TINY_SHAPE, worked, write_rows
 from serving_processes import PASSWORD, served
+from suite_files import small_policy
 
 from assent.algorithms.methods import METHODS
 from assent.cli import build_parser
@@ -71,7 +73,10 @@ LONG_PAGES = ("docs/commands.md", "docs/rounds.md")
 def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("builtins.input", lambda prompt="": (_ for _ in ()).throw(EOFError))
-    Path("my-model").symlink_to(home / "base" / "model")
+    if page == "docs/evaluation.md":
+        published_suites()
+    else:
+        Path("my-model").symlink_to(home / "base" / "model")
     for name in ("preferences", "held-out", "prompts", "demonstrations"):
         shutil.copy(home / "world" / f"{name}.jsonl", f"{name}.jsonl")
     for name, text in named_files(page).items():
@@ -98,6 +103,14 @@ def test_every_command_of_a_page_runs(page: str, home: Path, tmp_path: Path, mon
                 _answer_what_was_collected(studio)
 
 
+def published_suites() -> None:
+    """Models that hold the suites' prompts, and small files in the suites' forms."""
+    for seed, (name, classes) in enumerate({"model": 0, "start": 0, "reward": 1, "classifier": 2}.items()):
+        small_policy(Path(f"my-{name}"), seed=seed, classes=classes)
+    for name, rows in suite_files.FILES.items():
+        write_rows(Path(f"{name}.jsonl"), rows)
+
+
 def chatting(messages: Messages) -> Answer:
     """What a model behind an address says that follows its instructions: the shorter answer is better."""
     last = messages[-1]["content"]
@@ -109,6 +122,8 @@ def chatting(messages: Messages) -> Answer:
         return "7", {"7": 0.0}
     if "nothing to criticise" in last:
         return "It could be kinder."
+    if "GRADE:" in last:
+        return "GRADE: C"
     return "Here is the revised answer: gladly." if "new answer alone" in last else "no"
 
 

@@ -176,7 +176,10 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A line of a row chart: its name with a `note` below it, its dots, and the value written at its end."""
+    """A line of a row chart: its name with a `note` below it, its dots, and the value written at its end.
+
+    `link` is the id of the part of the page that the name leads to.
+    """
 
     name: str
     colour: str
@@ -184,17 +187,22 @@ class Row:
     value: str = ""
     detail: str = ""
     note: str = ""
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowChart:
-    """Estimates side by side on one horizontal axis; `reference` is a dashed line (the ceiling, a coin's 50 %)."""
+    """Estimates side by side on one horizontal axis; `reference` is a dashed line (the ceiling, a coin's 50 %).
+
+    `zero` is the place where stems begin, in per cent.
+    """
 
     title: str
     caption: str
     rows: tuple[Row, ...]
     x_ticks: tuple[Tick, ...]
     reference: Tick | None = None
+    zero: float = 0.0
 
 
 def dot(name: str, colour: str, interval: Interval, scale: Scale) -> Dot:

@@ -16,6 +16,7 @@ from assent.evals.gold import AxisIntervals
 from assent.evals.intervals import Interval
 from assent.evals.over_optimisation import CurvePoint, Evaluation, Verdict, curve, verdict
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality
+from assent.evals.suites.result import SuiteResult
 from assent.evals.win_rate import WinRate
 
 
@@ -125,6 +126,7 @@ class Evidence:
     quality_of: str = "The reward model"
     classifier: ClassifierQuality | None = None
     over_optimisation: OverOptimisation | None = None
+    suites: tuple[SuiteResult, ...] = ()
     training: Mapping[str, TrainingCurves] = field(default_factory=dict)
     reward_unit: str = ""
     samples: tuple[Sample, ...] = ()

@@ -33,7 +33,9 @@ TERMS: Mapping[str, tuple[str, Callable[[Evidence], bool]]] = {  # the meaning, 
         "whole prompts (for pairs: whole label groups). Bins of a calibration chart, and rates on which all examples "
         "agree, use Wilson's interval. AUC uses DeLong's, or Newcombe's where DeLong's shows no spread. A single "
         "example or equal values give no interval. No interval covers the luck of the training seed.",
-        lambda part: bool(part.gold or part.measurements or part.win_rates or part.reward_model or part.classifier),
+        lambda part: bool(
+            part.gold or part.measurements or part.win_rates or part.reward_model or part.classifier or part.suites
+        ),
     ),
     "Gold judge": (
         "The true reward of the embedded world. It knows the right answers and scores an answer from 0 to 1. "

@@ -52,6 +52,8 @@ def headline(evidence: Evidence) -> Headline:
         deck += f"{ends(quality.accuracy_interval, share=True)}, n = {quality.accuracy_interval.n} label groups."
         deck += _coin(quality.accuracy_interval)
         return Headline(title=f"{per_cent(quality.accuracy, 1)} of held-out pairs ranked right", deck=deck)
+    if evidence.suites:
+        return _suites_headline(evidence)
     for found in evidence.measurements:
         return _measured_headline(evidence, found)
     for arm, scores in evidence.gold.items():
@@ -92,6 +94,29 @@ def _measured_headline(evidence: Evidence, found: Measurement) -> Headline:
     deck = f"{mine} {number(values[-1].mean)}, {other} {number(values[0].mean)}. {deck}"
     title = f"{name}: {mine} {signed(found.gained.mean)} against {other}"
     return Headline(title=title, deck=f"{deck}, item by item: {gained}.")
+
+
+def _suites_headline(evidence: Evidence) -> Headline:
+    """The first figure of each axis, of the last model; else that of the first suite."""
+    figures = [(suite, figure) for suite in evidence.suites for figure in suite.figures]
+    axes = ("helpful", "honest", "harmless", "over-refusal")
+    first = [next((one for one in figures if one[1].axis == axis and not one[1].lower_is_better), None)
+             for axis in axes[:3]]  # fmt: skip
+    first.append(next((one for one in figures if one[1].axis == axes[3]), None))
+    shown = [one for one in first if one is not None]
+    told = [f"{figure.axis} {per_cent(list(figure.values.values())[-1].mean)}" for _, figure in shown]
+    if not shown:
+        suite, figure = figures[0]
+        value = list(figure.values.values())[-1].mean
+        shown, told = [(suite, figure)], [f"{suite.suite}: {per_cent(value) if figure.share else number(value)}"]
+    parts = []
+    for suite, figure in shown:
+        last = list(figure.values.values())[-1]
+        name = f"{suite.suite}, {figure.kind or figure.name}"
+        parts.append(f"{name}: {ends(last, share=figure.share)}, n = {last.n} {suite.counted}")
+    title = ", ".join(told)
+    names = " against ".join(evidence.name_of(arm) for arm in [*evidence.arms][::-1])
+    return Headline(title=title[0].upper() + title[1:], deck=f"{names} on published suites. {'; '.join(parts)}.")
 
 
 def _gold_headline(evidence: Evidence, start: str, end: str) -> Headline:

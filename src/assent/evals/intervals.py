@@ -8,7 +8,7 @@ Student's t (Hesterberg 2015, "What teachers should know about the bootstrap", s
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -70,18 +70,31 @@ def bootstrap_ratio(
     Raises DataError for no values, for values that are not finite, and where the denominators sum to zero. A single
     group, or groups that all agree, say nothing about the spread: `low == mean == high`.
     """
-    above_G, below_G = finite(above, "numerators"), finite(below, "denominators")
-    if groups is not None:
-        above_G, below_G = _sums(above_G, groups), _sums(below_G, groups)
-    if below_G.sum() == 0:
+    columns = finite(above, "numerators"), finite(below, "denominators")
+    if columns[1].sum() == 0:
         raise DataError("a ratio has a denominator of zero")
-    mean = float(above_G.sum() / below_G.sum())
-    count = len(above_G)
+    return bootstrap_sums(columns, lambda sums: sums[0] / sums[1], seed=seed, groups=groups, resamples=resamples)
+
+
+def bootstrap_sums(
+    columns: Sequence[Floats],
+    statistic: Callable[[Sequence[Floats]], Floats],
+    *,
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = 2000,
+) -> Interval:
+    """`statistic` of the sums of columns, all resampled together, group by group; it gets arrays, one sum a resample.
+
+    Resamples on which it is not finite do not count.
+    """
+    grouped = [column if groups is None else _sums(column, groups) for column in columns]
+    mean, count = float(statistic([np.atleast_1d(column.sum()) for column in grouped])[0]), len(grouped[0])
     if count < 2:
         return Interval(mean=mean, low=mean, high=mean, n=count)
-    ratios_R = _resampled_ratios(above_G, below_G, seed=seed, resamples=resamples)
+    found_R = _resampled(grouped, statistic, seed=seed, resamples=resamples)
     tail = expanded_tail(count)
-    low, high = np.quantile(ratios_R, [tail, 1 - tail])
+    low, high = np.quantile(found_R, [tail, 1 - tail]) if len(found_R) else (mean, mean)
     if high - low <= _ROUNDING * abs(mean):  # all groups agree
         low = high = mean
     return Interval(mean=mean, low=float(low), high=float(high), n=count)
@@ -127,15 +140,16 @@ def _sums(values_N: Floats, groups: Sequence[Hashable]) -> Floats:
     return sums_G
 
 
-def _resampled_ratios(above_G: Floats, below_G: Floats, *, seed: int, resamples: int) -> Floats:
+def _resampled(
+    columns: Sequence[Floats], statistic: Callable[[Sequence[Floats]], Floats], *, seed: int, resamples: int
+) -> Floats:
     rng = numpy_rng(seed, "bootstrap")
-    count = len(above_G)
+    count = len(columns[0])
     rows = max(1, _RESAMPLED_CELLS // count)
-    ratios: list[Floats] = []
+    found: list[Floats] = []
     for start in range(0, resamples, rows):
         picked_RG = rng.integers(0, count, size=(min(rows, resamples - start), count))
-        below_R = below_G[picked_RG].sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio_R = above_G[picked_RG].sum(axis=1) / below_R
-        ratios.append(ratio_R[np.isfinite(ratio_R)])
-    return np.concatenate(ratios)
+            found_R = statistic([column_G[picked_RG].sum(axis=1) for column_G in columns])
+        found.append(found_R[np.isfinite(found_R)])
+    return np.concatenate(found)

@@ -84,6 +84,10 @@ def win_chart(evidence: Evidence) -> RowChart | None:
         shown = replace(arm, name=f"{arm.name} over {evidence.name_of(win.against)}")
         row = _row(shown, win.rate, _UNIT, value=per_cent(win.rate.mean), detail=span(win.rate, share=True))
         rows.append(row if len(judges) == 1 else replace(row, name=f"{row.name} ({win.judge})"))
+        if (controlled := win.length_controlled) is not None:
+            equal = replace(arm, name="at equal length")
+            shown_rate, ends = per_cent(controlled.mean), span(controlled, share=True)
+            rows.append(_row(equal, controlled, _UNIT, value=shown_rate, detail=ends))
     caption = f"judged by {' and '.join(sorted(judge_name(judge) for judge in judges))}; "
     caption += count_text([win.rate for win in evidence.win_rates], "prompts")
     return _share_chart("Share of prompts won", caption, rows, reference=_EVEN)

@@ -26,6 +26,7 @@ from assent.evals.evidence import Evidence, to_json
 from assent.evals.glossary import glossary, meaning
 from assent.evals.headline import duration, headline
 from assent.evals.run_table import made_of, run_rows
+from assent.evals.suites import panels as suite_panels
 
 SHOWN_SAMPLES = 8  # further samples are folded away
 _HIDING = frozenset({"Cf", "Cc", "Cs", "Co", "Zl", "Zp"})  # format, control, surrogate, private, line, paragraph
@@ -53,7 +54,8 @@ def render(evidence: Evidence) -> str:
         f"default-src 'none'; style-src '{source_hash(style)}'; script-src '{source_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    template = _environment().get_template("page.html", globals={"words": words, "panels": panels, "curves": curves})
+    shared = {"words": words, "panels": panels, "suite_panels": suite_panels, "curves": curves}
+    template = _environment().get_template("page.html", globals=shared)
     return template.render(
         page=evidence,
         policy=policy,

@@ -101,6 +101,10 @@ def _result(part: Evidence) -> tuple[str, str, str]:
     if quality := part.reward_model:
         interval = _interval(quality.accuracy_interval, "label groups", share=True)
         return "held-out pairs ranked right", per_cent(quality.accuracy, 1), interval
+    for suite in part.suites:
+        figure, value = suite.main, list(suite.main.values.values())[-1]
+        shown = per_cent(value.mean, 1) if figure.share else number(value.mean)
+        return f"{suite.suite}: {figure.name}", shown, _interval(value, suite.counted, share=figure.share)
     for found in part.measurements:
         what = f"held-out {found.name}, {found.unit}"
         if found.gained is not None:

@@ -58,6 +58,15 @@ FLAGS = {
         "--best-of", "of so many completions of a prompt, take the best by --reward", type=int, metavar="N"
     ),
     "against": _flag("--against", "a model to compare with", metavar="MODEL"),
+    "suite": _flag(
+        "--suite",
+        "a published set of questions, e.g. hhh or bbq; may be given several times",
+        action="append",
+        dest="suites",
+        metavar="NAME",
+    ),
+    "judge": _flag("--judge", "a model, or the address of one (http://.../v1), that reads answers", metavar="MODEL"),
+    "shots": _flag("--shots", "worked examples that a suite shows the model first", metavar="FILE"),
     "store": _flag(
         "--store", "file of the store, or postgresql://... (default: studio.db)", default="studio.db", metavar="STORE"
     ),

@@ -57,11 +57,11 @@ COMMANDS = {
         flags=(*_READ, "rewards", "best_of"),
     ),
     "eval": Command(
-        help="evaluate a policy or a reward model on held-out data",
+        help="evaluate a policy or a reward model on held-out data or published suites",
         example="assent eval --model runs/ppo --against runs/sft --reward runs/reward --data held-out.jsonl --out eval",
         entry="assent.recipes.evaluation:run_eval",
         settings="assent.recipes.run.job_settings:EvalJob",
-        flags=(*_READ, "rewards", "best_of", "against"),
+        flags=(*_READ, "rewards", "best_of", "against", "suite", "judge", "shots", "constitution"),
     ),
     "chat": Command(
         help="chat with a model",

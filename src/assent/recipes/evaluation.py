@@ -20,14 +20,17 @@ from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
 from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
-from assent.evals.win_rate import win_rate
+from assent.evals.win_rate import WinRate, win_rate
+from assent.evals.words import HELD_OUT
 from assent.recipes.demo.command import by_kind
+from assent.recipes.judged_wins import judged_wins
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
     RAW,
     HeldOutAnswers,
     Writer,
+    answers_side_by_side,
     compared_samples,
     measure_policy,
     measure_reward,
@@ -46,6 +49,7 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, best_of_n, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.run.unseen import held_out_of, trained_prompts, warning
+from assent.recipes.suites.command import run_suites
 from assent.runs.folder import RunDir, check_place
 from assent.runs.lineage import DataSource, Lineage, Parent, parent
 from assent.types import Conversation
@@ -54,6 +58,7 @@ from assent.world.judge import judge as gold_judge
 from assent.world.prompts import make_prompts
 
 WORLD = "world"
+_SHOWN = 12  # samples of a comparison
 
 
 @dataclass(slots=True)
@@ -85,6 +90,8 @@ class Contender:
 
 def run_eval(request: Request, display: Display) -> Path:
     """Evaluate and write report.html and report.json into the output folder."""
+    if request.own.get("suites") or request.text("shots"):
+        return run_suites(request, display)
     files, settings, start = request.files, request.settings(EvalJob), time.monotonic()
     require_data(files, otherwise=f", or write --data {WORLD} for the embedded world")
     check_place(files.out, resume=False, overwrite=files.overwrite)
@@ -135,8 +142,12 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
 
 def _policy(path: str, request: Request, settings: EvalJob, display: Display) -> Findings:
     files, rewards, against = request.files, list(request.rewards), request.against
-    if against and not rewards and files.data != (WORLD,):
-        raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward as well.")
+    judge = request.text("judge")
+    if against and not rewards and not judge and files.data != (WORLD,):
+        raise ConfigError("a comparison needs a judge", where="--against", now="Give --reward or --judge as well.")
+    if judge and (not against or rewards or files.data == (WORLD,)):
+        what = "a judge compares the answers of two models to prompts of a file, and is the only one who does"
+        raise ConfigError(what, where="--judge", now="Give --against, and neither --reward nor the embedded world.")
     given = [against, files.model] if against else [files.model]  # the baseline comes first
     folders = [model_folder(one) for one in given]
     if len(set(folders)) < len(folders):
@@ -169,7 +180,9 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
         _gold(contenders, settings, display, found)
         return found
     measurements = _likelihood(last, files, settings, display, found)
-    if reward is not None:
+    if judge:
+        _judged(contenders, prompts.examples, request, settings, display, found)
+    elif reward is not None:
         _rewards(contenders, prompts.examples, reward, settings, display, found)
     elif not measurements:
         raise ConfigError("there is nothing to measure: the file has prompts and no answers", now="Give --reward.")
@@ -241,12 +254,36 @@ def _win_rate(
 ) -> None:  # fmt: skip
     mine, other = pair
     won = win_rate(preferences, names=(mine.name, other.name), judge=judge, seed=settings.seed, groups=prompts)
+    _say_won(won, pair, display, found)
+
+
+def _judged(
+    contenders: Sequence[Contender], data: Sequence[Conversation], request: Request, settings: EvalJob,
+    display: Display, found: Findings,
+) -> None:  # fmt: skip
+    """Answers of both models, compared by a model in both orders."""
+    prompts = fitting_prompts(data, contenders[-1].model, settings, display)
+    answers = {
+        one.name: write_answers(one.given, one.writer, prompts, sampling_of(settings), display, seed=settings.seed)
+        for one in contenders
+    }
+    won, judge = judged_wins(request, settings, prompts, answers, display)
+    found.parents.append(judge)
+    found.parts["samples"] = answers_side_by_side(prompts[:_SHOWN], answers, kind=HELD_OUT)
+    other, mine = contenders
+    _say_won(won, (mine, other), display, found)
+
+
+def _say_won(won: WinRate, pair: tuple[Contender, Contender], display: Display, found: Findings) -> None:
+    mine, other = pair
     found.parts["win_rates"] = (*found.parts.get("win_rates", ()), won)
     counts = f"{won.wins} won, {won.ties} tied, {won.losses} lost"
     display.say(
         f"{mine.given} wins {won.rate.mean:.1%} against {other.given} "
-        f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(judge)}"
+        f"({spread(won.rate, 'prompts', '.1%')}; {counts}), judged by {judge_name(won.judge)}"
     )
+    if (equal := won.length_controlled) is not None:
+        display.say(f"  at equal length: {equal.mean:.1%} ({spread(equal, 'prompts', '.1%')})")
 
 
 def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, found: Findings) -> None:

@@ -25,7 +25,7 @@ def peak_rss_mib() -> float:
 def ending(evidence: Evidence) -> str:
     """Time and memory; of a run that measured nothing held out, also what training itself says."""
     took = f"done in {duration(evidence.wall_s)}, {evidence.peak_rss_mib:,.0f} MiB at most"
-    if evidence.measurements or evidence.reward_model or evidence.classifier or evidence.gold:
+    if evidence.measurements or evidence.reward_model or evidence.classifier or evidence.gold or evidence.suites:
         return took
     return f"{took}; {headline(evidence).title.translate(_PLAIN)} (nothing held out was measured: give --eval-data)"
 

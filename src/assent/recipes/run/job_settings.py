@@ -13,6 +13,7 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.pretrain import PretrainSettings
 from assent.algorithms.reward import RewardSettings
 from assent.config import Settings
+from assent.constitution.endpoint import EndpointOptions
 from assent.recipes.run.judge_rewards import JudgeOptions
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.reading_settings import Learn, Reading
@@ -131,7 +132,10 @@ class SampleJob(JobSettings, AnswerSettings):
 
 
 class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
-    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them."""
+    """`assent eval`; intervals at 95 %. `samples_per_prompt` completions a prompt where the gold judge scores them.
+
+    `judge` is for --judge, and for --reward judge:MODEL.
+    """
 
     max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
@@ -139,3 +143,15 @@ class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     reward_weights: tuple[float, ...] = ()
     judge: JudgeOptions = JudgeOptions()
     learn: Learn = "auto"
+
+
+class SuiteJob(JobSettings):
+    """`assent eval --suite`; `positive` names the class of a classifier that counts as toxic.
+
+    `max_tokens` cuts answers; none: as long as the suite says, which is what its harness does.
+    """
+
+    max_tokens: int | None = Field(default=None, ge=1)
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    positive: str | None = None
+    endpoint: EndpointOptions = EndpointOptions()
