@@ -38,8 +38,8 @@ class _Main(_Parser):
         for section, names in sections().items():
             lines += ["", f"{section}:"]
             for name in names:
-                wrapped = textwrap.wrap(told[name], 62)
-                lines += [f"  {name:<14}{wrapped[0]}", *(f"{'':<16}{rest}" for rest in wrapped[1:])]
+                wrapped = textwrap.wrap(told[name], 61)
+                lines += [f"  {name:<16}{wrapped[0]}", *(f"{'':<18}{rest}" for rest in wrapped[1:])]
         lines += ["", "`assent COMMAND --help` shows the flags of a command and an example.",
                   "`assent settings COMMAND` shows all of its settings."]  # fmt: skip
         return "\n".join(lines) + "\n"
