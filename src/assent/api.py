@@ -29,13 +29,13 @@ from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
 from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
+from assent.recipes.run.adapters import adapter_base
 from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
-    adapter_base,
     head_alone,
     load_language_model,
     load_reward_model,

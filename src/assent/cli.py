@@ -79,10 +79,10 @@ COMMANDS = {
         door="site",
     ),
     "serve": Command(
-        help="serve a model at an OpenAI-compatible address",
+        help="serve a model, and adapters on it, at an OpenAI-compatible address",
         example="assent serve runs/ppo --port 8000",
         entry="assent.recipes.serving:run_serve",
-        flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
+        flags=("served", "adapters", "host", "port", "name", "api_key_env", "set", "settings"),
     ),
     "feedback import": Command(
         help="read items and answers from files and other tools into a store",

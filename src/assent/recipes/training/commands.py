@@ -18,6 +18,7 @@ from assent.algorithms.on_policy.task import kept_scale
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
+from assent.recipes.run.adapters import adapter_base
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -46,7 +47,6 @@ from assent.recipes.run.jobs import Job, Training, check_output, open_job
 from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
-    adapter_base,
     head_alone,
     load_language_model,
     load_reward_for,
