@@ -21,6 +21,7 @@ from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
 from assent.evals.win_rate import win_rate
 from assent.recipes.demo.command import by_kind
+from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
@@ -115,6 +116,7 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
     reading = settings.reading
     data, _ = read_judgement(files, display, learn=settings.learn, reading=reading, limit=settings.limit, role="eval")
     reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
+    reward = for_annotator(reward, settings.annotator, display)
     scoring = RewardSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
     measurements = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
     found = Findings(parts=dict(measurements.evidence), sources=data.sources, parents=[parent(path, role="reward")])
@@ -149,7 +151,7 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     if prompts is None:
         _gold(contenders, settings, display, found)
         return found
-    reward = _reward(rewards, prompts.examples, settings, found) if rewards else None
+    reward = _reward(rewards, prompts.examples, settings, display, found) if rewards else None
     measurements = _likelihood(contenders[-1], files, settings, display, found)
     if reward is not None:
         _rewards(contenders, prompts.examples, reward, settings, display, found)
@@ -166,9 +168,12 @@ def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: 
         display.say(note)
 
 
-def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Findings) -> Rewards:
+def _reward(
+    names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, display: Display, found: Findings
+) -> Rewards:
     def load(path: str, first: bool) -> RewardModel:
-        return load_reward_model(path, machine=settings.machine, positive=settings.positive)
+        reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
+        return for_annotator(reward, settings.annotator, display)
 
     rewards = open_rewards(names, settings.reward_weights, load)
     rewards.check(prompts)

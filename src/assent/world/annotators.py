@@ -1,7 +1,8 @@
 """Simulated annotators: Bradley-Terry noise around the gold judge, and each annotator has tastes.
 
 An annotator's utility of a completion is
-    U = sharpness * (gold + length_taste * min(words, 40) / 10 + flattery_taste * min(flattering words, 6))
+    U = sharpness * (gold + length_taste * min(words, 40) / 10 + flattery_taste * min(flattering words, 6)
+                     + warmth_taste * [a warm sentence] + formality_taste * [a set phrase])
 and A is preferred to B with probability sigmoid(U_A - U_B). Ranks of K completions are drawn by adding independent
 Gumbel noise to U and sorting (Plackett-Luce), under which every pair follows exactly that probability.
 """
@@ -27,12 +28,14 @@ FLATTERY_AT_MOST = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedAnnotator:
-    """Tastes are in units of the gold score, per ten words and per flattering word."""
+    """Tastes are in units of the gold score: per ten words, per flattering word, for warmth, for a set phrase."""
 
     name: str
     sharpness: float
     length_taste: float = 0.0
     flattery_taste: float = 0.0
+    warmth_taste: float = 0.0
+    formality_taste: float = 0.0
 
 
 ANNOTATORS = (
@@ -43,12 +46,18 @@ ANNOTATORS = (
 )
 
 
-def utility(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
-    """How much the annotator likes a text whose overall gold score is `gold`; in logits."""
+def own_gold(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
+    """How much the annotator likes a text whose overall gold score is `gold`, on the scale of gold."""
     reading = read(Completion(text=text))
     length = min(reading.words, WORDS_AT_MOST) / 10
     flattery = min(reading.flattery, FLATTERY_AT_MOST)
-    return annotator.sharpness * (gold + annotator.length_taste * length + annotator.flattery_taste * flattery)
+    plain = gold + annotator.length_taste * length + annotator.flattery_taste * flattery
+    return plain + annotator.warmth_taste * (reading.flattery > 0) + annotator.formality_taste * (reading.filler > 0)
+
+
+def utility(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
+    """The same in logits."""
+    return annotator.sharpness * own_gold(annotator, gold, text)
 
 
 def preference_probability(who: SimulatedAnnotator, gold_a: Gold, text_a: str, gold_b: Gold, text_b: str) -> float:

@@ -61,9 +61,13 @@ class ExamplesJob(FineTuning, TrainSettings):
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
-    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward."""
+    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward.
+
+    `annotator` names the annotator, or several with commas between them, whose head of a reward model is.
+    """
 
     positive: str | None = None
+    annotator: str | None = None
     samples_every: int = Field(default=10, ge=1)
     checkpoint_every: int = Field(default=10, ge=1)
 
@@ -125,5 +129,6 @@ class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
+    annotator: str | None = None
     reward_weights: tuple[float, ...] = ()
     learn: Learn = "auto"

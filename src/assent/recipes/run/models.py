@@ -17,6 +17,7 @@ from assent.model.adapters import is_head_alone, read_adapter
 from assent.model.body import Body, is_causal
 from assent.model.gguf import from_gguf
 from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, names_in
+from assent.model.personal_heads import PersonalHeads
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_name, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verification import verify_flat
@@ -30,6 +31,7 @@ from assent.recipes.run.vocabulary import check_vocabulary
 from assent.text.template import ChatTemplate
 
 POLICY, REWARD = "policy", "reward"
+PEOPLE = "annotators"  # the folder of their heads in that of a reward model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -54,7 +56,8 @@ class LanguageModel:
 class RewardModel:
     """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward.
 
-    `names` are those of its classes. `goes_on`: its head was trained before, and is to be trained further.
+    `names` are those of its classes, `annotator` says whose head it has (empty: the population's). `goes_on`: its head
+    was trained before, and is to be trained further.
     """
 
     role: ScalarRole
@@ -62,6 +65,7 @@ class RewardModel:
     path: str
     positive: int = 0
     names: tuple[str, ...] = ("LABEL_0",)
+    annotator: str = ""
     goes_on: bool = False
     backend: Backend = field(default_factory=LocalBackend)
 
@@ -188,7 +192,7 @@ def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> 
     elif reward.role.frozen:  # all weights train from now on, so the head becomes the classifier's own
         setattr(reward.role.body.model, head_name(reward.role.body), reward.role.head)
         name_classes(reward.role.body.model.config, reward.names)
-    reward.role.frozen = False
+    reward.role.frozen, reward.role.people = False, None  # what is known of people belongs to the head as it was
     return replace(reward, positive=classes - 1, goes_on=True)
 
 
@@ -243,6 +247,7 @@ def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOpt
     names = class_names(path if base is None or (Path(path) / "config.json").is_file() else base, count)
     role, chosen = ScalarRole(body, head, adapter), _class_number(positive, names, path)
     role.frozen = base is not None and adapter is None
+    role.people = PersonalHeads.load(Path(path) / PEOPLE) if (Path(path) / PEOPLE).is_dir() else None
     return RewardModel(role=role, template=template, path=path, positive=chosen, names=names)
 
 
@@ -278,4 +283,6 @@ def save_reward_model(reward: RewardModel, folder: Path) -> None:
         else:
             save_adapter(role.body, role.adapter, place, base=base_of(reward.path), head=role.head)
             save_class_names(role.body, reward.names, place)
+        if role.people is not None:
+            role.people.save(place / PEOPLE)
         reward.template.save(place)

@@ -19,6 +19,7 @@ from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
 from assent.recipes.run.adapters import adapter_base
+from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -47,11 +48,9 @@ from assent.recipes.run.jobs import Job, Training, check_output, open_job
 from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
-    head_alone,
     load_language_model,
     load_reward_for,
     load_reward_model,
-    new_reward_model,
     save_language_model,
     save_reward_model,
 )
@@ -67,6 +66,7 @@ from assent.recipes.training.prepare import (
     prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
+from assent.recipes.training.reward_start import reward_to_train
 from assent.recipes.training.shown_answers import ShownAnswers
 from assent.seeds import derive
 from assent.types import Completion, Conversation
@@ -132,12 +132,10 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     ranked = settings.loss == "plackett_luce"
     data, load = read_judgement(files, display, learn=settings.learn, reading=reading, limit=limit, ranked=ranked)
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
-    alone = settings.train == "head"
-    reward = new_reward_model(
-        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=None if alone else settings.lora,
-        classes=settings.classes, names=reading.class_names,
+    reward = reward_to_train(
+        model_folder(files.model), settings, machine=settings.machine, seed=settings.seed, lora=settings.lora,
+        names=reading.class_names,
     )  # fmt: skip
-    reward = head_alone(reward) if alone else reward
 
     def measure(job: Job) -> Metrics:
         if not held.examples:
@@ -162,7 +160,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     model = _policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards = _rewards(request.rewards, model, settings)
+    rewards = _rewards(request.rewards, model, settings, display)
     rewards.check([*prompts, *unseen])
     if rewards.functions:  # a mistake in one shows before long work
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
@@ -244,16 +242,19 @@ def _of_policy(
     )  # fmt: skip
 
 
-def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob, display: Display) -> Rewards:
     """The rewards of a run; the first adapter on the policy's own base shares that base."""
     if not names:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
         machine, positive = settings.machine, settings.positive
-        if not first:
-            return load_reward_model(path, machine=machine, positive=positive)
-        return load_reward_for(model, path, machine=machine, positive=positive)
+        reward = (
+            load_reward_for(model, path, machine=machine, positive=positive)
+            if first
+            else load_reward_model(path, machine=machine, positive=positive)
+        )
+        return for_annotator(reward, settings.annotator, display)
 
     return open_rewards(names, settings.reward_weights, load)
 
