@@ -159,7 +159,7 @@ COMMANDS = {
         help="the whole loop on the embedded world",
         example="assent demo --out runs/demo",
         entry="assent.recipes.demo.command:run_demo_command",
-        flags=("out", "set", "settings", "overwrite", "seeds"),
+        flags=("out", "set", "settings", "overwrite", "seeds", "personal"),
     ),
     "world": Command(
         help="write prompts, demonstrations and rankings of the embedded world as files to try things on",

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -144,16 +144,17 @@ def fit_directions(pairs: PersonalPairs, annotators: int, *, rank: int, spread: 
     direction_KD = start_KD.contiguous().requires_grad_()
     optimiser = torch.optim.LBFGS([direction_KD], max_iter=LBFGS_STEPS, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
+    def loss() -> Any:
         optimiser.zero_grad()
         found = negative_evidence(direction_KD, pairs, annotators) + 0.5 * direction_KD.square().sum() / spread**2
-        found.backward()  # type: ignore[no-untyped-call]
+        found.backward()
         return found
 
-    optimiser.step(loss)
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     found = posterior(direction_KD.detach(), pairs, Beliefs.of_strangers(annotators, len(start_KD)))
     spread_KK = (found.mean_AK.T @ found.mean_AK + torch.linalg.inv(found.precision_AKK).sum(0)) / annotators
-    return torch.linalg.cholesky(spread_KK).T @ direction_KD.detach()
+    scaled_KD: Tensor = torch.linalg.cholesky(spread_KK).T @ direction_KD.detach()
+    return scaled_KD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +190,20 @@ class PersonalHeads:
         )  # fmt: skip
         beliefs = posterior(self.direction_KD, placed, prior)
         return PersonalHeads(names=everybody, direction_KD=self.direction_KD, beliefs=beliefs)
+
+    def questions(self, pairs: PersonalPairs, count: int) -> list[int]:
+        """The places of the pairs whose labels would say most of a stranger: greedily, those with the largest
+        p (1 - p) u' S u, where S is the covariance that the answers so far would leave (D-optimal design)."""
+        u_PK, chance_P = pairs.difference_PD @ self.direction_KD.T, torch.sigmoid(pairs.offset_P)
+        weight_P = chance_P * (1 - chance_P)
+        precision_KK = torch.eye(u_PK.shape[1], dtype=torch.float64)
+        chosen: list[int] = []
+        for _ in range(min(count, len(weight_P))):
+            told_P = weight_P * (u_PK @ torch.linalg.inv(precision_KK) * u_PK).sum(1)
+            told_P[chosen] = -1.0
+            chosen.append(int(told_P.argmax()))
+            precision_KK = precision_KK + weight_P[chosen[-1]] * torch.outer(u_PK[chosen[-1]], u_PK[chosen[-1]])
+        return chosen
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write two files; gives the sha256 of each by name."""

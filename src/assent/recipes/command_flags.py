@@ -80,5 +80,8 @@ FLAGS = {
     "runs": _flag("runs", "run folders", nargs="+", metavar="RUN"),
     "pipeline": _flag("pipeline", "the stages, in order", metavar="SETTINGS.toml"),
     "system": _flag("--system", "a system message that every conversation begins with", metavar="TEXT"),
+    "personal": _flag(
+        "--personal", "people of different tastes instead, and a policy for each group", action="store_true"
+    ),
     "seeds": _flag("--seeds", "how many seeds to run", type=int, default=1, metavar="N"),
 }
