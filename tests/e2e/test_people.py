@@ -19,13 +19,31 @@ CPU = MachineOptions(device="cpu")
 PPO = ("--set", "iterations=1", "--set", "batch_size=4", "--set", "max_tokens=4", "--set", "normalise_prompts=4")
 
 
+def opinions(home: Path, file: str, *names: str) -> list[dict[str, object]]:
+    """Rankings of the world's answers: those called "long..." like long ones and all others short ones."""
+    rows = [json.loads(line) for line in (home / "world" / file).read_text().splitlines()]
+    made = []
+    for name in names:
+        for row in rows:
+            order = sorted(row["completions"], key=len, reverse=name.startswith("long"))
+            made.append(row | {"ranks": [1 + order.index(text) for text in row["completions"]], "annotator": name})
+    return made
+
+
 @pytest.fixture(scope="module")
-def people(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A reward model of the four annotators of the world, each with a head of their own."""
+def labels(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(
+        tmp_path_factory.mktemp("labels") / "labels.jsonl", opinions(home, "preferences.jsonl", "long", "short")
+    )
+
+
+@pytest.fixture(scope="module")
+def people(home: Path, labels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model of two annotators, each with a head of their own."""
     out = tmp_path_factory.mktemp("people") / "reward"
     worked(
-        "reward", "--model", home / "sft", "--data", home / "world" / "preferences.jsonl", "--out", out,
-        "--set", "train=head", "--set", "personal_rank=2",
+        "reward", "--model", home / "sft", "--data", labels, "--out", out, "--set", "train=head", "--set",
+        "personal_rank=1",
     )  # fmt: skip
     return out
 
@@ -41,41 +59,40 @@ def score(run: Path) -> float:
     return reward.scorer.score([Conversation.of_user("What is red?")], [Completion(text="A colour.")])[0]
 
 
-def test_heads_of_annotators_leave_that_of_the_population_as_it_was(people: Path, home: Path, own: Path) -> None:
-    assert set(heads(people).names) == {"careful", "careless", "likes_length", "likes_flattery"}
-    worked(
-        "reward", "--model", home / "sft", "--data", home / "world" / "preferences.jsonl", "--out", "plain",
-        "--set", "train=head",
-    )  # fmt: skip
+def test_heads_of_annotators_leave_that_of_the_population_as_it_was(
+    people: Path, home: Path, labels: Path, own: Path
+) -> None:
+    assert set(heads(people).names) == {"long", "short"}
+    worked("reward", "--model", home / "sft", "--data", labels, "--out", "plain", "--set", "train=head")
     assert score(own / "plain") == score(people)
     assert not (own / "plain" / "model" / "annotators").exists()
     row = rows_of(people)[-1]
-    assert row["people"] == 4 and row["personal_loss"] <= row["population_loss"]
+    assert row["people"] == 2 and row["personal_accuracy"] > row["population_accuracy"] + 0.1
 
 
 def test_an_evaluation_tells_what_own_heads_are_worth_and_whose_head_is_used(
     people: Path, home: Path, own: Path
 ) -> None:
-    held = home / "world" / "held-out.jsonl"
+    held = write_rows(own / "held.jsonl", opinions(home, "held-out.jsonl", "long", "short", "longer"))
     ran = worked("eval", "--model", people, "--data", held, "--out", "all")
     assert "each known annotator by their own head: " in ran.err
     one = ("eval", "--model", people, "--data", held, "--out")
-    assert "no labels of" not in worked(*one, "careful", "--set", "annotator=careful,careless").err
+    assert "no labels of" not in worked(*one, "careful", "--set", "annotator=long,short").err
     ran = worked(*one, "nobody", "--set", "annotator=anna")
     assert "has no labels of anna: the head of the population is used" in ran.err
     figures = [json.loads((own / name / "report.json").read_text())["reward_model"] for name in ("all", "nobody")]
     assert figures[0] == figures[1]
-    ran = assent("eval", "--model", home / "reward", "--data", held, "--out", "none", "--set", "annotator=careful")
+    ran = assent("eval", "--model", home / "reward", "--data", held, "--out", "none", "--set", "annotator=long")
     assert ran.code == 2 and "this reward model knows no annotators" in ran.err
 
 
 def test_a_newcomer_is_taken_in_from_few_labels_and_nobody_else_changes(people: Path, home: Path, own: Path) -> None:
-    rows = [json.loads(line) for line in (home / "world" / "held-out.jsonl").read_text().splitlines()][:4]
-    labels = write_rows(own / "anna.jsonl", [row | {"annotator": "anna"} for row in rows])
+    labels = write_rows(own / "longer.jsonl", opinions(home, "held-out.jsonl", "longer"))
     worked("reward", "--model", people, "--data", labels, "--out", "updated", "--set", "train=people")
     before, after = heads(people), heads(own / "updated")
-    assert after.names == (*before.names, "anna") and after.shift(["anna"]).any()
-    torch.testing.assert_close(after.shift(["careful"]), before.shift(["careful"]), rtol=0, atol=0)
+    assert after.names == (*before.names, "longer")
+    assert after.shift(["longer"]) @ after.shift(["long"]) > 0 > after.shift(["longer"]) @ after.shift(["short"])
+    torch.testing.assert_close(after.shift(["long"]), before.shift(["long"]), rtol=0, atol=0)
     assert score(own / "updated") == score(people)
     ran = assent("reward", "--model", home / "reward", "--data", labels, "--out", "no", "--set", "train=people")
     assert ran.code == 2 and "no heads of annotators to update" in ran.err
@@ -98,18 +115,17 @@ def test_a_policy_is_trained_against_the_head_of_one_annotator(
 ) -> None:
     given = ("ppo", "--model", home / "sft", "--reward", people, "--data", home / "world" / "prompts.jsonl", *PPO)
     worked(*given, *lora, "--out", "population")
-    worked(*given, *lora, "--out", "own", "--set", "annotator=likes_flattery")
+    worked(*given, *lora, "--out", "own", "--set", "annotator=long")
     rewards = [rows_of(own / name)[0]["reward"] for name in ("population", "own")]
     assert rewards[0] != rewards[1]
     evidence = json.loads((own / "own" / "report.json").read_text())
-    assert "likes_flattery" in evidence["reward_unit"]
-    assert "--set annotator=likes_flattery" not in (own / "population" / "report.json").read_text()
+    assert ": long" in evidence["reward_unit"]
 
 
-def test_a_whole_training_fits_people_at_its_end_and_a_resumed_one_has_the_same(home: Path, own: Path) -> None:
-    given = (
-        "reward", "--model", home / "sft", "--data", home / "world" / "preferences.jsonl", "--set", "personal_rank=1",
-    )  # fmt: skip
+def test_a_whole_training_fits_people_at_its_end_and_a_resumed_one_has_the_same(
+    home: Path, labels: Path, own: Path
+) -> None:
+    given = ("reward", "--model", home / "sft", "--data", labels, "--set", "personal_rank=1")
     worked(*given, "--out", "whole")
     worked(*given, "--out", "cut")
     for name in ("model", "report.json"):  # cut between the last step and the last file
@@ -119,5 +135,5 @@ def test_a_whole_training_fits_people_at_its_end_and_a_resumed_one_has_the_same(
     (own / "cut" / "status.json").write_text(json.dumps(status | {"state": "interrupted"}))
     worked(*given, "--out", "cut", "--resume")
     one, other = heads(own / "whole"), heads(own / "cut")
-    torch.testing.assert_close(one.shift(["careful"]), other.shift(["careful"]), rtol=0, atol=0)
+    torch.testing.assert_close(one.shift(["long"]), other.shift(["long"]), rtol=0, atol=0)
     assert rows_of(own / "whole")[-1].keys() >= {"personal_accuracy", "population_accuracy"}

@@ -48,9 +48,9 @@ ANNOTATORS = (
 )
 
 GROUPS: dict[str, dict[str, float]] = {  # tastes by group
-    "warm": {"warmth_taste": 0.6},
-    "formal": {"formality_taste": 0.6},
-    "cautious": {"caution_taste": 0.8},
+    "warm": {"warmth_taste": 1.0},
+    "formal": {"formality_taste": 1.0},
+    "cautious": {"caution_taste": 1.0},
 }
 GROUP_SHARPNESS, TASTES_BETWEEN = 16.0, (0.75, 1.25)
 

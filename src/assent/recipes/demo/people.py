@@ -53,14 +53,14 @@ class PeopleSettings(Settings):
     """Sizes and settings of `assent demo --personal`."""
 
     demonstrations: int = Field(default=500, ge=1)
-    prompts: int = Field(default=1350, ge=10)
-    temperatures: tuple[float, ...] = (0.7, 1.0, 1.0, 1.3)
+    prompts: int = Field(default=1200, ge=10)
+    temperatures: tuple[float, ...] = (0.7, 1.0, 1.3, 1.3)
     members: int = Field(default=4, ge=1)
     questions: int = Field(default=20, ge=1)
     evaluation_prompts: int = Field(default=540, ge=9)
     sft: SFTSettings = SFTSettings(epochs=2, batch_size=32, learning_rate=3e-4, max_length=200)
     reward: RewardSettings = RewardSettings(train="head", personal_rank=3, max_length=200)
-    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-4, beta=0.1, max_length=200)
+    dpo: DPOSettings = DPOSettings(epochs=1, batch_size=64, learning_rate=5e-4, beta=0.2, max_length=200)
     lora: LoraOptions = LoraOptions(rank=16)
     machine: MachineOptions = MachineOptions(device="cpu", threads=1)
 
