@@ -9,7 +9,6 @@ wrong raises `assent.errors.AssentError` with a message of what, where and what 
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,17 +28,15 @@ from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
 from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
+from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
     LanguageModel,
     RewardModel,
-    adapter_base,
-    head_alone,
     load_language_model,
     load_reward_model,
-    new_reward_model,
     save_language_model,
     save_reward_model,
 )
@@ -47,6 +44,7 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.python_calls import python_call
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import Prepared, PTXPrompts, prepare_offline, prepare_on_policy, score_judged
+from assent.recipes.training.reward_start import reward_on, reward_to_train
 
 Rows = Iterable[Any]
 """Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
@@ -70,12 +68,17 @@ def load(
 
 @python_call()
 def load_reward(
-    model: str | Path, *, positive: str | int | None = None, device: str | torch.device = "auto"
-) -> RewardModel:
-    """A reward model or classifier; `positive` names the class whose logit is the reward (default: the last)."""
+    model: str | Path, *, positive: str | int | None = None, annotator: str | None = None,
+    device: str | torch.device = "auto",
+) -> RewardModel:  # fmt: skip
+    """A reward model or classifier; `positive` names the class whose logit is the reward (default: the last).
+
+    `annotator` names one or, with commas, several whose mean head it takes.
+    """
     path = given.model_or_path(model, loader="load_reward")
     machine = parse(MachineOptions, base={"device": _device(device)})
-    return load_reward_model(model_folder(path), machine=machine, positive=given.class_name(positive))
+    reward = load_reward_model(model_folder(path), machine=machine, positive=given.class_name(positive))
+    return for_annotator(reward, annotator, Display())
 
 
 @python_call()
@@ -144,7 +147,12 @@ def _train_reward_model(
     folder = given.place(out, keeps=given.needed(start))
     read = functools.partial(given.judgement, call=chosen, display=Display(), ranked=chosen.loss == "plackett_luce")
     judged, held = read(data), () if eval_data is None else read(eval_data)
-    reward = _reward_on(start, chosen)
+    lora = LoraOptions(rank=chosen.lora_rank if chosen.train == "all" else 0)
+    if isinstance(start, LanguageModel):
+        reward = reward_on(start, chosen, seed=chosen.seed, lora=lora)
+    else:
+        machine = MachineOptions()
+        reward = reward_to_train(model_folder(start), chosen, machine=machine, seed=chosen.seed, lora=lora)
     algorithm = load_named(METHODS[name].algorithm)
     prepared = prepare_offline(algorithm, reward, judged, chosen, seed=chosen.seed, held_out=held)
     _run(METHODS[name], prepared, on_step)
@@ -264,25 +272,6 @@ def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> No
                 on_step(dict(row) | {"step": float(done)})
 
         prepared.run(Watch(on_tick=on_tick))
-
-
-def _reward_on(model: str | LanguageModel, call: Any) -> RewardModel:
-    """A fresh reward model on a folder, or on a loaded model as it is now (through a folder that is taken away)."""
-    alone = call.train == "head"
-    lora = LoraOptions(rank=0 if alone else call.lora_rank)
-    if not isinstance(model, LanguageModel):
-        path = model_folder(model)
-        fresh = new_reward_model(path, machine=MachineOptions(), seed=call.seed, lora=lora, classes=call.classes)
-        return head_alone(fresh) if alone else fresh
-    if lora.rank and model.role.adapter is None:
-        raise ConfigError("an adapter needs a base model on the disk", now="Save the model first and give its folder.")
-    body = model.role.body
-    machine = MachineOptions(device=str(body.device), precision=body.precision)
-    with tempfile.TemporaryDirectory() as folder:
-        save_language_model(model, Path(folder) / "model")
-        path = str(Path(folder) / "model")
-        fresh = new_reward_model(path, machine=machine, seed=call.seed, lora=lora, classes=call.classes)
-    return replace(fresh, path=adapter_base(model.path) or model.path)
 
 
 def _device(device: object) -> object:

@@ -28,7 +28,7 @@ from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.serving import name_of, run_serve
-from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.endpoint import ServedModel, ServingLimits, create_endpoint
 from assent.types import Conversation, Message, Role
 
 BASE = Path(__file__).parents[2] / "src" / "assent" / "world" / "base"
@@ -49,7 +49,7 @@ def model() -> LanguageModel:
 
 @pytest.fixture(scope="module")
 def client(model: LanguageModel) -> Iterator[openai.OpenAI]:
-    with listening(create_endpoint(LocalEngine(model.role, model.template), "base")) as url:  # noqa: SIM117
+    with listening(create_endpoint({"base": ServedModel(engine=LocalEngine(model.role, model.template))})) as url:  # noqa: SIM117
         with openai.OpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as made:
             yield made
 

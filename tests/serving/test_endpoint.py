@@ -13,7 +13,7 @@ import openai
 import pytest
 from serving.endpoint_fakes import WordEngine, listening
 
-from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.endpoint import ServedModel, ServingLimits, create_endpoint
 
 LIMITS = ServingLimits(most_rows=8, most_waiting=4, body_limit_bytes=20_000)
 
@@ -25,7 +25,7 @@ def engine() -> WordEngine:
 
 @pytest.fixture
 def url(engine: WordEngine) -> Iterator[str]:
-    with listening(create_endpoint(engine, "tiny", limits=LIMITS, fingerprint="fp_1")) as address:
+    with listening(create_endpoint({"tiny": ServedModel(engine=engine, fingerprint="fp_1")}, limits=LIMITS)) as address:
         yield address
         engine.gate.set()
 
@@ -238,7 +238,7 @@ def test_bodies_too_large_not_json_or_of_another_kind_are_refused(url: str) -> N
 
 
 def test_the_key_is_asked_for_everywhere_but_at_the_door(engine: WordEngine) -> None:
-    with listening(create_endpoint(engine, "tiny", api_key="secret")) as address:
+    with listening(create_endpoint({"tiny": ServedModel(engine=engine)}, api_key="secret")) as address:
         assert httpx.get(f"{address}/healthz").status_code == 200
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "secret"}):
             answer = httpx.get(f"{address}/v1/models", headers=headers)
@@ -252,6 +252,6 @@ def test_the_key_is_asked_for_everywhere_but_at_the_door(engine: WordEngine) -> 
 
 def test_requests_for_another_name_are_refused(engine: WordEngine) -> None:
     hosts = frozenset({"localhost", "127.0.0.1"})
-    with listening(create_endpoint(engine, "tiny", hosts=hosts)) as address:
+    with listening(create_endpoint({"tiny": ServedModel(engine=engine)}, hosts=hosts)) as address:
         assert httpx.get(f"{address}/v1/models").status_code == 200
         assert httpx.get(f"{address}/v1/models", headers={"host": "evil.example"}).status_code == 421

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from serving.endpoint_fakes import WordEngine, listening
 
-from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.endpoint import ServedModel, ServingLimits, create_endpoint
 from assent.serving.openai_requests import ChatRequest
 
 LIMITS = ServingLimits(most_rows=8, most_waiting=4)
@@ -27,7 +27,7 @@ def engine() -> WordEngine:
 
 @pytest.fixture
 def url(engine: WordEngine) -> Iterator[str]:
-    with listening(create_endpoint(engine, "tiny", limits=LIMITS)) as address:
+    with listening(create_endpoint({"tiny": ServedModel(engine=engine)}, limits=LIMITS)) as address:
         yield address
         engine.gate.set()
         engine.page.set()
@@ -221,7 +221,7 @@ def test_of_a_hundred_thousand_mistakes_the_first_is_told(changed: dict[str, obj
 
 
 def test_a_mistake_of_the_endpoints_own_is_told_in_the_interfaces_form(engine: WordEngine) -> None:
-    app = create_endpoint(engine, "tiny")
+    app = create_endpoint({"tiny": ServedModel(engine=engine)})
 
     @app.get("/broken")
     def broken() -> None:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response, Stream
 from studio.site import Browser, Site
 
 from assent.feedback.records import NewItem, ProjectSettings, TaskMode
-from assent.serving.endpoint import create_endpoint
+from assent.serving.endpoint import ServedModel, create_endpoint
 from assent.studio.settings import EndpointSettings, StudioSettings
 from assent.types import Conversation
 
@@ -85,7 +85,7 @@ def chat_endpoints() -> Iterator[Endpoints]:
     seen: list[dict[str, Any]] = []
     with ExitStack() as stack:
         urls = {
-            name: stack.enter_context(listening(create_endpoint(engine, "tiny", api_key=KEY)))
+            name: stack.enter_context(listening(create_endpoint({"tiny": ServedModel(engine=engine)}, api_key=KEY)))
             for name, engine in engines.items()
         }
         rude = stack.enter_context(listening(rude_app(seen)))

@@ -11,6 +11,10 @@ import pytest
 from assent.types import Completion
 from assent.world.annotators import (
     ANNOTATORS,
+    GROUPS,
+    group_members,
+    member,
+    own_gold,
     population_preference,
     preference_probability,
     rank,
@@ -19,7 +23,7 @@ from assent.world.annotators import (
 from assent.world.behaviours import Behaviour, answer, applicable
 from assent.world.facts import build_world
 from assent.world.judge import judge
-from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT
+from assent.world.lexicon import FILLER, FLATTERY, HELD_OUT, REFUSAL
 from assent.world.prompts import KINDS, draw_prompt, make_prompts
 
 WORLD = build_world(0)
@@ -107,3 +111,33 @@ def test_tastes_are_capped():
     for annotator in ANNOTATORS:
         most = annotator.sharpness * (1 + 4 * annotator.length_taste + 6 * annotator.flattery_taste)
         assert utility(annotator, 1.0, endless) == pytest.approx(most)
+
+
+@pytest.mark.parametrize("who", ANNOTATORS, ids=lambda who: who.name)
+@pytest.mark.parametrize("sentences", [FLATTERY, FILLER], ids=["flattery", "filler"])
+def test_the_population_has_none_of_the_tastes_of_groups(who, sentences: tuple[str, ...]):
+    text = with_manner(sentences, 2)
+    gold, words = judge(WORLD, PROMPT, Completion(text=text)).overall, len(text.split())
+    flattering = 2 if sentences is FLATTERY else 0
+    by_hand = who.sharpness * (gold + who.length_taste * (min(words, 40) / 10) + who.flattery_taste * flattering)
+    assert utility(who, gold, text) == by_hand
+
+
+def test_each_group_likes_its_manner_best_and_nobody_else_does():
+    answers = {
+        "warm": with_manner(FLATTERY, 1), "formal": with_manner(FILLER, 1), "cautious": REFUSAL,
+        "plain": PROMPT.ideal[0],
+    }  # fmt: skip
+    for group in GROUPS:
+        liked = {
+            manner: own_gold(member(group, "somebody"), judge(WORLD, PROMPT, Completion(text=text)).overall, text)
+            for manner, text in answers.items()
+        }
+        assert max(liked, key=liked.__getitem__) == group
+        assert sorted(liked, key=liked.__getitem__)[-2] == "plain"
+
+
+def test_members_of_groups_come_in_turns_and_differ_in_strength():
+    members = group_members(3, np.random.default_rng(0))
+    assert [one.name for one in members[:4]] == [*(f"{group}-1" for group in GROUPS), "warm-2"]
+    assert len({one.warmth_taste for one in members if one.name.startswith("warm")}) == 3

@@ -35,9 +35,11 @@ class RewardSettings(TrainSettings):
 
     `train` "head" leaves the trunk as it is and fits the head alone: for some hundred judgements. With `head_first`,
     "all" starts from that head where it can be fitted: on comparisons or rankings, unless the head is a trained one.
+    With `personal_rank`, every annotator gets a head of their own afterwards; `train` "people" updates these alone.
     """
 
-    train: Literal["all", "head"] = "all"
+    train: Literal["all", "head", "people"] = "all"
+    personal_rank: int = Field(default=0, ge=0)
     head_first: bool = True
     loss: Literal["bradley_terry", "plackett_luce"] = "bradley_terry"
     centre: float = Field(default=0.0, ge=0)
@@ -46,12 +48,13 @@ class RewardSettings(TrainSettings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairIndices:
-    """Sequences `better` and `worse` of one judgement; P(better wins) and by how much at least."""
+    """Sequences `better` and `worse` of one judgement; P(better wins), by how much at least, and who says so."""
 
     better: int
     worse: int
     probability: float = 1.0
     margin: float = 0.0
+    annotator: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +117,7 @@ def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Preference
                 worse=place.setdefault(one.rejected, len(place)),
                 probability=one.probability,
                 margin=one.margin,
+                annotator=one.provenance.who or "",
             )
             for one in members
         )
@@ -121,11 +125,11 @@ def _from_comparisons(comparisons: Sequence[Comparison]) -> Iterable[_Preference
 
 
 def _from_ranking(ranking: Ranking) -> _Preference:
-    pairs = []
+    pairs, who = [], ranking.provenance.who or ""
     for a, b in combinations(range(len(ranking.ranks)), 2):
         better, worse = (a, b) if ranking.ranks[a] <= ranking.ranks[b] else (b, a)
         tie = ranking.ranks[a] == ranking.ranks[b]
-        pairs.append(PairIndices(better=better, worse=worse, probability=0.5 if tie else 1.0))
+        pairs.append(PairIndices(better=better, worse=worse, probability=0.5 if tie else 1.0, annotator=who))
     return _Preference(ranking.prompt, ranking.completions, tuple(pairs), ranking.ranks)
 
 

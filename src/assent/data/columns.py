@@ -16,7 +16,7 @@ from assent.errors import DataError
 
 _SHOWN = 16
 _FIELD = re.compile(r'field "(\w+)(?=["\[.])')
-_MAY_BE_ABSENT = ("system", "tools", "margin")
+_MAY_BE_ABSENT = ("system", "tools", "margin", "annotator")
 _JUDGEMENT = re.compile(
     r"(?:^|_)(?:labels?|scores?|scored|ranks?|ranking|ratings?|rated|votes?|voted|upvotes?|winner|loser|better|worse|safer"
     r"|best|worst|prefer\w*|chosen|rejected|choice|judge?ments?|judged|annotat\w+|verdict|thumbs|liked|dislik\w*|good|bad"
@@ -54,6 +54,7 @@ class Columns(Settings):
     margin: str = ""
     tools: str = ""
     text: str = ""
+    annotator: str = ""
 
     def named(self) -> dict[str, str]:
         """Our name to the file's name, for the columns that have one."""

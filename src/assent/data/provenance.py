@@ -8,7 +8,7 @@ from assent.data.examples import Example, Labelled
 from assent.data.rows import Fields
 from assent.types import Conversation, Demonstration, Provenance, Rating, RewardedDialogue
 
-_PEOPLE = ("who", "annotator", "labeler", "labeller", "rater", "worker", "judge", "reviewer", "evaluator", "user")
+_PEOPLE = ("annotator", "who", "labeler", "labeller", "rater", "worker", "judge", "reviewer", "evaluator", "user")
 WHO = tuple(name for person in _PEOPLE for name in (person, f"{person}_id", f"{person}_name"))
 """Names of the column with the annotator, in order of preference."""
 

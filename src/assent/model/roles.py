@@ -16,6 +16,7 @@ from assent.model.adapters import drops_inputs
 from assent.model.body import Body
 from assent.model.flat import FlatBatch
 from assent.model.language_head import LanguageHead
+from assent.model.personal_heads import PersonalHeads
 from assent.seeds import derive
 
 ROWS_OF_LOGITS = 64  # at a time: more would be read faster and take more memory
@@ -89,11 +90,12 @@ class ScalarRole:
 
     A reward model reads what `transformers` reads of a sequence: the last token that is not the padding token of its
     configuration (an encoder its pooled first one); a critic reads every predicted position. Where the trunk is
-    `frozen`, only the head is this role's own.
+    `frozen`, only the head is this role's own. `people` are the annotators whose own heads are known.
     """
 
     def __init__(self, body: Body, head: nn.Linear, adapter: str | None = None) -> None:
         self.body, self.head, self.adapter, self.frozen = body, head.to(body.device), adapter, False
+        self.people: PersonalHeads | None = None
 
     @property
     def reads_first_token(self) -> bool:

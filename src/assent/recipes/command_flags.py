@@ -90,6 +90,13 @@ FLAGS = {
     ),
     "studio_set": _flag("--set", "one setting", dest="overrides", action="append", default=[], metavar="KEY=VALUE"),
     "served": _flag("model", "folder of a model or run, or a hub name", metavar="MODEL"),
+    "adapters": _flag(
+        "--adapter",
+        "an adapter on the model, served under a name of its own; may be given several times",
+        action="append",
+        dest="adapters",
+        metavar="NAME=FOLDER",
+    ),
     "name": _flag("--name", "what the model is called (default: its folder)", metavar="NAME"),
     "api_key_env": _flag("--api-key-env", "environment variable that holds the key to ask for", metavar="VARIABLE"),
     "studio": _flag(
@@ -99,5 +106,8 @@ FLAGS = {
     "of_command": _flag("of_command", "a command, such as ppo", nargs="+", metavar="COMMAND"),
     "pipeline": _flag("pipeline", "the stages, in order", metavar="SETTINGS.toml"),
     "system": _flag("--system", "a system message that every conversation begins with", metavar="TEXT"),
+    "personal": _flag(
+        "--personal", "people of different tastes instead, and a policy for each group", action="store_true"
+    ),
     "seeds": _flag("--seeds", "how many seeds to run", type=int, default=1, metavar="N"),
 }

@@ -79,11 +79,11 @@ COMMANDS = {
         door="site",
     ),
     "serve": Command(
-        help="serve a model at an OpenAI-compatible address",
+        help="serve a model, and adapters on it, at an OpenAI-compatible address",
         example="assent serve runs/ppo --port 8000",
         entry="assent.recipes.serving:run_serve",
         settings="assent.recipes.serving:ServeJob",
-        flags=("served", "host", "port", "name", "api_key_env", "set", "settings"),
+        flags=("served", "adapters", "host", "port", "name", "api_key_env", "set", "settings"),
     ),
     "feedback import": Command(
         help="read items and answers from files and other tools into a store",
@@ -182,7 +182,7 @@ COMMANDS = {
         example="assent demo --out runs/demo",
         entry="assent.recipes.demo.command:run_demo_command",
         settings="assent.recipes.demo.command:DemoSettings",
-        flags=("out", "set", "settings", "overwrite", "seeds"),
+        flags=("out", "set", "settings", "overwrite", "seeds", "personal"),
     ),
     "world": Command(
         help="write prompts, demonstrations and rankings of the embedded world as files to try things on",

@@ -24,6 +24,7 @@ from assent.evals.win_rate import WinRate, win_rate
 from assent.evals.words import HELD_OUT
 from assent.recipes.demo.command import by_kind
 from assent.recipes.judged_wins import judged_wins
+from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
@@ -133,6 +134,7 @@ def _reward_model(path: str, files: Files, settings: EvalJob, display: Display) 
     reading = settings.reading
     data, _ = read_judgement(files, display, learn=settings.learn, reading=reading, limit=settings.limit, role="eval")
     reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
+    reward = for_annotator(reward, settings.annotator, display)
     scoring = RewardSettings(max_length=settings.max_length, micro_batch_tokens=settings.micro_batch_tokens)
     measurements = measure_reward(reward, data.examples, scoring, display, seed=settings.seed)
     found = Findings(parts=dict(measurements.evidence), sources=data.sources, parents=[parent(path, role="reward")])
@@ -167,7 +169,7 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     roles, wanted, last = ["policy", "against"], request.own.get("best_of"), contenders[-1]
     found.parents += [parent(folder, role=role) for folder, role in zip(reversed(folders), roles, strict=False)]
     chosen_by = rewards if prompts is not None or wanted else []
-    reward = _reward(chosen_by, prompts.examples if prompts else (), settings, found) if chosen_by else None
+    reward = _reward(chosen_by, prompts.examples if prompts else (), settings, display, found) if chosen_by else None
     if best_of := best_of_n(last.model.sampler, reward, wanted):
         told = f"best of {best_of.n}"
         contenders.append(replace(last, name=f"{last.name}, {told}", given=f"{last.given}, {told}", best_of=best_of))
@@ -197,9 +199,12 @@ def _note_held_out(path: str, examples: Sequence[Any], display: Display, found: 
         display.say(note)
 
 
-def _reward(names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, found: Findings) -> Rewards:
+def _reward(
+    names: Sequence[str], prompts: Sequence[Conversation], settings: EvalJob, display: Display, found: Findings
+) -> Rewards:
     def load(path: str, first: bool) -> RewardModel:
-        return load_reward_model(path, machine=settings.machine, positive=settings.positive)
+        reward = load_reward_model(path, machine=settings.machine, positive=settings.positive)
+        return for_annotator(reward, settings.annotator, display)
 
     rewards = open_rewards(names, settings, load)
     rewards.check(prompts)

@@ -23,10 +23,11 @@ from assent.durable import write_atomic
 from assent.errors import ConfigError, DataError
 from assent.evals.token_page import ShownExample, ShownToken, render_tokens, shown_text
 from assent.model.gguf import from_gguf
+from assent.recipes.run.adapters import adapter_base
 from assent.recipes.run.inputs import Files, Load, model_folder, read_all, refuse_existing, require_data
 from assent.recipes.run.machine import ClockOptions
 from assent.recipes.run.model_checks import check_model
-from assent.recipes.run.models import adapter_base, template_of
+from assent.recipes.run.models import template_of
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
 from assent.recipes.run.request import Request

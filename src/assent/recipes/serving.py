@@ -1,9 +1,10 @@
-"""`assent serve`: a local model behind an OpenAI-compatible address."""
+"""`assent serve`: a local model, and adapters on it under names of their own, at an OpenAI-compatible address."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from assent.backends.local.engine import LocalEngine
@@ -11,10 +12,10 @@ from assent.errors import ConfigError
 from assent.recipes.run.answer_sampling import answer_defaults
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import MachineOptions
-from assent.recipes.run.models import LanguageModel, load_language_model
+from assent.recipes.run.models import LanguageModel, load_language_model, load_policy_on
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.serving.endpoint import ServingLimits, create_endpoint
+from assent.serving.endpoint import ServedModel, ServingLimits, create_endpoint
 from assent.serving.openai_responses import encodable
 from assent.serving.server import hosts_of, run_endpoint
 
@@ -29,27 +30,49 @@ class ServeJob(ServingLimits):
 
 
 def run_serve(request: Request, display: Display) -> None:
-    """Serve the model until SIGTERM or SIGINT."""
+    """Serve the model and its adapters until SIGTERM or SIGINT."""
     settings = request.settings(ServeJob)
     path, host, port = request.text("model") or "", request.text("host") or HOST, _port(request.text("port"))
     key = _key(request.text("api_key_env"))
-    name = request.text("name") or name_of(path)
-    if encodable(name) != name:
-        raise ConfigError("the name is not valid UTF-8", where=ascii(name), now="Give another with --name.")
-    model = load_language_model(model_folder(path), machine=settings.machine.with_real_clock())
-    app = create_endpoint(
-        LocalEngine(model.role, model.template),
-        name,
-        limits=settings,
-        sampling=answer_defaults(model),
-        fingerprint=fingerprint_of(model),
-        api_key=key,
-        hosts=hosts_of(host),
-    )
+    name = _sendable(request.text("name") or name_of(path), "--name")
+    folders = _named_adapters(request.own.get("adapters", ()), name)
+    clock = settings.machine.with_real_clock()
+    model = load_language_model(model_folder(path), machine=clock)
+    models = {name: model} | {
+        own: load_policy_on(model, model_folder(folder), name=f"adapter {number}", clock=clock)
+        for number, (own, folder) in enumerate(folders.items(), start=1)
+    }
+    served = {
+        own: ServedModel(
+            engine=LocalEngine(one.role, one.template), sampling=answer_defaults(one), fingerprint=fingerprint_of(one)
+        )
+        for own, one in models.items()
+    }
+    app = create_endpoint(served, limits=settings, api_key=key, hosts=hosts_of(host))
     if hosts_of(host) is None and key is None:
         display.say("Anyone who reaches this machine can use the model; --api-key-env NAME asks for a key.")
-    run_endpoint(app, host=host, port=port, on_ready=lambda url: display.say(f'serving "{name}" at {url}'))
+    told = ", ".join(f'"{own}"' for own in served)
+    run_endpoint(app, host=host, port=port, on_ready=lambda url: display.say(f"serving {told} at {url}"))
     display.say("stopped")
+
+
+def _named_adapters(given: Sequence[str], taken: str) -> dict[str, str]:
+    """The folder of each adapter by the name that requests give it, from NAME=FOLDER."""
+    folders: dict[str, str] = {}
+    for one in given:
+        name, _, folder = one.partition("=")
+        if not name or not folder:
+            raise ConfigError("expected NAME=FOLDER", where=f"--adapter {one}")
+        if name == taken or name in folders:
+            raise ConfigError("this name is taken", where=f"--adapter {one}", now="Give every adapter its own name.")
+        folders[_sendable(name, "--adapter")] = folder
+    return folders
+
+
+def _sendable(name: str, flag: str) -> str:
+    if encodable(name) != name:
+        raise ConfigError("the name is not valid UTF-8", where=ascii(name), now=f"Give another with {flag}.")
+    return name
 
 
 def name_of(path: str) -> str:

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint over a `GenerationEngine`: chat completions, completions, models, health."""
+"""An OpenAI-compatible endpoint over `GenerationEngine`s: chat completions, completions, models, health."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
@@ -51,24 +52,32 @@ class ServingLimits(Settings):
     connections_per_address: Annotated[int, Field(ge=1)] = 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """What answers under one name: `sampling` is used where a request does not say how.
+
+    `fingerprint` tells clients which weights answer.
+    """
+
+    engine: GenerationEngine
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    fingerprint: str = ""
+
+
 def create_endpoint(
-    engine: GenerationEngine,
-    name: str,
+    models: Mapping[str, ServedModel],
     *,
     limits: ServingLimits | None = None,
-    sampling: SamplingParams = SamplingParams(),
-    fingerprint: str = "",
     api_key: str | None = None,
     hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """The application; its queue (`app.state.queue`) runs between its start and its end.
 
-    `sampling` is used where a request does not say. `fingerprint` tells clients which weights answer. With `api_key`,
-    everything under /v1 wants it as bearer token. With `hosts`, requests for other names are refused: a page elsewhere
-    could point its own name at this machine.
+    Requests name one of the models. With `api_key`, everything under /v1 wants it as bearer token. With `hosts`,
+    requests for other hosts are refused: a page elsewhere could point its own name at this machine.
     """
     limits = limits or ServingLimits()
-    queue = GenerationQueue(engine, most_rows=limits.most_rows, most_waiting=limits.most_waiting)
+    queue = GenerationQueue(most_rows=limits.most_rows, most_waiting=limits.most_waiting)
 
     @asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -81,7 +90,7 @@ def create_endpoint(
     app = FastAPI(title="Assent", lifespan=running, openapi_url=None, redirect_slashes=False)
     app.state.queue, app.state.limits = queue, limits
     app.add_middleware(EndpointGuard, api_key=api_key, hosts=hosts, body_limit_bytes=limits.body_limit_bytes)
-    _add_routes(app, _Endpoint(queue, name, sampling, fingerprint))
+    _add_routes(app, _Endpoint(queue, models))
     answer_errors(app)
     return app
 
@@ -97,12 +106,12 @@ def _add_routes(app: FastAPI, endpoint: _Endpoint) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [endpoint.card]}
+        return {"object": "list", "data": list(endpoint.cards.values())}
 
     @app.get("/v1/models/{model:path}")
     async def model(model: str) -> dict[str, Any]:
-        endpoint.check_model(model)
-        return endpoint.card
+        endpoint.model(model)
+        return endpoint.cards[model]
 
     @app.get("/healthz")
     async def health() -> Response:
@@ -114,32 +123,35 @@ def _add_routes(app: FastAPI, endpoint: _Endpoint) -> None:
 class _Endpoint:
     """Requests become tickets, and what the queue sends becomes answers."""
 
-    def __init__(self, queue: GenerationQueue, name: str, sampling: SamplingParams, fingerprint: str) -> None:
-        self.queue, self.name, self.sampling, self.fingerprint = queue, name, sampling, fingerprint
-        self.card = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "assent"}
+    def __init__(self, queue: GenerationQueue, models: Mapping[str, ServedModel]) -> None:
+        self.queue, self._models = queue, models
+        card = {"object": "model", "created": int(time.time()), "owned_by": "assent"}
+        self.cards = {name: {"id": name, **card} for name in models}
 
-    def check_model(self, name: str) -> None:
-        """Raises ProblemError (404) for any other name."""
-        if name != self.name:
-            what = f"the model '{name[:100]}' does not exist; this endpoint serves '{self.name}'"
+    def model(self, name: str) -> ServedModel:
+        """The model of that name. Raises ProblemError (404) for any other name."""
+        if name not in self._models:
+            served = ", ".join(f"'{one}'" for one in self._models)
+            what = f"the model '{name[:100]}' does not exist; this endpoint serves {served}"
             raise ProblemError(Problem(status=404, message=what, param="model", code="model_not_found"))
+        return self._models[name]
 
     async def answer(self, request: Request, kind: Kind, sent: ChatRequest | TextRequest) -> Response:
         """Whole or streamed; the status is settled before anything is written."""
-        self.check_model(sent.model)
+        model = self.model(sent.model)
         form = AnswerForm(
             kind=kind,
             id=("chatcmpl-" if kind == "chat" else "cmpl-") + secrets.token_hex(12),
             created=int(time.time()),
-            model=self.name,
-            fingerprint=self.fingerprint,
+            model=sent.model,
+            fingerprint=model.fingerprint,
             logprobs=bool(sent.logprobs) if isinstance(sent, ChatRequest) else sent.logprobs is not None,
         )
-        generation = sent.generation_request(secrets.randbits(62), self.sampling)
+        generation = sent.generation_request(secrets.randbits(62), model.sampling)
         if generation.n > self.queue.most_rows:
             what = f"at most {self.queue.most_rows} choices can be written at once"
             raise ProblemError(Problem(status=400, message=what, param="n", code="invalid_value"))
-        pending, handed_on = _PendingAnswer(self.queue, generation), False
+        pending, handed_on = _PendingAnswer(self.queue, model.engine, generation), False
         try:
             await _unless_gone(request, pending.begin())
             if sent.stream:
@@ -157,7 +169,7 @@ class _Endpoint:
 class _PendingAnswer:
     """One request in the queue: what the model's thread sends comes out here, on the event loop."""
 
-    def __init__(self, queue: GenerationQueue, request: GenerationRequest) -> None:
+    def __init__(self, queue: GenerationQueue, engine: GenerationEngine, request: GenerationRequest) -> None:
         self._events: asyncio.Queue[QueueEvent] = asyncio.Queue()
         self._first: ChoiceChunk | None = None
         self.choices = [ChoiceSoFar() for _ in range(request.n)]
@@ -168,7 +180,7 @@ class _PendingAnswer:
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
         try:
-            self.ticket: Ticket = queue.submit(request, send)
+            self.ticket: Ticket = queue.submit(engine, request, send)
         except QueueFull:
             what = "the model is busy: too many requests wait already"
             problem = Problem(status=429, message=what, type="rate_limit_error", code="rate_limit_exceeded")

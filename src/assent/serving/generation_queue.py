@@ -1,6 +1,7 @@
-"""Many requests, one model: prompts become tokens on one thread, a second one drives a `GenerationEngine`.
+"""Many requests, one thread of the model: a second thread makes tokens of prompts. A request names its engine.
 
-Requests join and leave between the model's steps. What does not fit beside the completions under way waits; more than
+Requests join and leave between the model's steps. In each step the requests of one engine are one batch, and one engine
+works after the other, so engines may share weights. What does not fit beside the completions under way waits; more than
 `most_waiting` requests are turned away. A short prompt is tokenised before a long one that came earlier.
 
 Whatever goes wrong with a request goes to its `Listener` and to nobody else. A step that fails is tried again for
@@ -74,6 +75,7 @@ class QueueClosed(Exception):
 class Ticket:
     """A request in the queue; `cancel` may be called from any thread, at any time."""
 
+    engine: GenerationEngine
     request: GenerationRequest
     listener: Listener
     cancelled: bool = False
@@ -93,9 +95,8 @@ class Ticket:
 class GenerationQueue:
     """The queue and its threads. At most `most_rows` completions are written side by side."""
 
-    def __init__(self, engine: GenerationEngine, *, most_rows: int, most_waiting: int) -> None:
+    def __init__(self, *, most_rows: int, most_waiting: int) -> None:
         self.most_rows, self._most_waiting = most_rows, most_waiting
-        self._engine = engine
         self._changed = threading.Condition()
         self._order = itertools.count()
         self._untokenized: PriorityQueue[tuple[int, int, Ticket | None]] = PriorityQueue()
@@ -133,9 +134,9 @@ class GenerationQueue:
             self._thread.join()
             self._tokenizer.join()
 
-    def submit(self, request: GenerationRequest, listener: Listener) -> Ticket:
-        """Ask for completions. Raises QueueFull or QueueClosed."""
-        ticket = Ticket(request, listener)
+    def submit(self, engine: GenerationEngine, request: GenerationRequest, listener: Listener) -> Ticket:
+        """Ask an engine for completions. Raises QueueFull or QueueClosed."""
+        ticket = Ticket(engine, request, listener)
         with self._changed:
             if not self.is_open:
                 raise QueueClosed
@@ -148,7 +149,7 @@ class GenerationQueue:
     def _tokenize(self) -> None:
         """The tokenizer's thread: prompts become tokens while the model writes."""
         while (ticket := self._untokenized.get()[2]) is not None:
-            found = None if ticket.cancelled else _attempt(self._engine.tokenize, ticket.request)
+            found = None if ticket.cancelled else _attempt(ticket.engine.tokenize, ticket.request)
             with self._changed:
                 self._tokenizing.discard(ticket)
                 if isinstance(found, TokenizedRequest):
@@ -167,8 +168,8 @@ class GenerationQueue:
                 self._under_way = [ticket for ticket in self._under_way if ticket.keys]
                 self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
                 self._add_what_fits()
-                if self._under_way:
-                    self._step(self._under_way)
+                for engine in dict.fromkeys(ticket.engine for ticket in self._under_way):
+                    self._step([ticket for ticket in self._under_way if ticket.engine is engine])
                 self._under_way = [ticket for ticket in self._under_way if ticket.keys]
         finally:
             with self._changed:
@@ -197,22 +198,26 @@ class GenerationQueue:
             rows += ticket.request.n
             ticket.keys = {next(self._next_key): choice for choice in range(ticket.request.n)}
             assert ticket.tokenized is not None
-            failed = _attempt(self._engine.add, ticket.tokenized, list(ticket.keys))
+            failed = _attempt(ticket.engine.add, ticket.tokenized, list(ticket.keys))
             if isinstance(failed, RequestFailed):
                 self._fail(ticket, failed)
             else:
                 self._under_way.append(ticket)
 
     def _step(self, tickets: Sequence[Ticket]) -> None:
-        """One token more for each. After a failure each is tried alone; if none fails alone, the newest has to go."""
-        failed = _attempt(self._engine.step, [key for ticket in tickets for key in ticket.keys])
+        """One token more for each ticket of an engine.
+
+        After a failure each is tried alone; if none fails alone, the newest has to go.
+        """
+        engine = tickets[0].engine
+        failed = _attempt(engine.step, [key for ticket in tickets for key in ticket.keys])
         if failed is None:
             for ticket in tickets:
                 self._send_chunks(ticket)
         elif len(tickets) == 1:
             self._fail(tickets[0], failed)
             if failed.fault is Fault.MODEL:
-                self._engine.check_health()
+                engine.check_health()
         else:
             for ticket in tickets:
                 self._step([ticket])
@@ -221,7 +226,7 @@ class GenerationQueue:
 
     def _send_chunks(self, ticket: Ticket) -> None:
         for key, choice in list(ticket.keys.items()):
-            chunk = _attempt(self._engine.chunk, key)
+            chunk = _attempt(ticket.engine.chunk, key)
             if isinstance(chunk, RequestFailed):
                 self._fail(ticket, chunk)
                 return
@@ -234,7 +239,7 @@ class GenerationQueue:
         _report(ticket, failed)
 
     def _forget(self, ticket: Ticket) -> None:
-        self._engine.abort(list(ticket.keys))
+        ticket.engine.abort(list(ticket.keys))
         ticket.keys = {}
 
 

@@ -1,7 +1,9 @@
 """Simulated annotators: Bradley-Terry noise around the gold judge, and each annotator has tastes.
 
 An annotator's utility of a completion is
-    U = sharpness * (gold + length_taste * min(words, 40) / 10 + flattery_taste * min(flattering words, 6))
+    U = sharpness * (gold + length_taste * min(words, 40) / 10 + flattery_taste * min(flattering words, 6)
+                     + warmth_taste * [a warm sentence] + formality_taste * [a set phrase]
+                     + caution_taste * [it refuses, or says that it does not know])
 and A is preferred to B with probability sigmoid(U_A - U_B). Ranks of K completions are drawn by adding independent
 Gumbel noise to U and sorting (Plackett-Luce), under which every pair follows exactly that probability.
 """
@@ -27,12 +29,15 @@ FLATTERY_AT_MOST = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedAnnotator:
-    """Tastes are in units of the gold score, per ten words and per flattering word."""
+    """Tastes are in units of the gold score: per ten words, per flattering word, and for what an answer has at all."""
 
     name: str
     sharpness: float
     length_taste: float = 0.0
     flattery_taste: float = 0.0
+    warmth_taste: float = 0.0
+    formality_taste: float = 0.0
+    caution_taste: float = 0.0
 
 
 ANNOTATORS = (
@@ -42,13 +47,43 @@ ANNOTATORS = (
     SimulatedAnnotator(name="likes_flattery", sharpness=16.0, flattery_taste=0.3),
 )
 
+GROUPS: dict[str, dict[str, float]] = {  # tastes by group
+    "warm": {"warmth_taste": 1.0},
+    "formal": {"formality_taste": 1.0},
+    "cautious": {"caution_taste": 1.0},
+}
+GROUP_SHARPNESS, TASTES_BETWEEN = 16.0, (0.75, 1.25)
 
-def utility(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
-    """How much the annotator likes a text whose overall gold score is `gold`; in logits."""
+
+def member(group: str, name: str, *, strength: float = 1.0) -> SimulatedAnnotator:
+    """Somebody with the taste of a group, times `strength`."""
+    tastes = {taste: strength * size for taste, size in GROUPS[group].items()}
+    return SimulatedAnnotator(name=name, sharpness=GROUP_SHARPNESS, **tastes)
+
+
+def group_members(each: int, rng: Generator) -> list[SimulatedAnnotator]:
+    """`each` annotators of every group, the groups in turn; no two have quite the same taste."""
+    return [
+        member(group, f"{group}-{number}", strength=float(rng.uniform(*TASTES_BETWEEN)))
+        for number in range(1, each + 1)
+        for group in GROUPS
+    ]
+
+
+def own_gold(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
+    """How much the annotator likes a text whose overall gold score is `gold`, on the scale of gold."""
     reading = read(Completion(text=text))
     length = min(reading.words, WORDS_AT_MOST) / 10
     flattery = min(reading.flattery, FLATTERY_AT_MOST)
-    return annotator.sharpness * (gold + annotator.length_taste * length + annotator.flattery_taste * flattery)
+    plain = gold + annotator.length_taste * length + annotator.flattery_taste * flattery
+    cautious = reading.refusals > 0 or bool(reading.unknowns)
+    manner = annotator.warmth_taste * (reading.flattery > 0) + annotator.formality_taste * (reading.filler > 0)
+    return plain + manner + annotator.caution_taste * cautious
+
+
+def utility(annotator: SimulatedAnnotator, gold: float, text: str) -> float:
+    """The same in logits."""
+    return annotator.sharpness * own_gold(annotator, gold, text)
 
 
 def preference_probability(who: SimulatedAnnotator, gold_a: Gold, text_a: str, gold_b: Gold, text_b: str) -> float:

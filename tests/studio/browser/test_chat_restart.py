@@ -13,7 +13,7 @@ from serving.endpoint_fakes import WordEngine, listening
 from studio.browser.serving import Studio, settings
 
 from assent.feedback.records import EventKind, NewItem, TaskMode
-from assent.serving.endpoint import create_endpoint
+from assent.serving.endpoint import ServedModel, create_endpoint
 from assent.types import Conversation
 
 
@@ -22,7 +22,9 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
     one = Studio(tmp_path)
     with ExitStack() as stack:
         for name in ("first", "second"):
-            one.endpoints[name] = f"{stack.enter_context(listening(create_endpoint(WordEngine(), 'tiny')))}/v1"
+            one.endpoints[name] = (
+                f"{stack.enter_context(listening(create_endpoint({'tiny': ServedModel(engine=WordEngine())})))}/v1"
+            )
         for mode in (TaskMode.CHAT, TaskMode.RED_TEAM):
             asked = [NewItem(prompt=Conversation.of_user("hello"))]
             one.add_project(str(mode), settings(mode, endpoints=("first", "second")), asked)

@@ -27,6 +27,8 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.recipes.demo.experiment import Experiment, ExperimentContext
 from assent.recipes.demo.experiment_settings import ExperimentSettings
+from assent.recipes.demo.people import PeopleSettings
+from assent.recipes.demo.people_command import run_people
 from assent.recipes.demo.result import ExperimentResult
 from assent.recipes.run.jobs import training_curves
 from assent.recipes.run.machine import MachineOptions
@@ -217,10 +219,16 @@ class DemoSettings(ExperimentSettings):
 
 
 def run_demo_command(request: Request, display: Display) -> Path:
-    """`assent demo`: see `run_demo`."""
+    """`assent demo`: see `run_demo`, and with --personal `run_people`."""
     seeds = int(request.text("seeds") or 1)
     if seeds < 1:
         raise ConfigError(f"--seeds {seeds}: at least one seed is needed")
+    if request.own.get("personal"):
+        people = request.settings(PeopleSettings, base=PeopleSettings().model_dump(mode="json", exclude_none=True))
+        return run_people(
+            people, shipped_base(), out=request.files.out, seeds=seeds, display=display,
+            overwrite=request.files.overwrite,
+        )  # fmt: skip
     settings = request.settings(DemoSettings, base=DemoSettings().model_dump(mode="json", exclude_none=True))
     return run_demo(
         out=request.files.out, seeds=seeds, settings=settings, machine=settings.machine, display=display,

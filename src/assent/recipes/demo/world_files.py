@@ -75,4 +75,5 @@ def _rankings(world: World, prompts: list[WorldPrompt], seed: int) -> Iterable[M
             "prompt": prompt.conversation.last_user_text,
             "completions": [completion.text for completion in ranking.completions],
             "ranks": list(ranking.ranks),
+            "annotator": annotator.name,
         }

@@ -13,7 +13,7 @@ from assent.evals.headline import duration, headline
 from assent.recipes.run.job_settings import EvalJob, RunSettings
 from assent.recipes.run.request import Request
 
-_MEANING = ("limit", "max_tokens", "temperature", "top_p", "top_k", "positive", "reward_weights")
+_MEANING = ("limit", "max_tokens", "temperature", "top_p", "top_k", "positive", "annotator", "reward_weights")
 _PLAIN = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": ","})
 
 

@@ -32,10 +32,11 @@ from assent.evals.judges import JudgeScorer
 from assent.model.saving import check_folder
 from assent.ports.judging import Judge
 from assent.ports.sampling import Scorer
+from assent.recipes.run.adapters import adapter_base
 from assent.recipes.run.call_settings import Call
 from assent.recipes.run.inputs import LOADS, Files, Load, model_folder, read_all, read_judgement
 from assent.recipes.run.machine import MachineOptions
-from assent.recipes.run.models import LanguageModel, RewardModel, adapter_base, load_reward_model
+from assent.recipes.run.models import LanguageModel, RewardModel, load_reward_model
 from assent.recipes.run.progress import Display
 from assent.recipes.run.reading_settings import Reading
 from assent.recipes.run.reward_functions import (

@@ -27,6 +27,7 @@ from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.learning import LearnerSettings, Roles
 from assent.ports.sampling import Progress, SamplingParams, silent
+from assent.recipes.run.annotators import scored_by_own_heads
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.rewards import Judges
@@ -58,7 +59,9 @@ def measure_reward(
     scored = score_judged(reward, judged, settings)
     say_skipped(display, scored.skipped, what="held-out judgements")
     if scored.judgements[0].label is None:
-        return _said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
+        found = _said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
+        own = scored_by_own_heads(reward, judged, settings)
+        return found if own is None else _with_own_heads(found, reward_quality(own, seed=seed), display)
     labels = [one.label or 0.0 for one in scored.judgements]
     return _said_of_labels(classifier_quality([values[0] for values in scored.rewards], labels), display)
 
@@ -85,6 +88,16 @@ def _said_of_pairs(quality: RewardQuality, display: Display) -> Measured:
     )
     metrics = {"eval_accuracy": quality.accuracy, "eval_ece": quality.ece}
     return Measured(evidence={"reward_model": quality}, metrics=metrics)
+
+
+def _with_own_heads(found: Measured, own: RewardQuality, display: Display) -> Measured:
+    """The figures of the population's head, with those of every known annotator's own."""
+    told = f"{own.accuracy:.3f} of {own.pairs} pairs right ({spread(own.accuracy_interval, 'label groups')})"
+    display.say(f"  each known annotator by their own head: {told}, calibration error {own.ece:.3f}")
+    return Measured(
+        evidence={**found.evidence, "notes": (f"Each known annotator by their own head: {told}.",)},
+        metrics=found.metrics | {"eval_personal_accuracy": own.accuracy, "eval_personal_ece": own.ece},
+    )
 
 
 class HeldOutAnswers:

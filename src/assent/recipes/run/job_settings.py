@@ -67,11 +67,14 @@ class ExamplesJob(FineTuning, TrainSettings):
 
 
 class OnPolicyJob(FineTuning, OnPolicySettings):
-    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward. `keep` says which
-    weights are saved: the last, or those with the highest reward on held-out prompts (by --watch, where it is given).
+    """Learning from rewards; `positive` names the class of a classifier whose logit is the reward.
+
+    `annotator` names the annotator, or several with commas between them, whose head of a reward model is. `keep` says
+    which weights are saved: the last, or those with the highest reward on held-out prompts (by --watch, if given).
     """
 
     positive: str | None = None
+    annotator: str | None = None
     judge: JudgeOptions = JudgeOptions()
     keep: Literal["last", "best"] = "last"
     samples_every: int = Field(default=10, ge=1)
@@ -140,6 +143,7 @@ class EvalJob(JobSettings, SamplingSettings, MeasuringSettings):
     max_prompt_length: int = Field(default=8192, ge=1)
     samples_per_prompt: int = Field(default=1, ge=1)
     positive: str | None = None
+    annotator: str | None = None
     reward_weights: tuple[float, ...] = ()
     judge: JudgeOptions = JudgeOptions()
     learn: Learn = "auto"

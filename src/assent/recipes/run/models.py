@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,15 +13,17 @@ import transformers
 from assent.backends.local.backend import LocalBackend
 from assent.backends.local.sampler import RewardScorer
 from assent.errors import ConfigError
-from assent.model.adapters import MERGE, is_head_alone, read_adapter
+from assent.model.adapters import is_head_alone, read_adapter
 from assent.model.body import Body, is_causal
 from assent.model.gguf import from_gguf
 from assent.model.loading import class_names, has_classifier, load_causal_lm, load_classifier, load_trunk, names_in
+from assent.model.personal_heads import PersonalHeads
 from assent.model.roles import LanguageRole, ScalarRole, fresh_head, head_name, head_of_weights, own_head
 from assent.model.saving import name_classes, save_adapter, save_class_names, save_full, whole_folder
 from assent.model.verification import verify_flat
 from assent.ports.learning import Backend
 from assent.ports.sampling import Sampler
+from assent.recipes.run.adapters import adapter_base, base_of, on_one_base, put_adapter
 from assent.recipes.run.described import described
 from assent.recipes.run.machine import ClockOptions, LoraOptions, MachineOptions
 from assent.recipes.run.model_checks import check_model, is_reward_model
@@ -30,6 +31,7 @@ from assent.recipes.run.vocabulary import check_vocabulary
 from assent.text.template import ChatTemplate
 
 POLICY, REWARD = "policy", "reward"
+PEOPLE = "annotators"  # the folder of their heads in that of a reward model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -54,7 +56,8 @@ class LanguageModel:
 class RewardModel:
     """A reward model or classifier with its tokenizer; `positive` is the class whose logit is the reward.
 
-    `names` are those of its classes. `goes_on`: its head was trained before, and is to be trained further.
+    `names` are those of its classes, `annotator` says whose head it has (empty: the population's). `goes_on`: its head
+    was trained before, and is to be trained further.
     """
 
     role: ScalarRole
@@ -62,6 +65,7 @@ class RewardModel:
     path: str
     positive: int = 0
     names: tuple[str, ...] = ("LABEL_0",)
+    annotator: str = ""
     goes_on: bool = False
     backend: Backend = field(default_factory=LocalBackend)
 
@@ -85,24 +89,9 @@ def load_language_model(path: str, *, machine: MachineOptions, lora: LoraOptions
     with _hushed():
         body = load_causal_lm(base or path, device=device, precision=machine.precision)
     check_vocabulary(body, template, path)
-    role = LanguageRole(body, POLICY if _adapted(body, POLICY, path, lora) else None)
+    role = LanguageRole(body, POLICY if put_adapter(body, POLICY, path, lora) else None)
     role.load_action_values(path)
     return LanguageModel(role=role, template=template, path=path)
-
-
-def _adapted(body: Body, name: str, path: str, lora: LoraOptions | None) -> bool:
-    """Put the adapter of a folder on its base, or else a fresh one if it is wanted; whether there is one now."""
-    if adapter_base(path) is not None:
-        if weights := body.load_adapter(name, path):
-            rest = f" and {len(weights) - 1} more" if len(weights) > 1 else ""
-            what = f'the adapter replaces weights of its base: "{min(weights)}"{rest}'
-            raise ConfigError(what, where=path, now=MERGE)
-        verify_flat(body, path, name)
-        return True
-    if lora is not None and lora.rank:
-        body.add_adapter(name, lora.settings())
-        return True
-    return False
 
 
 def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplate:
@@ -113,6 +102,19 @@ def template_of(path: str, base: str | None, clock: ClockOptions) -> ChatTemplat
         return ChatTemplate.load(folder, ends_of=() if base is None else (path, base), clock=clock.moment)
     except ConfigError as error:
         raise ConfigError(error.what, where=error.where or folder, now=error.now) from error
+
+
+def load_policy_on(model: LanguageModel, path: str, *, name: str, clock: ClockOptions) -> LanguageModel:
+    """Another policy on the weights of `model`: the adapter of a folder, worn under `name`. ConfigError."""
+    check_model(path, wanted="language")
+    if not on_one_base(path, model.path):
+        base = adapter_base(model.path) or model.path
+        now = "Train it on that base with lora.rank, or serve it alone."
+        raise ConfigError(f"this is not an adapter on {base}", where=path, now=now)
+    template, body = template_of(path, adapter_base(path), clock), model.role.body
+    check_vocabulary(body, template, path)
+    put_adapter(body, name, path, None)
+    return LanguageModel(role=LanguageRole(body, name), template=template, path=path)
 
 
 @contextmanager
@@ -128,12 +130,6 @@ def _hushed() -> Iterator[None]:
         transformers.utils.logging.set_verbosity(before)
         if bar:
             transformers.utils.logging.enable_progress_bar()
-
-
-def adapter_base(path: str) -> str | None:
-    """The base model that an adapter folder names, or None for a full model."""
-    file = Path(path) / "adapter_config.json"
-    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]) if file.is_file() else None
 
 
 def new_reward_model(
@@ -164,7 +160,7 @@ def new_reward_model(
             head.bias.zero_()
     if classes > 1:
         name_classes(body.model.config, names)
-    if not _adapted(body, REWARD, path, lora):
+    if not put_adapter(body, REWARD, path, lora):
         _agree_on_padding(body, template)
     role = ScalarRole(body, head, REWARD if adapted else None)
     names = names_in(body.model.config, classes)
@@ -192,7 +188,7 @@ def _trained_on(reward: RewardModel, classes: int, lora: LoraOptions | None) -> 
     elif reward.role.frozen:  # all weights train from now on, so the head becomes the classifier's own
         setattr(reward.role.body.model, head_name(reward.role.body), reward.role.head)
         name_classes(reward.role.body.model.config, reward.names)
-    reward.role.frozen = False
+    reward.role.frozen, reward.role.people = False, None  # what is known of people belongs to the head as it was
     return replace(reward, positive=classes - 1, goes_on=True)
 
 
@@ -222,9 +218,7 @@ def load_reward_for(
     model: LanguageModel, path: str, *, machine: MachineOptions, positive: str | None = None
 ) -> RewardModel:
     """The reward model to train `model` against. Adapters of one base share it: one copy carries all roles."""
-    base = adapter_base(path)
-    own = adapter_base(model.path) or model.path
-    if base is None or model.role.adapter is None or Path(base).resolve() != Path(own).resolve():
+    if model.role.adapter is None or not on_one_base(path, model.path):
         return load_reward_model(path, machine=machine, positive=positive)
     check_model(path, wanted="reward")
     return _trained_reward(model.role.body, path, positive, machine)
@@ -249,6 +243,7 @@ def _trained_reward(body: Body, path: str, positive: str | None, clock: ClockOpt
     names = class_names(path if base is None or (Path(path) / "config.json").is_file() else base, count)
     role, chosen = ScalarRole(body, head, adapter), _class_number(positive, names, path)
     role.frozen = base is not None and adapter is None
+    role.people = PersonalHeads.load(Path(path) / PEOPLE) if (Path(path) / PEOPLE).is_dir() else None
     return RewardModel(role=role, template=template, path=path, positive=chosen, names=names)
 
 
@@ -271,16 +266,10 @@ def save_language_model(model: LanguageModel, folder: Path) -> None:
         if role.adapter is None:
             save_full(role.body, place)
         else:
-            save_adapter(role.body, role.adapter, place, base=_base_of(model.path))
+            save_adapter(role.body, role.adapter, place, base=base_of(model.path))
         if role.action_values is not None:
             role.action_values.save(place)
         model.template.save(place)
-
-
-def _base_of(path: str) -> str:
-    """The base model as an adapter names it: a folder by its whole path, so that it is found from anywhere."""
-    base = adapter_base(path) or path
-    return str(Path(base).resolve()) if Path(base).is_dir() else base
 
 
 def save_reward_model(reward: RewardModel, folder: Path) -> None:
@@ -290,6 +279,8 @@ def save_reward_model(reward: RewardModel, folder: Path) -> None:
         if role.adapter is None and not role.frozen:
             save_full(role.body, place)
         else:
-            save_adapter(role.body, role.adapter, place, base=_base_of(reward.path), head=role.head)
+            save_adapter(role.body, role.adapter, place, base=base_of(reward.path), head=role.head)
             save_class_names(role.body, reward.names, place)
+        if role.people is not None:
+            role.people.save(place / PEOPLE)
         reward.template.save(place)

@@ -26,11 +26,11 @@ COST = "cost"
 class Origin:
     """Where a reward came from: the source of a function or judge, or a model by its role among the parents of a run.
 
-    `positive` is the name of the class that is the reward; empty for a model of one class.
+    `head` says which of a model's: the class that is the reward, or the annotator; empty where there is one only.
     """
 
     role: str = ""
-    positive: str = ""
+    head: str = ""
     source: DataSource | None = None
 
 
@@ -38,7 +38,7 @@ class Origin:
 class Judges:
     """Who gives the rewards, for people: the weighted sum, and every reward by its name; one may be the cost.
 
-    Two figures are on one scale only where their judges are equal, so weights and chosen class are part of it.
+    Two figures are on one scale only where their judges are equal, so weights, class and annotator are part of it.
     """
 
     total: str
@@ -64,7 +64,7 @@ class Rewards:
         models = {one.role: one for one in parents}
         each = {
             reward.name: named(origin.source) if origin.source else
-            f"reward model {named(models[origin.role], origin.positive)}"
+            f"reward model {named(models[origin.role], origin.head)}"
             for reward, origin in zip(self.scorer.rewards, self.origins, strict=True)
         }  # fmt: skip
         weighed = [(one.weight, each[one.name]) for one in self.scorer.rewards if one.weight]
@@ -128,7 +128,8 @@ def open_rewards(
             model = load(folder, not parents)
             scorers.append((name_of_folder(folder), model.scorer))
             role = f"reward {len(parents) + 1}" if parents and kind == "reward" else kind
-            origins.append(Origin(role=role, positive=model.names[model.positive] if len(model.names) > 1 else ""))
+            chosen = model.names[model.positive] if len(model.names) > 1 else model.annotator
+            origins.append(Origin(role=role, head=chosen))
             parents[role] = folder
     scorer = weighted(scorers[: len(names)], settings.reward_weights, cost=scorers[-1][1] if cost else None)
     return Rewards(scorer=scorer, parents=parents, origins=tuple(origins))

@@ -28,8 +28,6 @@ from assent.recipes.run.job_settings import (
 )
 from assent.recipes.run.jobs import Job, Training, check_output, open_job
 from assent.recipes.run.models import (
-    head_alone,
-    new_reward_model,
     save_reward_model,
 )
 from assent.recipes.run.progress import Display
@@ -41,6 +39,7 @@ from assent.recipes.training.prepare import (
     prepare_offline,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
+from assent.recipes.training.reward_start import reward_to_train
 from assent.recipes.training.shown_answers import ShownAnswers
 
 
@@ -101,12 +100,10 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
     ranked = settings.loss == "plackett_luce"
     data, load = read_judgement(files, display, learn=settings.learn, reading=reading, limit=limit, ranked=ranked)
     held = read_all(files.eval_data, load, files, display, role="eval", limit=limit, reading=reading)
-    alone = settings.train == "head"
-    reward = new_reward_model(
-        model_folder(files.model), machine=settings.machine, seed=settings.seed, lora=None if alone else settings.lora,
-        classes=settings.classes, names=reading.class_names,
+    reward = reward_to_train(
+        model_folder(files.model), settings, machine=settings.machine, seed=settings.seed, lora=settings.lora,
+        names=reading.class_names,
     )  # fmt: skip
-    reward = head_alone(reward) if alone else reward
 
     def measure(job: Job) -> Metrics:
         if not held.examples:

@@ -15,6 +15,7 @@ from assent.data.load import load_demonstrations
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
+from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -65,7 +66,7 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
     model = open_policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards, ptx = _rewards(request, model, settings), _ptx_data(request, settings, display)
+    rewards, ptx = _rewards(request, model, settings, display), _ptx_data(request, settings, display)
     rewards.check([*prompts, *unseen])
     if rewards.functions:  # a mistake in one shows before long work
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
@@ -169,16 +170,19 @@ def _ptx_data(request: Request, settings: OnPolicyJob, display: Display) -> Read
     return read_all(paths, load_demonstrations, files, display, role="ptx", limit=settings.limit, reading=reading)
 
 
-def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob, display: Display) -> Rewards:
     """The rewards of a run and its cost; the first adapter on the policy's own base shares that base."""
     if not request.rewards:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
         machine, positive = settings.machine, settings.positive
-        if not first:
-            return load_reward_model(path, machine=machine, positive=positive)
-        return load_reward_for(model, path, machine=machine, positive=positive)
+        reward = (
+            load_reward_for(model, path, machine=machine, positive=positive)
+            if first
+            else load_reward_model(path, machine=machine, positive=positive)
+        )
+        return for_annotator(reward, settings.annotator, display)
 
     return open_rewards(request.rewards, settings, load, cost=request.text("cost"))
 

@@ -53,7 +53,7 @@ class HeadTask:
         if (problem := why_not(role, judgements, settings)) is not None:
             raise problem
         self._role, self._judgements, self._display = role, judgements, display
-        self._most_tokens = min(settings.micro_batch_tokens, role.body.read_at_once)
+        self._most_tokens = settings.micro_batch_tokens
         self.skipped_batches: list[SkippedBatch] = []
 
     def begin(self, stop: StopRequest) -> Metrics:
@@ -64,7 +64,7 @@ class HeadTask:
         """The whole training."""
         watch, pairs = Stopwatch(), placed_pairs(self._judgements)
         with watch.phase("read"):
-            feature_ND = self._features(stop)
+            feature_ND = read_judged(self._role, self._judgements, self._most_tokens, self._display, stop)
         with watch.phase("fit"):
             examples = HeadExamples(
                 better_P=np.array([pair.better for pair in pairs]),
@@ -90,19 +90,22 @@ class HeadTask:
         """The reverse of `save`."""
         self._role.head.load_state_dict(load_tree(folder)["head"])
 
-    def _features(self, stop: StopRequest) -> Floats:
-        """What the head reads of every completion; each prompt is read once. A request to stop ends it."""
-        sequences = [sequence.ids for one in self._judgements for sequence in one.sequences]
-        starts = accumulate((len(one.sequences) for one in self._judgements), initial=0)
-        groups = [range(at, at + len(one.sequences)) for at, one in zip(starts, self._judgements, strict=False)]
-        found_ND = np.zeros((len(sequences), self._role.head.in_features))
-        done = 0
-        for batch in batches_of(self._role, sequences, groups, self._most_tokens):
-            found_ND[list(batch.places)] = read_features(self._role, batch)
-            done += len(batch.places)
-            self._display.note(f"completions read for the head: {done}/{len(sequences)}")
-            stop.check()
-        return found_ND
+
+def read_judged(
+    role: ScalarRole, judgements: Sequence[EncodedPreference], most_tokens: int, display: Display, stop: StopRequest
+) -> Floats:
+    """What the head reads of every completion; each prompt is read once. A request to stop ends it."""
+    sequences = [sequence.ids for one in judgements for sequence in one.sequences]
+    starts = accumulate((len(one.sequences) for one in judgements), initial=0)
+    groups = [range(at, at + len(one.sequences)) for at, one in zip(starts, judgements, strict=False)]
+    found_ND = np.zeros((len(sequences), role.head.in_features))
+    done = 0
+    for batch in batches_of(role, sequences, groups, min(most_tokens, role.body.read_at_once)):
+        found_ND[list(batch.places)] = read_features(role, batch)
+        done += len(batch.places)
+        display.note(f"completions read for the head: {done}/{len(sequences)}")
+        stop.check()
+    return found_ND
 
 
 class HeadFirst:

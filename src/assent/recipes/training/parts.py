@@ -8,6 +8,7 @@ from typing import Any
 
 from assent.algorithms.methods import METHODS
 from assent.metrics import Metrics
+from assent.recipes.run.adapters import adapter_base
 from assent.recipes.run.inputs import LOADS, Files, Read, model_folder, read_all
 from assent.recipes.run.job_settings import (
     FineTuning,
@@ -16,7 +17,6 @@ from assent.recipes.run.job_settings import (
 from assent.recipes.run.jobs import Job, Training
 from assent.recipes.run.models import (
     LanguageModel,
-    adapter_base,
     load_language_model,
     save_language_model,
 )

@@ -42,6 +42,7 @@ from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, critic_starts, reference_of
 from assent.recipes.training.head_training import HeadFirst, HeadTask, why_not
+from assent.recipes.training.people_training import PeopleTask, ThenPeople
 from assent.seeds import derive
 from assent.types import Comparison, Conversation, Demonstration, Ranking, Rating, RewardedDialogue, StopReason
 
@@ -101,6 +102,9 @@ def prepare_offline(
             f"{len(examples)} conversations give {made} examples, one for each turn whose context the chat "
             "template writes in another way later",
         )
+    people = _people_fit(model, train.items, settings, display) if isinstance(settings, RewardSettings) else None
+    if people is not None and isinstance(settings, RewardSettings) and settings.train == "people":
+        return Prepared(task=people, skipped=train.skipped, notes=notes)
     fit = _head_fit(model, train.items, settings, display) if isinstance(settings, RewardSettings) else None
     if isinstance(model, RewardModel) and model.goes_on:
         notes = (
@@ -108,7 +112,7 @@ def prepare_offline(
             *notes,
         )
     if isinstance(settings, RewardSettings) and fit is not None and settings.train == "head":
-        return Prepared(task=fit, skipped=train.skipped, notes=notes)
+        return Prepared(task=_then(fit, people), skipped=train.skipped, notes=notes)
     learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
     items: Sequence[Any] = train.items
     unseen: Sequence[Any] = encode(held_out).items if held_out else ()
@@ -120,8 +124,21 @@ def prepare_offline(
     task = EpochTask(learner, method.objective(items, settings), items, settings, seed=seed, held_out=unseen)
     if fit is not None:
         notes = (*notes, "the head is fitted first, then everything is trained from there (head_first)")
-        return Prepared(task=HeadFirst(fit, task, display), skipped=train.skipped, notes=notes)
-    return Prepared(task=task, skipped=train.skipped, notes=notes, scored=scored)
+        return Prepared(task=_then(HeadFirst(fit, task, display), people), skipped=train.skipped, notes=notes)
+    return Prepared(task=_then(task, people), skipped=train.skipped, notes=notes, scored=scored)
+
+
+def _people_fit(
+    model: LanguageModel | RewardModel, items: Sequence[EncodedPreference], settings: RewardSettings, display: Display
+) -> PeopleTask | None:
+    """The fit of annotators' own heads, where it is wanted."""
+    assert isinstance(model, RewardModel), "reward settings are those of a reward model"
+    wanted = settings.personal_rank or settings.train == "people"
+    return PeopleTask(model.role, items, settings, display) if wanted else None
+
+
+def _then(task: EpochTask | HeadTask | HeadFirst, people: PeopleTask | None) -> Task:
+    return task if people is None else ThenPeople(task, people)
 
 
 def _refuse_action_values(model: LanguageModel) -> None:
