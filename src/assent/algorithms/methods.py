@@ -66,7 +66,7 @@ def load_named(name: str) -> Any:
 ROLLOUT_CURVES = (  # what every on-policy method can show
     "reward", "gold", "kl", "kl_penalty", "penalty_share", "entropy", "length", "truncated_fraction", "clip_fraction",
 )  # fmt: skip
-ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std")
+ROLLOUT_FOLDED = ("policy_loss", "reward_normalised", "kl_coef", "reward_std", "ptx_loss")
 
 GROUP_CURVES = ("groups_without_spread", "groups_dropped")
 _WRITTEN_CURVES = (*(name for name in ROLLOUT_CURVES if name != "clip_fraction"), *GROUP_CURVES)
@@ -201,7 +201,7 @@ METHODS: dict[str, Method] = {
         needs_reward=True,
         function="online_dpo",
         curves=(*_WRITTEN_CURVES, *PAIR_CURVES, "learned_fraction"),
-        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std"),
+        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std", "ptx_loss"),
         card="A language model trained by direct preference optimisation on its own answers, compared by a reward.",
     ),
     "ppo_lagrangian": Method(
