@@ -43,7 +43,9 @@ def test_the_best_of_each_prompt_is_taken(folders: dict[str, Path]) -> None:
         assert one.rewards == tuple(float(len(turn.completion.text)) for turn in one.turns)
         assert one.rewards[one.best] == max(one.rewards)
     assert found[0].turns != found[3].turns, "the same prompt twice has other candidates"
-    assert best_of.sample(prompts, sampling=sampling, seed=3) == [one.turns[one.best] for one in found]
+    counts: list[int] = []
+    best = best_of.sample(prompts, sampling=sampling, seed=3, progress=counts.append)
+    assert best == [one.turns[one.best] for one in found] and sum(counts) == len(prompts)
 
 
 def test_of_equal_candidates_the_first_is_best() -> None:

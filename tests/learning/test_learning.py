@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from training_jobs import train_ppo, train_reward_model, train_sft
 
+import assent
 from assent.algorithms.grpo import GRPO, GRPOSettings
 from assent.algorithms.methods import METHODS, load_named
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.ppo_lagrangian import PPO_LAGRANGIAN, PPOLagrangianSettings
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
+from assent.metrics import Metrics
 from assent.model.flat import flatten
 from assent.model.roles import LanguageRole
 from assent.ports.sampling import SamplingParams
@@ -123,7 +125,7 @@ WITHOUT_CRITIC: dict[str, dict[str, object]] = {  # every method of the table th
     "reinforce": {"batch_size": 64},
     "reinforce_pp": {"batch_size": 64},
     "raft": {"batch_size": 8, "min_reward": 0.5},
-    "online_dpo": {"batch_size": 16, "samples_per_prompt": 4},
+    "online_dpo": {"batch_size": 16, "samples_per_prompt": 8},
 }
 
 
@@ -148,6 +150,24 @@ def test_a_method_without_a_critic_finds_the_wanted_word(
     rows = prepare_on_policy(algorithm, model, PROMPTS, settings, seed=seed, reward=scorer).run()
     assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
     assert all("value_loss" not in row and "explained_variance" not in row for row in rows)
+
+
+@every_seed
+def test_online_dpo_learns_from_a_judge_that_compares(seed: int, talker: Callable[[], LanguageModel]) -> None:
+    model, wanted = talker(), WORDS[seed]
+
+    class Prefers:
+        def prefer(self, prompts: list[Conversation], first: list[Completion], second: list[Completion]) -> list[float]:
+            pairs = zip(first, second, strict=True)
+            return [0.5 + 0.5 * ((one.text == wanted) - (other.text == wanted)) for one, other in pairs]
+
+    rows: list[Metrics] = []
+    assent.online_dpo(
+        model, PROMPTS, reward=Prefers(), iterations=60, batch_size=16, samples_per_prompt=4, mini_batches=1,
+        learning_rate=2e-3, max_tokens=6, schedule="constant", normalise_prompts=64, on_step=rows.append,
+    )  # fmt: skip
+    assert answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128 > 0.9
+    assert all(row["reward"] == pytest.approx(0.5) for row in rows), "what one wins another loses"
 
 
 def first_token_logp(model: LanguageModel) -> Tensor:
@@ -203,7 +223,7 @@ def test_ptx_keeps_what_the_reward_would_forget(seed: int, talker: Callable[[], 
         model = talker()
         train_sft(model, demonstrations * 8, SFTSettings(epochs=8, batch_size=8, learning_rate=2e-3), seed=seed)
         settings = GRPOSettings(
-            iterations=60, batch_size=8, mini_batches=1, learning_rate=2e-3, max_tokens=6, kl_coef=0.0,
+            iterations=80, batch_size=8, mini_batches=1, learning_rate=2e-3, max_tokens=6, kl_coef=0.0,
             schedule="constant", normalise_reward=False, ptx_coef=coef, ptx_batch_size=2,
         )  # fmt: skip
         prompts = PTXPrompts(prompts=PROMPTS, ptx=demonstrations if coef else ())

@@ -57,6 +57,13 @@ class BestOfN:
     def sample(
         self, prompts: Sequence[Conversation], *, sampling: SamplingParams, seed: int, progress: Progress = silent
     ) -> list[Turn]:
-        """The best turns, in the order of the prompts."""
-        found = self.candidates(prompts, sampling=sampling, seed=seed, progress=progress)
+        """The best turns, in the order of the prompts; `progress` counts prompts."""
+        done = 0
+
+        def counted(more: int) -> None:
+            nonlocal done
+            progress((done + more) // self.n - done // self.n)
+            done += more
+
+        found = self.candidates(prompts, sampling=sampling, seed=seed, progress=counted)
         return [one.turns[one.best] for one in found]

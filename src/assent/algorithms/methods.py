@@ -68,7 +68,7 @@ ROLLOUT_CURVES = (  # what every on-policy method can show
 )  # fmt: skip
 ROLLOUT_FOLDED = (
     "held_out_reward", "eval_repetition", "eval_distinct_2",
-    "policy_loss", "reward_normalised", "kl_coef", "reward_std",
+    "policy_loss", "reward_normalised", "kl_coef", "reward_std", "ptx_loss",
 )  # fmt: skip
 
 GROUP_CURVES = ("groups_without_spread", "groups_dropped")
@@ -216,7 +216,7 @@ METHODS: dict[str, Method] = {
         needs_reward=True,
         function="online_dpo",
         curves=(*_WRITTEN_CURVES, *PAIR_CURVES, "learned_fraction"),
-        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std"),
+        folded=(*PAIR_FOLDED, "reward_normalised", "reward_std", "ptx_loss"),
         card="A language model trained by direct preference optimisation on its own answers, compared by a reward.",
     ),
     "ppo_lagrangian": Method(

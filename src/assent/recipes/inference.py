@@ -23,7 +23,7 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, best_of_n, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Message, Role, StopReason
+from assent.types import Completion, Conversation, Message, Role, StopReason, Turn
 
 
 def run_sample(request: Request, display: Display) -> Path:
@@ -41,16 +41,17 @@ def run_sample(request: Request, display: Display) -> Path:
     prompts = fitting_prompts(data.examples, model, settings, display)
     n, sampling = settings.samples_per_prompt, sampling_of(settings, answer_defaults(model))
     best_of = best_of_n(model.sampler, _rewards(request, prompts, settings), request.own.get("best_of"))
-    asked, seed = [prompt for prompt in prompts for _ in range(n)], derive(settings.seed, "sample")
-    with display.stage("sample", len(asked) * (best_of.n if best_of else 1), unit="texts") as stage:
+    seed = derive(settings.seed, "sample")
+    with display.stage("sample", len(prompts) * n * (best_of.n if best_of else 1), unit="texts") as stage:
         if best_of is None:
             turns = model.sampler.sample(prompts, sampling=sampling, seed=seed, progress=stage.counter, n=n)
-            found = [Candidates(turns=(turn,), rewards=(0.0,)) for turn in turns]
+            found: list[Candidates] = []
         else:
+            asked = [prompt for prompt in prompts for _ in range(n)]
             found = best_of.candidates(asked, sampling=sampling, seed=seed, progress=stage.counter)
-    rows = [_row(prompt, found[place * n : (place + 1) * n]) for place, prompt in enumerate(prompts)]
-    if best_of is None:
-        rows = [{name: row[name] for name in ("prompt", "completions", "stop_reasons")} for row in rows]
+            turns = [one.turns[one.best] for one in found]
+    places = [slice(place * n, (place + 1) * n) for place in range(len(prompts))]
+    rows = [_row(prompt, turns[part], found[part]) for prompt, part in zip(prompts, places, strict=True)]
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     files.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(files.out, "\n".join(lines) + "\n")
@@ -73,22 +74,23 @@ def _rewards(request: Request, prompts: Sequence[Conversation], settings: Sample
     return rewards
 
 
-def _row(prompt: Conversation, found: Sequence[Candidates]) -> dict[str, Any]:
-    """The best of all candidates of a prompt, and the candidates themselves with their rewards."""
-    best = [one.turns[one.best].completion for one in found]
-    return {
+def _row(prompt: Conversation, turns: Sequence[Turn], found: Sequence[Candidates]) -> dict[str, Any]:
+    """The completions of a prompt and, where they were chosen, what they were chosen from."""
+    row: dict[str, Any] = {
         "prompt": [{"role": str(m.role), "content": m.content} for m in prompt.messages],
-        "completions": [one.text for one in best],
-        "stop_reasons": [str(one.stop) for one in best],
-        "rewards": [one.rewards[one.best] for one in found],
-        "candidates": [
+        "completions": [turn.completion.text for turn in turns],
+        "stop_reasons": [str(turn.completion.stop) for turn in turns],
+    }
+    if found:
+        row["rewards"] = [one.rewards[one.best] for one in found]
+        row["candidates"] = [
             [
                 {"text": turn.completion.text, "stop_reason": str(turn.completion.stop), "reward": reward}
                 for turn, reward in zip(one.turns, one.rewards, strict=True)
             ]
             for one in found
-        ],
-    }
+        ]
+    return row
 
 
 def run_chat(request: Request, display: Display) -> None:
