@@ -30,6 +30,7 @@ SHARED_BY: dict[str, tuple[str, ...]] = {  # by what a method reads
     "comparisons": SHARED,
     "rankings": SHARED,
     "labels": SHARED,
+    "dialogues": SHARED,
     "prompts": (JOB, READING, RUN, ADAPTERS, ON_POLICY),
 }
 WITHOUT_SECTION = {"sft"}  # it has the shared settings alone
