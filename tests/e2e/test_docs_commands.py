@@ -32,7 +32,7 @@ SCALED_DOWN = {
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",), "red-team": ("tries=2", "limit=4", *SMALL),
     "eval": ("limit=18", *SMALL),
-    "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",),
+    "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",), "ilql": ("epochs=1",),
     "collect": ("prompts=6", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]"),
     "round": (
         "prompts=18", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]", "reward.epochs=1",
@@ -53,10 +53,9 @@ def commands(page: str) -> list[list[str]]:
 
 
 def named_files(page: str) -> dict[str, str]:
-    """Blocks whose first line is a comment with a file's name, at the scale of a test, and tables named before them."""
-    found = dict(
-        re.findall(r"`([\w-]+\.csv)`:\n\n```csv\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
-    )
+    """Blocks whose first line is a comment with a file's name, at the scale of a test, and files named before them."""
+    named = r"`([\w-]+\.(?:csv|jsonl))`:\n\n```(?:csv|json)\n(.*?)^```"
+    found = dict(re.findall(named, (ROOT / page).read_text(), re.DOTALL | re.MULTILINE))
     for block in blocks(page, "(?:python|toml)"):
         if match := re.match(r"# ([\w.-]+\.(?:py|toml))\n", block):
             found[match[1]] = re.sub(r"\b(iterations|max_tokens) = \d+", r"\1 = 2", block)

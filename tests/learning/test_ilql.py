@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
 from learning.test_learning import PROMPT, SEEDS, every_seed, talker
+from running import worked
 from torch import Tensor
 from training_jobs import timeless
 
+import assent
 from assent.algorithms.ilql import ILQL, ILQLSettings
 from assent.losses.ilql import ILQLShape, TokenValues, ilql_loss
 from assent.metrics import Metrics
@@ -163,3 +168,21 @@ def test_dialogues_that_end_badly_on_average_teach_what_is_best(
     assert model.role.action_values is not None
     model.role.action_values.beta.fill_(0.0)
     assert greedy(model, red) == "no"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page_asks_and_answers_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the base model of the embedded world, from the command line."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = page.split("## ilql: ")[1].split("\n## ")[0]
+    Path("dialogues.jsonl").write_text(section.split("```json\n")[1].split("```")[0])
+    commands = section.split("```bash\n")[1].split("```")[0].splitlines()
+    base = Path(assent.__file__).parent / "world" / "base"
+    for command in commands:
+        worked(*(str(base) if word == "runs/sft" else word for word in shlex.split(command)[1:]))
+    answers = {
+        (row["prompt"][-1]["content"], row["completions"][0])
+        for row in map(json.loads, Path("answers.jsonl").read_text().splitlines())
+    }
+    assert answers == {("My parcel is late.", "What is its number?"), ("Seven.", "It comes tomorrow.")}

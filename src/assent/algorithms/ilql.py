@@ -34,7 +34,7 @@ class ILQLSettings(TrainSettings):
     cql_coef: float = Field(default=0.1, ge=0)
     awac_coef: float = Field(default=1.0, ge=0)
     awac_beta: float = Field(default=0.0, ge=0)
-    target_step: float = Field(default=0.005, gt=0, le=1)
+    target_step: float = Field(default=0.05, gt=0, le=1)
     beta: float = Field(default=4.0, ge=0)
 
     @property
