@@ -137,3 +137,14 @@ def test_a_whole_training_fits_people_at_its_end_and_a_resumed_one_has_the_same(
     one, other = heads(own / "whole"), heads(own / "cut")
     torch.testing.assert_close(one.shift(["long"]), other.shift(["long"]), rtol=0, atol=0)
     assert rows_of(own / "whole")[-1].keys() >= {"personal_accuracy", "population_accuracy"}
+
+
+def test_an_export_of_single_votes_keeps_whose_they_are(home: Path, labels: Path, own: Path) -> None:
+    store = ("--store", own / "feedback.db", "--project", "people")
+    worked("feedback", "import", *store, "--data", labels)
+    worked("feedback", "export", *store, "--out", "votes.jsonl", "--set", "consensus=votes")
+    voters = {json.loads(line)["who"] for line in (own / "votes.jsonl").read_text().splitlines()}
+    assert len(voters) == 2 and all(who.startswith("person ") for who in voters)
+    given = ("reward", "--model", home / "sft", "--data", "votes.jsonl", "--set", "train=head")
+    worked(*given, "--out", "voted", "--set", "personal_rank=1")
+    assert set(heads(own / "voted").names) == voters

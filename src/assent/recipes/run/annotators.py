@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from assent.algorithms.reward import RewardSettings
+from assent.algorithms.reward import placed_pairs
+from assent.backends.local.features import MOST_TOKENS
 from assent.errors import ConfigError
-from assent.evals.reward_quality import ScoredPairs, pooled_pairs
+from assent.evals.reward_quality import ScoredPairs
+from assent.interrupts import StopRequest
 from assent.model.roles import ScalarRole
 from assent.recipes.run.models import RewardModel
 from assent.recipes.run.progress import Display
-from assent.recipes.training.prepare import score_judged
+from assent.recipes.training.head_training import read_judged
+from assent.recipes.training.prepare import ScoredJudgements
 
 
 def for_annotator(reward: RewardModel, annotator: str | None, display: Display) -> RewardModel:
@@ -26,7 +27,7 @@ def for_annotator(reward: RewardModel, annotator: str | None, display: Display) 
     """
     if annotator is None:
         return reward
-    people = reward.role.people
+    role, people = reward.role, reward.role.people
     if people is None:
         now = "Train it with --set personal_rank=N on labels that name their annotators, or leave annotator out."
         raise ConfigError("this reward model knows no annotators", where=reward.path, now=now)
@@ -34,30 +35,34 @@ def for_annotator(reward: RewardModel, annotator: str | None, display: Display) 
     if strangers := [name for name in names if name not in people.names]:
         told = ", ".join(strangers)
         display.say(f"{reward.path} has no labels of {told}: the head of the population is used")
-    return replace(_with_head(reward, people.shift(names)), annotator=annotator)
-
-
-def scored_by_own_heads(reward: RewardModel, judged: Sequence[Any], settings: RewardSettings) -> ScoredPairs | None:
-    """The judgements of every known annotator, scored by the annotator's own head; None where there are none."""
-    people, theirs = reward.role.people, dict[str, list[Any]]()
-    for one in judged:
-        who = one.provenance.who
-        if people is not None and who in people.names:
-            theirs.setdefault(who, []).append(one)
-    parts = [
-        score_judged(_with_head(reward, people.shift([who])), mine, settings).pairs
-        for who, mine in theirs.items()
-        if people is not None
-    ]
-    return pooled_pairs(parts) if parts else None
-
-
-def _with_head(reward: RewardModel, shift_D: Tensor) -> RewardModel:
-    role = reward.role
     head = nn.Linear(role.head.in_features, 1, bias=role.head.bias is not None)
     with torch.no_grad():
         head.load_state_dict(role.head.state_dict())
-        head.weight += shift_D.to(head.weight)
+        head.weight += people.shift(names).to(head.weight)
     own = ScalarRole(role.body, head, role.adapter)
     own.frozen = role.frozen
-    return replace(reward, role=own)
+    return replace(reward, role=own, annotator=annotator)
+
+
+def scored_by_own_heads(reward: RewardModel, scored: ScoredJudgements, display: Display) -> ScoredPairs | None:
+    """The pairs of every known annotator by the annotator's own head; None where there are none."""
+    role, people = reward.role, reward.role.people
+    if people is None:
+        return None
+    judged = [one for one in scored.judgements if any(pair.annotator in people.names for pair in one.pairs)]
+    if not judged:
+        return None
+    feature_ND = torch.from_numpy(read_judged(role, judged, MOST_TOKENS, display, StopRequest()))
+    common_D = role.head.weight.detach()[0].double().cpu()
+    names = {pair.annotator for one in judged for pair in one.pairs} & set(people.names)
+    rewards = {name: (feature_ND @ (common_D + people.shift([name]))).tolist() for name in names}
+    places = [group for group, one in enumerate(judged) for _ in one.pairs]
+    known = [
+        (pair, group) for pair, group in zip(placed_pairs(judged), places, strict=True) if pair.annotator in rewards
+    ]
+    return ScoredPairs(
+        chosen=[rewards[pair.annotator][pair.better] for pair, _ in known],
+        rejected=[rewards[pair.annotator][pair.worse] for pair, _ in known],
+        probability=[pair.probability for pair, _ in known],
+        groups=[group for _, group in known],
+    )

@@ -60,7 +60,7 @@ def measure_reward(
     say_skipped(display, scored.skipped, what="held-out judgements")
     if scored.judgements[0].label is None:
         found = _said_of_pairs(reward_quality(scored.pairs, seed=seed), display)
-        own = scored_by_own_heads(reward, judged, settings)
+        own = scored_by_own_heads(reward, scored, display)
         return found if own is None else _with_own_heads(found, reward_quality(own, seed=seed), display)
     labels = [one.label or 0.0 for one in scored.judgements]
     return _said_of_labels(classifier_quality([values[0] for values in scored.rewards], labels), display)
