@@ -17,6 +17,7 @@ from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch, Tally
 from assent.ports.learning import Example, Learner, Loss, LossResult, Need, Outputs, SkippedBatch
+from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 
 
@@ -111,30 +112,32 @@ class EpochTask:
 
     def begin(self, stop: StopRequest) -> Metrics:
         """The loss before training, if it is measured on the way."""
-        return self._evaluated() if self._settings.evaluate_every else {}
+        return self._evaluated(stop.check) if self._settings.evaluate_every else {}
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
-        """One optimiser step."""
+        """One optimiser step; a request to stop abandons it between two micro-batches."""
         rate, watch, every = self._settings.rate(index, self.total), Stopwatch(), self._settings.evaluate_every
         chosen = [self._examples[item] for item in self.items(index)]
         with watch.phase("update"):
-            row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
+            row = update(self._learner, chosen, self._objective, rate, self.skipped_batches, progress=stop.check)
         row["epoch"] = (index + 1) / self._per_epoch
         row |= watch.row(sum(len(sequence) for one in chosen for sequence in one.sequences))
         if self._held_out and (index + 1 == self.total or (every and (index + 1) % every == 0)):
             row |= self._evaluated()
         return row
 
-    def _evaluated(self) -> Metrics:
+    def _evaluated(self, progress: Progress = silent) -> Metrics:
         watch = Stopwatch()
         with watch.phase("evaluate"):
-            seen = evaluated(self._learner, self._held_out, self._objective)
+            seen = evaluated(self._learner, self._held_out, self._objective, progress=progress)
         return {f"eval_{name}": value for name, value in seen.items()} | {"seconds/evaluate": watch.seconds}
 
 
-def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:
+def evaluated(
+    learner: Learner, examples: Sequence[Example], objective: Objective, *, progress: Progress = silent
+) -> Metrics:
     """The means that the loss tallies, without training."""
-    outputs = Outputs.joined(learner.score(examples, objective.need))
+    outputs = Outputs.joined(learner.score(examples, objective.need, progress=progress))
     result = objective.step_loss(learner, examples)(outputs, examples, objective.count(examples))
     tally = Tally()
     result.add_to(tally)
@@ -142,11 +145,12 @@ def evaluated(learner: Learner, examples: Sequence[Example], objective: Objectiv
 
 
 def update(
-    learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch]
-) -> Metrics:
+    learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch], *,
+    progress: Progress = silent,
+) -> Metrics:  # fmt: skip
     """One optimiser step as a row of metrics; the micro-batches of a step without effect are added to `skipped`."""
     loss = objective.step_loss(learner, examples)
-    report = learner.update(examples, objective.need, loss, objective.count(examples), rate)
+    report = learner.update(examples, objective.need, loss, objective.count(examples), rate, progress=progress)
     skipped.extend(report.skipped)
     row = report.means | {"learning_rate": rate, "skipped_updates": float(bool(report.skipped))}
     return row if report.skipped else row | {"gradient_norm": report.gradient_norm}

@@ -36,7 +36,7 @@ class Task(Protocol):
         """What is done and measured before the first tick, if anything; a run resumed from a checkpoint has done it."""
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
-        """Do tick `index`. A long one may let `stop.check` raise as long as it has changed nothing."""
+        """Do tick `index`. A long one may let `stop.check` raise, and has then changed nothing."""
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything that ticks change into a folder; gives the sha256 of each file by name."""

@@ -67,7 +67,7 @@ class PretrainTask:
         chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
         rate = settings.rate(index, self.total)
         with watch.phase("update"):
-            row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
+            row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches, progress=stop.check)
         row["tokens"] = float(sum(map(len, chosen)))
         row |= watch.row(int(row["tokens"]))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):

@@ -141,9 +141,19 @@ class Learner(Protocol):
         """
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
-        """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly."""
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
+        """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly.
+
+        `progress` counts examples, before each further micro-batch; where it raises, nothing has changed.
+        """
+
+    def snapshot(self) -> bool:
+        """Hold all that training changes in memory, for `rollback`; False where that would take too much of it."""
+
+    def rollback(self) -> None:
+        """Everything as `snapshot` held it, bit for bit."""
 
     def publish(self) -> int:
         """Samplers see the new weights from here on; returns their version. Called before rollouts alone."""

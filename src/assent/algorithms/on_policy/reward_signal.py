@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.errors import ConfigError
-from assent.ports.sampling import Scorer, check_finite
+from assent.ports.sampling import Progress, Scorer, WatchedScorer, check_finite
 from assent.types import Completion, Conversation, StopReason
 
 MOSTLY = 0.5  # a larger share of truncated completions makes the penalty for them no signal, or one for short ones
@@ -29,6 +29,11 @@ class Reward:
     scorer: Scorer
     weight: float = 1.0
 
+    def watched(self, progress: Progress) -> Reward:
+        """The same reward; it calls `progress` while it scores, if it takes long."""
+        scorer = self.scorer
+        return replace(self, scorer=scorer.watched(progress)) if isinstance(scorer, WatchedScorer) else self
+
 
 class RewardSum:
     """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names."""
@@ -37,6 +42,10 @@ class RewardSum:
         if not any(reward.weight for reward in rewards):
             raise ConfigError("every reward has the weight 0, so there is nothing to maximise", where="reward_weights")
         self.rewards = tuple(rewards)
+
+    def watched(self, progress: Progress) -> RewardSum:
+        """The same rewards; those that take long call `progress` while they score."""
+        return RewardSum([one.watched(progress) for one in self.rewards])
 
     def scores(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> dict[str, list[float]]:
         """The raw scores of every reward, by its name."""

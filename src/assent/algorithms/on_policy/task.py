@@ -30,7 +30,7 @@ from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
-from assent.interrupts import StopRequest
+from assent.interrupts import StopRequest, StopRequested
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
@@ -54,7 +54,10 @@ class Parts:
 
 
 class OnPolicyTask:
-    """Ticks = iterations. A request to stop abandons an iteration whose updates have not begun: nothing has changed."""
+    """Ticks = iterations. A request to stop abandons the one under way, and what it has changed is taken back.
+
+    Where the learner has no room for a copy of what it trains, updates that have begun are finished.
+    """
 
     unit = "iterations"
 
@@ -90,6 +93,17 @@ class OnPolicyTask:
         self._watch = Stopwatch()
         experience, row = self._collect(index, stop)
         kl = self.kl.updated(row["kl"], len(experience.samples))
+        undo = self._parts.learner.snapshot()
+        try:
+            row |= self._learned(index, experience, kl, stop if undo else None)
+        except StopRequested:
+            self._parts.learner.rollback()
+            raise
+        self.kl = kl
+        return row
+
+    def _learned(self, index: int, experience: Experience, kl: KLShaping, stop: StopRequest | None) -> Metrics:
+        """The updates of an iteration and, where it is due, the reward on held-out prompts; only `stop` can end it."""
         settings = self._settings
         need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
         loss = partial(self._method.loss, settings=settings, kl=kl)
@@ -97,20 +111,19 @@ class OnPolicyTask:
         rows: list[Metrics] = []
         for place in range(settings.updates):
             with self._watch.phase("update"):
-                rows.append(self._update(index, place, experience, objective))
+                rows.append(self._update(index, place, experience, objective, stop))
             if settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
                 break
-        self.kl = kl
-        for name in sorted({name for one in rows for name in one}):
-            found = [one[name] for one in rows if name in one]
-            row[name] = sum(found) / len(found)
+        names = sorted({name for one in rows for name in one})
+        found = {name: [one[name] for one in rows if name in one] for name in names}
+        row = {name: sum(values) / len(values) for name, values in found.items()}
         skipped = sum(one["skipped_updates"] for one in rows)
         row |= {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
         row |= self._watch.row(sum(len(sample.tokens) for sample in experience.samples))
         every = settings.evaluate_every
-        return row | self._evaluated() if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
+        return row | self._evaluated(stop) if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
 
-    def _evaluated(self, stop: StopRequest | None = None) -> Metrics:
+    def _evaluated(self, stop: StopRequest | None) -> Metrics:
         """The mean raw reward on held-out prompts, with the same random numbers each time; only `stop` can end it."""
         parts, watch, asked = self._parts, Stopwatch(), self._parts.observer.held_out
         with watch.phase("evaluate"):
@@ -118,7 +131,8 @@ class OnPolicyTask:
             progress = self._counted("held-out completions written", len(asked), stop)
             sampling, seed = self._settings.sampling, derive(self._seed, "eval")
             turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
-            rewards = self._reward.score(asked, [turn.completion for turn in turns])
+            scorer = self._reward.watched(self._counted("held-out completions scored", len(asked), stop))
+            rewards = scorer.score(asked, [turn.completion for turn in turns])
         return {"eval_reward": sum(rewards) / len(rewards), "seconds/evaluate": watch.seconds}
 
     def _counted(self, what: str, total: int, stop: StopRequest | None) -> Progress:
@@ -179,7 +193,8 @@ class OnPolicyTask:
             )
         completions = [turn.completion for _, turn in episodes]
         with self._watch.phase("reward"):
-            scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
+            scorer = self._reward.watched(self._counted("scored", len(completions), stop))
+            scores = scorer.scores([prompt for prompt, _ in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
@@ -200,7 +215,9 @@ class OnPolicyTask:
         check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
 
-    def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> Metrics:
+    def _update(
+        self, index: int, place: int, experience: Experience, objective: Objective, stop: StopRequest | None
+    ) -> Metrics:
         """One optimiser step; the completions of one prompt stay together."""
         settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
@@ -213,7 +230,9 @@ class OnPolicyTask:
             [sample for group in order[mini :: settings.mini_batches] for sample in groups[int(group)]],
             self._method.normalisation(settings), max_tokens=settings.max_tokens,
         )  # fmt: skip
-        return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
+        progress = self._counted(f"read in update {place + 1} of {settings.updates}", len(chosen), stop)
+        progress(0)
+        return update(self._parts.learner, chosen, objective, rate, self.skipped_batches, progress=progress)
 
     def _penalty(self, kl: float) -> Metrics:
         """What the KL of a completion costs, in units of the reward that is maximised and in its spreads."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +23,15 @@ from assent.model.body import Body, is_causal
 from assent.model.checkpoints import load_tree, save_tree
 from assent.model.flat import FlatBatch
 from assent.model.language_head import LanguageHead
+from assent.model.memory import free_memory_bytes
 from assent.model.state import capture_rng, restore_rng
 from assent.ports.learning import Example, LearnerSettings, Loss, Need, Outputs, Roles, SkippedBatch, UpdateReport
 from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 
 DRIFT_LIMITS = {"fp32": 0.01, "bf16": 0.2}  # mean nats a token between sampler and learner; rounding makes a tenth
+SNAPSHOT_SHARE = 0.1  # of the free memory: an adapter's copy always fits, the weights of a large model may not
+_MOMENTS = 2  # that AdamW keeps of every number
 _READ_AGAIN_EVERY = 8  # examples whose hidden states the sampler kept, of which the policy reads one all the same
 
 
@@ -44,6 +49,7 @@ class LocalLearner:
         self.parameters = self._trainable()
         self._optimizer = _adamw(self.parameters, settings)
         self._seed, self._passes = seed, 0
+        self._held: Mapping[str, Any] | None = None
 
     @property
     def body(self) -> Body:
@@ -104,20 +110,30 @@ class LocalLearner:
         return [found[i] for i in range(len(examples))]
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
         """Accumulate the gradient of every micro-batch, clip, step; a non-finite loss or gradient changes nothing."""
-        return self._step(*self._accumulate(examples, need, loss, count), learning_rate)
+        passes = self._passes
+        try:
+            tally, batches = self._accumulate(examples, need, loss, count, progress)
+        except BaseException:
+            self._optimizer.zero_grad(set_to_none=True)
+            self._passes = passes
+            raise
+        return self._step(tally, batches, learning_rate)
 
     def _accumulate(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, progress: Progress
     ) -> tuple[Tally, list[SkippedBatch]]:
         self._set_dropout(on=self.settings.dropout)
-        tally, batches = Tally(), []
+        tally, batches, run = Tally(), list[SkippedBatch](), list[Example]()
         laid = self._blocks(examples, need, self.settings.micro_batch_tokens)
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
             laid.sort(key=len)
         for part in token_budget_batches([len(one) for one in laid], self.settings.micro_batch_tokens):
+            if batches:
+                progress(len(run))
             run = [example for one in laid[part.start : part.stop] for example in one.examples]
             with self._dropout_randomness():
                 result = loss(self._forward(laid[part.start : part.stop], need), run, count)
@@ -149,14 +165,30 @@ class LocalLearner:
 
     def save(self, folder: Path) -> dict[str, str]:
         """Weights, the optimiser's moments and step counts by parameter name, and the random generators."""
+        return save_tree(folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
         moments = {name: dict(self._optimizer.state.get(p, {})) for name, p in self.parameters.items()}
         weights = {name: p.detach() for name, p in self.parameters.items()}
-        tree = {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
-        return save_tree(folder, tree)
+        return {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
 
     def load(self, folder: Path) -> None:
         """The reverse of `save`, bit for bit."""
-        state = load_tree(folder)
+        self._restore(load_tree(folder))
+
+    def snapshot(self) -> bool:
+        """Copy weights and moments, unless that would take more than SNAPSHOT_SHARE of the memory that is free."""
+        size = (1 + _MOMENTS) * sum(p.numel() * p.element_size() for p in self.parameters.values())
+        fits = size <= SNAPSHOT_SHARE * free_memory_bytes(self.body.device)
+        self._held = copy.deepcopy(self._state()) if fits else None
+        return fits
+
+    def rollback(self) -> None:
+        """The state of `snapshot`."""
+        assert self._held is not None, "there is no snapshot"
+        self._restore(self._held)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state["weights"][name])

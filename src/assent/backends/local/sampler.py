@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class LocalSampler(Sampler):
             most_rows=rows,
             most_tokens=tokens,
             keep_states=self.keep_states,
+            pause=partial(progress, 0),
         )
         order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
         begun = [
@@ -85,8 +87,14 @@ class LocalSampler(Sampler):
 class RewardScorer:
     """A reward model or classifier as reward: text in, the logit of class `positive` out."""
 
-    def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0) -> None:
-        self.role, self.template, self.positive = role, template, positive
+    def __init__(
+        self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0, progress: Progress = silent
+    ) -> None:
+        self.role, self.template, self.positive, self._progress = role, template, positive, progress
+
+    def watched(self, progress: Progress) -> RewardScorer:
+        """The same scorer; `progress` counts completions and may raise to end the work."""
+        return RewardScorer(self.role, self.template, positive=self.positive, progress=progress)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
@@ -101,6 +109,7 @@ class RewardScorer:
             batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
             for index, value in zip(chosen, self.role.logits(batch)[:, self.positive].tolist(), strict=True):
                 found[index] = value
+            self._progress(len(chosen))
         return check_finite(found, completions)
 
     def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> Features:
