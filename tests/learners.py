@@ -31,6 +31,7 @@ from assent.ports.learning import (
     Need,
     Outputs,
     Roles,
+    UpdateCost,
     UpdateReport,
 )
 from assent.ports.sampling import Progress, silent
@@ -229,6 +230,9 @@ class TwoProcesses:
 
     def publish(self) -> int:
         return int(self._ask("publish")[0])
+
+    def probe(self, examples: Sequence[Example], need: Need) -> UpdateCost:
+        return max(self._ask("probe", list(examples), need), key=lambda cost: cost.memory_bytes)
 
     def snapshot(self) -> bool:
         return all(self._ask("snapshot"))

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from assent.ports.learning import Learner, Loss, Outputs, UpdateReport
+from assent.text.template import Encoded
 
 RATE = 1e-2
 
@@ -87,6 +88,17 @@ def test_a_rollback_brings_the_snapshot_back_bit_for_bit(case: Case, tmp_path: P
             learner.rollback()
             assert files(learner, tmp_path / f"after {trained} {again}") == before
         train(learner, case)
+
+
+def test_a_probe_changes_nothing_and_says_what_updates_take(case: Case, tmp_path: Path) -> None:
+    learner = case.make()
+    train(learner, case)
+    before = files(learner, tmp_path / "before")
+    cost = learner.probe(rows(2), case.need)
+    assert files(learner, tmp_path / "after") == before
+    assert cost.seconds_per_token > 0 and cost.memory_bytes > 0
+    long = Encoded(ids=rows(2)[0].ids * 5, assistant_mask=(True,) * 45)
+    assert learner.probe([*rows(2), long], case.need).memory_bytes > cost.memory_bytes
 
 
 def test_progress_that_raises_ends_an_update_that_has_then_changed_nothing(case: Case, tmp_path: Path) -> None:

@@ -38,10 +38,12 @@ FULL = LIMITED_V1 | {"sys/fs/cgroup/memory/memory.usage_in_bytes": f"{500 * MIB}
 
 
 @pytest.mark.parametrize(
-    ("files", "mib"), [({}, 800), (LIMITED_V2, 300), (LIMITED_V1, 50), (FULL, 0)], ids=["none", "v2", "v1", "full"]
+    ("files", "free"),
+    [({}, 800 * MIB), (LIMITED_V2, 300 * MIB), (LIMITED_V1, 50 * MIB), (FULL, 1)],
+    ids=["none", "v2", "v1", "full"],
 )
-def test_free_memory_respects_the_limits_of_control_groups(files: dict[str, str], mib: int, tmp_path: Path) -> None:
-    assert free_memory_bytes(CPU, machine(tmp_path, files)) == mib * MIB
+def test_free_memory_respects_the_limits_of_control_groups(files: dict[str, str], free: int, tmp_path: Path) -> None:
+    assert free_memory_bytes(CPU, machine(tmp_path, files)) == free
 
 
 def test_this_machine_has_free_memory() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assent.algorithms.estimate import Estimate, estimate_updates, tokens_of
 from assent.algorithms.fitting import Sized
 from assent.algorithms.schedule import OptimizerSettings
 from assent.data.order import epoch_order
@@ -110,6 +111,16 @@ class EpochTask:
         order = epoch_order(len(self._examples), seed=derive(self._seed, "data"), epoch=epoch)
         return [int(item) for item in order[place * size : (place + 1) * size]]
 
+    def estimate(self) -> Estimate:
+        """As the first step goes; held-out examples are read once at the end, and as often as they are asked for."""
+        every, first = self._settings.evaluate_every, [self._examples[item] for item in self.items(0)]
+        looks = 1 + (1 + self.total // every if every else 0)
+        return estimate_updates(
+            self._learner, first, max(self._examples, key=lambda one: tokens_of([one])), self._objective.need,
+            trained=tokens_of(self._examples) * self.total / self._per_epoch,
+            evaluated=tokens_of(self._held_out) * looks,
+        )  # fmt: skip
+
     def begin(self, stop: StopRequest) -> Metrics:
         """The loss before training, if it is measured on the way."""
         return self._evaluated(stop.check) if self._settings.evaluate_every else {}
@@ -121,7 +132,7 @@ class EpochTask:
         with watch.phase("update"):
             row = update(self._learner, chosen, self._objective, rate, self.skipped_batches, progress=stop.check)
         row["epoch"] = (index + 1) / self._per_epoch
-        row |= watch.row(sum(len(sequence) for one in chosen for sequence in one.sequences))
+        row |= watch.row(tokens_of(chosen))
         if self._held_out and (index + 1 == self.total or (every and (index + 1) % every == 0)):
             row |= self._evaluated()
         return row

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from assent.algorithms.estimate import Estimate
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest, StopRequested
@@ -31,6 +32,9 @@ class Task(Protocol):
     total: int
     unit: str
     skipped_batches: list[SkippedBatch]
+
+    def estimate(self) -> Estimate | None:
+        """What the whole run will take, if that can be told before; changes nothing."""
 
     def begin(self, stop: StopRequest) -> Metrics:
         """What is done and measured before the first tick, if anything; a run resumed from a checkpoint has done it."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from assent.algorithms.epochs import evaluated, update
+from assent.algorithms.estimate import Estimate, estimate_updates, tokens_of
 from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import SUPERVISED
 from assent.data.order import epoch_order
@@ -56,6 +57,18 @@ class PretrainTask:
         self.total = settings.steps
         self.skipped_batches: list[SkippedBatch] = []
         self.save, self.load = learner.save, learner.load  # the documents follow from the step
+
+    def estimate(self) -> Estimate:
+        """As the first documents go."""
+        settings, first = self._settings, self._stream(range(self._settings.batch_size))
+        return estimate_updates(
+            self._learner,
+            first,
+            max(first, key=len),
+            SUPERVISED.need,
+            trained=tokens_of(first) * self.total,
+            evaluated=tokens_of(self._held_out) * (1 + self.total // settings.evaluate_every),
+        )
 
     def begin(self, stop: StopRequest) -> Metrics:
         """Nothing: random weights are known to be bad."""

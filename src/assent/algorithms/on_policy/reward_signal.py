@@ -69,21 +69,26 @@ class RewardScale:
     """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
 
     Training maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not.
-    `truncated` is the share of these completions that were cut at max_tokens.
+    `truncated` is the share of these completions that were cut at max_tokens, `length` their mean length in tokens.
     """
 
     mean: float
     spread: float
     applied: bool = True
     truncated: float = 0.0
+    length: float = 0.0
 
     @staticmethod
-    def of(rewards: Sequence[float], *, applied: bool = True, truncated: float = 0.0) -> RewardScale:
+    def of(
+        rewards: Sequence[float], *, applied: bool = True, truncated: float = 0.0, length: float = 0.0
+    ) -> RewardScale:
         """The scale of some rewards. Those that differ by rounding alone have the spread 0, and none is applied."""
         mean = math.fsum(rewards) / len(rewards)
         spread = math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards))
         real = spread > 1e-6 * max(abs(reward) for reward in rewards)
-        return RewardScale(mean=mean, spread=spread if real else 0.0, applied=applied and real, truncated=truncated)
+        return RewardScale(
+            mean=mean, spread=spread if real else 0.0, applied=applied and real, truncated=truncated, length=length
+        )
 
     @property
     def gain(self) -> float:

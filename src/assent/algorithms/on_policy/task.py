@@ -6,15 +6,16 @@ publish -> rollout -> score -> token rewards -> advantages -> epochs x mini-batc
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from assent.algorithms.epochs import Objective, predicted_tokens, update
+from assent.algorithms.estimate import Estimate
 from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
+from assent.algorithms.on_policy.estimating import estimate_iterations
 from assent.algorithms.on_policy.experience import Experience, Sample
 from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.refilling import has_spread, refilled
@@ -26,6 +27,7 @@ from assent.algorithms.on_policy.reward_signal import (
     shaped_rewards,
 )
 from assent.algorithms.on_policy.rollout import Observer, Rollout, Scored, prompts_of, rewarded, rollout
+from assent.algorithms.on_policy.rollout_metrics import rollout_metrics
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
@@ -36,14 +38,17 @@ from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
 from assent.ports.sampling import Progress, Sampler, Scorer
 from assent.seeds import derive
-from assent.types import Conversation, StopReason
+from assent.types import Conversation
 
 _STATE = "on_policy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale."""
+    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale.
+
+    `seconds_per_completion`: what it took to write and score one for the scale, if it was measured now.
+    """
 
     prompts: Sequence[Conversation]
     learner: Learner
@@ -51,6 +56,7 @@ class Parts:
     scorer: Scorer
     scale: RewardScale
     observer: Observer = field(default_factory=Observer)
+    seconds_per_completion: float | None = None
 
 
 class OnPolicyTask:
@@ -84,6 +90,27 @@ class OnPolicyTask:
         self.skipped_batches: list[SkippedBatch] = []
         self.total = settings.iterations
 
+    def estimate(self) -> Estimate | None:
+        """From what the scale took; a resumed run knows better."""
+        parts, settings = self._parts, self._settings
+        if parts.seconds_per_completion is None:
+            return None
+        prompts = prompts_of(parts.prompts, 0, size=settings.batch_size, seed=self._seed)
+        asked = [parts.sampler.encode(prompt) for prompt in prompts]
+        return estimate_iterations(
+            parts.learner, asked, settings, self._training(self.kl), self._scoring,
+            seconds_per_completion=parts.seconds_per_completion, tokens_per_completion=self.scale.length,
+        )  # fmt: skip
+
+    def _training(self, kl: KLShaping) -> Need:
+        settings = self._settings
+        need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
+        return kl.training(need)
+
+    @property
+    def _scoring(self) -> Need:
+        return self.kl.scoring(Need(entropy=True, values=self._values, temperature=self._settings.temperature))
+
     def begin(self, stop: StopRequest) -> Metrics:
         """The reward on held-out prompts before training, if it is measured on the way."""
         return {"iteration": 0.0, **self._evaluated(stop)} if self._settings.evaluate_every else {}
@@ -105,9 +132,8 @@ class OnPolicyTask:
     def _learned(self, index: int, experience: Experience, kl: KLShaping, stop: StopRequest | None) -> Metrics:
         """The updates of an iteration and, where it is due, the reward on held-out prompts; only `stop` can end it."""
         settings = self._settings
-        need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
         loss = partial(self._method.loss, settings=settings, kl=kl)
-        objective = Objective(loss=loss, need=kl.training(need), count=predicted_tokens)
+        objective = Objective(loss=loss, need=self._training(kl), count=predicted_tokens)
         rows: list[Metrics] = []
         for place in range(settings.updates):
             with self._watch.phase("update"):
@@ -158,7 +184,7 @@ class OnPolicyTask:
         reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
         token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
         experience = with_advantages(experience, token_rewards, self._method, settings)
-        row = _rollout_metrics(written, experience)
+        row = rollout_metrics(written, experience)
         if settings.samples_per_prompt > 1:
             flat = sum(not has_spread(group) for group in written.groups)
             row |= {"groups_without_spread": flat / len(written.groups), "groups_dropped": float(found.dropped)}
@@ -207,10 +233,9 @@ class OnPolicyTask:
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
         settings, samples, learner = self._settings, experience.samples, self._parts.learner
-        need = self.kl.scoring(Need(entropy=True, values=self._values, temperature=settings.temperature))
         states = [sample.states for sample in samples]
         progress = self._counted("read", len(samples), stop)
-        outputs = learner.score(samples, need, states=states, progress=progress)
+        outputs = learner.score(samples, self._scoring, states=states, progress=progress)
         truncated = settings.top_p < 1.0 or settings.top_k > 0
         check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
@@ -264,28 +289,3 @@ def kept_scale(checkpoints: Path) -> RewardScale | None:
     """The reward's scale as the checkpoints of a run hold it, all of them the same; None without a checkpoint."""
     states = sorted(checkpoints.glob(f"step-*/{_STATE}"))
     return RewardScale(**json.loads(states[-1].read_text())["scale"]) if states else None
-
-
-def _rollout_metrics(written: Scored, experience: Experience) -> Metrics:
-    """Means over all that was written and, for KL and entropy, over what is learned from.
-
-    `kl` is in nats per sequence; `sampler_drift` compares sampler and learner.
-    """
-    turns, rewards, logp_N = written.turns, written.rewards, experience["logp"]
-    mean = sum(rewards) / len(turns)
-    found = {
-        "reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(turns)),
-        "kl": experience["kl"].sum().item() / len(experience.samples),
-        "entropy": experience["entropy"].mean().item(),
-        "length": sum(len(turn.completion_ids) for turn in turns) / len(turns),
-        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / len(turns),
-        "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
-    }
-    if "sampler_weight" in experience:
-        found["sampler_weight"] = experience["sampler_weight"].mean().item()
-    if "value" in experience and "return" in experience:
-        spread = experience["return"].var(unbiased=False).clamp_min(1e-8)
-        residual = (experience["return"] - experience["value"]).var(unbiased=False)
-        found["explained_variance"] = 1.0 - (residual / spread).item()
-    return found

@@ -11,6 +11,7 @@ import torch
 from assent.backends.local.completions import CompletionText, settled
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
+from assent.model.body import Body
 from assent.model.flat import flatten
 from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole, ScalarRole
@@ -19,6 +20,18 @@ from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason, Turn
 
 _MOST = {"cpu": (256, 1 << 16), "cuda": (1024, 1 << 18)}  # written side by side; tokens cached for them
+_CPU_CACHE_BYTES, _CPU_TOKENS = 1 << 30, 1 << 13  # more side by side gain little, but fewer tokens than these lose
+
+
+def side_by_side(body: Body) -> tuple[int, int]:
+    """The most completions that are written side by side, and the most tokens that are cached for them.
+
+    They depend on the model alone: with the memory that is free, the rounding of a completion would change.
+    """
+    rows, tokens = _MOST[body.device.type]
+    if body.device.type != "cpu":
+        return rows, tokens
+    return rows, min(tokens, max(_CPU_TOKENS, _CPU_CACHE_BYTES // body.cache_bytes))
 
 
 class LocalSampler(Sampler):
@@ -42,7 +55,7 @@ class LocalSampler(Sampler):
         params = [
             settled(sampling, self.role.body, len(ids), what=f"prompt {index + 1}") for index, ids in enumerate(prompts)
         ]
-        rows, tokens = _MOST[self.role.body.device.type]
+        rows, tokens = side_by_side(self.role.body)
         decoder = Decoder(
             self.role.prepared(),
             end_ids=self.template.end_ids,

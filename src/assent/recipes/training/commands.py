@@ -61,10 +61,9 @@ from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
     Prepared,
-    ScaledReward,
-    measure_scale,
     prepare_offline,
     prepare_on_policy,
+    scaled_reward,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.recipes.training.shown_answers import ShownAnswers
@@ -168,13 +167,10 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
         turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
-    scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
-    if scale is None:
-        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
+    kept, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
     prepared = prepare_on_policy(
         load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
-        reward=ScaledReward(reward=rewards.scorer, scale=scale),
+        reward=scaled_reward(rewards.scorer, model, prompts, settings, seed=settings.seed, kept=kept, display=display),
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
     shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
