@@ -31,6 +31,7 @@ from assent.ports.learning import (
     Need,
     Outputs,
     Roles,
+    UpdateCost,
     UpdateReport,
 )
 from assent.ports.sampling import Progress, silent
@@ -124,10 +125,11 @@ class Rank(LocalLearner):
     """One of several equal replicas: reads its share of the examples, and steps with the sum of all gradients."""
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
         rank, size = dist.get_rank(), dist.get_world_size()
-        tally, batches = self._accumulate(examples[rank::size], need, loss, count)
+        tally, batches = self._accumulate(examples[rank::size], need, loss, count, progress)
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
@@ -224,14 +226,25 @@ class TwoProcesses:
         return found
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
+        progress(0)
         reports = self._ask("update", list(examples), need, loss, count, learning_rate)
         assert reports[0] == reports[1] or math.isnan(reports[0].gradient_norm) or reports[0].skipped
         return reports[0]
 
     def publish(self) -> int:
         return int(self._ask("publish")[0])
+
+    def probe(self, examples: Sequence[Example], need: Need) -> UpdateCost:
+        return max(self._ask("probe", list(examples), need), key=lambda cost: cost.memory_bytes)
+
+    def snapshot(self) -> bool:
+        return all(self._ask("snapshot"))
+
+    def rollback(self) -> None:
+        self._ask("rollback")
 
     def save(self, folder: Path) -> dict[str, str]:
         return dict(self._ask("save", folder)[0])

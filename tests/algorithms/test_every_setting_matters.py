@@ -24,6 +24,7 @@ BASE: dict[str, object] = {
 }  # fmt: skip
 ELSEWHERE = {
     "micro_batch_tokens": "it changes the result only by rounding",
+    "gradient_checkpointing": "it changes no number; tests/backends/test_micro_batches.py",
     "max_prompt_length": "prompts are left out before a method sees them",
     "reward_weights": "they are read where rewards are made",
     "evaluate_every": "it measures, and trains nothing",

@@ -9,10 +9,12 @@ import pytest
 import torch
 from training_jobs import LORA, TRAINED, Job, Killed, fingerprint, job_of, train
 
-from assent.algorithms.on_policy.reward_signal import RewardSum
+from assent.backends.local import learner
 from assent.backends.local.learner import LocalLearner
+from assent.backends.local.sampler import RewardScorer
 from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest
+from assent.model.body import Body
 from assent.ports.learning import Need
 
 JOBS = {
@@ -105,12 +107,14 @@ def test_a_run_killed_in_the_middle_of_accumulation_goes_on_from_its_checkpoint(
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 
 
-@pytest.mark.parametrize(("name", "stop_after", "saved"), [("sft", 4, 4), ("ppo, separate critic", 3, 2)])
+@pytest.mark.parametrize(
+    ("name", "stop_after", "saved"), [("sft", 4, 3), ("sft with dropout", 4, 3), ("ppo, separate critic", 3, 2)]
+)
 def test_a_stop_request_saves_and_the_run_goes_on_the_same(
     name: str, stop_after: int, saved: int, folders: dict[str, Path], tmp_path: Path,
     uninterrupted: dict[str, dict[str, str]],
 ) -> None:  # fmt: skip
-    """A step is finished; an iteration whose completions are being written is abandoned."""
+    """A step is abandoned between two micro-batches, an iteration while its completions are being written."""
     job = JOBS[name]
     with pytest.raises(Interrupted, match=f"stopped after {saved} of {job.ticks}"):
         train(job, folders, tmp_path / "run", every=1000, stop_after=stop_after)
@@ -120,25 +124,58 @@ def test_a_stop_request_saves_and_the_run_goes_on_the_same(
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 
 
-@pytest.mark.parametrize(
-    ("where", "done"), [((RewardSum, "scores"), 1), ((LocalLearner, "score"), 1), ((LocalLearner, "update"), 2)]
-)
-def test_a_stop_amid_an_iteration_abandons_it_until_its_updates_begin(
-    where: tuple[type, str], done: int, folders: dict[str, Path], tmp_path: Path,
-    uninterrupted: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch,
+PHASES = {  # what is called there, and the call in the second iteration at which the stop comes
+    "prompts being read": ((Body, "hidden"), 1),
+    "completions being written": ((Body, "next_hidden"), 3),
+    "completions being scored": ((RewardScorer, "score"), 1),
+    "statistics": ((LocalLearner, "score"), 1),
+    "the first update": ((LocalLearner, "_forward"), 3),
+    "between two updates": ((LocalLearner, "_step"), 1),
+    "a later update": ((LocalLearner, "_accumulate"), 3),
+}
+
+
+@pytest.mark.parametrize("name", ["ppo, shared critic", "ppo of an adapter"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_stop_amid_an_iteration_abandons_it(
+    name: str, phase: str, folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    name, stop, whole, rows = "ppo, shared critic", StopRequest(), getattr(*where), tmp_path / "run" / "metrics.jsonl"
+    stop, rows, calls = StopRequest(), tmp_path / "run" / "metrics.jsonl", 0
+    where, wanted = PHASES[phase]
+    whole = getattr(*where)
 
     def stopping(self: object, *arguments: object, **named: object) -> object:
+        nonlocal calls
         if rows.exists() and rows.read_text():  # the first iteration is done
-            stop.request()
+            calls += 1
+            if calls == wanted:
+                stop.request()
         return whole(self, *arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(*where, stopping)
-        with pytest.raises(Interrupted, match=f"stopped after {done} of 3 iterations; everything up to here is saved"):
+        with pytest.raises(Interrupted, match="stopped after 1 of 3 iterations; everything up to here is saved"):
             train(JOBS[name], folders, tmp_path / "run", every=1000, stop=stop)
-    assert len(rows.read_text().splitlines()) == done
+    assert calls >= wanted and len(rows.read_text().splitlines()) == 1
+    train(JOBS[name], folders, tmp_path / "run", every=1000, resume=True)
+    assert fingerprint(tmp_path / "run") == uninterrupted[name]
+
+
+def test_updates_are_finished_where_no_copy_of_the_weights_fits(
+    folders: dict[str, Path], tmp_path: Path, uninterrupted: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, stop, whole = "ppo, shared critic", StopRequest(), LocalLearner._step
+
+    def stopping(self: LocalLearner, *arguments: object) -> object:
+        stop.request()
+        return whole(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "free_memory_bytes", lambda device: 1 << 10)
+        patch.setattr(LocalLearner, "_step", stopping)
+        with pytest.raises(Interrupted, match="stopped after 1 of 3 iterations; everything up to here is saved"):
+            train(JOBS[name], folders, tmp_path / "run", every=1000, stop=stop)
     train(JOBS[name], folders, tmp_path / "run", every=1000, resume=True)
     assert fingerprint(tmp_path / "run") == uninterrupted[name]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from assent.ports.learning import Learner, Loss, Outputs, UpdateReport
+from assent.text.template import Encoded
 
 RATE = 1e-2
 
@@ -75,6 +76,49 @@ def test_a_fresh_learner_can_be_loaded_over_a_trained_one(case: Case, tmp_path: 
     train(learner, case, steps=2)
     learner.load(tmp_path / "fresh")
     assert files(learner, tmp_path / "again") == fresh
+
+
+def test_a_rollback_brings_the_snapshot_back_bit_for_bit(case: Case, tmp_path: Path) -> None:
+    learner = case.make()
+    for trained in range(2):  # without moments, and with them
+        assert learner.snapshot()
+        before = files(learner, tmp_path / f"before {trained}")
+        for again in range(2):
+            train(learner, case, steps=2, seed=7)
+            learner.rollback()
+            assert files(learner, tmp_path / f"after {trained} {again}") == before
+        train(learner, case)
+
+
+def test_a_probe_changes_nothing_and_says_what_updates_take(case: Case, tmp_path: Path) -> None:
+    learner = case.make()
+    train(learner, case)
+    before = files(learner, tmp_path / "before")
+    cost = learner.probe(rows(2), case.need)
+    assert files(learner, tmp_path / "after") == before
+    assert cost.seconds_per_token > 0 and cost.memory_bytes > 0
+    long = Encoded(ids=rows(2)[0].ids * 5, assistant_mask=(True,) * 45)
+    assert learner.probe([*rows(2), long], case.need).memory_bytes > cost.memory_bytes
+
+
+def test_progress_that_raises_ends_an_update_that_has_then_changed_nothing(case: Case, tmp_path: Path) -> None:
+    class Enough(Exception):
+        """Someone asked to stop."""
+
+    def stop(_: int) -> None:
+        raise Enough
+
+    learner = case.make(micro_batch_tokens=1)
+    train(learner, case)
+    before = files(learner, tmp_path / "before")
+    with pytest.raises(Enough):
+        learner.update(rows(2), case.need, plain_loss, case.count(rows(2)), RATE, progress=stop)
+    assert files(learner, tmp_path / "after") == before
+    other = case.make(micro_batch_tokens=1)
+    for one in (learner, other):
+        one.load(tmp_path / "before")
+        train(one, case, seed=9)
+    assert files(learner, tmp_path / "one") == files(other, tmp_path / "two")
 
 
 @pytest.mark.parametrize("tokens", [1, 13])

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from assent.algorithms.estimate import Estimate, estimate_updates, tokens_of
 from assent.algorithms.fitting import Sized
 from assent.algorithms.schedule import OptimizerSettings
 from assent.data.order import epoch_order
@@ -18,6 +19,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch, Tally
 from assent.model.roles import LanguageRole
 from assent.ports.learning import Example, Learner, Loss, LossResult, Need, Outputs, SkippedBatch
+from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 
 
@@ -112,32 +114,44 @@ class EpochTask:
         order = epoch_order(len(self._examples), seed=derive(self._seed, "data"), epoch=epoch)
         return [int(item) for item in order[place * size : (place + 1) * size]]
 
+    def estimate(self) -> Estimate:
+        """As the first step goes; held-out examples are read once at the end, and as often as they are asked for."""
+        every, first = self._settings.evaluate_every, [self._examples[item] for item in self.items(0)]
+        looks = 1 + (1 + self.total // every if every else 0)
+        return estimate_updates(
+            self._learner, first, max(self._examples, key=lambda one: tokens_of([one])), self._objective.need,
+            trained=tokens_of(self._examples) * self.total / self._per_epoch,
+            evaluated=tokens_of(self._held_out) * looks,
+        )  # fmt: skip
+
     def begin(self, stop: StopRequest) -> Metrics:
         """The loss before training, if it is measured on the way."""
-        return self._evaluated() if self._settings.evaluate_every else {}
+        return self._evaluated(stop.check) if self._settings.evaluate_every else {}
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
-        """One optimiser step."""
+        """One optimiser step; a request to stop abandons it between two micro-batches."""
         rate, watch, every = self._settings.rate(index, self.total), Stopwatch(), self._settings.evaluate_every
         chosen = [self._examples[item] for item in self.items(index)]
         with watch.phase("update"):
-            row = update(self._learner, chosen, self._objective, rate, self.skipped_batches)
+            row = update(self._learner, chosen, self._objective, rate, self.skipped_batches, progress=stop.check)
         row["epoch"] = (index + 1) / self._per_epoch
-        row |= watch.row(sum(len(sequence) for one in chosen for sequence in one.sequences))
+        row |= watch.row(tokens_of(chosen))
         if self._held_out and (index + 1 == self.total or (every and (index + 1) % every == 0)):
             row |= self._evaluated()
         return row
 
-    def _evaluated(self) -> Metrics:
+    def _evaluated(self, progress: Progress = silent) -> Metrics:
         watch = Stopwatch()
         with watch.phase("evaluate"):
-            seen = evaluated(self._learner, self._held_out, self._objective)
+            seen = evaluated(self._learner, self._held_out, self._objective, progress=progress)
         return {f"eval_{name}": value for name, value in seen.items()} | {"seconds/evaluate": watch.seconds}
 
 
-def evaluated(learner: Learner, examples: Sequence[Example], objective: Objective) -> Metrics:
+def evaluated(
+    learner: Learner, examples: Sequence[Example], objective: Objective, *, progress: Progress = silent
+) -> Metrics:
     """The means that the loss tallies, without training."""
-    outputs = Outputs.joined(learner.score(examples, objective.need))
+    outputs = Outputs.joined(learner.score(examples, objective.need, progress=progress))
     result = objective.step_loss(learner, examples)(outputs, examples, objective.count(examples))
     tally = Tally()
     result.add_to(tally)
@@ -145,11 +159,12 @@ def evaluated(learner: Learner, examples: Sequence[Example], objective: Objectiv
 
 
 def update(
-    learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch]
-) -> Metrics:
+    learner: Learner, examples: Sequence[Example], objective: Objective, rate: float, skipped: list[SkippedBatch], *,
+    progress: Progress = silent,
+) -> Metrics:  # fmt: skip
     """One optimiser step as a row of metrics; the micro-batches of a step without effect are added to `skipped`."""
     loss = objective.step_loss(learner, examples)
-    report = learner.update(examples, objective.need, loss, objective.count(examples), rate)
+    report = learner.update(examples, objective.need, loss, objective.count(examples), rate, progress=progress)
     skipped.extend(report.skipped)
     row = report.means | {"learning_rate": rate, "skipped_updates": float(bool(report.skipped))}
     return row if report.skipped else row | {"gradient_norm": report.gradient_norm}

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from assent.algorithms.estimate import Estimate
 from assent.durable import write_atomic, writing
 from assent.errors import Interrupted, RunError
 from assent.interrupts import StopRequest, StopRequested
@@ -32,11 +33,14 @@ class Task(Protocol):
     unit: str
     skipped_batches: list[SkippedBatch]
 
+    def estimate(self) -> Estimate | None:
+        """What the whole run will take, if that can be told before; changes nothing."""
+
     def begin(self, stop: StopRequest) -> Metrics:
         """What is done and measured before the first tick, if anything; a run resumed from a checkpoint has done it."""
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
-        """Do tick `index`. A long one may let `stop.check` raise as long as it has changed nothing."""
+        """Do tick `index`. A long one may let `stop.check` raise, and has then changed nothing."""
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write everything that ticks change into a folder; gives the sha256 of each file by name."""

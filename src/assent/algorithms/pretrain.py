@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic import Field
 
 from assent.algorithms.epochs import evaluated, update
+from assent.algorithms.estimate import Estimate, estimate_updates, tokens_of
 from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import SUPERVISED
 from assent.data.order import epoch_order
@@ -57,6 +58,18 @@ class PretrainTask:
         self.skipped_batches: list[SkippedBatch] = []
         self.save, self.load = learner.save, learner.load  # the documents follow from the step
 
+    def estimate(self) -> Estimate:
+        """As the first documents go."""
+        settings, first = self._settings, self._stream(range(self._settings.batch_size))
+        return estimate_updates(
+            self._learner,
+            first,
+            max(first, key=len),
+            SUPERVISED.need,
+            trained=tokens_of(first) * self.total,
+            evaluated=tokens_of(self._held_out) * (1 + self.total // settings.evaluate_every),
+        )
+
     def begin(self, stop: StopRequest) -> Metrics:
         """Nothing: random weights are known to be bad."""
         return {}
@@ -67,7 +80,7 @@ class PretrainTask:
         chosen = self._stream(range(index * settings.batch_size, (index + 1) * settings.batch_size))
         rate = settings.rate(index, self.total)
         with watch.phase("update"):
-            row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches)
+            row = update(self._learner, chosen, SUPERVISED, rate, self.skipped_batches, progress=stop.check)
         row["tokens"] = float(sum(map(len, chosen)))
         row |= watch.row(int(row["tokens"]))
         if self._held_out and ((index + 1) % settings.evaluate_every == 0 or index + 1 == self.total):

@@ -34,7 +34,8 @@ class OptimizerSettings(Settings):
     learning_rate: float = Field(default=1e-4, gt=0)
     schedule: Schedule = "cosine"
     warmup_share: float = Field(default=0.05, ge=0, lt=1)
-    micro_batch_tokens: int = Field(default=8192, ge=1)
+    micro_batch_tokens: int | None = Field(default=None, ge=1)
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     weight_decay: float = Field(default=0.0, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)

@@ -32,6 +32,12 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, MAPPED_FROM_BYTES)) and bool(mallopt(_TRIM_THRESHOLD, KEPT_AT_MOST_BYTES))
 
 
+def give_back_freed_memory() -> None:
+    """Have the C library return what is free to the system, so that what the process holds is what it uses."""
+    if sys.platform.startswith("linux") and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
+
+
 def limit_onednn_cache() -> None:
     """Have oneDNN keep KEPT_PRODUCTS prepared bf16 products instead of 1,024, unless the user's environment says more.
 

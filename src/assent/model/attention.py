@@ -127,7 +127,8 @@ class _FlatRuns(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_NHD: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value."""
-        tensors, normalisers = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        saved = ctx.saved_tensors  # once: layers that run again for the gradient give it out once
+        tensors, normalisers = saved[:4], saved[4:]
         runs, causal, scale = ctx.given
         grads = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors[:3]]
         for run, normaliser in zip(runs, normalisers, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from assent.model.flat import FlatBatch
 from assent.model.frozen_weights import hold_frozen_in_bf16
 from assent.model.last_mlp import last_mlp, reading
 from assent.model.prepared import prepared
+from assent.model.recomputing import layers_of, recomputing
 from assent.model.rms_norm import use_fast_rms_norm
 from assent.model.rope import length_dependent, steady_length, turning
 from assent.model.swiglu import use_lean_swiglu
@@ -33,7 +35,8 @@ class Body:
     """A model with its device, its precision and its adapters.
 
     All forward passes go through `hidden` and `next_hidden`. bf16 is autocast over float32 parameters ("master
-    weights"); the frozen weights under adapters are held in bf16 themselves (`frozen_weights.py`).
+    weights"); the frozen weights under adapters are held in bf16 themselves (`frozen_weights.py`). While `recomputes`
+    is set, passes with a gradient keep the inputs of layers alone (`recomputing.py`).
     """
 
     def __init__(self, model: PreTrainedModel, *, device: torch.device, precision: Precision) -> None:
@@ -46,6 +49,7 @@ class Body:
         self.device, self.precision = device, precision
         self.peft: PeftModel | None = None
         self._adapted: list[BaseTunerLayer] = []
+        self.recomputes, self._layers = False, layers_of(self.trunk)
 
     @property
     def trunk(self) -> nn.Module:
@@ -83,6 +87,23 @@ class Body:
         """Tokens per pass without a gradient; on a CPU, more of them take more memory and more time per token."""
         return 2048 if self.device.type == "cpu" else 8192
 
+    def at_once(self, most_tokens: int | None) -> int:
+        """Tokens per pass without a gradient, `most_tokens` at most if that is given."""
+        return min(most_tokens or self.read_at_once, self.read_at_once)
+
+    @property
+    def layers(self) -> int:
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of the keys and values of one token, while a sequence is written."""
+        config = self.model.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or self.hidden_size // config.num_attention_heads
+        size = 2 if self.precision == "bf16" and self.device.type != "cpu" else 4
+        return int(config.num_hidden_layers * 2 * heads * width * size)
+
     def autocast(self) -> torch.autocast | nullcontext[None]:
         """The context all forward passes run in."""
         if self.precision == "bf16":
@@ -102,12 +123,19 @@ class Body:
         trees = None if batch.ends_N is None else TreeMasks(batch.ends_N, batch.position_N)
         layout = FlatLayout.of(batch.lengths, cache, trees)
         read_R = rows_R if rows_R is None or trees is None else rows_R.unique()  # type: ignore[no-untyped-call]
-        some = reading(self._last_block, read_R, batch.ids_N.shape[0], evened=evened)
-        with self.wearing(adapter), self.autocast(), some:
+        passing = partial(self._passing, adapter, read_R, batch.ids_N.shape[0], evened)
+        again = self.recomputes and torch.is_grad_enabled()
+        with passing(), self.autocast(), recomputing(self._layers, passing) if again else nullcontext():
             hidden_NH = self._run(batch.ids_N[None], batch.position_N[None], layout)[0]
         if rows_R is not None:
             return hidden_NH[rows_R]
         return hidden_NH[:tokens] if evened else hidden_NH
+
+    @contextmanager
+    def _passing(self, adapter: str | None, rows_R: Tensor | None, tokens: int, evened: bool) -> Iterator[None]:
+        """What a pass switches on in the model, also when its layers run again for the gradient."""
+        with self.wearing(adapter), reading(self._last_block, rows_R, tokens, evened=evened):
+            yield
 
     def next_hidden(self, ids_B: Tensor, position_B: Tensor, cache: DecodeCache) -> Tensor:
         """Hidden states (B, H) of one new token per sequence; call inside `wearing`."""

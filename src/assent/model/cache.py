@@ -69,28 +69,35 @@ class DecodeCache:
             self.visible_BC = torch.arange(self.used + self.spare, device=device)[None, :] >= starts_B1
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these; the columns stay as they are."""
+        """Drop all rows but these; the columns stay as they are. One layer at a time is held twice."""
         assert self.visible_BC is not None
         rows_K = torch.tensor(rows, device=self.visible_BC.device)
         self.starts = tuple(self.starts[row] for row in rows)
-        self.keys = {layer: keys[rows_K] for layer, keys in self.keys.items()}
-        self.values = {layer: values[rows_K] for layer, values in self.values.items()}
+        for held in (self.keys, self.values):
+            for layer in held:
+                held[layer] = held[layer][rows_K]
         self.visible_BC = self.visible_BC[rows_K]
 
     @staticmethod
     def joined(parts: Sequence[tuple[DecodeCache, Sequence[int]]], *, spare: int) -> DecodeCache:
-        """One cache of rows of several (a row may come twice), as narrow as their tokens allow."""
+        """One cache of rows of several (a row may come twice), as narrow as their tokens allow.
+
+        The several are given up layer by layer, so that one layer at a time is held twice.
+        """
         held = [[cache.used - cache.starts[row] for row in rows] for cache, rows in parts]
         whole = DecodeCache(tuple(length for lengths in held for length in lengths), spare)
         for mine, theirs in ((whole.keys, "keys"), (whole.values, "values")):
-            for layer, like_BGCD in getattr(parts[0][0], theirs).items():
+            for layer in list(getattr(parts[0][0], theirs)):
+                like_BGCD = getattr(parts[0][0], theirs)[layer]
                 _, heads, _, width = like_BGCD.shape
                 mine[layer] = like_BGCD.new_zeros((len(whole.lengths), heads, whole.used + spare, width))
+                del like_BGCD
                 first = 0
                 for (cache, rows), lengths in zip(parts, held, strict=True):
                     longest, last = max(lengths), first + len(rows)
                     chosen = slice(None) if [*rows] == [*range(len(cache.starts))] else [*rows]
-                    old_KGLD = getattr(cache, theirs)[layer][chosen, :, cache.used - longest : cache.used]
+                    old_BGCD = getattr(cache, theirs).pop(layer)
+                    old_KGLD = old_BGCD[chosen, :, cache.used - longest : cache.used]
                     mine[layer][first:last, :, whole.used - longest : whole.used] = old_KGLD
                     first = last
         seen_BC = parts[0][0].visible_BC

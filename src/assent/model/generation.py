@@ -11,7 +11,7 @@ Legend: B sequences under way, K some of them, V vocabulary, H hidden size, T li
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -74,14 +74,15 @@ class Decoder:
     """Sequences under way with their cache. Not for several threads, and for weights that stay as they are.
 
     At most `most_rows` are under way together, and their cache has at most `most_tokens` places, as far as more than
-    one sequence goes; the others wait. With `keep_states`, the hidden states in float32 are kept.
+    one sequence goes; the others wait. With `keep_states`, the hidden states in float32 are kept. `pause` is called
+    between passes over prompts, and may raise.
     """
 
     def __init__(
         self, role: LanguageRole, *, end_ids: frozenset[int], most_rows: float = math.inf,
-        most_tokens: float = math.inf, keep_states: bool = False,
+        most_tokens: float = math.inf, keep_states: bool = False, pause: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self._role, self._ends = role, end_ids
+        self._role, self._ends, self._pause = role, end_ids, pause
         self._most_rows, self._most_tokens = most_rows, most_tokens
         self._keep_states = keep_states and role.body.precision == "fp32"
         with torch.no_grad():
@@ -190,6 +191,7 @@ class Decoder:
             parts.append((self._cache, live))
         hidden, positions = [self._hidden_BH[live]], [self._position_B[live]]
         for groups in passes:
+            self._pause()
             sequences = [[*group[0].prompt_ids, *group[0].ids] for group in groups]
             lengths = tuple(map(len, sequences))
             shared = shared_reading(sequences) if self._shares else None

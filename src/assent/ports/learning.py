@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -121,6 +121,16 @@ class UpdateReport:
     skipped: tuple[SkippedBatch, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCost:
+    """What an update takes: seconds of each token of its examples, and bytes beyond what is held before the first one:
+    gradients, moments, and what a micro-batch keeps for the gradient. `snapshot_bytes` are those of a snapshot."""
+
+    seconds_per_token: float
+    memory_bytes: int
+    snapshot_bytes: int
+
+
 class Learner(Protocol):
     """Trainable networks somewhere. Packing, micro-batches, sharding and accumulation are its own business."""
 
@@ -143,9 +153,22 @@ class Learner(Protocol):
         """
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
-        """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly."""
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
+        """One whole optimiser step. `loss` divides by `count`, so that micro-batches and ranks add up exactly.
+
+        `progress` counts examples, before each further micro-batch; where it raises, nothing has changed.
+        """
+
+    def probe(self, examples: Sequence[Example], need: Need) -> UpdateCost:
+        """What updates with examples like these take, found with some of them; changes nothing."""
+
+    def snapshot(self) -> bool:
+        """Hold all that training changes in memory, for `rollback`; False where that would take too much of it."""
+
+    def rollback(self) -> None:
+        """Everything as `snapshot` held it, bit for bit."""
 
     def publish(self) -> int:
         """Samplers see the new weights from here on; returns their version. Called before rollouts alone."""
@@ -171,7 +194,8 @@ class Roles:
 class LearnerSettings:
     """AdamW (Loshchilov & Hutter 2019); weight decay on matrices only; gradients clipped to `max_gradient_norm`.
 
-    A micro-batch has at most `micro_batch_tokens`, unless a single example has more.
+    A micro-batch has at most `micro_batch_tokens` (None: the learner chooses by its memory), unless a single example
+    has more. With `gradient_checkpointing` "auto" only layers whose activations would not fit run again.
     """
 
     beta1: float = 0.9
@@ -179,7 +203,8 @@ class LearnerSettings:
     epsilon: float = 1e-8
     weight_decay: float = 0.0
     max_gradient_norm: float = 1.0
-    micro_batch_tokens: int = 8192
+    micro_batch_tokens: int | None = None
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     dropout: bool = False
 
 

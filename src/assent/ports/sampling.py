@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from assent.errors import DataError, RunError
 from assent.seeds import derive
@@ -69,6 +69,14 @@ class Scorer(Protocol):
 
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
         """One finite number per completion, higher is better."""
+
+
+@runtime_checkable
+class WatchedScorer(Scorer, Protocol):
+    """A scorer that works long enough to be watched, and stopped."""
+
+    def watched(self, progress: Progress) -> Scorer:
+        """The same scorer; it calls `progress` while it scores."""
 
 
 def check_finite(rewards: Sequence[float], completions: Sequence[Completion]) -> list[float]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.errors import ConfigError
-from assent.ports.sampling import Scorer, check_finite
+from assent.ports.sampling import Progress, Scorer, WatchedScorer, check_finite
 from assent.types import Completion, Conversation, StopReason
 
 MOSTLY = 0.5  # a larger share of truncated completions makes the penalty for them no signal, or one for short ones
@@ -29,6 +29,11 @@ class Reward:
     scorer: Scorer
     weight: float = 1.0
 
+    def watched(self, progress: Progress) -> Reward:
+        """The same reward; it calls `progress` while it scores, if it takes long."""
+        scorer = self.scorer
+        return replace(self, scorer=scorer.watched(progress)) if isinstance(scorer, WatchedScorer) else self
+
 
 class RewardSum:
     """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names.
@@ -41,6 +46,10 @@ class RewardSum:
         if not any(reward.weight for reward in rewards):
             raise ConfigError("every reward has the weight 0, so there is nothing to maximise", where="reward_weights")
         self.rewards = tuple(rewards)
+
+    def watched(self, progress: Progress) -> RewardSum:
+        """The same rewards; those that take long call `progress` while they score."""
+        return RewardSum([one.watched(progress) for one in self.rewards])
 
     def scores(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> dict[str, list[float]]:
         """The raw scores of every reward, by its name."""
@@ -64,21 +73,26 @@ class RewardScale:
     """Mean and spread (population standard deviation) of the raw reward of the starting model's completions.
 
     Training maximises (r - mean) / spread where the scale is `applied`, and the raw reward r where it is not.
-    `truncated` is the share of these completions that were cut at max_tokens.
+    `truncated` is the share of these completions that were cut at max_tokens, `length` their mean length in tokens.
     """
 
     mean: float
     spread: float
     applied: bool = True
     truncated: float = 0.0
+    length: float = 0.0
 
     @staticmethod
-    def of(rewards: Sequence[float], *, applied: bool = True, truncated: float = 0.0) -> RewardScale:
+    def of(
+        rewards: Sequence[float], *, applied: bool = True, truncated: float = 0.0, length: float = 0.0
+    ) -> RewardScale:
         """The scale of some rewards. Those that differ by rounding alone have the spread 0, and none is applied."""
         mean = math.fsum(rewards) / len(rewards)
         spread = math.sqrt(math.fsum((reward - mean) ** 2 for reward in rewards) / len(rewards))
         real = spread > 1e-6 * max(abs(reward) for reward in rewards)
-        return RewardScale(mean=mean, spread=spread if real else 0.0, applied=applied and real, truncated=truncated)
+        return RewardScale(
+            mean=mean, spread=spread if real else 0.0, applied=applied and real, truncated=truncated, length=length
+        )
 
     @property
     def gain(self) -> float:

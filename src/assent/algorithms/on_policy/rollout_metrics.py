@@ -1,4 +1,4 @@
-"""What a row of metrics says of an iteration's rollout."""
+"""The row of metrics of a rollout, before anything is learned from it."""
 
 from __future__ import annotations
 

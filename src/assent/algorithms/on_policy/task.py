@@ -12,9 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from assent.algorithms.epochs import Objective, update
+from assent.algorithms.estimate import Estimate
 from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.budget import budgeted, check_cost
 from assent.algorithms.on_policy.drift import check_drift
+from assent.algorithms.on_policy.estimating import estimate_iterations
 from assent.algorithms.on_policy.experience import Experience
 from assent.algorithms.on_policy.kl_shaping import KLShaping
 from assent.algorithms.on_policy.ptx import ptx_of
@@ -32,7 +34,7 @@ from assent.algorithms.on_policy.settings import AdvantageSettings, OnPolicySett
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
 from assent.errors import ConfigError, RunError
-from assent.interrupts import StopRequest
+from assent.interrupts import StopRequest, StopRequested
 from assent.losses.lagrangian import LagrangeMultiplier
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
@@ -49,7 +51,8 @@ _STATE = "on_policy.json"
 class Parts:
     """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale.
 
-    `ptx` is what the policy is to keep being able to say.
+    `ptx` is what the policy is to keep being able to say. `seconds_per_completion`: what it took to write and score one
+    for the scale, if it was measured now.
     """
 
     prompts: Sequence[Conversation]
@@ -59,10 +62,14 @@ class Parts:
     scale: RewardScale
     observer: Observer = field(default_factory=Observer)
     ptx: Sequence[Encoded] = ()
+    seconds_per_completion: float | None = None
 
 
 class OnPolicyTask:
-    """Ticks = iterations. A request to stop abandons an iteration whose updates have not begun: nothing has changed."""
+    """Ticks = iterations. A request to stop abandons the one under way, and what it has changed is taken back.
+
+    Where the learner has no room for a copy of what it trains, updates that have begun are finished.
+    """
 
     unit = "iterations"
 
@@ -91,6 +98,27 @@ class OnPolicyTask:
         self.skipped_batches: list[SkippedBatch] = []
         self.total = settings.iterations
 
+    def estimate(self) -> Estimate | None:
+        """From what the scale took; a resumed run knows better."""
+        parts, settings = self._parts, self._settings
+        if parts.seconds_per_completion is None:
+            return None
+        prompts = prompts_of(parts.prompts, 0, size=settings.batch_size, seed=self._seed)
+        asked = [parts.sampler.encode(prompt) for prompt in prompts]
+        return estimate_iterations(
+            parts.learner, asked, settings, self._training(self.kl), self._scoring,
+            seconds_per_completion=parts.seconds_per_completion, tokens_per_completion=self.scale.length,
+        )  # fmt: skip
+
+    def _training(self, kl: KLShaping) -> Need:
+        settings = self._settings
+        need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
+        return kl.training(need)
+
+    @property
+    def _scoring(self) -> Need:
+        return self.kl.scoring(Need(entropy=True, values=self._values, temperature=self._settings.temperature))
+
     def begin(self, stop: StopRequest) -> Metrics:
         """The reward on held-out prompts before training, if it is measured on the way."""
         return {"iteration": 0.0, **self._evaluated({}, stop)} if self._settings.evaluate_every else {}
@@ -100,21 +128,32 @@ class OnPolicyTask:
         self._watch = Stopwatch()
         experience, row = self._collect(index, stop)
         kl = self.kl.updated(row["kl"], len(experience.samples))
+        undo = self._parts.learner.snapshot()
+        try:
+            row = self._learned(index, experience, kl, row, stop if undo else None)
+        except StopRequested:
+            self._parts.learner.rollback()
+            raise
+        self.kl = kl
+        self.multiplier = self.multiplier and self.multiplier.updated(row["cost"])
+        return row
+
+    def _learned(
+        self, index: int, experience: Experience, kl: KLShaping, collected: Metrics, stop: StopRequest | None
+    ) -> Metrics:
+        """The row after the updates and, where it is due, the reward on held-out prompts; only `stop` can end it."""
         settings = self._settings
-        need = Need(entropy=settings.entropy_coef > 0, values=self._values, temperature=settings.temperature)
         loss = partial(self._method.loss, settings=settings, kl=kl)
-        objective = Objective(loss=loss, need=kl.training(need), count=self._method.count)
+        objective = Objective(loss=loss, need=self._training(kl), count=self._method.count)
         rows: list[Metrics] = []
         for place in range(settings.updates):
             with self._watch.phase("update"):
-                rows += self._update(index, place, experience, objective)
+                rows += self._update(index, place, experience, objective, stop)
             if rows and settings.target_kl is not None and rows[-1]["approx_kl"] > settings.target_kl:
                 break
-        self.kl = kl
-        self.multiplier = self.multiplier and self.multiplier.updated(row["cost"])
-        for name in sorted({name for one in rows for name in one}):
-            found = [one[name] for one in rows if name in one]
-            row[name] = sum(found) / len(found)
+        names = sorted({name for one in rows for name in one})
+        found = {name: [one[name] for one in rows if name in one] for name in names}
+        row = collected | {name: sum(values) / len(values) for name, values in found.items()}
         skipped = sum(one["skipped_updates"] for one in rows)
         row |= {"skipped_updates": skipped, "updates": float(len(rows)), "iteration": float(index + 1)}
         row |= self._watch.row(sum(len(sample.tokens) for sample in experience.samples))
@@ -123,9 +162,11 @@ class OnPolicyTask:
             self._parts.observer.say(f"{told}, and training ends after {index + 1} of {self.total} iterations")
             self.total = index + 1
         every = settings.evaluate_every
-        return row | self._evaluated(row) if every and ((index + 1) % every == 0 or index + 1 == self.total) else row
+        if every and ((index + 1) % every == 0 or index + 1 == self.total):
+            row |= self._evaluated(row, stop)
+        return row
 
-    def _evaluated(self, row: Metrics, stop: StopRequest | None = None) -> Metrics:
+    def _evaluated(self, row: Metrics, stop: StopRequest | None) -> Metrics:
         """The mean raw reward on held-out prompts, with the same random numbers each time; only `stop` can end it."""
         parts, watch, asked = self._parts, Stopwatch(), self._parts.observer.held_out
         with watch.phase("evaluate"):
@@ -133,7 +174,8 @@ class OnPolicyTask:
             progress = self._counted("held-out completions written", len(asked), stop)
             sampling, seed = self._settings.sampling, derive(self._seed, "eval")
             turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
-            rewards = self._reward.score(asked, [turn.completion for turn in turns])
+            scorer = self._reward.watched(self._counted("held-out completions scored", len(asked), stop))
+            rewards = scorer.score(asked, [turn.completion for turn in turns])
             answers = HeldOutAnswers(
                 iteration=round(row.get("iteration", 0.0)), turns=tuple(turns), rewards=tuple(rewards),
                 kl=row.get("kl", 0.0), entropy=row.get("entropy"),
@@ -203,7 +245,8 @@ class OnPolicyTask:
             )
         completions = [turn.completion for _, turn in episodes]
         with self._watch.phase("reward"):
-            scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
+            scorer = self._reward.watched(self._counted("scored", len(completions), stop))
+            scores = scorer.scores([prompt for prompt, _ in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
@@ -217,15 +260,16 @@ class OnPolicyTask:
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
         settings, samples, learner = self._settings, experience.samples, self._parts.learner
-        need = self.kl.scoring(Need(entropy=True, values=self._values, temperature=settings.temperature))
         states = [sample.states for sample in samples]
         progress = self._counted("read", len(samples), stop)
-        outputs = learner.score(samples, need, states=states, progress=progress)
+        outputs = learner.score(samples, self._scoring, states=states, progress=progress)
         truncated = settings.top_p < 1.0 or settings.top_k > 0
         check_drift(samples, outputs, truncated=truncated, limit=learner.drift_limit)
         return self.kl.observed(experience.with_columns(Outputs.joined(outputs).columns))
 
-    def _update(self, index: int, place: int, experience: Experience, objective: Objective) -> list[Metrics]:
+    def _update(
+        self, index: int, place: int, experience: Experience, objective: Objective, stop: StopRequest | None
+    ) -> list[Metrics]:
         """One optimiser step, or none if there is nothing to learn; the completions of one prompt stay together."""
         settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
@@ -242,7 +286,9 @@ class OnPolicyTask:
         if self._ptx is not None:
             chosen = [*chosen, *self._ptx.drawn(index * settings.updates + place)]
             objective = self._ptx.added(objective)
-        return [update(self._parts.learner, chosen, objective, rate, self.skipped_batches)]
+        progress = self._counted(f"read in update {place + 1} of {settings.updates}", len(chosen), stop)
+        progress(0)
+        return [update(self._parts.learner, chosen, objective, rate, self.skipped_batches, progress=progress)]
 
     def _penalty(self, kl: float) -> Metrics:
         """What the KL of a completion costs, in units of the reward that is maximised and in its spreads."""

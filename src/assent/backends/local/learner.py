@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from assent.backends.local.activations import Activations, MicroBatches
+from assent.backends.local.language import language_columns
 from assent.backends.local.layout import Block, blocks, judged, predicting
+from assent.backends.local.optimiser import Optimiser
+from assent.backends.local.probing import activations_of, every_column
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
-from assent.losses.chunked_head import LogitShape
-from assent.losses.token_statistics import ReferenceHead, TokenStatistics, token_statistics
 from assent.metrics import Tally
 from assent.model.body import Body, is_causal
 from assent.model.checkpoints import load_tree, save_tree
-from assent.model.flat import FlatBatch
-from assent.model.language_head import LanguageHead
+from assent.model.memory import free_memory_bytes
+from assent.model.roles import LanguageRole, ScalarRole
 from assent.model.state import capture_rng, restore_rng
-from assent.ports.learning import Example, LearnerSettings, Loss, Need, Outputs, Roles, SkippedBatch, UpdateReport
+from assent.ports.learning import (
+    Example,
+    LearnerSettings,
+    Loss,
+    Need,
+    Outputs,
+    Roles,
+    SkippedBatch,
+    UpdateCost,
+    UpdateReport,
+)
 from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
+from assent.text.template import Encoded
 
 DRIFT_LIMITS = {"fp32": 0.01, "bf16": 0.2}  # mean nats a token between sampler and learner; rounding makes a tenth
+SNAPSHOT_SHARE = 0.1  # of the free memory: an adapter's copy always fits, the weights of a large model may not
 _READ_AGAIN_EVERY = 8  # examples whose hidden states the sampler kept, of which the policy reads one all the same
 
 
@@ -46,8 +65,10 @@ class LocalLearner:
         self._values = values if values is not None and values.online is not None else None
         learned = [] if self._values is None else self._values.target.named_parameters()
         self._targets = {f"target.{name}": parameter for name, parameter in learned}  # they follow without gradients
-        self._optimizer = _adamw(self.parameters, settings)
+        self._optimiser = Optimiser(self.parameters, settings)
         self._seed, self._passes = seed, 0
+        self._held: Mapping[str, Any] | None = None
+        self._micro_batches = MicroBatches(settings, self.body.device)
 
     @property
     def body(self) -> Body:
@@ -93,7 +114,7 @@ class LocalLearner:
         """
         self._set_dropout(on=False)
         kept = {i: torch.from_numpy(one) for i, one in enumerate(states) if one is not None and i % _READ_AGAIN_EVERY}
-        budget = min(self.settings.micro_batch_tokens, self.body.read_at_once)
+        budget = self.body.at_once(self.settings.micro_batch_tokens)
         found: dict[int, Outputs] = {}
         for group in ([i for i in range(len(examples)) if i not in kept], list(kept)):
             laid = sorted(self._blocks([examples[i] for i in group], need, budget), key=len)
@@ -108,22 +129,38 @@ class LocalLearner:
         return [found[i] for i in range(len(examples))]
 
     def update(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float
-    ) -> UpdateReport:
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, learning_rate: float, *,
+        progress: Progress = silent,
+    ) -> UpdateReport:  # fmt: skip
         """Accumulate the gradient of every micro-batch, clip, step; a non-finite loss or gradient changes nothing."""
-        return self._step(*self._accumulate(examples, need, loss, count), learning_rate)
+        passes = self._passes
+        try:
+            tally, batches = self._accumulate(examples, need, loss, count, progress)
+        except BaseException:
+            self._forget(passes)
+            raise
+        return self._step(tally, batches, learning_rate)
+
+    def _forget(self, passes: int) -> None:
+        """The gradients, and the passes that drew dropout for them."""
+        self._optimiser.clear()
+        self._passes = passes
 
     def _accumulate(
-        self, examples: Sequence[Example], need: Need, loss: Loss, count: float
+        self, examples: Sequence[Example], need: Need, loss: Loss, count: float, progress: Progress = silent
     ) -> tuple[Tally, list[SkippedBatch]]:
+        budget = self._micro_batches.tokens(partial(self._measured, examples[0].sequences[0], need))
         self._set_dropout(on=self.settings.dropout)
-        tally, batches = Tally(), []
-        laid = self._blocks(examples, need, self.settings.micro_batch_tokens)
+        tally, batches, run = Tally(), list[SkippedBatch](), list[Example]()
+        laid, bodies = self._blocks(examples, need, budget), [role.body for role in self._roles()]
         if all(len(one.sequences) == 1 for one in examples):  # pairs and rankings keep the order they come in
             laid.sort(key=len)
-        for part in token_budget_batches([len(one) for one in laid], self.settings.micro_batch_tokens):
+        for part in token_budget_batches([len(one) for one in laid], budget):
+            if batches:
+                progress(len(run))
             run = [example for one in laid[part.start : part.stop] for example in one.examples]
-            with self._dropout_randomness():
+            tokens = sum(map(len, laid[part.start : part.stop]))
+            with self._dropout_randomness(), self._micro_batches.passes(bodies, tokens):
                 result = loss(self._forward(laid[part.start : part.stop], need), run, count)
             value = result.loss.item()
             if math.isfinite(value):
@@ -134,47 +171,81 @@ class LocalLearner:
             batches.append(SkippedBatch(loss=value, sequences=ids, predicted=predicted))
         return tally, batches
 
+    def probe(self, examples: Sequence[Example], need: Need) -> UpdateCost:
+        """The second of two micro-batches, and sizes: the examples may be longer than those that are read here."""
+        budget = self._micro_batches.tokens(partial(self._measured, examples[0].sequences[0], need))
+        lengths = [sum(map(len, one.sequences)) for one in examples]
+        some = examples[: max(1, sum(total <= budget for total in accumulate(lengths)))]
+        took, passes = 0.0, self._passes
+        for _ in range(2):
+            started = time.perf_counter()
+            try:
+                self._accumulate(some, need, every_column, 1.0, silent)
+            finally:
+                self._forget(passes)
+            took = time.perf_counter() - started
+        longest = min(sum(lengths), max(budget, *lengths))
+        kept = self._measured(examples[0].sequences[0], need).of(longest)
+        if self._micro_batches.runs_again(longest):  # the inputs of all layers, and what one of them keeps
+            kept = kept // self.body.layers + self._measured(examples[0].sequences[0], need, again=True).of(longest)
+        trained = self._optimiser.state_bytes  # weights and moments take as much as gradients and moments
+        fits = trained <= SNAPSHOT_SHARE * free_memory_bytes(self.body.device)
+        return UpdateCost(
+            seconds_per_token=took / sum(lengths[: len(some)]), memory_bytes=trained + kept,
+            snapshot_bytes=trained if fits else 0,
+        )  # fmt: skip
+
+    def _measured(self, some: Encoded, need: Need, *, again: bool = False) -> Activations:
+        self._set_dropout(on=False)
+        return activations_of(self._roles(), partial(self._forward, need=need), some, again=again)
+
     def _step(self, tally: Tally, batches: Sequence[SkippedBatch], learning_rate: float) -> UpdateReport:
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.max_gradient_norm).item()
+        norm = self._optimiser.clip()
         skipped = not math.isfinite(norm) or not all(math.isfinite(batch.loss) for batch in batches)
         if not skipped:
-            for group in self._optimizer.param_groups:
-                group["lr"] = learning_rate
-            self._optimizer.step()
+            self._optimiser.step(learning_rate)
             if self._values is not None:
                 self._values.move_targets()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimiser.clear()
         return UpdateReport(means=tally.means(), gradient_norm=norm, skipped=tuple(batches) if skipped else ())
 
     def publish(self) -> int:
         """The local sampler reads the same weights: only their version changes."""
         policy = self.roles.policy
         assert policy is not None, "only a policy writes"
-        policy.version += 1
+        policy.version, self._held = policy.version + 1, None
         return policy.version
 
     def save(self, folder: Path) -> dict[str, str]:
         """Weights, the optimiser's moments and step counts by parameter name, and the random generators."""
-        moments = {name: dict(self._optimizer.state.get(p, {})) for name, p in self.parameters.items()}
-        weights = {name: p.detach() for name, p in {**self.parameters, **self._targets}.items()}
-        tree = {"weights": weights, "moments": moments, "rng": capture_rng(), "passes": self._passes}
-        return save_tree(folder, tree)
+        return save_tree(folder, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        counts = {"passes": self._passes, "micro_batch_tokens": self._micro_batches.most_tokens}
+        targets = {name: parameter.detach() for name, parameter in self._targets.items()}
+        return {**self._optimiser.state(), "targets": targets, "rng": capture_rng(), **counts}
 
     def load(self, folder: Path) -> None:
         """The reverse of `save`, bit for bit."""
-        state = load_tree(folder)
+        self._restore(load_tree(folder))
+
+    def snapshot(self) -> bool:
+        """Copy weights and moments, unless that would take more than SNAPSHOT_SHARE of the memory that is free."""
+        fits = self._optimiser.state_bytes <= SNAPSHOT_SHARE * free_memory_bytes(self.body.device)
+        self._held = copy.deepcopy(self._state()) if fits else None
+        return fits
+
+    def rollback(self) -> None:
+        """The state of `snapshot`."""
+        assert self._held is not None, "there is no snapshot"
+        self._restore(self._held)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self._optimiser.restore(state)
         with torch.no_grad():
             for name, target in self._targets.items():
-                target.copy_(state["weights"][name])
-            for name, parameter in self.parameters.items():
-                parameter.copy_(state["weights"][name])
-                self._optimizer.state.pop(parameter, None)
-                if state["moments"][name]:  # the fused optimiser keeps its step count beside the weights
-                    self._optimizer.state[parameter] = {
-                        key: value.to(parameter.device, copy=True) for key, value in state["moments"][name].items()
-                    }
-        self._optimizer.zero_grad(set_to_none=True)
-        self._passes = state["passes"]
+                target.copy_(state["targets"][name])
+        self._passes, self._micro_batches.most_tokens = state["passes"], state["micro_batch_tokens"]
         restore_rng(state["rng"])
 
     @contextmanager
@@ -189,9 +260,13 @@ class LocalLearner:
             yield
 
     def _set_dropout(self, *, on: bool) -> None:
-        for role in (self.roles.policy, *self.roles.critics.values(), self.roles.scalar):
-            if role is not None:
-                role.body.model.train(on)
+        for role in self._roles():
+            role.body.model.train(on)
+
+    def _roles(self) -> list[LanguageRole | ScalarRole]:
+        """Those that are trained."""
+        roles = (self.roles.policy, *self.roles.critics.values(), self.roles.scalar)
+        return [role for role in roles if role is not None]
 
     def _blocks(self, examples: Sequence[Example], need: Need, budget: int) -> list[Block]:
         """The examples as they are read: prompts once, where every trunk can read trees and dropout does not differ.
@@ -225,7 +300,9 @@ class LocalLearner:
         if need.action_values:
             assert policy.action_values is not None, "this loss needs action values"
             values |= policy.action_values.columns(hidden_MH, batch.target_M)
-        return Outputs(columns={**(self._language(batch, need, hidden_MH) if need.logp else {}), **values})
+        return Outputs(
+            columns={**(language_columns(self.roles, batch, need, hidden_MH) if need.logp else {}), **values}
+        )
 
     def _logits(self, run: Sequence[Block]) -> Tensor:
         """Head outputs (B, C) in the order of the sequences."""
@@ -233,48 +310,3 @@ class LocalLearner:
         assert role is not None, "this loss needs a scalar role"
         batch, order = judged(run, role.read_part)
         return role.logits(batch.to(self.body.device))[order]
-
-    def _language(self, batch: FlatBatch, need: Need, hidden_MH: Tensor) -> dict[str, Tensor]:
-        policy = self.roles.policy
-        assert policy is not None
-        if policy.action_values is not None and not need.action_values:
-            assert need == Need(values=need.values), "of a policy that writes by action values, the logp alone is known"
-            return {"logp": policy.written_logp(hidden_MH, batch.target_M)}
-        head, reference, reference_logp_M = policy.head, None, None
-        if need.kl or need.reference_logp:
-            assert self.roles.reference is not None, "this loss needs a reference"
-            self.roles.reference.body.model.eval()
-            with torch.no_grad(), self.body.autocast():
-                reference_MH, away = self.roles.reference.hidden(batch), self.roles.reference.head
-                if need.kl:
-                    away_VH, away_V = away.weight_VH.detach(), away.bias_V
-                    reference = ReferenceHead(
-                        hidden_NH=reference_MH, weight_VH=away_VH, bias_V=away_V, top_k=need.kl_top_k
-                    )
-                else:
-                    reference_logp_M = _statistics(reference_MH, away, batch.target_M, need).logp_N
-        with self.body.autocast():
-            found = _statistics(hidden_MH, head, batch.target_M, need, reference, entropy=need.entropy)
-        columns = {
-            "logp": found.logp_N, "entropy": found.entropy_N, "kl": found.kl_N,
-            "reference_logp": found.reference_logp_N if need.kl else reference_logp_M,
-        }  # fmt: skip
-        return {name: column for name, column in columns.items() if column is not None}
-
-
-def _statistics(
-    hidden_MH: Tensor, head: LanguageHead, target_M: Tensor, need: Need,
-    reference: ReferenceHead | None = None, *, entropy: bool = False,
-) -> TokenStatistics:  # fmt: skip
-    shape = LogitShape(temperature=need.temperature, softcap=head.softcap, logit_scale=head.scale)
-    return token_statistics(
-        hidden_MH, head.weight_VH, target_M, bias_V=head.bias_V, reference=reference, entropy=entropy, shape=shape
-    )
-
-
-def _adamw(parameters: Mapping[str, nn.Parameter], settings: LearnerSettings) -> torch.optim.AdamW:
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    betas = (settings.beta1, settings.beta2)
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, eps=settings.epsilon, fused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch
 from assent.backends.local.completions import CompletionText, settled
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
+from assent.model.body import Body
 from assent.model.flat import flatten
 from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole, ScalarRole
@@ -18,6 +20,18 @@ from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, StopReason, Turn
 
 _MOST = {"cpu": (256, 1 << 16), "cuda": (1024, 1 << 18)}  # written side by side; tokens cached for them
+_CPU_CACHE_BYTES, _CPU_TOKENS = 1 << 30, 1 << 13  # more side by side gain little, but fewer tokens than these lose
+
+
+def side_by_side(body: Body) -> tuple[int, int]:
+    """The most completions that are written side by side, and the most tokens that are cached for them.
+
+    They depend on the model alone: with the memory that is free, the rounding of a completion would change.
+    """
+    rows, tokens = _MOST[body.device.type]
+    if body.device.type != "cpu":
+        return rows, tokens
+    return rows, min(tokens, max(_CPU_TOKENS, _CPU_CACHE_BYTES // body.cache_bytes))
 
 
 class LocalSampler(Sampler):
@@ -41,13 +55,14 @@ class LocalSampler(Sampler):
         params = [
             settled(sampling, self.role.body, len(ids), what=f"prompt {index + 1}") for index, ids in enumerate(prompts)
         ]
-        rows, tokens = _MOST[self.role.body.device.type]
+        rows, tokens = side_by_side(self.role.body)
         decoder = Decoder(
             self.role.prepared(),
             end_ids=self.template.end_ids,
             most_rows=rows,
             most_tokens=tokens,
             keep_states=self.keep_states,
+            pause=partial(progress, 0),
         )
         order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
         begun = [
@@ -85,8 +100,14 @@ class LocalSampler(Sampler):
 class RewardScorer:
     """A reward model or classifier as reward: text in, the logit of class `positive` out."""
 
-    def __init__(self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0) -> None:
-        self.role, self.template, self.positive = role, template, positive
+    def __init__(
+        self, role: ScalarRole, template: ChatTemplate, *, positive: int = 0, progress: Progress = silent
+    ) -> None:
+        self.role, self.template, self.positive, self._progress = role, template, positive, progress
+
+    def watched(self, progress: Progress) -> RewardScorer:
+        """The same scorer; `progress` counts completions and may raise to end the work."""
+        return RewardScorer(self.role, self.template, positive=self.positive, progress=progress)
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
@@ -101,6 +122,7 @@ class RewardScorer:
             batch = flatten([encoded[index] for index in chosen]).to(self.role.body.device)
             for index, value in zip(chosen, self.role.logits(batch)[:, self.positive].tolist(), strict=True):
                 found[index] = value
+            self._progress(len(chosen))
         return check_finite(found, completions)
 
     def features(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> Features:

@@ -23,6 +23,7 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.run.ending import ending, next_command, peak_rss_mib
+from assent.recipes.run.expectation import expected
 from assent.recipes.run.held_out import BEFORE_AND_AFTER
 from assent.recipes.run.inputs import Files
 from assent.recipes.run.job_settings import MAY_CHANGE, RunSettings
@@ -96,6 +97,8 @@ class Job:
             self.display.say("all steps were done before; what was left to write is written now")
         else:
             done = restored.step if restored is not None else 0
+            if told := expected(task, read_rows(self.files.out / "metrics.jsonl"), done=done):
+                self.display.say(told)
             with self.display.stage(self.method.name, task.total, unit=task.unit, done=done) as stage:
                 watch = Watch(
                     run=self.run,

@@ -47,9 +47,8 @@ from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.training.parts import open_policy, read_data, training_of
 from assent.recipes.training.prepare import (
     PTXPrompts,
-    ScaledReward,
-    measure_scale,
     prepare_on_policy,
+    scaled_reward,
 )
 from assent.recipes.training.reward_watching import RewardWatching
 from assent.runs.lineage import DataSource
@@ -73,13 +72,11 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
         turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
         rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
     watching, log = _watching(request, settings, display, model, unseen), _SampleLog(settings)
-    scale = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
-    if scale is None:
-        with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
+    kept = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
+    reward = scaled_reward(rewards.scorer, model, prompts, settings, seed=settings.seed, kept=kept, display=display)
     prepared = prepare_on_policy(
         load_named(METHODS[request.name].algorithm), model, PTXPrompts(prompts=prompts, ptx=ptx.examples), settings,
-        seed=settings.seed, reward=ScaledReward(reward=rewards.scorer, scale=scale),
+        seed=settings.seed, reward=reward,
         observer=Observer(
             rollout=log, evaluated=watching, say=display.say, note=display.note, held_out=tuple(unseen)
         ),

@@ -5,6 +5,7 @@ With some hundred labels this is steadier than changing all weights: there is on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 
 from assent.algorithms.epochs import EpochTask
+from assent.algorithms.estimate import Estimate
 from assent.algorithms.reward import EncodedPreference, RewardSettings, placed_pairs
-from assent.backends.local.features import batches_of, read_features
+from assent.backends.local.features import FeatureBatch, batches_of, read_features
 from assent.errors import ConfigError
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch
@@ -53,8 +55,12 @@ class HeadTask:
         if (problem := why_not(role, judgements, settings)) is not None:
             raise problem
         self._role, self._judgements, self._display = role, judgements, display
-        self._most_tokens = settings.micro_batch_tokens
+        self._most_tokens = role.body.at_once(settings.micro_batch_tokens)
         self.skipped_batches: list[SkippedBatch] = []
+
+    def estimate(self) -> Estimate:
+        """Reading takes nearly all of it."""
+        return reading_estimate(self._role, self._judgements, self._most_tokens)
 
     def begin(self, stop: StopRequest) -> Metrics:
         """Nothing."""
@@ -91,19 +97,34 @@ class HeadTask:
         self._role.head.load_state_dict(load_tree(folder)["head"])
 
 
-def read_judged(
-    role: ScalarRole, judgements: Sequence[EncodedPreference], most_tokens: int, display: Display, stop: StopRequest
-) -> Floats:
-    """What the head reads of every completion; each prompt is read once. A request to stop ends it."""
+def judged_batches(role: ScalarRole, judgements: Sequence[EncodedPreference], most_tokens: int) -> list[FeatureBatch]:
+    """All completions; each prompt is read once."""
     sequences = [sequence.ids for one in judgements for sequence in one.sequences]
     starts = accumulate((len(one.sequences) for one in judgements), initial=0)
     groups = [range(at, at + len(one.sequences)) for at, one in zip(starts, judgements, strict=False)]
-    found_ND = np.zeros((len(sequences), role.head.in_features))
-    done = 0
-    for batch in batches_of(role, sequences, groups, min(most_tokens, role.body.read_at_once)):
+    return batches_of(role, sequences, groups, most_tokens)
+
+
+def reading_estimate(role: ScalarRole, judgements: Sequence[EncodedPreference], most_tokens: int) -> Estimate:
+    """As one of the batches goes; nothing is kept for a gradient."""
+    batches = judged_batches(role, judgements, most_tokens)
+    some, started = batches[len(batches) // 2], time.perf_counter()
+    read_features(role, some)
+    seconds = (time.perf_counter() - started) / len(some.places)
+    return Estimate(seconds=seconds * sum(len(batch.places) for batch in batches), memory_bytes=0)
+
+
+def read_judged(
+    role: ScalarRole, judgements: Sequence[EncodedPreference], most_tokens: int, display: Display, stop: StopRequest
+) -> Floats:
+    """What the head reads of every completion. A request to stop ends it."""
+    batches = judged_batches(role, judgements, most_tokens)
+    count, done = sum(len(batch.places) for batch in batches), 0
+    found_ND = np.zeros((count, role.head.in_features))
+    for batch in batches:
         found_ND[list(batch.places)] = read_features(role, batch)
         done += len(batch.places)
-        display.note(f"completions read for the head: {done}/{len(sequences)}")
+        display.note(f"completions read for the head: {done}/{count}")
         stop.check()
     return found_ND
 
@@ -115,6 +136,11 @@ class HeadFirst:
         self._fit, self._task, self._display = fit, task, display
         self.total, self.unit, self.skipped_batches = task.total, task.unit, task.skipped_batches
         self.tick, self.save, self.load = task.tick, task.save, task.load
+
+    def estimate(self) -> Estimate:
+        """The fit, and what follows."""
+        fit, rest = self._fit.estimate(), self._task.estimate()
+        return Estimate(seconds=fit.seconds + rest.seconds, memory_bytes=rest.memory_bytes)
 
     def begin(self, stop: StopRequest) -> Metrics:
         """The fit; a run that is resumed from a checkpoint has it."""

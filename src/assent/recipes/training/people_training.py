@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import softplus
 
 from assent.algorithms.epochs import EpochTask
+from assent.algorithms.estimate import Estimate
 from assent.algorithms.reward import EncodedPreference, RewardSettings, placed_pairs
 from assent.errors import ConfigError
 from assent.interrupts import StopRequest
@@ -18,7 +19,7 @@ from assent.model.personal_heads import PersonalHeads, PersonalPairs, fit_people
 from assent.model.roles import ScalarRole
 from assent.ports.learning import SkippedBatch
 from assent.recipes.run.progress import Display
-from assent.recipes.training.head_training import HeadFirst, HeadTask, read_judged
+from assent.recipes.training.head_training import HeadFirst, HeadTask, read_judged, reading_estimate
 
 _PEOPLE = "annotators"  # where a checkpoint has them
 
@@ -79,6 +80,11 @@ class PeopleTask:
             row[f"{name}accuracy"] = float(((logit_P > 0) == (pairs.probability_P > 0.5)).double().mean())
         return row
 
+    def estimate(self) -> Estimate:
+        """Reading takes nearly all of it."""
+        most = self._role.body.at_once(self._settings.micro_batch_tokens)
+        return reading_estimate(self._role, self._judgements, most)
+
     def save(self, folder: Path) -> dict[str, str]:
         """The people, once they are fitted."""
         if self._role.people is None:
@@ -91,7 +97,7 @@ class PeopleTask:
 
     def _pairs(self, stop: StopRequest) -> tuple[PersonalPairs, torch.Tensor]:
         """The pairs of known annotators, and the judgement that each belongs to."""
-        most = self._settings.micro_batch_tokens
+        most = self._role.body.at_once(self._settings.micro_batch_tokens)
         feature_ND = torch.from_numpy(read_judged(self._role, self._judgements, most, self._display, stop))
         pairs = [pair for pair in placed_pairs(self._judgements) if pair.annotator]
         ends = list(accumulate(len(one.sequences) for one in self._judgements))
@@ -114,6 +120,11 @@ class ThenPeople:
         self._task, self._people = task, people
         self.total, self.unit = task.total + 1, task.unit
         self.skipped_batches, self.begin = task.skipped_batches, task.begin
+
+    def estimate(self) -> Estimate:
+        """The training, and the fit."""
+        first, last = self._task.estimate(), self._people.estimate()
+        return Estimate(seconds=first.seconds + last.seconds, memory_bytes=first.memory_bytes)
 
     def tick(self, index: int, stop: StopRequest) -> Metrics:
         """A step of the training, or at the end the fit."""

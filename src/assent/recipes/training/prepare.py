@@ -5,6 +5,7 @@ The same functions serve the command line, the Python API and the demo; what dif
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -73,6 +74,7 @@ def learner_settings(settings: OptimizerSettings) -> LearnerSettings:
     return LearnerSettings(
         beta1=settings.adam_beta1, beta2=settings.adam_beta2, weight_decay=settings.weight_decay,
         max_gradient_norm=settings.max_gradient_norm, micro_batch_tokens=settings.micro_batch_tokens,
+        gradient_checkpointing=settings.gradient_checkpointing,
         dropout=isinstance(settings, TrainSettings) and settings.dropout == "model",
     )  # fmt: skip
 
@@ -230,7 +232,8 @@ def measure_scale(
     completions = [turn.completion for turn in turns]
     scores = check_finite(scorer.score(asked, completions), completions)
     cut = sum(completion.stop is not StopReason.END for completion in completions) / len(completions)
-    return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut)
+    length = sum(len(turn.completion_ids) for turn in turns) / len(turns)
+    return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut, length=length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +246,25 @@ class PTXPrompts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScaledReward:
-    """A reward whose scale was measured before."""
+    """A reward whose scale was measured before, in so much time for each completion that was looked at."""
 
     reward: RewardModel | Scorer
     scale: RewardScale
+    seconds_per_completion: float | None = None
+
+
+def scaled_reward(
+    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int,
+    kept: RewardScale | None, display: Display,
+) -> ScaledReward:  # fmt: skip
+    """A reward on the scale that a run has kept, or else on the one that is measured now."""
+    if kept is not None:
+        return ScaledReward(reward=scorer, scale=kept)
+    started, count = time.perf_counter(), settings.normalise_prompts
+    with display.stage("normalise", count, unit="completions") as stage:
+        scale = measure_scale(scorer, model, prompts, settings, seed=seed, progress=stage.counter)
+    took = (time.perf_counter() - started) / count
+    return ScaledReward(reward=scorer, scale=scale, seconds_per_completion=took)
 
 
 def prepare_on_policy(
@@ -272,7 +290,9 @@ def prepare_on_policy(
         raise ConfigError("there are no prompts to write completions for")
     _refuse_action_values(model)
     _refuse_unsteady(model, prompts, settings.max_tokens)
-    scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
+    scale, seconds = None, None
+    if isinstance(reward, ScaledReward):
+        scale, seconds, reward = reward.scale, reward.seconds_per_completion, reward.reward
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
     scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
     starts = critic_starts(scorer, scale)
@@ -295,7 +315,7 @@ def prepare_on_policy(
     parts = Parts(
         prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)),
         sampler=model.backend.sampler(model.role, model.template, rollouts=True),
-        scorer=scorer, scale=scale, observer=observer, ptx=ptx.items,
+        scorer=scorer, scale=scale, observer=observer, ptx=ptx.items, seconds_per_completion=seconds,
     )  # fmt: skip
     return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed), skipped=ptx.skipped)
 
