@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from assent.ports.environment import StepResult
-from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, silent
+from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, TurnRequest, silent
 from assent.seeds import python_rng
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, Message, Role, StopReason, Turn
@@ -22,21 +22,31 @@ class WordSampler(Sampler):
         spoken = sorted({ids[-1] for ids in template.text_ids(list(words)) if ids})
         self._tokens = [*spoken, template.end_id]
 
+    @property
+    def room(self) -> int:
+        """A few tokens."""
+        return HOLDS
+
     def encode(self, prompt: Conversation) -> tuple[int, ...]:
         """As the template does."""
         return self.template.encode_prompt(prompt)
 
+    def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
+        """As the template does."""
+        return self.template.encode_reply(prompt, answer, reply)
+
     def stream(
-        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
-        progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
+        self, arrivals: Iterable[Sequence[TurnRequest]], *, sampling: SamplingParams, progress: Progress = silent
+    ) -> Iterator[tuple[int, Turn]]:
         """One turn after the other."""
-        for index, ids in enumerate(prompts):
-            if len(ids) + (sampling.max_tokens or 0) > HOLDS:
-                raise PromptTooLong(f"prompt {index + 1} has {len(ids)} tokens, this sampler holds {HOLDS}")
-        for place, seed in enumerate(seeds):
-            yield place, self._turn(prompts[place // n], sampling, seed, progress)
-            progress(1)
+        for requests in arrivals:
+            for index, one in enumerate(requests):
+                if len(one.prompt_ids) + (sampling.max_tokens or 0) > HOLDS:
+                    what = f"prompt {index + 1} has {len(one.prompt_ids)} tokens, this sampler holds {HOLDS}"
+                    raise PromptTooLong(what)
+            for one in requests:
+                yield one.key, self._turn(one.prompt_ids, sampling, one.seed, progress)
+                progress(1)
 
     def _turn(self, prompt_ids: tuple[int, ...], sampling: SamplingParams, seed: int, progress: Progress) -> Turn:
         rng, greedy = python_rng(seed, "tokens"), sampling.temperature == 0.0
@@ -69,6 +79,8 @@ class LengthScorer:
 
 class GuessingGame:
     """An environment of several turns: the policy guesses a number from 0 to 15 and hears "higher" or "lower"."""
+
+    prompts = (Conversation.of_user("Guess my number from 0 to 15."),)
 
     def reset(self, prompt: Conversation, *, seed: int) -> GuessingEpisode:
         """A number drawn from the seed."""

@@ -38,7 +38,7 @@ _TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row",
 
 def _training(method: Method) -> Command:
     model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards",) if method.needs_reward else ()
+    rewards = ("rewards", "environment") if method.needs_reward else ()
     return Command(
         help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
         flags=(*model, *_TRAIN, *rewards),

@@ -82,7 +82,7 @@ def test_a_game_is_won_by_playing_and_nonsense_is_an_error_and_not_a_success() -
     broken = play(GuessingGame(), PROMPT, lambda _: Completion(text="banana"), seed=0)
     assert (broken.stop, broken.reward) == (StopReason.ERROR, None)
     endless = play(GuessingGame(), PROMPT, lambda _: Completion(text="16"), seed=0, most_turns=5)
-    assert (endless.stop, endless.reward, len(endless.conversation.messages)) == (StopReason.LENGTH, None, 11)
+    assert (endless.stop, endless.reward, len(endless.conversation.messages)) == (StopReason.TURNS, None, 11)
 
 
 def test_a_failed_or_unfinished_episode_cannot_be_rewarded() -> None:

@@ -41,6 +41,11 @@ FLAGS = {
         action="append",
         metavar="MODEL",
     ),
+    "environment": _flag(
+        "--environment",
+        "what answers the policy turn by turn: tictactoe, or a class FILE.py:NAME; it may bring prompts and rewards",
+        metavar="ENVIRONMENT",
+    ),
     "against": _flag("--against", "a model to compare with", metavar="MODEL"),
     "store": _flag(
         "--store", "file of the store, or postgresql://... (default: studio.db)", default="studio.db", metavar="STORE"

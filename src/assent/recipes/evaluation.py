@@ -12,6 +12,7 @@ from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
 from assent.data.load import ReadOptions, load_demonstrations, load_prompts
+from assent.environments.acting import Actor
 from assent.errors import ConfigError, DataError
 from assent.evals.arms import ORACLE, Arm, judge_name
 from assent.evals.evidence import Evidence
@@ -204,9 +205,12 @@ def _rewards(
     prompts = fitting_prompts(data, contenders[-1].model, settings, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
-        one.name: measure_policy(one.given, one.model, prompts, reward.scorer, sampling, display, seed=settings.seed)
+        one.name: measure_policy(
+            one.given, Actor(sampler=one.model.sampler, sampling=sampling), prompts, reward.scorer, display,
+            seed=settings.seed,
+        )
         for one in contenders
-    }
+    }  # fmt: skip
     judges, items = reward.judges(found.parents), sampled_from(sources, sampling, limit=settings.limit)
     rewards = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
     found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))

@@ -29,25 +29,26 @@ from assent.algorithms.on_policy.rollout import Observer, Rollout, Scored, promp
 from assent.algorithms.on_policy.settings import OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
+from assent.environments.acting import Actor, without_failed
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
-from assent.ports.sampling import Progress, Sampler, Scorer
+from assent.ports.sampling import Progress, Scorer
 from assent.seeds import derive
-from assent.types import Conversation, StopReason
+from assent.types import Conversation, Group, StopReason
 
 _STATE = "on_policy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale."""
+    """What an on-policy run is put together from: prompts, who learns, who acts, who scores and on which scale."""
 
     prompts: Sequence[Conversation]
     learner: Learner
-    sampler: Sampler
+    actor: Actor
     scorer: Scorer
     scale: RewardScale
     observer: Observer = field(default_factory=Observer)
@@ -77,7 +78,7 @@ class OnPolicyTask:
         scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
         self._values = tuple(method.critics(settings))
-        self._warned, self._watch = self._warn(1.0), Stopwatch()
+        self._warned, self._failed, self._watch = self._warn(1.0), 0, Stopwatch()
         self.skipped_batches: list[SkippedBatch] = []
         self.total = settings.iterations
 
@@ -116,9 +117,8 @@ class OnPolicyTask:
         with watch.phase("evaluate"):
             parts.learner.publish()
             progress = self._counted("held-out completions written", len(asked), stop)
-            sampling, seed = self._settings.sampling, derive(self._seed, "eval")
-            turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
-            rewards = self._reward.score(asked, [turn.completion for turn in turns])
+            episodes = without_failed(parts.actor.play(asked, seed=derive(self._seed, "eval"), progress=progress))
+            rewards = self._reward.score([one.prompt for one in episodes], [one.completion for one in episodes])
         return {"eval_reward": sum(rewards) / len(rewards), "seconds/evaluate": watch.seconds}
 
     def _counted(self, what: str, total: int, stop: StopRequest | None) -> Progress:
@@ -137,25 +137,27 @@ class OnPolicyTask:
         """Write and score completions with the policy as it is, and turn them into experience."""
         parts, settings = self._parts, self._settings
         version = parts.learner.publish()
+        with self._watch.phase("rollout"):
+            parts.actor.meet(iteration=index, seed=derive(self._seed, "meet", index))
         found = refilled(partial(self._write, index, version, stop), settings.batch_size, most=settings.refills)
-        written, turns = found.written, found.written.turns
+        written, groups = found.written, self._comparable(found.groups)
         with self._watch.phase("score"):
-            experience = self._scored(Experience.of(found.groups), stop)
-        reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
+            experience = self._scored(Experience.of(groups), stop)
+        reward_B = [trajectory.reward or 0.0 for group in groups for trajectory in group.trajectories]
         token_rewards = self.kl.token_rewards(reward_B, experience, white=settings.whiten_rewards)
         experience = with_advantages(experience, token_rewards, self._method, settings)
         row = _rollout_metrics(written, experience)
         if settings.samples_per_prompt > 1:
             flat = sum(not has_spread(group) for group in written.groups)
             row |= {"groups_without_spread": flat / len(written.groups), "groups_dropped": float(found.dropped)}
-        row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(turns)
+        row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(written.rewards)
         if len(written.scores) > 1:
             row |= {f"reward/{name}": sum(values) / len(values) for name, values in written.scores.items()}
         row |= self._penalty(row["kl"])
-        seen = Rollout(
-            iteration=index, rewards=written.rewards, completions=tuple(turn.completion for turn in turns),
-            prompts=tuple(one.prompt for group in written.groups for one in group.trajectories),
-        )  # fmt: skip
+        if written.failed and not self._failed:
+            parts.observer.say(f"warning: {len(written.failed)} episodes failed; the first: {written.failed[0]}")
+        self._failed += len(written.failed)
+        seen = Rollout(iteration=index, rewards=written.rewards, episodes=tuple(written.episodes))
         return experience, row | parts.observer.rollout(seen)
 
     def _write(self, index: int, version: int, stop: StopRequest, attempt: int, count: int) -> Scored:
@@ -164,30 +166,42 @@ class OnPolicyTask:
         order = derive(self._seed, "refill", attempt) if attempt else self._seed
         with self._watch.phase("rollout"):
             groups = rollout(
-                parts.sampler,
+                parts.actor,
                 prompts_of(parts.prompts, index, size=settings.batch_size, seed=order)[:count],
                 settings.samples_per_prompt,
-                sampling=settings.sampling,
                 seed=derive(self._seed, "rollout", index, *again),
                 progress=self._counted("written", count * settings.samples_per_prompt, stop),
             )
-        episodes = [(group.prompt, trajectory.turns[-1]) for group in groups for trajectory in group.trajectories]
-        if any(turn.version != version for _, turn in episodes):
+        every = [trajectory for group in groups for trajectory in group.trajectories]
+        episodes = without_failed(every)
+        if any(turn.version != version for one in episodes for turn in one.turns):
             raise RunError(
                 "rollouts were sampled from other weights than those just published",
                 now="Nothing was updated with them; look at the sampler.",
             )
-        completions = [turn.completion for _, turn in episodes]
+        completions = [one.completion for one in episodes]
         with self._watch.phase("reward"):
-            scores = self._reward.scores([prompt for prompt, _ in episodes], completions)
+            scores = self._reward.scores([one.prompt for one in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
-        penalties = [overlong_penalty(len(turn.completion_ids), settings) for _, turn in episodes]
+        penalties = [overlong_penalty(len(one.turns[-1].completion_ids), settings) for one in episodes]
         reward_B = iter([one - penalty for one, penalty in zip(maximised, penalties, strict=True)])
         return Scored(
-            groups=tuple(rewarded(group, reward_B) for group in groups), rewards=tuple(rewards), scores=scores
-        )
+            groups=tuple(rewarded(group, reward_B) for group in groups), rewards=tuple(rewards), scores=scores,
+            failed=tuple(one.problem for one in every if one.failed),
+        )  # fmt: skip
+
+    def _comparable(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups from which enough episodes are left. Raises RunError if these are too few for the mini-batches."""
+        settings = self._settings
+        kept = [group for group in groups if len(group.trajectories) >= min(settings.samples_per_prompt, 2)]
+        if len(kept) < settings.mini_batches:
+            raise RunError(
+                f"so many episodes failed that {len(kept)} of {len(groups)} prompts are left for "
+                f"{settings.mini_batches} mini-batches", now="Nothing was updated; look at the environment.",
+            )  # fmt: skip
+        return kept
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
@@ -204,14 +218,14 @@ class OnPolicyTask:
         """One optimiser step; the completions of one prompt stay together."""
         settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
-        order = epoch_order(settings.batch_size, seed=derive(self._seed, "mini", index), epoch=epoch)
-        rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
         groups: dict[int, list[Sample]] = {}
         for sample in experience.samples:
             groups.setdefault(sample.group, []).append(sample)
+        order = epoch_order(len(groups), seed=derive(self._seed, "mini", index), epoch=epoch)
+        rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
         chosen = weighted(
             [sample for group in order[mini :: settings.mini_batches] for sample in groups[int(group)]],
-            self._method.normalisation(settings), max_tokens=settings.max_tokens,
+            self._method.normalisation(settings), max_tokens=self._parts.actor.most_tokens,
         )  # fmt: skip
         return update(self._parts.learner, chosen, objective, rate, self.skipped_batches)
 
@@ -230,8 +244,9 @@ class OnPolicyTask:
         return warning is not None
 
     def save(self, folder: Path) -> dict[str, str]:
-        """The learner, the KL coefficient and the reward's scale."""
-        state = json.dumps({"kl_coef": self.kl.coef, "scale": asdict(self.scale)})
+        """The learner, the KL coefficient, the reward's scale, and what the environment knows of the policy."""
+        known = {"kl_coef": self.kl.coef, "scale": asdict(self.scale), "environment": self._parts.actor.save()}
+        state = json.dumps(known)
         return {**self._parts.learner.save(folder), _STATE: save_text(folder / _STATE, state)}
 
     def load(self, folder: Path) -> None:
@@ -239,6 +254,7 @@ class OnPolicyTask:
         self._parts.learner.load(folder)
         state = json.loads((folder / _STATE).read_text())
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
+        self._parts.actor.load(state["environment"])
 
 
 def kept_scale(checkpoints: Path) -> RewardScale | None:
@@ -252,17 +268,22 @@ def _rollout_metrics(written: Scored, experience: Experience) -> Metrics:
 
     `kl` is in nats per sequence; `sampler_drift` compares sampler and learner.
     """
-    turns, rewards, logp_N = written.turns, written.rewards, experience["logp"]
-    mean = sum(rewards) / len(turns)
+    episodes, rewards, logp_N = written.episodes, written.rewards, experience["logp"]
+    turns = [turn for one in episodes for turn in one.turns]
+    mean = sum(rewards) / len(rewards)
     found = {
         "reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(turns)),
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards)),
         "kl": experience["kl"].sum().item() / len(experience.samples),
         "entropy": experience["entropy"].mean().item(),
-        "length": sum(len(turn.completion_ids) for turn in turns) / len(turns),
-        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / len(turns),
+        "length": sum(len(turn.completion_ids) for turn in turns) / len(episodes),
+        "truncated_fraction": sum(one.completion.stop is not StopReason.END for one in episodes) / len(episodes),
         "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
     }
+    if len(turns) > len(episodes):
+        found["turns"] = len(turns) / len(episodes)
+    if written.failed:
+        found["failed_episodes"] = float(len(written.failed))
     if "sampler_weight" in experience:
         found["sampler_weight"] = experience["sampler_weight"].mean().item()
     if "value" in experience and "return" in experience:

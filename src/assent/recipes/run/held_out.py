@@ -11,6 +11,7 @@ from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
+from assent.environments.acting import Actor, as_shown, without_failed
 from assent.evals.arms import Arm
 from assent.evals.axes import is_a_coin, no_interval
 from assent.evals.evidence import Measurement, Sample
@@ -149,21 +150,21 @@ class Written:
 
 
 def measure_policy(
-    name: str,
-    model: LanguageModel,
-    prompts: Sequence[Conversation],
-    reward: RewardSum,
-    sampling: SamplingParams,
-    display: Display,
-    *,
-    seed: int,
+    name: str, actor: Actor, prompts: Sequence[Conversation], reward: RewardSum, display: Display, *, seed: int
 ) -> Written:
-    """Let a model answer the prompts once and score the answers: raw scores, before training normalises them.
+    """Let a model play one episode of each prompt and score it: raw scores, before training normalises them.
 
-    A prompt that stands twice counts once in n.
+    A prompt that stands twice counts once in n. An episode that failed counts as 0.
     """
-    completions = write_answers(name, model, prompts, sampling, display, seed=seed)
-    scores = reward.scores(prompts, completions)
+    with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
+        episodes = actor.play(prompts, seed=derive(seed, "eval"), progress=stage.counter)
+    completions, kept = [as_shown(one) for one in episodes], without_failed(episodes)
+    scores = reward.scores([one.prompt for one in kept], [one.completion for one in kept])
+    if failed := [one for one in episodes if one.failed]:
+        display.say(f"{len(failed)} episodes of {name} failed and count as 0; the first: {failed[0].problem}")
+        for scored in scores:
+            found = iter(scores[scored])
+            scores[scored] = [0.0 if one.failed else next(found) for one in episodes]
     total = reward.total(scores)
     mean = bootstrap_mean(total, seed=seed, groups=prompts)
     display.say(f"reward of {name}: {mean.mean:.3f} ({spread(mean, 'prompts')})")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assent.algorithms.on_policy.reward_signal import Reward, RewardSum
+from assent.algorithms.on_policy.reward_signal import EnvironmentReward, Reward, RewardSum
 from assent.errors import ConfigError
 from assent.ports.sampling import Scorer
 from assent.recipes.run.inputs import model_folder
@@ -14,6 +14,8 @@ from assent.recipes.run.models import RewardModel
 from assent.recipes.run.reward_functions import FunctionScorer, function_reward, is_function
 from assent.runs.lineage import DataSource, Parent, named
 from assent.types import Conversation
+
+OWN_REWARD = ("environment", EnvironmentReward())  # by its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +78,14 @@ class Rewards:
         return any(isinstance(one.scorer, FunctionScorer) for one in self.scorer.rewards)
 
 
-def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[[str, bool], RewardModel]) -> Rewards:
+def open_rewards(
+    names: Sequence[str], weights: Sequence[float], load: Callable[[str, bool], RewardModel],
+    *, environment: DataSource | None = None,
+) -> Rewards:  # fmt: skip
     """The rewards that the command line names: folders of models, which `load` opens, and functions.
 
-    `load` gets a folder and whether it is the first of them. Raises ConfigError.
+    `load` gets a folder and whether it is the first of them. The environment's own reward is the last. Raises
+    ConfigError.
     """
     scorers: list[tuple[str, Scorer]] = []
     parents: dict[str, str] = {}
@@ -96,6 +102,9 @@ def open_rewards(names: Sequence[str], weights: Sequence[float], load: Callable[
             role = "reward" if not parents else f"reward {len(parents) + 1}"
             origins.append(Origin(role=role, positive=model.names[model.positive] if len(model.names) > 1 else ""))
             parents[role] = folder
+    if environment is not None:
+        scorers.append(OWN_REWARD)
+        origins.append(Origin(source=environment))
     return Rewards(scorer=weighted(scorers, weights), parents=parents, origins=tuple(origins))
 
 

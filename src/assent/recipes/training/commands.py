@@ -15,9 +15,11 @@ from typing import Any
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer, Rollout
 from assent.algorithms.on_policy.task import kept_scale
+from assent.environments.acting import Actor, as_shown, without_failed
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
+from assent.recipes.run.environments import open_environment
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -60,14 +62,17 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
+    InEnvironment,
     Prepared,
     ScaledReward,
+    actor_of,
     measure_scale,
     prepare_offline,
     prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.recipes.training.shown_answers import ShownAnswers
+from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.types import Completion, Conversation
 
@@ -79,9 +84,10 @@ def run_method(request: Request, display: Display) -> Path:
     """`assent METHOD`: train, save, measure what is held out, and write the report; returns the report's path."""
     method, files = METHODS[request.name], request.files
     settings = request.settings(job_settings(request.name))
-    require_data(
-        files, otherwise=f", or write --data {WORLD} for the embedded world" if method.makes == "model" else ""
-    )
+    if request.environment is None:
+        require_data(
+            files, otherwise=f", or write --data {WORLD} for the embedded world" if method.makes == "model" else ""
+        )
     check_output(files, settings)
     training = _PREPARATIONS[method.reads](request, settings, display)
     say_prepared(display, training.prepared)
@@ -157,37 +163,44 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
 
 
 def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
-    """A policy from what it writes itself, scored by reward models, classifiers or functions `FILE.py:NAME`."""
+    """A policy from what it writes itself, scored by reward models, classifiers, functions or its environment."""
+    opened = open_environment(request.environment)
     data, held = _read(request, settings, display, role="prompts")
+    if not data.examples and not opened.environment.prompts:
+        require_data(request.files, otherwise=": this environment has no prompts of its own")
     model = _policy(request.files, settings, display)
-    prompts = fitting_prompts(data.examples, model, settings, display)
+    prompts = fitting_prompts(data.examples or opened.environment.prompts, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards = _rewards(request.rewards, model, settings)
+    rewards = _rewards(request.rewards, model, settings, opened.source)
     rewards.check([*prompts, *unseen])
+    actor = actor_of(model.sampler, settings, opened.environment)
     if rewards.functions:  # a mistake in one shows before long work
-        short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
-        turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
-        rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
+        short = replace(actor, sampling=replace(settings.sampling, max_tokens=min(8, settings.max_tokens)))
+        tried = without_failed(short.play(prompts[:2], seed=settings.seed))
+        rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])
     scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
+    asked = InEnvironment(prompts=prompts, environment=opened.environment)
     if scale is None:
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
-            scale = measure_scale(rewards.scorer, model, prompts, settings, seed=settings.seed, progress=stage.counter)
+            scale = measure_scale(rewards.scorer, model, asked, settings, seed=settings.seed, progress=stage.counter)
     prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, prompts, settings, seed=settings.seed,
+        load_named(METHODS[request.name].algorithm), model, asked, settings, seed=settings.seed,
         reward=ScaledReward(reward=rewards.scorer, scale=scale),
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
-    shown = partial(_texts, prompts[:_SHOWN_COMPLETIONS], settings)
-    look = partial(measure_policy, reward=rewards.scorer, sampling=settings.sampling, display=display)
-    texts = {BEFORE: shown(model)}
-    written = {BEFORE: look(_DURING[BEFORE], model, unseen, seed=settings.seed)} if unseen else {}
+    shown = partial(_texts, actor, prompts[:_SHOWN_COMPLETIONS], seed=derive(settings.seed, "shown"))
+    look = partial(
+        measure_policy, actor=actor, prompts=unseen, reward=rewards.scorer, display=display, seed=settings.seed
+    )
+    texts = {BEFORE: shown()}
+    written = {BEFORE: look(_DURING[BEFORE])} if unseen else {}
 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
-        texts[AFTER] = shown(model)
+        texts[AFTER] = shown()
         samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
         if unseen:
-            written[AFTER] = look(_DURING[AFTER], model, unseen, seed=settings.seed)
+            written[AFTER] = look(_DURING[AFTER])
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
@@ -244,9 +257,11 @@ def _of_policy(
     )  # fmt: skip
 
 
-def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) -> Rewards:
+def _rewards(
+    names: Sequence[str], model: LanguageModel, settings: OnPolicyJob, environment: DataSource | None
+) -> Rewards:
     """The rewards of a run; the first adapter on the policy's own base shares that base."""
-    if not names:
+    if not names and environment is None:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
@@ -255,13 +270,12 @@ def _rewards(names: Sequence[str], model: LanguageModel, settings: OnPolicyJob) 
             return load_reward_model(path, machine=machine, positive=positive)
         return load_reward_for(model, path, machine=machine, positive=positive)
 
-    return open_rewards(names, settings.reward_weights, load)
+    return open_rewards(names, settings.reward_weights, load, environment=environment)
 
 
-def _texts(prompts: Sequence[Conversation], settings: OnPolicyJob, model: LanguageModel) -> list[Completion]:
+def _texts(actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> list[Completion]:
     """What the model writes for a few prompts of training, unscored: a reward function is called for training alone."""
-    turns = model.sampler.sample(prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
-    return [turn.completion for turn in turns]
+    return [as_shown(episode) for episode in actor.play(prompts, seed=seed)]
 
 
 class _SampleLog:
@@ -277,12 +291,12 @@ class _SampleLog:
     def __call__(self, rollout: Rollout) -> Metrics:
         last = rollout.iteration + 1 == self._settings.iterations
         if rollout.iteration % self._settings.samples_every == 0 or last:
-            for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
+            for episode, reward in list(zip(rollout.episodes, rollout.rewards, strict=True))[:_SHOWN_COMPLETIONS]:
                 row = {
-                    "prompt": rollout.prompts[place].last_user_text,
-                    "completion": rollout.completions[place].text,
-                    "stop": str(rollout.completions[place].stop),
-                    "reward": rollout.rewards[place],
+                    "prompt": episode.start.last_user_text,
+                    "completion": as_shown(episode).text,
+                    "stop": str(episode.completion.stop),
+                    "reward": reward,
                     "iteration": rollout.iteration + 1,
                 }
                 self._samples.append(rollout.iteration + 1, row)

@@ -46,6 +46,7 @@ class Stage(Settings):
     name: str = ""
     model: str = ""
     reward: list[str] | str = ""
+    environment: str = ""
     against: str = ""
     data: list[str] | str = Field(default_factory=list)
     eval_data: list[str] | str = Field(default_factory=list)
@@ -141,8 +142,8 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
             raise ConfigError(f'{flag} = "{value}" names no earlier stage', now=f"Earlier stages: {earlier}.")
     method = METHODS.get(stage.kind)
     needed = {
-        "model": method is None or method.makes != "model", "reward": method is not None and method.needs_reward,
-        "data": True,
+        "model": method is None or method.makes != "model", "data": not stage.environment,
+        "reward": method is not None and method.needs_reward and not stage.environment,
     }  # fmt: skip
     for flag, wanted in needed.items():
         if wanted and not getattr(stage, flag):
@@ -172,6 +173,7 @@ def _request(
             overwrite=overwrite,
         ),
         rewards=found("reward"),
+        environment=stage.environment or None,
         against=next(iter(found("against")), None),
         base=_base(pipeline, stage),
     )

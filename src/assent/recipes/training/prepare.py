@@ -6,7 +6,7 @@ The same functions serve the command line, the Python API and the demo; what dif
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -31,11 +31,14 @@ from assent.algorithms.reward import (
 from assent.algorithms.schedule import OptimizerSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
+from assent.environments.acting import Actor, without_failed
+from assent.environments.single_turn import SingleTurn
 from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
+from assent.ports.environment import Environment
 from assent.ports.learning import LearnerSettings, Roles
-from assent.ports.sampling import Progress, Scorer, check_finite, silent
+from assent.ports.sampling import Progress, Sampler, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, reference_of
@@ -177,21 +180,39 @@ def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InEnvironment:
+    """Prompts, and the environment in which episodes begin with them."""
+
+    prompts: Sequence[Conversation]
+    environment: Environment = field(default_factory=SingleTurn)
+
+
+Prompts = Sequence[Conversation] | InEnvironment
+
+
+def actor_of(sampler: Sampler, settings: OnPolicySettings, environment: Environment) -> Actor:
+    """Who writes in a training run."""
+    return Actor(sampler=sampler, sampling=settings.sampling, environment=environment, limits=settings.limits)
+
+
 def measure_scale(
-    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int,
+    scorer: Scorer, model: LanguageModel, prompts: Prompts, settings: OnPolicySettings, *, seed: int,
     progress: Progress = silent,
 ) -> RewardScale:  # fmt: skip
-    """The scale of a reward on `normalise_prompts` completions of the model as it is.
+    """The scale of a reward on `normalise_prompts` episodes of the model as it is.
 
     Their prompts are drawn by lot; fewer prompts are answered several times.
     """
     KLShaping.of(settings)  # refuses a useless estimate before anything is sampled
-    _refuse_unsteady(model, prompts, settings.max_tokens)
+    asked = _in_environment(prompts)
+    prompts, actor = asked.prompts, actor_of(model.sampler, settings, asked.environment)
+    _refuse_unsteady(model, prompts, actor)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
-    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
-    turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
-    completions = [turn.completion for turn in turns]
-    scores = check_finite(scorer.score(asked, completions), completions)
+    starts = [prompts[int(drawn[place % len(prompts)])] for place in range(settings.normalise_prompts)]
+    episodes = without_failed(actor.play(starts, seed=derive(seed, "normalise"), progress=progress))
+    completions = [one.completion for one in episodes]
+    scores = check_finite(scorer.score([one.prompt for one in episodes], completions), completions)
     cut = sum(completion.stop is not StopReason.END for completion in completions) / len(completions)
     return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut)
 
@@ -207,7 +228,7 @@ class ScaledReward:
 def prepare_on_policy(
     method: OnPolicyMethod,
     model: LanguageModel,
-    prompts: Sequence[Conversation],
+    prompts: Prompts,
     settings: OnPolicySettings,
     *,
     seed: int,
@@ -220,12 +241,15 @@ def prepare_on_policy(
     knowing of reward and penalty before the first step is said to the observer. Raises RunError for a reward model
     that scores every completion the same.
     """
-    if not prompts:
+    asked = _in_environment(prompts)
+    if not asked.prompts:
         raise ConfigError("there are no prompts to write completions for")
-    _refuse_unsteady(model, prompts, settings.max_tokens)
+    sampler = model.backend.sampler(model.role, model.template, rollouts=True)
+    actor = actor_of(sampler, settings, asked.environment)
+    _refuse_unsteady(model, asked.prompts, actor)
     scale, reward = (reward.scale, reward.reward) if isinstance(reward, ScaledReward) else (None, reward)
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
-    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
+    scale = scale or measure_scale(scorer, model, asked, settings, seed=seed)
     network, weight = _network(scorer)
     if network is not None and not scale.spread:
         raise RunError(
@@ -244,8 +268,7 @@ def prepare_on_policy(
     }  # fmt: skip
     roles = Roles(policy=model.role, critics=critics, reference=reference)
     parts = Parts(
-        prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)),
-        sampler=model.backend.sampler(model.role, model.template, rollouts=True),
+        prompts=asked.prompts, learner=model.backend.learner(roles, learner_settings(settings)), actor=actor,
         scorer=scorer, scale=scale, observer=observer,
     )  # fmt: skip
     return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed))
@@ -258,15 +281,21 @@ def _network(scorer: Scorer) -> tuple[RewardScorer | None, float]:
     return (scorer if isinstance(scorer, RewardScorer) else None), weight
 
 
-def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_tokens: int) -> None:
+def _in_environment(prompts: Prompts) -> InEnvironment:
+    return prompts if isinstance(prompts, InEnvironment) else InEnvironment(prompts=prompts)
+
+
+def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], actor: Actor) -> None:
     """What is drawn token by token must be what is read at once, or its log-probabilities are not those it had."""
     steady = model.role.body.steady_length
     if steady is None:
         return
-    longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts)))
-    if longest + max_tokens > steady:
+    longest = actor.room
+    if isinstance(actor.environment, SingleTurn):
+        longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts))) + actor.most_tokens
+    if longest > steady:
         raise ConfigError(
-            f"this model's rotary embeddings change beyond {steady} tokens, and a prompt has {longest} with "
-            f"{max_tokens} to come", where=model.path,
+            f"this model's rotary embeddings change beyond {steady} tokens, and what is written and read before it may "
+            f"have {longest}", where=model.path,
             now="Leave out long prompts or lower max_tokens; SFT and DPO take any length.",
         )  # fmt: skip
