@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-claims test test-peers check format bench base clean clean-environment
+.PHONY: demo demo-tictactoe demo-claims test test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -13,6 +13,9 @@ $(READY): constraints.txt pyproject.toml scripts/environment
 
 demo: $(READY)            ## the whole loop on the embedded world; writes runs/demo/report.html
 	$(BIN)/assent demo --out runs/demo --seeds $(SEEDS) --overwrite
+
+demo-tictactoe: $(READY)  ## a small model learns tic-tac-toe; writes runs/tictactoe/tictactoe.html to play against it
+	$(BIN)/assent tictactoe --out runs/tictactoe --overwrite
 
 demo-claims: $(READY)     ## do the demo's claims hold with five seeds? about half an hour on two cores
 	$(BIN)/python -m benchmarks.demo_claims

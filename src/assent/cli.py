@@ -161,6 +161,12 @@ COMMANDS = {
         entry="assent.recipes.demo.command:run_demo_command",
         flags=("out", "set", "settings", "overwrite", "seeds"),
     ),
+    "tictactoe": Command(
+        help="let a small model learn tic-tac-toe by PPO, and write a page to play against it",
+        example="assent tictactoe --out runs/tictactoe",
+        entry="assent.recipes.game.command:run_tictactoe",
+        flags=("out", "set", "settings", "overwrite"),
+    ),
     "world": Command(
         help="write prompts, demonstrations and rankings of the embedded world as files to try things on",
         example="assent world --out world-data",

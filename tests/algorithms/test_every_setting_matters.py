@@ -24,6 +24,7 @@ ELSEWHERE = {
     "max_prompt_length": "prompts are left out before a method sees them",
     "reward_weights": "they are read where rewards are made",
     "evaluate_every": "it measures, and trains nothing",
+    **dict.fromkeys(("max_turns", "max_episode_tokens", "environment_threads"), "see tests/contract/test_actor.py"),
 }
 CHANGED: dict[str, object] = {
     "iterations": 3, "batch_size": 5, "samples_per_prompt": 3, "epochs": 1, "mini_batches": 1, "learning_rate": 2e-2,

@@ -36,6 +36,14 @@ class EpisodeLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InEnvironment:
+    """Prompts, and the environment in which episodes begin with them."""
+
+    prompts: Sequence[Conversation]
+    environment: Environment = field(default_factory=SingleTurn)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who writes, how, and in what environment."""
 

@@ -205,16 +205,8 @@ class ChatTemplate:
         return self._encode_answers([_Asked(prompt=prompt, answer=answer)])[0]
 
     def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
-        """Messages behind the end of an answer's turn, up to and including the header of the assistant's next turn.
-
-        Behind the ids of prompt and answer they are the prompt of that turn, unless the template writes earlier turns
-        in another way later (without their thoughts): what was sampled stays as it was.
-        """
-        end, text = self._turns.reply(prompt, answer, reply)
-        (ids,), end_id = self._encoder.ids([end + text]), int(self.tokenizer.convert_tokens_to_ids(end))
-        if end_id not in ids[:2]:  # some tokenizers put a blank before the text
-            return self._encoder.marked_ids(text, first=False)
-        return ids[ids.index(end_id) + 1 :]
+        """Messages behind the end of an answer's turn, up to and including the header of the assistant's next turn."""
+        return self._encoder.ids_behind(*self._turns.reply(prompt, answer, reply))
 
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""

@@ -79,7 +79,8 @@ class Turns:
     def reply(self, prompt: Conversation, answer: Message, messages: Sequence[Message]) -> tuple[str, str]:
         """(the token that ends the turn of an answer, the text behind it when messages follow, the next header too).
 
-        What was said before the answer does not matter, and of the answer only its tool calls.
+        What was said before the answer does not matter, and of the answer only its tool calls. Templates that write
+        earlier turns in another way later (without their thoughts) do not: a turn stays as it was sampled.
         """
         spoken = answer if answer.tool_calls else Message(role=Role.ASSISTANT, content=PROBE_WORD)
         talk = Conversation(messages=(*_PROBE.messages, spoken), tools=prompt.tools)

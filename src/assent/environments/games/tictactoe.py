@@ -1,7 +1,7 @@
 """Tic-tac-toe as text: the board is shown, the policy names a square, its opponent answers.
 
-state       the board in the last message, squares by their numbers where they are free
-action      the policy's answer: the number of a free square, 1 to 9
+state       the board in the last message: the squares a to i, with the mark before the letter of those that are taken
+action      the policy's answer: the letter of a free square
 reward      at the end 1 for a game won, 0 for a draw, -1 for one lost, by a move that is none as well
 trajectory  the conversation
 
@@ -34,6 +34,7 @@ from assent.types import Completion, Conversation, Message, Role, StopReason
 Opponent = Callable[[str, Random], int]
 """(board, what draws by lot): the square that it takes."""
 
+SQUARES = "abcdefghi"
 OPENINGS = (EMPTY_BOARD, *(moved(EMPTY_BOARD, square) for square in range(9)))
 _MEET_EVERY = 20  # iterations
 _SHARES = (0.4, 0.3, 0.3)  # of the episodes: against random play, perfect play, earlier policies
@@ -50,16 +51,14 @@ def plays_perfectly(board: str, rng: Random) -> int:
 
 
 def describe(board: str) -> str:
-    """The state as the policy reads it."""
-    squares = [mark if mark != "." else str(place) for place, mark in enumerate(board, 1)]
-    rows = "".join(f"\n {' '.join(squares[first : first + 3])}" for first in (0, 3, 6))
-    return f"You are {to_move(board)}.{rows}"
+    """The state as the policy reads it. A square is one word whatever stands on it, so no word depends on its place."""
+    squares = [letter if mark == "." else mark + letter for letter, mark in zip(SQUARES, board, strict=True)]
+    return "\n".join(" ".join(["", *squares[first : first + 3]]) for first in (0, 3, 6))
 
 
 def read_board(text: str) -> str:
     """The reverse of `describe`. Raises ValueError for what is no open position."""
-    marks = text.partition(".\n")[2].split()
-    board = "".join("." if mark.isdecimal() else mark for mark in marks)
+    board = "".join(word[0] if len(word) == 2 else "." for word in text.split())
     if board not in open_positions() or describe(board) != text:
         raise ValueError(f"no open position of tic-tac-toe: {text[:60]!r}")
     return board
@@ -67,9 +66,8 @@ def read_board(text: str) -> str:
 
 def read_move(completion: Completion, board: str) -> int | None:
     """The square that the policy names, or None for what is no move here."""
-    named = completion.text.strip()
-    free = {str(square + 1): square for square in free_squares(board)}
-    return free.get(named) if completion.stop is StopReason.END else None
+    free = {SQUARES[square]: square for square in free_squares(board)}
+    return free.get(completion.text.strip()) if completion.stop is StopReason.END else None
 
 
 @dataclass(slots=True)

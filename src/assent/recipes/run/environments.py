@@ -24,10 +24,14 @@ class OpenedEnvironment:
     source: DataSource | None = None
 
 
-def open_environment(name: str | None) -> OpenedEnvironment:
-    """What --environment names. Raises ConfigError."""
+def open_environment(name: str | Environment | None) -> OpenedEnvironment:
+    """What --environment names, or an environment of a program. Raises ConfigError."""
     if name is None:
         return OpenedEnvironment()
+    if not isinstance(name, str):
+        check_environment(name, where="environment")
+        source = DataSource(role="environment", name=type(name).__name__, sha256="", format="Python object")
+        return OpenedEnvironment(environment=name, source=source)
     if name in ENVIRONMENTS:
         source = DataSource(role="environment", name=name, sha256="", format="environment")
         return OpenedEnvironment(environment=ENVIRONMENTS[name](), source=source)

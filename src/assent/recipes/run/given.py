@@ -7,7 +7,6 @@ there, or if it looks like a path; else it is a prompt.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +42,7 @@ from assent.recipes.run.reward_functions import (
     function_reward,
     is_function,
 )
-from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
+from assent.recipes.run.rewards import OWN_REWARD, Rewards, name_of_folder, weighted
 from assent.types import Comparison, Conversation, Rating
 
 T = TypeVar("T")
@@ -220,21 +219,6 @@ def _check_one_reward(reward: object) -> None:
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
-def check_on_step(on_step: object) -> None:
-    """Refuse what cannot be called with a row of metrics, before anything is trained."""
-    if on_step is None:
-        return
-    try:
-        if not callable(on_step) or isinstance(on_step, type | torch.nn.Module):
-            raise TypeError
-        inspect.signature(on_step).bind({})
-    except TypeError:
-        what = f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}"
-        raise ConfigError(what, where="on_step", now="For example: rows = [], then on_step=rows.append.") from None
-    except ValueError:  # a function in C that does not tell what it takes
-        return
-
-
 def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     """The folder for the result, checked before anything is trained; `keeps` are models that it must not replace."""
     if out is None:
@@ -249,12 +233,19 @@ def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     return folder
 
 
-def rewards(reward: RewardOrSeveral, weights: Sequence[float]) -> Rewards:
-    """One reward or several as one scorer; those of a mapping have its names."""
+def rewards(reward: RewardOrSeveral | None, weights: Sequence[float], *, own: bool = False) -> Rewards:
+    """One reward or several as one scorer, with the environment's `own` as the last; those of a mapping have its names.
+
+    Raises ConfigError for what cannot be a reward.
+    """
+    if reward is not None:
+        check_reward(reward)
     if isinstance(reward, Mapping):
-        return Rewards(scorer=weighted([(name, _scorer(one)[1]) for name, one in reward.items()], weights))
-    several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-    return Rewards(scorer=weighted([_scorer(one) for one in several], weights))
+        scorers = [(name, _scorer(one)[1]) for name, one in reward.items()]
+    else:
+        several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
+        scorers = [_scorer(one) for one in several if one is not None]
+    return Rewards(scorer=weighted([*scorers, *([OWN_REWARD] if own else [])], weights))
 
 
 def _scorer(reward: Reward) -> tuple[str, Scorer]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from assent.algorithms.methods import METHODS, Reads, load_named
-from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.task import kept_scale
-from assent.environments.acting import Actor, as_shown, without_failed
+from assent.environments.acting import Actor, InEnvironment, without_failed
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
@@ -62,7 +62,6 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
 from assent.recipes.training.prepare import (
-    InEnvironment,
     Prepared,
     ScaledReward,
     actor_of,
@@ -71,12 +70,11 @@ from assent.recipes.training.prepare import (
     prepare_on_policy,
 )
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
-from assent.recipes.training.shown_answers import ShownAnswers
+from assent.recipes.training.shown_answers import SHOWN, RolloutLog, ShownAnswers, shown_episodes
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
-from assent.types import Completion, Conversation
+from assent.types import Conversation
 
-_SHOWN_COMPLETIONS = 4
 _DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
 
 
@@ -174,11 +172,10 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     rewards = _rewards(request.rewards, model, settings, opened.source)
     rewards.check([*prompts, *unseen])
     actor = actor_of(model.sampler, settings, opened.environment)
-    if rewards.functions:  # a mistake in one shows before long work
-        short = replace(actor, sampling=replace(settings.sampling, max_tokens=min(8, settings.max_tokens)))
-        tried = without_failed(short.play(prompts[:2], seed=settings.seed))
-        rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])
-    scale, log = kept_scale(request.files.out / "checkpoints") if request.files.resume else None, _SampleLog(settings)
+    if rewards.functions:
+        _try(rewards, actor, prompts[:2], seed=settings.seed)
+    log = RolloutLog(every=settings.samples_every, iterations=settings.iterations)
+    scale = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
     asked = InEnvironment(prompts=prompts, environment=opened.environment)
     if scale is None:
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
@@ -188,7 +185,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         reward=ScaledReward(reward=rewards.scorer, scale=scale),
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
-    shown = partial(_texts, actor, prompts[:_SHOWN_COMPLETIONS], seed=derive(settings.seed, "shown"))
+    shown = partial(shown_episodes, actor, prompts[:SHOWN], seed=derive(settings.seed, "shown"))
     look = partial(
         measure_policy, actor=actor, prompts=unseen, reward=rewards.scorer, display=display, seed=settings.seed
     )
@@ -198,7 +195,7 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown()
-        samples = answers_side_by_side(prompts[:_SHOWN_COMPLETIONS], texts)
+        samples = answers_side_by_side(prompts[:SHOWN], texts)
         if unseen:
             written[AFTER] = look(_DURING[AFTER])
             samples = compared_samples(written)
@@ -273,31 +270,8 @@ def _rewards(
     return open_rewards(names, settings.reward_weights, load, environment=environment)
 
 
-def _texts(actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> list[Completion]:
-    """What the model writes for a few prompts of training, unscored: a reward function is called for training alone."""
-    return [as_shown(episode) for episode in actor.play(prompts, seed=seed)]
-
-
-class _SampleLog:
-    """Write a few completions of every n-th rollout to samples.jsonl, once the run is open."""
-
-    def __init__(self, settings: OnPolicyJob) -> None:
-        self._settings = settings
-
-    def open(self, job: Job) -> None:
-        """Write into this job's run."""
-        self._samples = job.run.samples
-
-    def __call__(self, rollout: Rollout) -> Metrics:
-        last = rollout.iteration + 1 == self._settings.iterations
-        if rollout.iteration % self._settings.samples_every == 0 or last:
-            for episode, reward in list(zip(rollout.episodes, rollout.rewards, strict=True))[:_SHOWN_COMPLETIONS]:
-                row = {
-                    "prompt": episode.start.last_user_text,
-                    "completion": as_shown(episode).text,
-                    "stop": str(episode.completion.stop),
-                    "reward": reward,
-                    "iteration": rollout.iteration + 1,
-                }
-                self._samples.append(rollout.iteration + 1, row)
-        return {}
+def _try(rewards: Rewards, actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> None:
+    """A mistake in a function shows before long work."""
+    short = replace(actor, sampling=replace(actor.sampling, max_tokens=min(8, actor.sampling.max_tokens or 8)))
+    tried = without_failed(short.play(prompts, seed=seed))
+    rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])

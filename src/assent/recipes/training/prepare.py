@@ -6,7 +6,7 @@ The same functions serve the command line, the Python API and the demo; what dif
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -31,7 +31,7 @@ from assent.algorithms.reward import (
 from assent.algorithms.schedule import OptimizerSettings
 from assent.backends.local.sampler import RewardScorer
 from assent.data.order import epoch_order
-from assent.environments.acting import Actor, without_failed
+from assent.environments.acting import Actor, InEnvironment, without_failed
 from assent.environments.single_turn import SingleTurn
 from assent.errors import ConfigError, RunError
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
@@ -178,14 +178,6 @@ def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings
     return ScoredJudgements(
         judgements=items.items, rewards=rewards, pairs=scored_pairs(items.items, rewards), skipped=items.skipped
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InEnvironment:
-    """Prompts, and the environment in which episodes begin with them."""
-
-    prompts: Sequence[Conversation]
-    environment: Environment = field(default_factory=SingleTurn)
 
 
 Prompts = Sequence[Conversation] | InEnvironment
