@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -101,3 +102,44 @@ class GuessingEpisode:
             return StepResult(stop=StopReason.END, reward=1.0)
         hint = "higher" if int(completion.text) < self._number else "lower"
         return StepResult(messages=(Message(role=Role.USER, content=hint),))
+
+
+class Quoting:
+    """Says to a turn what the policy itself said before earlier rollouts, and ends after three turns, cut or not.
+
+    It changes with the policy, so a run that is resumed must know all that it has heard.
+    """
+
+    def __init__(self) -> None:
+        self.prompts, self.heard = (Conversation.of_user("one"),), ["two"]
+
+    def meet(self, sampler: Sampler, *, iteration: int, seed: int) -> None:
+        """Hear one more."""
+        (turn,) = sampler.sample(self.prompts, sampling=SamplingParams(max_tokens=4), seed=seed)
+        self.heard.append(turn.completion.text)
+
+    def save(self) -> str:
+        """All that was heard."""
+        return json.dumps(self.heard)
+
+    def load(self, state: str) -> None:
+        """The reverse of `save`."""
+        self.heard = json.loads(state)
+
+    def reset(self, prompt: Conversation, *, seed: int) -> QuotingEpisode:
+        """An episode that quotes something heard."""
+        return QuotingEpisode(prompt, python_rng(seed, "quote").choice(self.heard))
+
+
+class QuotingEpisode:
+    """Three turns."""
+
+    def __init__(self, prompt: Conversation, quote: str) -> None:
+        self.prompt, self._quote, self._turns = prompt, quote, 0
+
+    def step(self, completion: Completion) -> StepResult:
+        """The quote, twice."""
+        self._turns += 1
+        if self._turns == 3 or completion.stop is not StopReason.END:
+            return StepResult(stop=StopReason.END, reward=float(len(self._quote)))
+        return StepResult(messages=(Message(role=Role.USER, content=self._quote),))

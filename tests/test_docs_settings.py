@@ -16,6 +16,7 @@ from assent.recipes.annotation.rounds import RoundJob
 from assent.recipes.constitution.generate import GenerateJob
 from assent.recipes.constitution.judge import JudgeJob
 from assent.recipes.demo.world_files import WorldFiles
+from assent.recipes.game.command import GameSettings
 from assent.recipes.inspecting import InspectJob
 from assent.recipes.run.job_settings import EvalJob, SampleJob, job_settings
 
@@ -41,6 +42,7 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     GenerateJob: (JOB, READING, "Asking by a constitution", "constitution generate"),
     JudgeJob: (JOB, READING, "Asking by a constitution", "constitution judge"),
     WorldFiles: ("world",),
+    GameSettings: ("tictactoe",),
     CollectJob: (JOB, READING, "Asking", "collect"),
     RoundJob: (JOB, READING, "Asking", "round"),
 }

@@ -21,9 +21,12 @@ from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
+from assent.environments.acting import InEnvironment
+from assent.environments.single_turn import SingleTurn
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, without_timings
 from assent.model.checkpoints import CheckpointStore
+from assent.ports.environment import Environment
 from assent.ports.sampling import Scorer
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
@@ -55,6 +58,7 @@ class Job:
     lora: LoraOptions | None = None
     settings: dict[str, object] = field(default_factory=dict)
     ticks: int = 6
+    environment: Callable[[], Environment] | None = None
 
     def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> list[Metrics]:
         """Build everything anew and train."""
@@ -65,7 +69,8 @@ class Job:
         judge = new_reward_model(path, machine=CPU, seed=5, lora=self.lora) if reward_model or usual is PPO else None
         model = judge if reward_model else load_language_model(path, machine=CPU, lora=self.lora)
         if usual is PPO:
-            prepared = prepare_on_policy(algorithm, model, PROMPTS, settings, seed=5, reward=judge)
+            asked = InEnvironment(prompts=PROMPTS, environment=(self.environment or SingleTurn)())
+            prepared = prepare_on_policy(algorithm, model, asked, settings, seed=5, reward=judge)
         else:
             prepared = prepare_offline(algorithm, model, EXAMPLES[method.reads](), settings, seed=5)
         return prepared.run(watch, resume=resume)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import Quoting
 from training_jobs import LORA, TRAINED, Job, Killed, fingerprint, job_of, train
 
 from assent.algorithms.on_policy.reward_signal import RewardSum
@@ -27,6 +28,9 @@ JOBS = {
     "ppo, shared critic": Job(kind="ppo", settings={"critic": "shared"}, ticks=3),
     "ppo, separate critic": Job(kind="ppo", model="mistral", ticks=3),
     "ppo of an adapter": Job(kind="ppo", lora=LORA, ticks=3),
+    "ppo in an environment that changes with the policy": Job(
+        kind="ppo", settings={"critic": "shared", "top_k": 4}, ticks=3, environment=Quoting
+    ),
     "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=3),
 }
 CUTS = {6: (1, 3, 5), 3: (1, 2)}  # mid-epoch, at an epoch's end; of PPO: after an iteration

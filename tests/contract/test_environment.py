@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fakes import GuessingGame
+from fakes import GuessingGame, Quoting
 
 from assent.environments.playing import play
 from assent.environments.single_turn import SingleTurn
@@ -13,7 +13,9 @@ from assent.ports.environment import Environment, StepResult
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 PROMPT = Conversation.of_user("Guess my number from 0 to 15.")
-ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"single turn": SingleTurn, "guessing game": GuessingGame}
+ENVIRONMENTS: dict[str, Callable[[], Environment]] = {
+    "single turn": SingleTurn, "guessing game": GuessingGame, "quoting": Quoting,
+}  # fmt: skip
 every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 
 

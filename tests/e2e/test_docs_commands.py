@@ -29,6 +29,7 @@ SCALED_DOWN = {
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",),
     "eval": ("limit=18", *SMALL),
+    "tictactoe": ("practice=64", "iterations=2", "games=9"),
     "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",),
     "collect": ("prompts=6", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]"),
     "round": (

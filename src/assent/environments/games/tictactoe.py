@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 
 from assent.environments.games.board import (
@@ -80,9 +81,7 @@ class TicTacToe:
     @property
     def prompts(self) -> tuple[Conversation, ...]:
         """As many openings as positions."""
-        every = open_positions()
-        openings = [OPENINGS[0 if place % 2 else 1 + place // 2 % 9] for place in range(len(every))]
-        return tuple(Conversation.of_user(describe(board)) for board in (*openings, *every))
+        return _prompts()
 
     def reset(self, prompt: Conversation, *, seed: int) -> Game:
         """A game from the position that the prompt shows."""
@@ -137,6 +136,13 @@ class Game:
             won, lost = has_won(self.board, player), has_won(self.board, "XO"[player == "X"])
             return StepResult(stop=StopReason.END, reward=float(won - lost))
         return StepResult(messages=(Message(role=Role.USER, content=describe(self.board)),))
+
+
+@cache
+def _prompts() -> tuple[Conversation, ...]:
+    every = open_positions()
+    openings = [OPENINGS[0 if place % 2 else 1 + place // 2 % 9] for place in range(len(every))]
+    return tuple(Conversation.of_user(describe(board)) for board in (*openings, *every))
 
 
 def _plays_as(moves: str) -> Opponent:
