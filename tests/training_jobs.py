@@ -68,6 +68,8 @@ class Job:
         algorithm, reward_model = load_named(method.algorithm), method.makes == "reward model"
         judge = new_reward_model(path, machine=CPU, seed=5, lora=self.lora) if reward_model or usual is PPO else None
         model = judge if reward_model else load_language_model(path, machine=CPU, lora=self.lora)
+        if self.environment is not None:  # random weights seldom end a turn: here every third token does
+            model.template.end_ids |= frozenset(range(0, model.template.vocabulary_size, 3))
         if usual is PPO:
             asked = InEnvironment(prompts=PROMPTS, environment=(self.environment or SingleTurn)())
             prepared = prepare_on_policy(algorithm, model, asked, settings, seed=5, reward=judge)

@@ -40,6 +40,7 @@ function answer() {
   const weights = probabilities(game.board), open = free(game.board);
   const best = weights.indexOf(Math.max(...weights));
   const square = chosen("choice") === "best" ? best : draw(weights);
+  game.last = square < 0 ? "" : `It took ${SQUARES[square]}, to which it gave ${Math.round(100 * weights[square])} %. `;
   game.text.push(`State\n${shownState(game.board)}\n\nAction\n${square < 0 ? "(no square)" : SQUARES[square]}`);
   if (open.includes(square)) game.board = moved(game.board, square);
   else game.failed = true;
@@ -65,10 +66,10 @@ function status() {
 }
 
 function remark() {
-  if (over()) return "";
+  if (over()) return game.last;
   const outcome = value(game.board) * (toMove(game.board) === game.you ? 1 : -1);
   const told = ["the policy wins", "it is a draw", "you win"][outcome + 1];
-  return `If both play perfectly from here, ${told}.` + ($("shown").checked
+  return `${game.last}If both play perfectly from here, ${told}.` + ($("shown").checked
     ? " The bars show what the policy would do in your place." : "");
 }
 
@@ -96,7 +97,7 @@ function show() {
 }
 
 function begin() {
-  game = {board: ".........", you: chosen("side"), text: [], failed: false};
+  game = {board: ".........", you: chosen("side"), text: [], last: "", failed: false};
   turn();
 }
 
