@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-personal demo-claims test test-peers check format bench base clean clean-environment
+.PHONY: demo demo-personal demo-tictactoe demo-claims test test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -16,6 +16,9 @@ demo: $(READY)            ## the whole loop on the embedded world; writes runs/d
 
 demo-personal: $(READY)   ## people of different tastes: a policy for each group; writes runs/demo-personal/report.html
 	$(BIN)/assent demo --personal --out runs/demo-personal --seeds $(SEEDS) --overwrite
+
+demo-tictactoe: $(READY)  ## a small model learns tic-tac-toe; writes runs/tictactoe/tictactoe.html to play against it
+	$(BIN)/assent tictactoe --out runs/tictactoe --overwrite
 
 demo-claims: $(READY)     ## do the demo's claims hold with five seeds? about half an hour on two cores
 	$(BIN)/python -m benchmarks.demo_claims

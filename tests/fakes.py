@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from assent.ports.environment import StepResult
-from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, silent
+from assent.ports.sampling import Progress, PromptTooLong, Sampler, SamplingParams, TurnRequest, silent
 from assent.seeds import python_rng
 from assent.text.template import ChatTemplate
 from assent.types import Completion, Conversation, Message, Role, StopReason, Turn
@@ -22,21 +23,31 @@ class WordSampler(Sampler):
         spoken = sorted({ids[-1] for ids in template.text_ids(list(words)) if ids})
         self._tokens = [*spoken, template.end_id]
 
+    @property
+    def room(self) -> int:
+        """A few tokens."""
+        return HOLDS
+
     def encode(self, prompt: Conversation) -> tuple[int, ...]:
         """As the template does."""
         return self.template.encode_prompt(prompt)
 
+    def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
+        """As the template does."""
+        return self.template.encode_reply(prompt, answer, reply)
+
     def stream(
-        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
-        progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
+        self, arrivals: Iterable[Sequence[TurnRequest]], *, sampling: SamplingParams, progress: Progress = silent
+    ) -> Iterator[tuple[int, Turn]]:
         """One turn after the other."""
-        for index, ids in enumerate(prompts):
-            if len(ids) + (sampling.max_tokens or 0) > HOLDS:
-                raise PromptTooLong(f"prompt {index + 1} has {len(ids)} tokens, this sampler holds {HOLDS}")
-        for place, seed in enumerate(seeds):
-            yield place, self._turn(prompts[place // n], sampling, seed, progress)
-            progress(1)
+        for requests in arrivals:
+            for index, one in enumerate(requests):
+                if len(one.prompt_ids) + (sampling.max_tokens or 0) > HOLDS:
+                    what = f"prompt {index + 1} has {len(one.prompt_ids)} tokens, this sampler holds {HOLDS}"
+                    raise PromptTooLong(what)
+            for one in requests:
+                yield one.key, self._turn(one.prompt_ids, sampling, one.seed, progress)
+                progress(1)
 
     def _turn(self, prompt_ids: tuple[int, ...], sampling: SamplingParams, seed: int, progress: Progress) -> Turn:
         rng, greedy = python_rng(seed, "tokens"), sampling.temperature == 0.0
@@ -70,6 +81,8 @@ class LengthScorer:
 class GuessingGame:
     """An environment of several turns: the policy guesses a number from 0 to 15 and hears "higher" or "lower"."""
 
+    prompts = (Conversation.of_user("Guess my number from 0 to 15."),)
+
     def reset(self, prompt: Conversation, *, seed: int) -> GuessingEpisode:
         """A number drawn from the seed."""
         return GuessingEpisode(prompt, python_rng(seed, "number").randrange(16))
@@ -89,3 +102,44 @@ class GuessingEpisode:
             return StepResult(stop=StopReason.END, reward=1.0)
         hint = "higher" if int(completion.text) < self._number else "lower"
         return StepResult(messages=(Message(role=Role.USER, content=hint),))
+
+
+class Quoting:
+    """Says to a turn what the policy itself said before earlier rollouts, and ends after three turns, cut or not.
+
+    It changes with the policy, so a run that is resumed must know all that it has heard.
+    """
+
+    def __init__(self) -> None:
+        self.prompts, self.heard = (Conversation.of_user("one"),), ["two"]
+
+    def meet(self, sampler: Sampler, *, iteration: int, seed: int) -> None:
+        """Hear one more."""
+        (turn,) = sampler.sample(self.prompts, sampling=SamplingParams(max_tokens=4), seed=seed)
+        self.heard.append(turn.completion.text)
+
+    def save(self) -> str:
+        """All that was heard."""
+        return json.dumps(self.heard)
+
+    def load(self, state: str) -> None:
+        """The reverse of `save`."""
+        self.heard = json.loads(state)
+
+    def reset(self, prompt: Conversation, *, seed: int) -> QuotingEpisode:
+        """An episode that quotes something heard."""
+        return QuotingEpisode(prompt, python_rng(seed, "quote").choice(self.heard))
+
+
+class QuotingEpisode:
+    """Three turns."""
+
+    def __init__(self, prompt: Conversation, quote: str) -> None:
+        self.prompt, self._quote, self._turns = prompt, quote, 0
+
+    def step(self, completion: Completion) -> StepResult:
+        """The quote, twice."""
+        self._turns += 1
+        if self._turns == 3 or completion.stop is not StopReason.END:
+            return StepResult(stop=StopReason.END, reward=float(len(self._quote)))
+        return StepResult(messages=(Message(role=Role.USER, content=self._quote),))

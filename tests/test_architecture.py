@@ -65,10 +65,11 @@ LAZY_IMPORT = (  # commands, optional extras, what is slow to import and seldom 
     "runs/trackers.py",
     "recipes/run/terminal.py",
     "algorithms/methods.py",
-    "recipes/run/reward_functions.py",
+    "recipes/run/user_code.py",
 )
 BROAD_EXCEPT = (
     "environments/sandbox.py",
+    "environments/acting.py",  # whatever an environment raises fails its episode and no other
     "backends/cluster/supervisor.py",
     "studio/error_page.py",
     "serving/generation_queue.py",  # whatever a request does to the model is that request's error

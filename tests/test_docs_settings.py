@@ -18,6 +18,7 @@ from assent.recipes.constitution.generate import GenerateJob
 from assent.recipes.constitution.judge import JudgeJob
 from assent.recipes.constitution.red_team import RedTeamJob
 from assent.recipes.demo.world_files import WorldFiles
+from assent.recipes.game.command import GameSettings
 from assent.recipes.inspecting import InspectJob
 from assent.recipes.run.job_settings import EvalJob, SampleJob, SuiteJob, job_settings
 
@@ -53,6 +54,7 @@ SECTIONS: dict[type[BaseModel], tuple[str, ...]] = {
     JudgeJob: (JOB, READING, ASKING, "constitution judge"),
     RedTeamJob: (JOB, READING, ASKING, JUDGES, "red-team"),
     WorldFiles: ("world",),
+    GameSettings: ("tictactoe",),
     CollectJob: (JOB, READING, "Asking", "collect"),
     RoundJob: (JOB, READING, "Asking", "round"),
 }

@@ -21,9 +21,12 @@ from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
+from assent.environments.acting import InEnvironment
+from assent.environments.single_turn import SingleTurn
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics, without_timings
 from assent.model.checkpoints import CheckpointStore
+from assent.ports.environment import Environment
 from assent.ports.sampling import Scorer
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
@@ -66,6 +69,7 @@ class Job:
     lora: LoraOptions | None = None
     settings: dict[str, object] = field(default_factory=dict)
     ticks: int = 6
+    environment: Callable[[], Environment] | None = None
 
     def run(self, folders: dict[str, Path], watch: Watch, *, resume: bool) -> list[Metrics]:
         """Build everything anew and train."""
@@ -75,12 +79,15 @@ class Job:
         algorithm, reward_model = load_named(method.algorithm), method.makes == "reward model"
         judge = new_reward_model(path, machine=CPU, seed=5, lora=self.lora) if reward_model or usual is PPO else None
         model = judge if reward_model else load_language_model(path, machine=CPU, lora=self.lora)
+        if self.environment is not None:  # random weights seldom end a turn: here every third token does
+            model.template.end_ids |= frozenset(range(0, model.template.vocabulary_size, 3))
         if usual is PPO:
             reward: RewardModel | Scorer = judge
             if method.needs_cost:
                 harm = new_reward_model(path, machine=CPU, seed=6, lora=self.lora)
                 reward = weighted([("reward", judge.scorer)], (), cost=harm.scorer)
-            prompts = PTXPrompts(prompts=PROMPTS, ptx=demonstrations() if settings.ptx_coef else ())
+            asked = InEnvironment(prompts=PROMPTS, environment=(self.environment or SingleTurn)())
+            prompts = PTXPrompts(prompts=asked, ptx=demonstrations() if settings.ptx_coef else ())
             prepared = prepare_on_policy(algorithm, model, prompts, settings, seed=5, reward=reward)
         else:
             prepared = prepare_offline(algorithm, model, EXAMPLES[method.reads](), settings, seed=5)

@@ -16,20 +16,21 @@ from typing import Any, overload
 
 import torch
 
-from assent.algorithms.loop import Task, Watch
-from assent.algorithms.methods import FUNCTIONS, METHODS, Method, Reads, load_named
+from assent.algorithms.methods import FUNCTIONS, METHODS, Reads, load_named
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.reward import RewardSettings
 from assent.config import parse
+from assent.environments.acting import InEnvironment
 from assent.errors import ConfigError
 from assent.evals.intervals import Interval, bootstrap_mean
 from assent.evals.reward_quality import ClassifierQuality, RewardQuality, classifier_quality, reward_quality
-from assent.metrics import Metrics
 from assent.model.cpu_threads import watch_cores
+from assent.ports.environment import Environment
 from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
 from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
+from assent.recipes.run.environments import open_environment
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
@@ -41,15 +42,14 @@ from assent.recipes.run.models import (
     save_reward_model,
 )
 from assent.recipes.run.progress import Display
-from assent.recipes.run.python_calls import python_call
-from assent.recipes.run.skipped_examples import fitting_prompts, say_prepared
-from assent.recipes.training.prepare import Prepared, PTXPrompts, prepare_offline, prepare_on_policy, score_judged
+from assent.recipes.run.python_calls import OnStep, check_on_step, python_call, watched
+from assent.recipes.run.skipped_examples import fitting_prompts
+from assent.recipes.training.prepare import PTXPrompts, prepare_offline, prepare_on_policy, score_judged
 from assent.recipes.training.reward_start import reward_on, reward_to_train
 
 Rows = Iterable[Any]
 """Rows in memory: dicts, columns, a data frame, an Arrow table, a data set, or examples of `assent.types`."""
 Data = Rows | str | Path
-OnStep = Callable[[Metrics], None]
 
 
 @python_call()
@@ -116,13 +116,13 @@ def _train_policy(
     """
     chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
-    given.check_on_step(on_step)
+    check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
     method = METHODS[name]
     read = functools.partial(given.examples, reads=method.reads, call=chosen, display=display)
     examples, held = read(data), () if eval_data is None else read(eval_data)
     algorithm = load_named(method.algorithm)
-    _run(method, prepare_offline(algorithm, policy, examples, chosen, seed=chosen.seed, held_out=held), on_step)
+    watched(method, prepare_offline(algorithm, policy, examples, chosen, seed=chosen.seed, held_out=held), on_step)
     return _saved(policy, folder)
 
 
@@ -143,7 +143,7 @@ def _train_reward_model(
     """
     chosen: Any = parse(calls.call_settings(name), base=settings)
     start = model if isinstance(model, LanguageModel) else given.model_or_path(model, loader="load")
-    given.check_on_step(on_step)
+    check_on_step(on_step)
     folder = given.place(out, keeps=given.needed(start))
     read = functools.partial(given.judgement, call=chosen, display=Display(), ranked=chosen.loss == "plackett_luce")
     judged, held = read(data), () if eval_data is None else read(eval_data)
@@ -155,7 +155,7 @@ def _train_reward_model(
         reward = reward_to_train(model_folder(start), chosen, machine=machine, seed=chosen.seed, lora=lora)
     algorithm = load_named(METHODS[name].algorithm)
     prepared = prepare_offline(algorithm, reward, judged, chosen, seed=chosen.seed, held_out=held)
-    _run(METHODS[name], prepared, on_step)
+    watched(METHODS[name], prepared, on_step)
     if folder is not None:
         save_reward_model(reward, folder)
     return reward
@@ -164,9 +164,10 @@ def _train_reward_model(
 def _train_on_policy(
     name: str,
     model: LanguageModel,
-    data: Data,
+    data: Data | None = None,
     *,
-    reward: given.RewardOrSeveral,
+    reward: given.RewardOrSeveral | None = None,
+    environment: Environment | str | None = None,
     out: str | Path | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
@@ -177,21 +178,28 @@ def _train_on_policy(
     changed. Several, in a list or by name in a dict, are added up with `reward_weights`. The reward is normalised by
     its mean and standard deviation on completions of the starting model. A `cost` is of the same kinds. `ptx_data` are
     demonstrations to imitate in every update. With `out` the model is also saved there; `on_step` gets rows of metrics.
+
+    In an `environment` (an object, or what --environment takes) the model plays episodes of several turns. It may bring
+    its own prompts and its own reward, so that neither has to be given.
     """
     cost, ptx_data = settings.pop("cost", None), settings.pop("ptx_data", None)
     chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
-    given.check_on_step(on_step)
+    check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    asked = fitting_prompts(given.prompts(data, chosen, display), policy, chosen, display)
-    rewards = given.rewards(reward, chosen.reward_weights, cost)
-    rewards.check(asked)
+    opened = open_environment(environment)
+    rewards = given.rewards(reward, chosen.reward_weights, cost, own=opened.source is not None)
+    prompts = opened.environment.prompts if data is None else given.prompts(data, chosen, display)
+    if not prompts:
+        raise ConfigError("there are no prompts", where="data", now="Give some, or an environment that has its own.")
+    asked = InEnvironment(prompts=fitting_prompts(prompts, policy, chosen, display), environment=opened.environment)
+    rewards.check(asked.prompts)
     shown = () if ptx_data is None else given.examples(ptx_data, reads="demonstrations", call=chosen, display=display)
     prepared = prepare_on_policy(
         load_named(METHODS[name].algorithm), policy, PTXPrompts(prompts=asked, ptx=shown), chosen, seed=chosen.seed,
         reward=rewards.scorer, observer=Observer(say=display.say),
     )  # fmt: skip
-    _run(METHODS[name], prepared, on_step)
+    watched(METHODS[name], prepared, on_step)
     return _saved(policy, folder)
 
 
@@ -259,19 +267,6 @@ def evaluate(
     turns = policy.sampler.sample(prompts, sampling=sampling_of(chosen), seed=chosen.seed)
     scores = rewards.scorer.score(prompts, [turn.completion for turn in turns])
     return bootstrap_mean(scores, seed=seed, groups=prompts)
-
-
-def _run(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> None:
-    task = prepared.task
-    say_prepared(Display(), prepared)
-    with Display().stage(method.name, task.total, unit=task.unit) as stage:
-
-        def on_tick(done: int, of: int, row: Metrics) -> None:
-            stage.on_tick(done, of, row)
-            if on_step is not None:
-                on_step(dict(row) | {"step": float(done)})
-
-        prepared.run(Watch(on_tick=on_tick))
 
 
 def _device(device: object) -> object:

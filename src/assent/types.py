@@ -21,10 +21,11 @@ class Role(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why a completion ended. Only END is a finished answer; a failed episode is never scored as a success."""
+    """Why a completion, or an episode, ended. Only END is a finished one; a failed one is never scored as a success."""
 
-    END = "end"  # the model wrote its end-of-text (or end-of-turn) token
+    END = "end"  # the model wrote its end-of-text (or end-of-turn) token; the environment came to its end
     LENGTH = "length"  # cut at the token limit
+    TURNS = "turns"  # an episode had as many turns as it may have
     ERROR = "error"  # the episode failed
 
 
@@ -92,10 +93,11 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What the assistant said after a prompt."""
+    """What the assistant said after a prompt; `reward` is what an environment gave for it, if it gave something."""
 
     text: str
     stop: StopReason = StopReason.END
+    reward: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +120,31 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trajectory:
-    """One episode: the prompt, what was sampled, its reward (None until scored) and, under a budget, its cost."""
+    """One episode: what was sampled, the reward that is maximised (None until scored) and, under a budget, its cost.
+
+    The tokens of each turn's prompt begin with those of the turn before. `prompt` is what the last turn answered, with
+    all turns before it; `completion` is the text of the last turn, why the episode ended, and the environment's own
+    reward. `problem` says why an episode failed; it may then have no turn at all.
+    """
 
     prompt: Conversation
     turns: tuple[Turn, ...]
+    completion: Completion
     reward: float | None = None
     cost: float | None = None
+    problem: str = ""
+
+    @property
+    def start(self) -> Conversation:
+        """What the first turn answered."""
+        spoken = [place for place, message in enumerate(self.prompt.messages) if message.role is Role.ASSISTANT]
+        own = len(self.turns) - 1
+        return self.prompt.before(spoken[-own]) if own > 0 else self.prompt
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing to learn from it."""
+        return self.completion.stop is StopReason.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,8 @@ import pytest
 from fakes import LengthScorer, WordSampler
 from training_jobs import CPU, PROMPTS
 
-from assent.algorithms.best_of_n import BestOfN, Candidates, kl_bound
+from assent.algorithms.best_of_n import BestOfN, Candidates
+from assent.evals.scaling_fits import best_of_n_kl
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import load_language_model
 
@@ -27,9 +28,9 @@ def exact_kl(chances: list[float], n: int) -> float:
 
 @pytest.mark.parametrize("n", [1, 2, 4, 16])
 def test_the_bound_holds_and_is_reached_without_ties(n: int) -> None:
-    assert exact_kl([0.5, 0.2, 0.3], n) <= kl_bound(n) + 1e-12
-    assert exact_kl([1 / 20000] * 20000, n) == pytest.approx(kl_bound(n), abs=1e-2)
-    assert kl_bound(1) == 0.0
+    assert exact_kl([0.5, 0.2, 0.3], n) <= best_of_n_kl(n) + 1e-12
+    assert exact_kl([1 / 20000] * 20000, n) == pytest.approx(best_of_n_kl(n), abs=1e-2)
+    assert best_of_n_kl(1) == 0.0
 
 
 def test_the_best_of_each_prompt_is_taken(folders: dict[str, Path]) -> None:

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "evaluate_every": "it measures, and trains nothing",
     "max_length": "what is longer is left out before a method sees it",
     "classes": "the head has them before a method sees it",
+    **dict.fromkeys(("max_turns", "max_episode_tokens", "environment_threads"), "see tests/contract/test_actor.py"),
 }
 CHANGED: dict[str, object] = {
     "iterations": 3, "batch_size": 5, "samples_per_prompt": 3, "epochs": 1, "mini_batches": 1, "learning_rate": 2e-2,

@@ -19,12 +19,13 @@ from assent.metrics import Metrics, without_timings
 from assent.recipes.run.models import load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.training.prepare import Prepared, prepare_on_policy
-from assent.types import Conversation, Group, Trajectory
+from assent.types import Completion, Conversation, Group, Trajectory
 
 
 def group(name: str, *rewards: float) -> Group:
     prompt = Conversation.of_user(name)
-    trajectories = tuple(Trajectory(prompt=prompt, turns=(), reward=reward) for reward in rewards)
+    said = Completion(text="so")
+    trajectories = tuple(Trajectory(prompt=prompt, turns=(), completion=said, reward=reward) for reward in rewards)
     return Group(prompt=prompt, trajectories=trajectories)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import Quoting
 from training_jobs import LORA, TRAINED, Job, Killed, fingerprint, job_of, train
 
 from assent.backends.local import learner
@@ -33,6 +34,9 @@ JOBS = {
     "grpo with PTX": Job(kind="grpo", settings={"ptx_coef": 0.5, "ptx_batch_size": 3}, ticks=3),
     "online dpo of three": Job(kind="online_dpo", settings={"samples_per_prompt": 3, "kl_coef": 0.1}, ticks=3),
     "ppo_lagrangian of an adapter": Job(kind="ppo_lagrangian", lora=LORA, ticks=3),
+    "ppo in an environment that changes with the policy": Job(
+        kind="ppo", settings={"critic": "shared", "top_k": 4}, ticks=3, environment=Quoting
+    ),
     "ppo, KL in the loss": Job(kind="ppo", settings={"critic": "shared", "kl_in": "loss", "target_kl": 0.02}, ticks=3),
 }
 CUTS = {6: (1, 3, 5), 3: (1, 2)}  # mid-epoch, at an epoch's end; of PPO: after an iteration

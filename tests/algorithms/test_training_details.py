@@ -31,6 +31,7 @@ from assent.algorithms.schedule import Schedule, learning_rate
 from assent.algorithms.sft import SUPERVISED, encode_demonstrations
 from assent.backends.local.learner import DRIFT_LIMITS, LocalLearner
 from assent.backends.local.sampler import LocalSampler
+from assent.environments.acting import Actor
 from assent.errors import ConfigError, DataError, RunError
 from assent.interrupts import StopRequest
 from assent.metrics import Metrics
@@ -210,7 +211,8 @@ def test_a_sampler_with_other_weights_stops_the_run_whatever_states_it_tells(
         OnPolicyTask(
             METHOD,
             Parts(
-                prompts=PROMPTS, learner=learner, sampler=sampler, scale=RewardScale(mean=0.0, spread=1.0),
+                prompts=PROMPTS, learner=learner, actor=Actor(sampler=sampler, sampling=settings.sampling),
+                scale=RewardScale(mean=0.0, spread=1.0),
                 scorer=FunctionScorer(lambda p, t: [len(x) for x in t]),
             ),
             settings, seed=1,
@@ -428,7 +430,8 @@ def test_settings_that_make_no_sense_are_refused(
     assert one.roles.policy is not None
     with pytest.raises(ConfigError, match=match):
         parts = Parts(
-            prompts=prompts, learner=one, sampler=LocalSampler(one.roles.policy, template),
+            prompts=prompts, learner=one,
+            actor=Actor(sampler=LocalSampler(one.roles.policy, template), sampling=settings_of().sampling),
             scorer=FunctionScorer(lambda p, t: [0.0] * len(t)), scale=RewardScale(mean=0.0, spread=1.0),
         )  # fmt: skip
         OnPolicyTask(METHOD, parts, settings_of(**more), seed=1)

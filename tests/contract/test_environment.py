@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fakes import GuessingGame
+from fakes import GuessingGame, Quoting
 
 from assent.environments.playing import play
 from assent.environments.single_turn import SingleTurn
@@ -13,7 +13,9 @@ from assent.ports.environment import Environment, StepResult
 from assent.types import Completion, Conversation, Message, Role, StopReason
 
 PROMPT = Conversation.of_user("Guess my number from 0 to 15.")
-ENVIRONMENTS: dict[str, Callable[[], Environment]] = {"single turn": SingleTurn, "guessing game": GuessingGame}
+ENVIRONMENTS: dict[str, Callable[[], Environment]] = {
+    "single turn": SingleTurn, "guessing game": GuessingGame, "quoting": Quoting,
+}  # fmt: skip
 every_environment = pytest.mark.parametrize("name", ENVIRONMENTS)
 
 
@@ -82,7 +84,7 @@ def test_a_game_is_won_by_playing_and_nonsense_is_an_error_and_not_a_success() -
     broken = play(GuessingGame(), PROMPT, lambda _: Completion(text="banana"), seed=0)
     assert (broken.stop, broken.reward) == (StopReason.ERROR, None)
     endless = play(GuessingGame(), PROMPT, lambda _: Completion(text="16"), seed=0, most_turns=5)
-    assert (endless.stop, endless.reward, len(endless.conversation.messages)) == (StopReason.LENGTH, None, 11)
+    assert (endless.stop, endless.reward, len(endless.conversation.messages)) == (StopReason.TURNS, None, 11)
 
 
 def test_a_failed_or_unfinished_episode_cannot_be_rewarded() -> None:

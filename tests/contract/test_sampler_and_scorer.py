@@ -16,7 +16,7 @@ from small_models import body_of, causal_lm
 from assent.backends.local.sampler import LocalSampler
 from assent.errors import RunError
 from assent.model.roles import LanguageRole
-from assent.ports.sampling import PromptTooLong, Sampler, SamplingParams, Scorer
+from assent.ports.sampling import PromptTooLong, Sampler, SamplingParams, Scorer, TurnRequest
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
@@ -101,16 +101,18 @@ def test_completion_j_of_prompt_i_draws_from_the_seed_of_its_place(name: str, te
     turns = sampler.sample(PROMPTS, sampling=sampling, seed=3, n=4)
     assert [turn.prompt_ids for turn in turns] == [template.encode_prompt(prompt) for prompt in PROMPTS for _ in "1234"]
     for place in (0, 6, 23):
-        alone = dict(sampler.stream([turns[place].prompt_ids], sampling=sampling, seeds=[derive(3, place)]))
-        assert alone[0].completion_ids == turns[place].completion_ids
+        request = TurnRequest(key=7, prompt_ids=turns[place].prompt_ids, seed=derive(3, place))
+        alone = dict(sampler.stream([[request]], sampling=sampling))
+        assert alone[7].completion_ids == turns[place].completion_ids
     assert len({turn.completion_ids for turn in turns}) > len(PROMPTS)
 
 
 @every_sampler
 def test_the_stream_gives_every_place_once_as_it_is_finished(name: str, template: ChatTemplate) -> None:
     sampler, sampling = SAMPLERS[name](template), SamplingParams(max_tokens=8)
-    ids, seeds = [sampler.encode(prompt) for prompt in PROMPTS], [derive(1, place) for place in range(12)]
-    streamed = list(sampler.stream(ids, sampling=sampling, seeds=seeds, n=2))
+    ids = [sampler.encode(prompt) for prompt in PROMPTS]
+    requests = [TurnRequest(key=place, prompt_ids=ids[place // 2], seed=derive(1, place)) for place in range(12)]
+    streamed = list(sampler.stream([requests], sampling=sampling))
     assert sorted(place for place, _ in streamed) == list(range(12))
     assert [turn for _, turn in sorted(streamed, key=lambda one: one[0])] == sampler.sample(
         PROMPTS, sampling=sampling, seed=1, n=2
@@ -136,11 +138,11 @@ def test_what_progress_raises_between_two_tokens_ends_the_sampling(name: str, te
 def test_writing_ends_before_a_stop_sequence(name: str, template: ChatTemplate) -> None:
     sampler, sampling, cut = SAMPLERS[name](template), SamplingParams(max_tokens=10), 0
     for place, free in enumerate(sampler.sample(PROMPTS, sampling=sampling, seed=2, n=3)):
-        text, given = free.completion.text, {"prompts": [free.prompt_ids], "seeds": [derive(2, place)]}
+        text, request = free.completion.text, TurnRequest(key=0, prompt_ids=free.prompt_ids, seed=derive(2, place))
         if plain := re.findall("[!-~]+", text):
             stop = plain[-1][:3]
             stopping = replace(sampling, stop=("never said", stop))
-            turn = dict(sampler.stream(**given, sampling=stopping))[0]
+            turn = dict(sampler.stream([[request]], sampling=stopping))[0]
             assert turn.completion == Completion(text=text[: text.index(stop)], stop=StopReason.END)
             written = free.completion_ids[: len(turn.completion_ids)]
             assert turn.completion_ids == written and stop in template.decode(written)

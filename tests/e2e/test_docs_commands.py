@@ -32,6 +32,7 @@ SCALED_DOWN = {
     "sample": (*SMALL, "limit=3"),
     "chat": ("max_tokens=4",), "red-team": ("tries=2", "limit=4", *SMALL),
     "eval": ("limit=18", *SMALL),
+    "tictactoe": ("practice=64", "iterations=2", "games=9"),
     "sft": ("epochs=1",), "reward": ("epochs=1",), "dpo": ("epochs=1",), "ilql": ("epochs=1",),
     "collect": ("prompts=6", "questions=4", "acquisition.max_tokens=4", "acquisition.temperatures=[2.0]"),
     "round": (

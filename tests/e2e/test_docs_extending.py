@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -11,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import write_rows
+from running import rows_of, write_rows
 
 import assent
+from assent.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 TRIED = """
@@ -98,7 +98,16 @@ def test_a_scorer_is_a_reward(home: Path, own: Path) -> None:
     exec(compile(text, "docs/extending.md", "exec"), {})
 
 
-@pytest.mark.skipif(importlib.util.find_spec("assent.environments") is None, reason="there are no environments yet")
-def test_an_environment_plays() -> None:
-    ((_, text),) = section("Add an environment")
-    exec(compile(text, "docs/extending.md", "exec"), {})
+def test_an_environment_plays_and_is_learned_in(home: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, code), (_, tried) = section("Add an environment")
+    (own / first.removeprefix("# ")).write_text(code)
+    monkeypatch.syspath_prepend(own)
+    exec(compile(tried, "docs/extending.md", "exec"), {})
+    (own / "my-model").symlink_to(home / "sft")
+    page = PAGE.split("\n## Add an environment\n", 1)[1]
+    (command,) = re.findall(r"^assent (.*)$", page, flags=re.MULTILINE)
+    small = ["iterations=2", "batch_size=4", "normalise_prompts=4", "missing_eos_penalty=0", "checkpoint_every=1"]
+    assert main([*command.split(), *(word for one in small for word in ("--set", one))]) == 0
+    row = rows_of(own / "runs" / "guessing")[-1]
+    assert 1 <= row["turns"] <= 4 and "Guess again" in (own / "runs" / "guessing" / "samples.jsonl").read_text()
+    assert '"role": "environment"' in (own / "runs" / "guessing" / "lineage.json").read_text()

@@ -7,17 +7,11 @@ The bound is reached where no two completions are equal (Beirami et al. 2024, ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assent.ports.sampling import Progress, Sampler, SamplingParams, Scorer, check_finite, silent
 from assent.types import Conversation, Turn
-
-
-def kl_bound(n: int) -> float:
-    """How far best-of-n is from the policy at most, in nats per completion."""
-    return math.log(n) - (n - 1) / n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

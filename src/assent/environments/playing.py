@@ -26,7 +26,7 @@ def play(
     seed: int,
     most_turns: int = 16,
 ) -> Played:
-    """One episode. A turn that is not finished ends it for the same reason, and too many turns end it with LENGTH."""
+    """One episode. A turn that is not finished ends it for the same reason, and too many turns end it with TURNS."""
     episode = environment.reset(prompt, seed=seed)
     conversation = episode.prompt
     for _ in range(most_turns):
@@ -36,4 +36,4 @@ def play(
         if result.stop is not None or completion.stop is not StopReason.END:
             return Played(conversation=conversation, stop=result.stop or completion.stop, reward=result.reward)
         conversation = replace(conversation, messages=conversation.messages + result.messages)
-    return Played(conversation=conversation, stop=StopReason.LENGTH, reward=None)
+    return Played(conversation=conversation, stop=StopReason.TURNS, reward=None)

@@ -11,6 +11,8 @@ from assent.types import Completion, Conversation
 class SingleTurn:
     """Episodes of one turn; whatever scores the answer comes later."""
 
+    prompts: tuple[Conversation, ...] = ()
+
     def reset(self, prompt: Conversation, *, seed: int) -> OneTurn:
         """An episode that ends after the first answer."""
         return OneTurn(prompt=prompt)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from assent.ports.sampling import Sampler
 from assent.types import Completion, Conversation, Message, StopReason
 
 
@@ -14,12 +16,13 @@ class StepResult:
 
     While the episode goes on, `stop` is None and `messages` are what the policy answers next. At the end `reward` is
     what the environment itself gives for the whole episode, None if it gives none. An episode that failed has `stop`
-    ERROR and no reward: a failure is a value, and it is never scored as a success.
+    ERROR, no reward, and in `problem` what went wrong: a failure is a value, and it is never scored as a success.
     """
 
     messages: tuple[Message, ...] = ()
     stop: StopReason | None = None
     reward: float | None = None
+    problem: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.messages) == (self.stop is None), "an episode goes on with messages, or it stops"
@@ -27,18 +30,42 @@ class StepResult:
 
 
 class Episode(Protocol):
-    """One prompt and what the environment remembers of it."""
+    """One prompt and what the environment remembers of it. Whatever it raises fails this episode alone."""
 
     @property
     def prompt(self) -> Conversation:
         """What the policy answers first."""
 
     def step(self, completion: Completion) -> StepResult:
-        """What the environment does after a turn; not to be called after the end."""
+        """What the environment does after a turn; not to be called after the end.
+
+        A turn that was cut (`completion.stop` is LENGTH) is the last one, whatever is given back.
+        """
 
 
 class Environment(Protocol):
     """Starts episodes, as many at a time as wanted."""
 
+    @property
+    def prompts(self) -> Sequence[Conversation]:
+        """Prompts of its own, for when no data is given; there may be none."""
+
     def reset(self, prompt: Conversation, *, seed: int) -> Episode:
-        """A new episode from a prompt of the data; equal seeds and equal turns give equal episodes."""
+        """A new episode from a prompt; equal seeds and equal turns give equal episodes."""
+
+
+@runtime_checkable
+class AdaptiveEnvironment(Environment, Protocol):
+    """An environment that changes with the policy: an opponent that keeps up, tasks that become harder.
+
+    What it has learned of the policy is part of every checkpoint.
+    """
+
+    def meet(self, sampler: Sampler, *, iteration: int, seed: int) -> None:
+        """See the policy as it is before the rollout of an iteration."""
+
+    def save(self) -> str:
+        """What `meet` changed, as text."""
+
+    def load(self, state: str) -> None:
+        """The reverse of `save`."""

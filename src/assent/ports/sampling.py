@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from assent.errors import DataError, RunError
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Turn
+from assent.types import Completion, Conversation, Message, Turn
 
 Progress = Callable[[int], None]  # called with how many more items are done; what it raises ends the work
 
@@ -34,6 +34,18 @@ class SamplingParams:
     top_logprobs: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRequest:
+    """A turn to be written: the key under which it comes back, its prompt's tokens, and the seed that it draws from.
+
+    Requests that share the very same `prompt_ids` may be read once.
+    """
+
+    key: int
+    prompt_ids: tuple[int, ...]
+    seed: int
+
+
 class PromptTooLong(DataError):
     """A prompt that leaves no room in the model for what is to be written."""
 
@@ -41,16 +53,27 @@ class PromptTooLong(DataError):
 class Sampler(Protocol):
     """Writes completions. How many it writes side by side, and what it keeps of them, is its own business."""
 
+    @property
+    def room(self) -> int:
+        """The most tokens of a prompt and its completion."""
+
     def encode(self, prompt: Conversation) -> tuple[int, ...]:
-        """The tokens of a prompt; text becomes tokens here and nowhere else."""
+        """The tokens of a prompt; text becomes tokens here and in `encode_reply`, and nowhere else."""
+
+    def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
+        """The tokens of messages that follow the answer to a prompt, up to where the assistant begins again.
+
+        They stand behind the answer's tokens as sampled, the end of its turn included.
+        """
 
     def stream(
-        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
-        progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
-        """Finished turns as they come; completion j of prompt i has the place i * n + j and the seed of that place.
+        self, arrivals: Iterable[Sequence[TurnRequest]], *, sampling: SamplingParams, progress: Progress = silent
+    ) -> Iterator[tuple[int, Turn]]:
+        """Finished turns as they come, with their keys.
 
-        `progress` is called after every token, with 0 too. Raises `PromptTooLong` before anything is written.
+        Before every token `arrivals` is asked for requests that have come up since. It gives none if there are none
+        now, and ends when no more will come; while nothing is being written, it may wait. `progress` is called after
+        every token, with 0 too. Raises `PromptTooLong` for a request before any of those that came with it is written.
         """
 
     def sample(
@@ -59,8 +82,11 @@ class Sampler(Protocol):
     ) -> list[Turn]:  # fmt: skip
         """All turns in the order of their places; the one at place p draws from `derive(seed, p)`."""
         ids = [self.encode(prompt) for prompt in prompts]
-        seeds = [derive(seed, place) for place in range(len(prompts) * n)]
-        turns = dict(self.stream(ids, sampling=sampling, seeds=seeds, n=n, progress=progress))
+        requests = [
+            TurnRequest(key=place, prompt_ids=ids[place // n], seed=derive(seed, place))
+            for place in range(len(prompts) * n)
+        ]
+        turns = dict(self.stream([requests], sampling=sampling, progress=progress))
         return [turns[place] for place in range(len(turns))]
 
 

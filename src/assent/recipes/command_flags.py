@@ -57,6 +57,11 @@ FLAGS = {
     "best_of": _flag(
         "--best-of", "of so many completions of a prompt, take the best by --reward", type=int, metavar="N"
     ),
+    "environment": _flag(
+        "--environment",
+        "what answers the policy turn by turn: tictactoe, or a class FILE.py:NAME; it may bring prompts and rewards",
+        metavar="ENVIRONMENT",
+    ),
     "against": _flag("--against", "a model to compare with", metavar="MODEL"),
     "suite": _flag(
         "--suite",

@@ -32,7 +32,7 @@ _TRAIN = ("data", "eval_data", "out", "set", "settings", "format", "on_bad_row",
 
 def _training(method: Method) -> Command:
     model = () if method.makes == "model" else ("model",)
-    rewards = ("rewards", "watch", "ptx_data") if method.needs_reward else ()
+    rewards = ("rewards", "watch", "ptx_data", "environment") if method.needs_reward else ()
     cost = ("cost",) if method.needs_cost else ()
     return Command(
         help=method.help, example=method.example, entry="assent.recipes.training.commands:run_method",
@@ -184,6 +184,13 @@ COMMANDS = {
         settings="assent.recipes.demo.command:DemoSettings",
         flags=("out", "set", "settings", "overwrite", "seeds", "personal"),
     ),
+    "tictactoe": Command(
+        help="let a small model learn tic-tac-toe by PPO, and write a page to play against it",
+        example="assent tictactoe --out runs/tictactoe",
+        entry="assent.recipes.game.command:run_tictactoe",
+        settings="assent.recipes.game.command:GameSettings",
+        flags=("out", "set", "settings", "overwrite"),
+    ),
     "world": Command(
         help="write prompts, demonstrations and rankings of the embedded world as files to try things on",
         example="assent world --out world-data",
@@ -207,7 +214,7 @@ SECTIONS = {
     "use and measure": ("sample", "chat", "serve", "eval", "report"),
     "people": ("studio", "collect", "round", "feedback"),
     "models as judges": ("constitution", "red-team"),
-    "try, and put together": ("demo", "world", "run", "settings"),
+    "try, and put together": ("demo", "tictactoe", "world", "run", "settings"),
 }
 """How the list of commands is cut; a method goes where what it reads belongs."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from assent.algorithms.best_of_n import BestOfN, kl_bound
+from assent.algorithms.best_of_n import BestOfN
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import SFTSettings
 from assent.config import as_dict
@@ -20,6 +20,7 @@ from assent.evals.gold import arm_scores, gold_means
 from assent.evals.intervals import paired_difference
 from assent.evals.judges import GoldJudge, bradley_terry
 from assent.evals.report import write_report
+from assent.evals.scaling_fits import best_of_n_kl
 from assent.evals.win_rate import WinRate, win_rate
 from assent.evals.words import HELD_OUT
 from assent.recipes.demo.command import by_kind
@@ -29,6 +30,7 @@ from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
     RAW,
+    Answering,
     HeldOutAnswers,
     Writer,
     answers_side_by_side,
@@ -173,7 +175,7 @@ def _policy(path: str, request: Request, settings: EvalJob, display: Display) ->
     if best_of := best_of_n(last.model.sampler, reward, wanted):
         told = f"best of {best_of.n}"
         contenders.append(replace(last, name=f"{last.name}, {told}", given=f"{last.given}, {told}", best_of=best_of))
-        display.say(f"{told} is at most {kl_bound(best_of.n):.2f} nats per completion from {last.given}")
+        display.say(f"{told} is at most {best_of_n_kl(best_of.n):.2f} nats per completion from {last.given}")
     colours = ["blue"] if len(contenders) == 1 else ["grey", "blue", "teal"]
     found.parts["arms"] = {
         one.name: Arm(name=one.name, colour=colour) for one, colour in zip(contenders, colours, strict=False)
@@ -240,9 +242,12 @@ def _rewards(
     prompts = fitting_prompts(data, contenders[-1].model, settings, display)
     sampling, sources = sampling_of(settings), [one for one in found.sources if one.role == "prompts"]
     written = {
-        one.name: measure_policy(one.given, one.writer, prompts, reward.scorer, sampling, display, seed=settings.seed)
+        one.name: measure_policy(
+            one.given, Answering(writer=one.writer, sampling=sampling), prompts, reward.scorer, display,
+            seed=settings.seed,
+        )
         for one in contenders
-    }
+    }  # fmt: skip
     judges, items = reward.judges(found.parents), sampled_from(sources, sampling, limit=settings.limit)
     rewards = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
     found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))

@@ -40,6 +40,13 @@ class TextEncoder:
             found += ids
         return tuple(found)
 
+    def ids_behind(self, control: str, text: str) -> tuple[int, ...]:
+        """Ids of a marked text that stands behind a control token."""
+        (ids,), id_ = self.ids([control + text]), int(self._tokenizer.convert_tokens_to_ids(control))
+        if id_ not in ids[:2]:  # some tokenizers put a blank before a text
+            return self.marked_ids(text, first=False)
+        return ids[ids.index(id_) + 1 :]
+
     def _part_ids(self, part: str, *, first: bool, **settings: bool) -> list[int]:
         """Ids of a part of a text; if it is not the first, without the blank that some tokenizers put before a text."""
         plain: list[int] = self._tokenizer.encode(part, add_special_tokens=False, **settings)

@@ -210,6 +210,10 @@ class ChatTemplate:
             asked.append(_Asked(prompt=prompt, answer=answer, ended=completion.stop is StopReason.END))
         return self._encode_answers(asked)
 
+    def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
+        """Messages behind the end of an answer's turn, up to and including the header of the assistant's next turn."""
+        return self._encoder.ids_behind(*self._turns.reply(prompt, answer, reply))
+
     def text_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """The tokens of plain texts that belong to no conversation (documents to pretrain on)."""
         return self._encoder.ids([self._rendering.as_plain(text) for text in texts])

@@ -7,8 +7,8 @@ answer is there. Rendering a probe word instead of the answer shows where the an
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from assent.errors import ConfigError, DataError
 from assent.text.rendering import OTHER_TEMPLATE, PROBE_WORD, Rendering
@@ -75,6 +75,24 @@ class Turns:
             return Written(prompt=header, text=self._lead + text + (self._gap if ended else ""), end=self.end)
         body, gap, end = self._found(prompt, answer, header, whole)
         return Written(prompt=header, text=body + (gap if ended else ""), end=end)
+
+    def reply(self, prompt: Conversation, answer: Message, messages: Sequence[Message]) -> tuple[str, str]:
+        """(the token that ends the turn of an answer, the text behind it when messages follow, the next header too).
+
+        What was said before the answer does not matter, and of the answer only its tool calls. Templates that write
+        earlier turns in another way later (without their thoughts) do not: a turn stays as it was sampled.
+        """
+        spoken = answer if answer.tool_calls else Message(role=Role.ASSISTANT, content=PROBE_WORD)
+        talk = Conversation(messages=(*_PROBE.messages, spoken), tools=prompt.tools)
+        more = replace(talk, messages=(*talk.messages, *messages))
+        body, gap, end = self._cut_at_last_end(self._rendering.render(talk))
+        whole = self._rendering.render(more, generation_prompt=True)
+        if not whole.startswith(body):
+            raise ConfigError(
+                "the chat template writes an answer in another way once a message follows: there can be no second turn",
+                now=OTHER_TEMPLATE,
+            )
+        return end, whole[len(body) :].removeprefix(gap + end)
 
     def _unfinished_thought(self, header: str, text: str) -> str | None:
         """The text of a turn that was cut while it thought, or None where it was not."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from assent.text.template import Encoded
-from assent.types import Group
+from assent.types import Group, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,22 +47,8 @@ class Experience:
     @staticmethod
     def of(groups: Sequence[Group]) -> Experience:
         """The samples of a rollout, group by group."""
-        return Experience(
-            samples=tuple(
-                Sample(
-                    tokens=Encoded(
-                        ids=turn.prompt_ids + turn.completion_ids,
-                        assistant_mask=(False,) * len(turn.prompt_ids) + (True,) * len(turn.completion_ids),
-                    ),
-                    group=place,
-                    columns={"sampler_logp": torch.tensor(turn.logps)},
-                    states=turn.states,
-                )
-                for place, group in enumerate(groups)
-                for trajectory in group.trajectories
-                for turn in trajectory.turns
-            )
-        )
+        samples = [_sample(one, place) for place, group in enumerate(groups) for one in group.trajectories]
+        return Experience(samples=tuple(samples))
 
     @property
     def lengths(self) -> list[int]:
@@ -111,6 +97,24 @@ class Experience:
             for place, sample in enumerate(self.samples)
         ]
         return Experience(samples=tuple(samples))
+
+
+def _sample(trajectory: Trajectory, group: int) -> Sample:
+    """An episode as one sequence: the last turn's prompt holds all that came before, as it was sampled and read."""
+    ids: tuple[int, ...] = ()
+    written: list[bool] = []
+    for turn in trajectory.turns:
+        assert turn.prompt_ids[: len(ids)] == ids, "a turn begins with the tokens of the turn before"
+        written += [False] * (len(turn.prompt_ids) - len(ids)) + [True] * len(turn.completion_ids)
+        ids = turn.prompt_ids + turn.completion_ids
+    states = [turn.states for turn in trajectory.turns if turn.states is not None]
+    logps = [logp for turn in trajectory.turns for logp in turn.logps]
+    return Sample(
+        tokens=Encoded(ids=ids, assistant_mask=tuple(written)),
+        group=group,
+        columns={"sampler_logp": torch.tensor(logps)},
+        states=np.concatenate(states) if len(states) == len(trajectory.turns) else None,
+    )
 
 
 def column(samples: Sequence[Sample], name: str, like: Tensor) -> Tensor:

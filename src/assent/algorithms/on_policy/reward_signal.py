@@ -35,6 +35,14 @@ class Reward:
         return replace(self, scorer=scorer.watched(progress)) if isinstance(scorer, WatchedScorer) else self
 
 
+class EnvironmentReward:
+    """The reward that the environment gave as a `Scorer`; an end without one is worth 0."""
+
+    def score(self, prompts: Sequence[Conversation], completions: Sequence[Completion]) -> list[float]:
+        """As it was given."""
+        return [completion.reward or 0.0 for completion in completions]
+
+
 class RewardSum:
     """Rewards added up with their weights; a `Scorer` itself. Several rewards need several names.
 

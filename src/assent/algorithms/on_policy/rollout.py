@@ -1,4 +1,4 @@
-"""Rollout: the policy writes `n` completions of each prompt. Text becomes tokens once, in the sampler."""
+"""Rollout: the policy plays `n` episodes of each prompt. Text becomes tokens once, in the sampler."""
 
 from __future__ import annotations
 
@@ -6,31 +6,41 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from assent.data.order import epoch_order
+from assent.environments.acting import Actor
 from assent.metrics import Metrics
-from assent.ports.sampling import Progress, Sampler, SamplingParams, silent
+from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Group, Trajectory, Turn
+from assent.types import Completion, Conversation, Group, Trajectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """What an observer sees of an iteration: prompts, completions, and their raw rewards, one beside the other."""
+    """What an observer sees of an iteration: episodes and their raw rewards, one beside the other."""
 
     iteration: int
-    prompts: tuple[Conversation, ...]
-    completions: tuple[Completion, ...]
+    episodes: tuple[Trajectory, ...]
     rewards: tuple[float, ...]
+
+    @property
+    def prompts(self) -> list[Conversation]:
+        """What was answered last in each episode."""
+        return [one.prompt for one in self.episodes]
+
+    @property
+    def completions(self) -> list[Completion]:
+        """How it was answered."""
+        return [one.completion for one in self.episodes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOutAnswers:
-    """What an observer sees of the held-out prompts after an iteration: turns and raw rewards, in the prompts' order.
+    """What an observer sees of the held-out prompts after an iteration: episodes and raw rewards, in their order.
 
     `kl` (nats a completion) and `entropy` (nats a token) are those of the iteration's rollouts, 0 and None before any.
     """
 
     iteration: int
-    turns: tuple[Turn, ...]
+    episodes: tuple[Trajectory, ...]
     rewards: tuple[float, ...]
     kl: float = 0.0
     entropy: float | None = None
@@ -52,16 +62,20 @@ class Observer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """Groups whose trajectories bear the reward that is maximised, the raw rewards, and the raw scores by name."""
+    """Groups whose trajectories bear the reward that is maximised, the raw rewards, and the raw scores by name.
+
+    Episodes that failed are not among them: `failed` says why each did.
+    """
 
     groups: tuple[Group, ...]
     rewards: tuple[float, ...]
     scores: Mapping[str, Sequence[float]]
+    failed: tuple[str, ...] = ()
 
     @property
-    def turns(self) -> list[Turn]:
-        """The last turn of every episode."""
-        return [trajectory.turns[-1] for group in self.groups for trajectory in group.trajectories]
+    def episodes(self) -> list[Trajectory]:
+        """All of them, group by group."""
+        return [trajectory for group in self.groups for trajectory in group.trajectories]
 
     @staticmethod
     def joined(parts: Sequence[Scored]) -> Scored:
@@ -70,27 +84,27 @@ class Scored:
             groups=tuple(group for part in parts for group in part.groups),
             rewards=tuple(reward for part in parts for reward in part.rewards),
             scores={name: [one for part in parts for one in part.scores[name]] for name in parts[0].scores},
+            failed=tuple(problem for part in parts for problem in part.failed),
         )
 
 
 def rollout(
-    sampler: Sampler, prompts: Sequence[Conversation], n: int, *, sampling: SamplingParams, seed: int,
-    progress: Progress = silent,
-) -> list[Group]:  # fmt: skip
+    actor: Actor, prompts: Sequence[Conversation], n: int, *, seed: int, progress: Progress = silent
+) -> list[Group]:
     """`n` episodes of each prompt; a completion is an episode of one turn. `progress` may raise to end the work."""
-    turns = sampler.sample(prompts, sampling=sampling, seed=seed, n=n, progress=progress)
+    episodes = actor.play(prompts, n=n, seed=seed, progress=progress)
     return [
-        Group(
-            prompt=prompt, trajectories=tuple(Trajectory(prompt=prompt, turns=(turn,)) for turn in turns[at : at + n])
-        )
-        for prompt, at in zip(prompts, range(0, len(turns), n), strict=True)
+        Group(prompt=prompt, trajectories=tuple(episodes[at : at + n]))
+        for prompt, at in zip(prompts, range(0, len(episodes), n), strict=True)
     ]
 
 
 def rewarded(group: Group, rewards: Iterator[float], costs: Iterator[float] | None = None) -> Group:
-    """The group with the next rewards and costs."""
+    """The group without its failed episodes, the others with the next rewards and costs."""
     trajectories = (
-        replace(one, reward=next(rewards), cost=None if costs is None else next(costs)) for one in group.trajectories
+        replace(one, reward=next(rewards), cost=None if costs is None else next(costs))
+        for one in group.trajectories
+        if not one.failed
     )
     return replace(group, trajectories=tuple(trajectories))
 

@@ -15,17 +15,22 @@ def rollout_metrics(written: Scored, experience: Experience) -> Metrics:
 
     `kl` is in nats per sequence; `sampler_drift` compares sampler and learner.
     """
-    turns, rewards, logp_N = written.turns, written.rewards, experience["logp"]
-    mean = sum(rewards) / len(turns)
+    episodes, rewards, logp_N = written.episodes, written.rewards, experience["logp"]
+    turns = [turn for one in episodes for turn in one.turns]
+    mean = sum(rewards) / len(rewards)
     found = {
         "reward": mean,
-        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(turns)),
+        "reward_std": math.sqrt(sum((reward - mean) ** 2 for reward in rewards) / len(rewards)),
         "kl": experience["kl"].sum().item() / len(experience.samples),
         "entropy": experience["entropy"].mean().item(),
-        "length": sum(len(turn.completion_ids) for turn in turns) / len(turns),
-        "truncated_fraction": sum(turn.completion.stop is not StopReason.END for turn in turns) / len(turns),
+        "length": sum(len(turn.completion_ids) for turn in turns) / len(episodes),
+        "truncated_fraction": sum(one.completion.stop is not StopReason.END for one in episodes) / len(episodes),
         "sampler_drift": (experience["sampler_logp"] - logp_N).abs().max().item(),
     }
+    if len(turns) > len(episodes):
+        found["turns"] = len(turns) / len(episodes)
+    if written.failed:
+        found["failed_episodes"] = float(len(written.failed))
     if "sampler_weight" in experience:
         found["sampler_weight"] = experience["sampler_weight"].mean().item()
     if "value" in experience and "return" in experience:

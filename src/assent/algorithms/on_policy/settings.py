@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from assent.algorithms.schedule import OptimizerSettings, Schedule
+from assent.environments.acting import EpisodeLimits
 from assent.ports.sampling import SamplingParams
 
 KLEstimator = Literal["k1", "k2", "k3", "exact"]
@@ -46,11 +47,20 @@ class OnPolicySettings(OptimizerSettings):
     overlong_penalty: float = Field(default=1.0, gt=0)
     ptx_coef: float = Field(default=0.0, ge=0)
     ptx_batch_size: int = Field(default=16, ge=1)
+    max_turns: int = Field(default=16, ge=1)
+    max_episode_tokens: int | None = Field(default=None, ge=1)
+    environment_threads: int = Field(default=0, ge=0)
 
     @property
     def sampling(self) -> SamplingParams:
         return SamplingParams(
             max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p, top_k=self.top_k
+        )
+
+    @property
+    def limits(self) -> EpisodeLimits:
+        return EpisodeLimits(
+            max_turns=self.max_turns, max_tokens=self.max_episode_tokens, threads=self.environment_threads
         )
 
     @property

@@ -33,23 +33,24 @@ from assent.algorithms.on_policy.rollout_metrics import rollout_metrics
 from assent.algorithms.on_policy.settings import AdvantageSettings, OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
+from assent.environments.acting import Actor, without_failed
 from assent.errors import ConfigError, RunError
 from assent.interrupts import StopRequest, StopRequested
 from assent.losses.lagrangian import LagrangeMultiplier
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
 from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
-from assent.ports.sampling import Progress, Sampler, Scorer
+from assent.ports.sampling import Progress, Scorer
 from assent.seeds import derive
 from assent.text.template import Encoded
-from assent.types import Conversation
+from assent.types import Conversation, Group
 
 _STATE = "on_policy.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What an on-policy run is put together from: prompts, who learns, who writes, who scores and on which scale.
+    """What an on-policy run is put together from: prompts, who learns, who acts, who scores and on which scale.
 
     `ptx` is what the policy is to keep being able to say. `seconds_per_completion`: what it took to write and score one
     for the scale, if it was measured now.
@@ -57,7 +58,7 @@ class Parts:
 
     prompts: Sequence[Conversation]
     learner: Learner
-    sampler: Sampler
+    actor: Actor
     scorer: Scorer
     scale: RewardScale
     observer: Observer = field(default_factory=Observer)
@@ -94,7 +95,7 @@ class OnPolicyTask:
         self.multiplier, self._ptx = method.multiplier(settings), ptx_of(parts.ptx, settings, seed=seed)
         check_cost(self.multiplier, given=self._reward.cost is not None)
         self._values = tuple(method.critics(settings))
-        self._warned, self._watch = self._warn(1.0), Stopwatch()
+        self._warned, self._failed, self._watch = self._warn(1.0), 0, Stopwatch()
         self.skipped_batches: list[SkippedBatch] = []
         self.total = settings.iterations
 
@@ -104,7 +105,7 @@ class OnPolicyTask:
         if parts.seconds_per_completion is None:
             return None
         prompts = prompts_of(parts.prompts, 0, size=settings.batch_size, seed=self._seed)
-        asked = [parts.sampler.encode(prompt) for prompt in prompts]
+        asked = [parts.actor.sampler.encode(prompt) for prompt in prompts]
         return estimate_iterations(
             parts.learner, asked, settings, self._training(self.kl), self._scoring,
             seconds_per_completion=parts.seconds_per_completion, tokens_per_completion=self.scale.length,
@@ -172,15 +173,15 @@ class OnPolicyTask:
         with watch.phase("evaluate"):
             parts.learner.publish()
             progress = self._counted("held-out completions written", len(asked), stop)
-            sampling, seed = self._settings.sampling, derive(self._seed, "eval")
-            turns = parts.sampler.sample(asked, sampling=sampling, seed=seed, progress=progress)
-            scorer = self._reward.watched(self._counted("held-out completions scored", len(asked), stop))
-            rewards = scorer.score(asked, [turn.completion for turn in turns])
+            episodes = parts.actor.play(asked, seed=derive(self._seed, "eval"), progress=progress)
+            kept = without_failed(episodes)
+            scorer = self._reward.watched(self._counted("held-out completions scored", len(kept), stop))
+            rewards = scorer.score([one.prompt for one in kept], [one.completion for one in kept])
             answers = HeldOutAnswers(
-                iteration=round(row.get("iteration", 0.0)), turns=tuple(turns), rewards=tuple(rewards),
+                iteration=round(row.get("iteration", 0.0)), episodes=tuple(kept), rewards=tuple(rewards),
                 kl=row.get("kl", 0.0), entropy=row.get("entropy"),
             )  # fmt: skip
-            found = parts.observer.evaluated(answers)
+            found = parts.observer.evaluated(answers) if len(kept) == len(asked) else {}
         return {"eval_reward": sum(rewards) / len(rewards), **found, "seconds/evaluate": watch.seconds}
 
     def _counted(self, what: str, total: int, stop: StopRequest | None) -> Progress:
@@ -199,14 +200,16 @@ class OnPolicyTask:
         """Write and score completions with the policy as it is, and turn them into experience."""
         parts, settings = self._parts, self._settings
         version = parts.learner.publish()
+        with self._watch.phase("rollout"):
+            parts.actor.meet(iteration=index, seed=derive(self._seed, "meet", index))
         found = refilled(partial(self._write, index, version, stop), settings.batch_size, most=settings.refills)
-        written, turns = found.written, found.written.turns
+        written, groups = found.written, self._comparable(found.groups)
         with self._watch.phase("score"):
-            experience = self._scored(Experience.of(found.groups), stop)
-        reward_B = [trajectory.reward or 0.0 for group in found.groups for trajectory in group.trajectories]
+            experience = self._scored(Experience.of(groups), stop)
+        reward_B = [trajectory.reward or 0.0 for group in groups for trajectory in group.trajectories]
         white = isinstance(settings, AdvantageSettings) and settings.whiten_rewards
         token_rewards = self.kl.token_rewards(reward_B, experience, white=white)
-        known = budgeted(experience, found.groups, self.multiplier)
+        known = budgeted(experience, groups, self.multiplier)
         experience = with_advantages(known.experience, token_rewards, self._method, settings, known.multiplier)
         row = rollout_metrics(written, experience) | known.row
         if settings.samples_per_prompt > 1:
@@ -214,14 +217,14 @@ class OnPolicyTask:
             row |= {"groups_without_spread": flat / len(written.groups), "groups_dropped": float(found.dropped)}
             used = sum(bool(sample.columns["advantage"].any()) for sample in experience.samples)
             row["learned_fraction"] = used / len(experience.samples)
-        row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(turns)
+        row["reward_normalised"] = sum(self.scale.maximised(written.rewards)) / len(written.rewards)
         if len(written.scores) > 1:
             row |= {f"reward/{name}": sum(values) / len(values) for name, values in written.scores.items()}
         row |= self._penalty(row["kl"])
-        seen = Rollout(
-            iteration=index, rewards=written.rewards, completions=tuple(turn.completion for turn in turns),
-            prompts=tuple(one.prompt for group in written.groups for one in group.trajectories),
-        )  # fmt: skip
+        if written.failed and not self._failed:
+            parts.observer.say(f"warning: {len(written.failed)} episodes failed; the first: {written.failed[0]}")
+        self._failed += len(written.failed)
+        seen = Rollout(iteration=index, rewards=written.rewards, episodes=tuple(written.episodes))
         return experience, row | parts.observer.rollout(seen)
 
     def _write(self, index: int, version: int, stop: StopRequest, attempt: int, count: int) -> Scored:
@@ -230,32 +233,44 @@ class OnPolicyTask:
         order = derive(self._seed, "refill", attempt) if attempt else self._seed
         with self._watch.phase("rollout"):
             groups = rollout(
-                parts.sampler,
+                parts.actor,
                 prompts_of(parts.prompts, index, size=settings.batch_size, seed=order)[:count],
                 settings.samples_per_prompt,
-                sampling=settings.sampling,
                 seed=derive(self._seed, "rollout", index, *again),
                 progress=self._counted("written", count * settings.samples_per_prompt, stop),
             )
-        episodes = [(group.prompt, trajectory.turns[-1]) for group in groups for trajectory in group.trajectories]
-        if any(turn.version != version for _, turn in episodes):
+        every = [trajectory for group in groups for trajectory in group.trajectories]
+        episodes = without_failed(every)
+        if any(turn.version != version for one in episodes for turn in one.turns):
             raise RunError(
                 "rollouts were sampled from other weights than those just published",
                 now="Nothing was updated with them; look at the sampler.",
             )
-        completions = [turn.completion for _, turn in episodes]
+        completions = [one.completion for one in episodes]
         with self._watch.phase("reward"):
             scorer = self._reward.watched(self._counted("scored", len(completions), stop))
-            scores = scorer.scores([prompt for prompt, _ in episodes], completions)
+            scores = scorer.scores([one.prompt for one in episodes], completions)
         stop.check()
         rewards = self._reward.total(scores)
         maximised = shaped_rewards(self.scale.maximised(rewards), completions, self.scale.eos_penalty(settings))
-        penalties = [overlong_penalty(len(turn.completion_ids), settings) for _, turn in episodes]
+        penalties = [overlong_penalty(len(one.turns[-1].completion_ids), settings) for one in episodes]
         reward_B = iter([one - penalty for one, penalty in zip(maximised, penalties, strict=True)])
         cost_B = None if self._reward.cost is None else iter(scores.pop(self._reward.cost))
         return Scored(
-            groups=tuple(rewarded(group, reward_B, cost_B) for group in groups), rewards=tuple(rewards), scores=scores
-        )
+            groups=tuple(rewarded(group, reward_B, cost_B) for group in groups), rewards=tuple(rewards), scores=scores,
+            failed=tuple(one.problem for one in every if one.failed),
+        )  # fmt: skip
+
+    def _comparable(self, groups: Sequence[Group]) -> list[Group]:
+        """The groups from which enough episodes are left. Raises RunError if these are too few for the mini-batches."""
+        settings = self._settings
+        kept = [group for group in groups if len(group.trajectories) >= min(settings.samples_per_prompt, 2)]
+        if len(kept) < settings.mini_batches:
+            raise RunError(
+                f"so many episodes failed that {len(kept)} of {len(groups)} prompts are left for "
+                f"{settings.mini_batches} mini-batches", now="Nothing was updated; look at the environment.",
+            )  # fmt: skip
+        return kept
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""
@@ -273,12 +288,12 @@ class OnPolicyTask:
         """One optimiser step, or none if there is nothing to learn; the completions of one prompt stay together."""
         settings = self._settings
         epoch, mini = divmod(place, settings.mini_batches)
-        order = epoch_order(settings.batch_size, seed=derive(self._seed, "mini", index), epoch=epoch)
-        rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
         groups = experience.groups
+        order = epoch_order(len(groups), seed=derive(self._seed, "mini", index), epoch=epoch)
+        rate = settings.rate(index * settings.updates + place, settings.iterations * settings.updates)
         samples = weighted(
             [experience.samples[at] for group in order[mini :: settings.mini_batches] for at in groups[int(group)]],
-            self._method.normalisation(settings), max_tokens=settings.max_tokens,
+            self._method.normalisation(settings), max_tokens=self._parts.actor.most_tokens,
         )  # fmt: skip
         chosen = self._method.learned(samples, settings)
         if not chosen:
@@ -305,11 +320,11 @@ class OnPolicyTask:
         return warning is not None
 
     def save(self, folder: Path) -> dict[str, str]:
-        """The learner, the KL coefficient, the reward's scale, the multiplier, and where the run ends."""
+        """The learner, the KL coefficient, scale and multiplier, where the run ends, and what the environment knows."""
         state = json.dumps(
             {
                 "kl_coef": self.kl.coef, "scale": asdict(self.scale), "total": self.total,
-                "multiplier": self.multiplier and asdict(self.multiplier),
+                "multiplier": self.multiplier and asdict(self.multiplier), "environment": self._parts.actor.save(),
             }
         )  # fmt: skip
         return {**self._parts.learner.save(folder), _STATE: save_text(folder / _STATE, state)}
@@ -321,6 +336,7 @@ class OnPolicyTask:
         self.kl, self.scale = self.kl.with_coef(state["kl_coef"]), RewardScale(**state["scale"])
         self.total = state["total"]
         self.multiplier = state["multiplier"] and LagrangeMultiplier(**state["multiplier"])
+        self._parts.actor.load(state["environment"])
 
 
 def kept_scale(checkpoints: Path) -> RewardScale | None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
-from assent.backends.local.completions import CompletionText, settled
+from assent.backends.local.completions import CompletionText, room_of, settled
 from assent.backends.local.features import Features, feature_batches, read_features
 from assent.data.order import token_budget_batches
 from assent.model.body import Body
 from assent.model.flat import flatten
 from assent.model.generation import Decoder, Generation
 from assent.model.roles import LanguageRole, ScalarRole
-from assent.ports.sampling import Progress, Sampler, SamplingParams, check_finite, silent
+from assent.ports.sampling import Progress, Sampler, SamplingParams, TurnRequest, check_finite, silent
 from assent.text.template import ChatTemplate
-from assent.types import Completion, Conversation, StopReason, Turn
+from assent.types import Completion, Conversation, Message, StopReason, Turn
 
 _MOST = {"cpu": (256, 1 << 16), "cuda": (1024, 1 << 18)}  # written side by side; tokens cached for them
 _CPU_CACHE_BYTES, _CPU_TOKENS = 1 << 30, 1 << 13  # more side by side gain little, but fewer tokens than these lose
@@ -43,18 +43,23 @@ class LocalSampler(Sampler):
     def __init__(self, role: LanguageRole, template: ChatTemplate, *, keep_states: bool = False) -> None:
         self.role, self.template, self.keep_states = role, template, keep_states
 
+    @property
+    def room(self) -> int:
+        """As the model holds."""
+        return room_of(self.role.body)
+
     def encode(self, prompt: Conversation) -> tuple[int, ...]:
         """The tokens of a prompt, up to where the assistant begins."""
         return self.template.encode_prompt(prompt)
 
+    def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
+        """As the template writes messages behind an answer."""
+        return self.template.encode_reply(prompt, answer, reply)
+
     def stream(
-        self, prompts: Sequence[tuple[int, ...]], *, sampling: SamplingParams, seeds: Sequence[int], n: int = 1,
-        progress: Progress = silent,
-    ) -> Iterator[tuple[int, Turn]]:  # fmt: skip
-        """Finished turns as they come, longest prompts first."""
-        params = [
-            settled(sampling, self.role.body, len(ids), what=f"prompt {index + 1}") for index, ids in enumerate(prompts)
-        ]
+        self, arrivals: Iterable[Sequence[TurnRequest]], *, sampling: SamplingParams, progress: Progress = silent
+    ) -> Iterator[tuple[int, Turn]]:
+        """Finished turns as they come; of requests that come together, those with the longest prompts begin."""
         rows, tokens = side_by_side(self.role.body)
         decoder = Decoder(
             self.role.prepared(),
@@ -64,14 +69,13 @@ class LocalSampler(Sampler):
             keep_states=self.keep_states,
             pause=partial(progress, 0),
         )
-        order = sorted(range(len(prompts) * n), key=lambda place: (-len(prompts[place // n]), place))
-        begun = [
-            Generation(key=place, prompt_ids=prompts[place // n], sampling=params[place // n], seed=seeds[place])
-            for place in order
-        ]
-        texts = {one.key: CompletionText(self.template, one) for one in begun if sampling.stop}
-        decoder.add(begun)
-        while decoder.under_way:
+        requests, texts = iter(arrivals), dict[int, CompletionText]()
+        while (arrived := next(requests, None)) is not None or decoder.under_way:
+            begun = self._begun(arrived or (), sampling)
+            texts |= {one.key: CompletionText(self.template, one) for one in begun if sampling.stop}
+            decoder.add(begun)
+            if not decoder.under_way:
+                continue
             grown = decoder.step()
             for one in grown:
                 if one.key in texts and texts[one.key].grow().stopped:
@@ -79,22 +83,31 @@ class LocalSampler(Sampler):
                     decoder.abort([one.key])
             finished = [one for one in grown if one.stop is not None]
             for one in finished:
-                assert one.stop is not None
-                text = texts[one.key].text if one.key in texts else self.template.decode(one.ids)
-                states = np.stack(one.states) if one.states else None
-                one.states.clear()  # each is a part of what all rows had in that step
-                yield (
-                    one.key,
-                    Turn(
-                        prompt_ids=tuple(one.prompt_ids),
-                        completion_ids=tuple(one.ids),
-                        logps=tuple(one.logps),
-                        completion=Completion(text=text, stop=one.stop),
-                        version=self.role.version,
-                        states=states,
-                    ),
-                )
+                yield one.key, self._turn(one, texts.pop(one.key).text if sampling.stop else None)
             progress(len(finished))
+
+    def _begun(self, requests: Sequence[TurnRequest], sampling: SamplingParams) -> list[Generation]:
+        numbers: dict[int, int] = {}
+        begun = []
+        for one in requests:
+            number = numbers.setdefault(id(one.prompt_ids), len(numbers) + 1)
+            params = settled(sampling, self.role.body, len(one.prompt_ids), what=f"prompt {number}")
+            begun.append(Generation(key=one.key, prompt_ids=one.prompt_ids, sampling=params, seed=one.seed))
+        return sorted(begun, key=lambda one: -len(one.prompt_ids))
+
+    def _turn(self, written: Generation, text: str | None) -> Turn:
+        """A finished completion; its text is that of all its tokens, unless a stop sequence cut it."""
+        assert written.stop is not None
+        states = np.stack(written.states) if written.states else None
+        written.states.clear()  # each is a part of what all rows had in that step
+        return Turn(
+            prompt_ids=tuple(written.prompt_ids),
+            completion_ids=tuple(written.ids),
+            logps=tuple(written.logps),
+            completion=Completion(text=self.template.decode(written.ids) if text is None else text, stop=written.stop),
+            version=self.role.version,
+            states=states,
+        )
 
 
 class RewardScorer:

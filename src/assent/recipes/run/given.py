@@ -7,7 +7,6 @@ there, or if it looks like a path; else it is a prompt.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +45,7 @@ from assent.recipes.run.reward_functions import (
     function_reward,
     is_function,
 )
-from assent.recipes.run.rewards import Rewards, name_of_folder, weighted
+from assent.recipes.run.rewards import OWN_REWARD, Rewards, name_of_folder, weighted
 from assent.types import Comparison, Conversation, Rating
 
 T = TypeVar("T")
@@ -215,21 +214,6 @@ def _check_reward(reward: object) -> None:
         raise ConfigError(f"a reward is wanted, got {_told(reward)}", where="reward", now=now)
 
 
-def check_on_step(on_step: object) -> None:
-    """Refuse what cannot be called with a row of metrics, before anything is trained."""
-    if on_step is None:
-        return
-    try:
-        if not callable(on_step) or isinstance(on_step, type | torch.nn.Module):
-            raise TypeError
-        inspect.signature(on_step).bind({})
-    except TypeError:
-        what = f"a function of one argument (a dict of metrics) is wanted, got {_told(on_step)}"
-        raise ConfigError(what, where="on_step", now="For example: rows = [], then on_step=rows.append.") from None
-    except ValueError:  # a function in C that does not tell what it takes
-        return
-
-
 def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     """The folder for the result, checked before anything is trained; `keeps` are models that it must not replace."""
     if out is None:
@@ -244,14 +228,20 @@ def place(out: object, *, keeps: Sequence[str] = ()) -> Path | None:
     return folder
 
 
-def rewards(reward: RewardOrSeveral, weights: Sequence[float], cost: Reward | None = None) -> Rewards:
-    """One reward or several as one scorer, and the cost; those of a mapping have its names."""
+def rewards(
+    reward: RewardOrSeveral | None, weights: Sequence[float], cost: Reward | None = None, *, own: bool = False
+) -> Rewards:
+    """One reward or several as one scorer, and the cost; the environment's `own` is the last. Names of a mapping stay.
+
+    Raises ConfigError for what cannot be a reward.
+    """
     if isinstance(reward, Mapping):
         scorers = [(name, _scorer(one)[1]) for name, one in reward.items()]
     else:
         several = reward if isinstance(reward, Sequence) and not isinstance(reward, str) else [reward]
-        scorers = [_scorer(one) for one in several]
-    return Rewards(scorer=weighted(scorers, weights, cost=None if cost is None else _scorer(cost)[1]))
+        scorers = [_scorer(one) for one in several if one is not None]
+    given = [*scorers, *([OWN_REWARD] if own else [])]
+    return Rewards(scorer=weighted(given, weights, cost=None if cost is None else _scorer(cost)[1]))
 
 
 def _scorer(reward: Reward) -> tuple[str, Scorer]:

@@ -11,6 +11,7 @@ from assent.algorithms.epochs import TrainSettings
 from assent.algorithms.on_policy.reward_signal import RewardSum
 from assent.algorithms.reward import RewardSettings
 from assent.algorithms.sft import ConversationLoss, encode_demonstrations, supervised_losses
+from assent.environments.acting import as_shown, without_failed
 from assent.evals.arms import Arm
 from assent.evals.axes import is_a_coin, no_interval
 from assent.evals.evidence import Measurement, Sample
@@ -36,7 +37,7 @@ from assent.recipes.training.prepare import score_judged
 from assent.runs.lineage import DataSource, named
 from assent.runs.logs import read_rows
 from assent.seeds import derive
-from assent.types import Completion, Conversation, Demonstration, Turn
+from assent.types import Completion, Conversation, Demonstration, Trajectory, Turn
 
 BEFORE, AFTER = "before", "after"
 BEFORE_AND_AFTER = {BEFORE: Arm(name="Before", colour="grey"), AFTER: Arm(name="After", colour="blue")}
@@ -170,22 +171,45 @@ class Writer(Protocol):
         """One turn per prompt."""
 
 
-def measure_policy(
-    name: str,
-    writer: Writer,
-    prompts: Sequence[Conversation],
-    reward: RewardSum,
-    sampling: SamplingParams,
-    display: Display,
-    *,
-    seed: int,
-) -> Written:
-    """Let a model answer the prompts once and score the answers: raw scores, before training normalises them.
+class Player(Protocol):
+    """An `Actor`, or a writer of single answers: what plays an episode of each prompt."""
 
-    A prompt that stands twice counts once in n.
+    def play(self, prompts: Sequence[Conversation], *, seed: int, progress: Progress = silent) -> list[Trajectory]:
+        """One episode per prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """The answers of a writer as episodes of one turn."""
+
+    writer: Writer
+    sampling: SamplingParams
+
+    def play(self, prompts: Sequence[Conversation], *, seed: int, progress: Progress = silent) -> list[Trajectory]:
+        """As `Player`."""
+        turns = self.writer.sample(prompts, sampling=self.sampling, seed=seed, progress=progress)
+        return [
+            Trajectory(prompt=prompt, turns=(turn,), completion=turn.completion)
+            for prompt, turn in zip(prompts, turns, strict=True)
+        ]
+
+
+def measure_policy(
+    name: str, player: Player, prompts: Sequence[Conversation], reward: RewardSum, display: Display, *, seed: int
+) -> Written:
+    """Let a model play one episode of each prompt and score it: raw scores, before training normalises them.
+
+    A prompt that stands twice counts once in n. An episode that failed counts as 0.
     """
-    completions = write_answers(name, writer, prompts, sampling, display, seed=seed)
-    scores = reward.scores(prompts, completions)
+    with display.stage(f"sample {name}", len(prompts), unit="texts") as stage:
+        episodes = player.play(prompts, seed=derive(seed, "eval"), progress=stage.counter)
+    completions, kept = [as_shown(one) for one in episodes], without_failed(episodes)
+    scores = reward.scores([one.prompt for one in kept], [one.completion for one in kept])
+    if failed := [one for one in episodes if one.failed]:
+        display.say(f"{len(failed)} episodes of {name} failed and count as 0; the first: {failed[0].problem}")
+        for scored in scores:
+            found = iter(scores[scored])
+            scores[scored] = [0.0 if one.failed else next(found) for one in episodes]
     total = reward.total(scores)
     mean = bootstrap_mean(total, seed=seed, groups=prompts)
     display.say(f"reward of {name}: {mean.mean:.3f} ({spread(mean, 'prompts')})")

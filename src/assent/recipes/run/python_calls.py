@@ -9,13 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
+import torch
 from pydantic.fields import FieldInfo
 
+from assent.algorithms.loop import Task, Watch
+from assent.algorithms.methods import Method
 from assent.config import Settings
+from assent.data.in_memory import called
 from assent.errors import BackendError, ConfigError
+from assent.metrics import Metrics
+from assent.recipes.run.progress import Display
+from assent.recipes.run.skipped_examples import say_prepared
+from assent.recipes.training.prepare import Prepared
 
 P = ParamSpec("P")
 R = TypeVar("R")
+OnStep = Callable[[Metrics], None]
 
 
 def python_call(
@@ -60,6 +69,35 @@ def enough_memory() -> Iterator[None]:
             raise
         now = "Lower micro_batch_tokens (training) or max_tokens (writing), or use lora.rank."
         raise BackendError("the memory is not enough", now=now) from error
+
+
+def check_on_step(on_step: object) -> None:
+    """Refuse what cannot be called with a row of metrics, before anything is trained."""
+    if on_step is None:
+        return
+    try:
+        if not callable(on_step) or isinstance(on_step, type | torch.nn.Module):
+            raise TypeError
+        inspect.signature(on_step).bind({})
+    except TypeError:
+        what = f"a function of one argument (a dict of metrics) is wanted, got {called(on_step)}"
+        raise ConfigError(what, where="on_step", now="For example: rows = [], then on_step=rows.append.") from None
+    except ValueError:  # a function in C that does not tell what it takes
+        return
+
+
+def watched(method: Method, prepared: Prepared[Task], on_step: OnStep | None) -> None:
+    """Train with a bar, and show each row of metrics to `on_step`."""
+    task = prepared.task
+    say_prepared(Display(), prepared)
+    with Display().stage(method.name, task.total, unit=task.unit) as stage:
+
+        def on_tick(done: int, of: int, row: Metrics) -> None:
+            stage.on_tick(done, of, row)
+            if on_step is not None:
+                on_step(dict(row) | {"step": float(done)})
+
+        prepared.run(Watch(on_tick=on_tick))
 
 
 def _with(bound: inspect.Signature, settings: type[Settings]) -> inspect.Signature:

@@ -22,6 +22,7 @@ class Request:
     name: str = ""
     files: Files
     rewards: tuple[str, ...] = ()
+    environment: str | None = None
     against: str | None = None
     base: Mapping[str, Any] = field(default_factory=dict)
     settings_file: Path | None = None
@@ -47,6 +48,7 @@ class Request:
                 command=flags.get("typed", ""),
             ),
             rewards=(reward,) if isinstance(reward, str) else tuple(reward),
+            environment=flags.get("environment"),
             against=flags.get("against"),
             settings_file=Path(flags["settings"]) if "settings" in flags else None,
             overrides=tuple(flags.get("set", ())),

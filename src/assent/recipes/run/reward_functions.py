@@ -8,22 +8,17 @@ function that names no `completions` is called with prompts and completions in t
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import Parameter
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from assent.durable import sha256_file
 from assent.errors import ConfigError
 from assent.ports.sampling import Scorer
-from assent.recipes.run.reward_code import RewardCode, imported, place_of
+from assent.recipes.run.reward_code import RewardCode, place_of
+from assent.recipes.run.user_code import is_code, named_code
 from assent.runs.lineage import DataSource
 from assent.types import Completion, Conversation
 
@@ -170,46 +165,15 @@ class FunctionReward:
 
 def is_function(name: str) -> bool:
     """Whether a reward name means a Python function."""
-    module, colon, function = name.rpartition(":")
-    if name.endswith(".py"):
-        raise ConfigError("this is a Python file", where=name, now=f"Name its function: --reward {name}:NAME.")
-    return bool(colon and module and function.isidentifier())
+    return is_code(name, flag="--reward")
 
 
 def function_reward(name: str) -> FunctionReward:
     """The function that `FILE.py:NAME` or `package.module:NAME` means."""
-    module_name, _, function_name = name.rpartition(":")
-    module = _load_file(Path(module_name)) if module_name.endswith(".py") else _load_module(module_name)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = f"It has: {', '.join(known[:8])}." if known else "It defines no function."
-        raise ConfigError(f'there is no function "{function_name}" in it', where=module_name, now=hint)
-    file = Path(str(module.__file__)) if getattr(module, "__file__", None) else None
-    source = DataSource(
-        role="reward", name=f"{Path(module_name).name}:{function_name}", sha256=sha256_file(file) if file else "",
-        format="Python function",
-    )  # fmt: skip
-    return FunctionReward(scorer=FunctionScorer(function, name), source=source)
+    code = named_code(name, flag="--reward", kind="function")
+    source = DataSource(role="reward", name=code.name, sha256=code.sha256, format="Python function")
+    return FunctionReward(scorer=FunctionScorer(code.value, name), source=source)
 
 
 def _messages(conversation: Conversation) -> list[dict[str, str]]:
     return [{"role": message.role.value, "content": message.content} for message in conversation.messages]
-
-
-def _load_module(name: str) -> ModuleType:
-    now = "For a file, write --reward FILE.py:NAME."
-    return imported(partial(importlib.import_module, name), where=name, failed="the module cannot be imported", now=now)
-
-
-def _load_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ConfigError("there is no such Python file", where=str(path), now="Check the path of --reward.")
-    spec = importlib.util.spec_from_file_location(f"assent_reward_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.append(str(path.resolve().parent))  # so that it can import what lies beside it
-    run = partial(spec.loader.exec_module, module)
-    imported(run, where=str(path), failed="the file cannot be run", now="Repair it.")
-    return module

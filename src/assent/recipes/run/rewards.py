@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from assent.algorithms.best_of_n import BestOfN
-from assent.algorithms.on_policy.reward_signal import Reward, RewardSum
+from assent.algorithms.on_policy.reward_signal import EnvironmentReward, Reward, RewardSum
 from assent.errors import ConfigError
 from assent.ports.sampling import Sampler, Scorer
 from assent.recipes.run.inputs import model_folder
@@ -20,6 +20,7 @@ from assent.runs.lineage import DataSource, Parent, named
 from assent.types import Conversation
 
 COST = "cost"
+OWN_REWARD = ("environment", EnvironmentReward())  # by its name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,10 +106,14 @@ def open_rewards(
     load: Callable[[str, bool], RewardModel],
     *,
     cost: str | None = None,
+    environment: DataSource | None = None,
 ) -> Rewards:
     """The rewards of the command line, and the cost: folders of models, which `load` opens, functions and judges.
 
-    `load` gets a folder and whether it is the first of them. Raises ConfigError.
+    An `environment` gives a reward of its own.
+
+    `load` gets a folder and whether it is the first of them. The environment's own reward is the last. Raises
+    ConfigError.
     """
     scorers: list[tuple[str, Scorer]] = []
     parents: dict[str, str] = {}
@@ -131,7 +136,12 @@ def open_rewards(
             chosen = model.names[model.positive] if len(model.names) > 1 else model.annotator
             origins.append(Origin(role=role, head=chosen))
             parents[role] = folder
-    scorer = weighted(scorers[: len(names)], settings.reward_weights, cost=scorers[-1][1] if cost else None)
+    costs = scorers[len(names) :]
+    if environment is not None:
+        scorers.insert(len(names), OWN_REWARD)
+        origins.insert(len(names), Origin(source=environment))
+    given = scorers[: len(scorers) - len(costs)]
+    scorer = weighted(given, settings.reward_weights, cost=costs[-1][1] if costs else None)
     return Rewards(scorer=scorer, parents=parents, origins=tuple(origins))
 
 

@@ -47,9 +47,10 @@ def run_method(request: Request, display: Display) -> Path:
     """`assent METHOD`: train, save, measure what is held out, and write the report; returns the report's path."""
     method, files = METHODS[request.name], request.files
     settings = request.settings(job_settings(request.name))
-    require_data(
-        files, otherwise=f", or write --data {WORLD} for the embedded world" if method.makes == "model" else ""
-    )
+    if request.environment is None:
+        require_data(
+            files, otherwise=f", or write --data {WORLD} for the embedded world" if method.makes == "model" else ""
+        )
     check_output(files, settings)
     training = _PREPARATIONS[method.reads](request, settings, display)
     say_prepared(display, training.prepared)

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from assent.algorithms.methods import METHODS, load_named
-from assent.algorithms.on_policy.rollout import Observer, Rollout
+from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.task import kept_scale
 from assent.data.load import load_demonstrations
+from assent.environments.acting import Actor, InEnvironment, without_failed
 from assent.errors import ConfigError
 from assent.evals.arms import judge_name
 from assent.metrics import Metrics
 from assent.recipes.run.annotators import for_annotator
+from assent.recipes.run.environments import open_environment
 from assent.recipes.run.held_out import (
     AFTER,
     BEFORE,
@@ -28,7 +30,7 @@ from assent.recipes.run.held_out import (
     rollout_samples,
     sampled_from,
 )
-from assent.recipes.run.inputs import Read, read_all
+from assent.recipes.run.inputs import Read, read_all, require_data
 from assent.recipes.run.job_settings import (
     OnPolicyJob,
 )
@@ -47,41 +49,46 @@ from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.training.parts import open_policy, read_data, training_of
 from assent.recipes.training.prepare import (
     PTXPrompts,
+    actor_of,
     prepare_on_policy,
     scaled_reward,
 )
 from assent.recipes.training.reward_watching import RewardWatching
+from assent.recipes.training.shown_answers import SHOWN, RolloutLog, shown_episodes
 from assent.runs.lineage import DataSource
 from assent.seeds import derive
 from assent.types import Completion, Conversation
 
-_SHOWN_COMPLETIONS = 4
 _DURING = {BEFORE: "the model before training", AFTER: "the model after training"}
 
 
 def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
     """A policy from what it writes itself, scored by reward models, classifiers, judges or functions `FILE.py:NAME`."""
+    opened = open_environment(request.environment)
     data, held = read_data(request, settings, display, role="prompts")
+    if not data.examples and not opened.environment.prompts:
+        require_data(request.files, otherwise=": this environment has no prompts of its own")
     model = open_policy(request.files, settings, display)
-    prompts = fitting_prompts(data.examples, model, settings, display)
+    prompts = fitting_prompts(data.examples or opened.environment.prompts, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
-    rewards, ptx = _rewards(request, model, settings, display), _ptx_data(request, settings, display)
+    rewards, ptx = _rewards(request, model, settings, opened.source, display), _ptx_data(request, settings, display)
     rewards.check([*prompts, *unseen])
-    if rewards.functions:  # a mistake in one shows before long work
-        short = replace(settings.sampling, max_tokens=min(8, settings.max_tokens))
-        turns = model.sampler.sample(prompts[:2], sampling=short, seed=settings.seed)
-        rewards.scorer.score(prompts[:2], [turn.completion for turn in turns])
-    watching, log = _watching(request, settings, display, model, unseen), _SampleLog(settings)
+    actor = actor_of(model.sampler, settings, opened.environment)
+    if rewards.functions:
+        _try(rewards, actor, prompts[:2], seed=settings.seed)
+    watching = _watching(request, settings, display, model, unseen)
+    log = RolloutLog(every=settings.samples_every, iterations=settings.iterations)
     kept = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
-    reward = scaled_reward(rewards.scorer, model, prompts, settings, seed=settings.seed, kept=kept, display=display)
+    asked = InEnvironment(prompts=prompts, environment=opened.environment)
+    reward = scaled_reward(rewards.scorer, model, asked, settings, seed=settings.seed, kept=kept, display=display)
     prepared = prepare_on_policy(
-        load_named(METHODS[request.name].algorithm), model, PTXPrompts(prompts=prompts, ptx=ptx.examples), settings,
+        load_named(METHODS[request.name].algorithm), model, PTXPrompts(prompts=asked, ptx=ptx.examples), settings,
         seed=settings.seed, reward=reward,
         observer=Observer(
             rollout=log, evaluated=watching, say=display.say, note=display.note, held_out=tuple(unseen)
         ),
     )  # fmt: skip
-    around = _BeforeAndAfter(watching, prompts, rewards, display)
+    around = _BeforeAndAfter(watching, actor, prompts, rewards, display)
     measure = partial(around.measured, sources=held.sources, told=prepared.task.scale.told())
     training = training_of(model, prepared, data, held, measure)
     return replace(
@@ -95,11 +102,12 @@ class _BeforeAndAfter:
     """What the model writes before training and after it, and the weights that are kept."""
 
     def __init__(
-        self, watching: RewardWatching, prompts: Sequence[Conversation], rewards: Rewards, display: Display
-    ) -> None:
-        self._watching, self._rewards, self._display = watching, rewards, display
+        self, watching: RewardWatching, actor: Actor, prompts: Sequence[Conversation], rewards: Rewards,
+        display: Display,
+    ) -> None:  # fmt: skip
+        self._watching, self._actor, self._rewards, self._display = watching, actor, rewards, display
         self._model, self._unseen, self._settings = watching.model, watching.prompts, watching.settings
-        self._prompts = prompts[:_SHOWN_COMPLETIONS]
+        self._prompts = prompts[:SHOWN]
         self._texts, self._written = dict[str, list[Completion]](), dict[str, Any]()
         self._kept = ""
         self._look(BEFORE)
@@ -133,14 +141,12 @@ class _BeforeAndAfter:
 
     def _look(self, when: str) -> None:
         """Write for a few prompts of training, unscored (a function is called for training alone), and the held out."""
-        settings, model = self._settings, self._model
-        turns = model.sampler.sample(self._prompts, sampling=settings.sampling, seed=derive(settings.seed, "shown"))
-        self._texts[when] = [turn.completion for turn in turns]
+        seed = self._settings.seed
+        self._texts[when] = shown_episodes(self._actor, self._prompts, seed=derive(seed, "shown"))
         if self._unseen:
             self._written[when] = measure_policy(
-                _DURING[when], model.sampler, self._unseen, reward=self._rewards.scorer, sampling=settings.sampling,
-                display=self._display, seed=settings.seed,
-            )  # fmt: skip
+                _DURING[when], self._actor, self._unseen, self._rewards.scorer, self._display, seed=seed
+            )
 
 
 def _watching(
@@ -167,9 +173,11 @@ def _ptx_data(request: Request, settings: OnPolicyJob, display: Display) -> Read
     return read_all(paths, load_demonstrations, files, display, role="ptx", limit=settings.limit, reading=reading)
 
 
-def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob, display: Display) -> Rewards:
+def _rewards(
+    request: Request, model: LanguageModel, settings: OnPolicyJob, environment: DataSource | None, display: Display
+) -> Rewards:
     """The rewards of a run and its cost; the first adapter on the policy's own base shares that base."""
-    if not request.rewards:
+    if not request.rewards and environment is None:
         raise ConfigError("no reward was given", now="Name a reward model, a classifier or FILE.py:NAME with --reward.")
 
     def load(path: str, first: bool) -> RewardModel:
@@ -181,29 +189,11 @@ def _rewards(request: Request, model: LanguageModel, settings: OnPolicyJob, disp
         )
         return for_annotator(reward, settings.annotator, display)
 
-    return open_rewards(request.rewards, settings, load, cost=request.text("cost"))
+    return open_rewards(request.rewards, settings, load, cost=request.text("cost"), environment=environment)
 
 
-class _SampleLog:
-    """Write a few completions of every n-th rollout to samples.jsonl, once the run is open."""
-
-    def __init__(self, settings: OnPolicyJob) -> None:
-        self._settings = settings
-
-    def open(self, job: Job) -> None:
-        """Write into this job's run."""
-        self._samples = job.run.samples
-
-    def __call__(self, rollout: Rollout) -> Metrics:
-        last = rollout.iteration + 1 == self._settings.iterations
-        if rollout.iteration % self._settings.samples_every == 0 or last:
-            for place in range(min(_SHOWN_COMPLETIONS, len(rollout.prompts))):
-                row = {
-                    "prompt": rollout.prompts[place].last_user_text,
-                    "completion": rollout.completions[place].text,
-                    "stop": str(rollout.completions[place].stop),
-                    "reward": rollout.rewards[place],
-                    "iteration": rollout.iteration + 1,
-                }
-                self._samples.append(rollout.iteration + 1, row)
-        return {}
+def _try(rewards: Rewards, actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> None:
+    """A mistake in a function shows before long work."""
+    short = replace(actor, sampling=replace(actor.sampling, max_tokens=min(8, actor.sampling.max_tokens or 8)))
+    tried = without_failed(short.play(prompts, seed=seed))
+    rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])

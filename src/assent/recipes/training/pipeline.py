@@ -87,6 +87,7 @@ class Stage(Settings):
     reward: list[str] | str = ""
     cost: str = ""
     ptx_data: list[str] | str = Field(default_factory=list)
+    environment: str = ""
     against: str = ""
     attacker: str = ""
     constitution: str = ""
@@ -186,8 +187,9 @@ def _check_stage(pipeline: Pipeline, stage: Stage, seen: set[str]) -> None:
         if value.startswith("@") and bool(file) == (flag in _MODELS):
             form = "@NAME" if flag in _MODELS else "@NAME/FILE"
             raise ConfigError(f'{flag} = "{value}" is of the wrong form', now=f"Write {form}.")
+    brought = ("data", "reward") if stage.environment else ()  # an environment has its own
     for flag in _kind(stage.kind).needs:
-        if not getattr(stage, flag):
+        if flag not in brought and not getattr(stage, flag):
             raise ConfigError(f"{flag} is missing", now=f'Write {flag} = "..." in this stage.')
     for path in (path for name in _FILES for path in stage.paths(name)):
         if path != _WORLD and not path.startswith("@") and not Path(path).exists():
@@ -216,6 +218,7 @@ def _request(
             overwrite=overwrite,
         ),
         rewards=found("reward"),
+        environment=stage.environment or None,
         against=next(iter(found("against")), None),
         base=_base(pipeline, stage),
         own={**own, "constitution": stage.constitution or None},

@@ -32,13 +32,16 @@ from assent.algorithms.reward import (
 from assent.algorithms.schedule import OptimizerSettings
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.order import epoch_order
+from assent.environments.acting import Actor, InEnvironment, without_failed
+from assent.environments.single_turn import SingleTurn
 from assent.errors import ConfigError, RunError
 from assent.evals.judges import JudgeScorer
 from assent.evals.reward_quality import ScoredLabels, ScoredPairs
 from assent.metrics import Metrics
 from assent.model.action_values import FILE as ACTION_VALUES
+from assent.ports.environment import Environment
 from assent.ports.learning import LearnerSettings, Roles
-from assent.ports.sampling import Progress, Scorer, check_finite, silent
+from assent.ports.sampling import Progress, Sampler, Scorer, check_finite, silent
 from assent.recipes.run.models import LanguageModel, RewardModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.roles import critic_of, critic_starts, reference_of
@@ -212,27 +215,37 @@ def score_judged(reward: RewardModel, judged: Sequence[PreferenceData], settings
     )
 
 
+Prompts = Sequence[Conversation] | InEnvironment
+
+
+def actor_of(sampler: Sampler, settings: OnPolicySettings, environment: Environment) -> Actor:
+    """Who writes in a training run."""
+    return Actor(sampler=sampler, sampling=settings.sampling, environment=environment, limits=settings.limits)
+
+
 def measure_scale(
-    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int,
+    scorer: Scorer, model: LanguageModel, prompts: Prompts, settings: OnPolicySettings, *, seed: int,
     progress: Progress = silent,
 ) -> RewardScale:  # fmt: skip
-    """The scale of a reward on `normalise_prompts` completions of the model as it is.
+    """The scale of a reward on `normalise_prompts` episodes of the model as it is.
 
     Their prompts are drawn by lot; fewer prompts are answered several times, and so are all where completions are
     compared with each other.
     """
     KLShaping.of(settings)  # refuses a useless estimate before anything is sampled
-    _refuse_unsteady(model, prompts, settings.max_tokens)
+    asked = _in_environment(prompts)
+    prompts, actor = asked.prompts, actor_of(model.sampler, settings, asked.environment)
+    _refuse_unsteady(model, prompts, actor)
     drawn = epoch_order(len(prompts), seed=derive(seed, "normalise prompts"), epoch=0)
     scorers = [one.scorer for one in scorer.rewards] if isinstance(scorer, RewardSum) else [scorer]
     compared = settings.samples_per_prompt if any(isinstance(one, JudgeScorer) for one in scorers) else 1
     count = -(-settings.normalise_prompts // compared)
-    asked = [prompts[int(drawn[place % len(prompts)])] for place in range(count) for _ in range(compared)]
-    turns = model.sampler.sample(asked, sampling=settings.sampling, seed=derive(seed, "normalise"), progress=progress)
-    completions = [turn.completion for turn in turns]
-    scores = check_finite(scorer.score(asked, completions), completions)
+    starts = [prompts[int(drawn[place % len(prompts)])] for place in range(count) for _ in range(compared)]
+    episodes = without_failed(actor.play(starts, seed=derive(seed, "normalise"), progress=progress))
+    completions = [one.completion for one in episodes]
+    scores = check_finite(scorer.score([one.prompt for one in episodes], completions), completions)
     cut = sum(completion.stop is not StopReason.END for completion in completions) / len(completions)
-    length = sum(len(turn.completion_ids) for turn in turns) / len(turns)
+    length = sum(len(turn.completion_ids) for one in episodes for turn in one.turns) / len(episodes)
     return RewardScale.of(scores, applied=settings.normalise_reward, truncated=cut, length=length)
 
 
@@ -240,7 +253,7 @@ def measure_scale(
 class PTXPrompts:
     """Prompts, and demonstrations that are imitated in every update (`ptx_coef`)."""
 
-    prompts: Sequence[Conversation]
+    prompts: Prompts
     ptx: Sequence[Demonstration] = ()
 
 
@@ -254,7 +267,7 @@ class ScaledReward:
 
 
 def scaled_reward(
-    scorer: Scorer, model: LanguageModel, prompts: Sequence[Conversation], settings: OnPolicySettings, *, seed: int,
+    scorer: Scorer, model: LanguageModel, prompts: Prompts, settings: OnPolicySettings, *, seed: int,
     kept: RewardScale | None, display: Display,
 ) -> ScaledReward:  # fmt: skip
     """A reward on the scale that a run has kept, or else on the one that is measured now."""
@@ -270,7 +283,7 @@ def scaled_reward(
 def prepare_on_policy(
     method: OnPolicyMethod,
     model: LanguageModel,
-    prompts: Sequence[Conversation] | PTXPrompts,
+    prompts: Prompts | PTXPrompts,
     settings: OnPolicySettings,
     *,
     seed: int,
@@ -284,17 +297,18 @@ def prepare_on_policy(
     that scores every completion the same.
     """
     given = prompts if isinstance(prompts, PTXPrompts) else PTXPrompts(prompts=prompts)
-    prompts, longest = given.prompts, _room(model, settings.max_prompt_length + settings.max_tokens)
+    asked, longest = _in_environment(given.prompts), _room(model, settings.max_prompt_length + settings.max_tokens)
     ptx = encode_demonstrations(given.ptx, model.template, max_length=longest)
-    if not prompts:
+    if not asked.prompts:
         raise ConfigError("there are no prompts to write completions for")
     _refuse_action_values(model)
-    _refuse_unsteady(model, prompts, settings.max_tokens)
+    actor = actor_of(model.backend.sampler(model.role, model.template, rollouts=True), settings, asked.environment)
+    _refuse_unsteady(model, asked.prompts, actor)
     scale, seconds = None, None
     if isinstance(reward, ScaledReward):
         scale, seconds, reward = reward.scale, reward.seconds_per_completion, reward.reward
     scorer = reward.scorer if isinstance(reward, RewardModel) else reward
-    scale = scale or measure_scale(scorer, model, prompts, settings, seed=seed)
+    scale = scale or measure_scale(scorer, model, asked, settings, seed=seed)
     starts = critic_starts(scorer, scale)
     if starts[0].network is not None and not scale.spread:
         raise RunError(
@@ -313,22 +327,27 @@ def prepare_on_policy(
     }  # fmt: skip
     roles = Roles(policy=model.role, critics=critics, reference=reference)
     parts = Parts(
-        prompts=prompts, learner=model.backend.learner(roles, learner_settings(settings)),
-        sampler=model.backend.sampler(model.role, model.template, rollouts=True),
+        prompts=asked.prompts, learner=model.backend.learner(roles, learner_settings(settings)), actor=actor,
         scorer=scorer, scale=scale, observer=observer, ptx=ptx.items, seconds_per_completion=seconds,
     )  # fmt: skip
     return Prepared(task=OnPolicyTask(method, parts, settings, seed=seed), skipped=ptx.skipped)
 
 
-def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], max_tokens: int) -> None:
+def _in_environment(prompts: Prompts) -> InEnvironment:
+    return prompts if isinstance(prompts, InEnvironment) else InEnvironment(prompts=prompts)
+
+
+def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], actor: Actor) -> None:
     """What is drawn token by token must be what is read at once, or its log-probabilities are not those it had."""
     steady = model.role.body.steady_length
     if steady is None:
         return
-    longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts)))
-    if longest + max_tokens > steady:
+    longest = actor.room
+    if isinstance(actor.environment, SingleTurn):
+        longest = max(len(ids) for ids in model.template.encode_prompts(list(prompts))) + actor.most_tokens
+    if longest > steady:
         raise ConfigError(
-            f"this model's rotary embeddings change beyond {steady} tokens, and a prompt has {longest} with "
-            f"{max_tokens} to come", where=model.path,
+            f"this model's rotary embeddings change beyond {steady} tokens, and what is written and read before it may "
+            f"have {longest}", where=model.path,
             now="Leave out long prompts or lower max_tokens; SFT and DPO take any length.",
         )  # fmt: skip

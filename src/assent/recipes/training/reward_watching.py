@@ -52,12 +52,18 @@ class RewardWatching:
         if answers.iteration and not self._seen:
             self._read()
         self._seen = [one for one in self._seen if one.step < answers.iteration]
-        completions = [turn.completion for turn in answers.turns]
+        completions = [episode.completion for episode in answers.episodes]
         texts = [completion.text for completion in completions]
-        scored = () if self.held_out is None else tuple(self.held_out.scorer.score(self.prompts, completions))
+        scored = (
+            ()
+            if self.held_out is None
+            else tuple(self.held_out.scorer.score([one.prompt for one in answers.episodes], completions))
+        )
         seen = Watched(
             step=answers.iteration, kl=answers.kl, entropy=answers.entropy, reward_P=answers.rewards,
-            held_out_P=scored, length_P=tuple(float(len(turn.completion_ids)) for turn in answers.turns),
+            held_out_P=scored, length_P=tuple(
+                float(sum(len(turn.completion_ids) for turn in one.turns)) for one in answers.episodes
+            ),
             repetition_P=tuple(map(repetition, texts)), distinct_2=distinct_2(texts),
         )  # fmt: skip
         self._seen.append(seen)

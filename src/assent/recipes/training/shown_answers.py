@@ -1,6 +1,7 @@
-"""What a policy writes for a few prompts before and after training: a loss may look healthy while the model is wrecked.
+"""What a policy writes for a few prompts, before, during and after training: a loss may look healthy while the model is
+wrecked.
 
-The answers are greedy, so that a difference is of the weights and not of the dice.
+The answers of a policy that learns from examples are greedy, so that a difference is of the weights, not of the dice.
 """
 
 from __future__ import annotations
@@ -8,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
+from assent.algorithms.on_policy.rollout import Rollout
+from assent.environments.acting import Actor, as_shown
 from assent.evals.evidence import Sample
 from assent.evals.words import HELD_OUT
+from assent.metrics import Metrics
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.held_out import AFTER, BEFORE, answers_side_by_side
+from assent.recipes.run.jobs import Job
 from assent.recipes.run.models import LanguageModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.skipped_examples import fits
-from assent.types import Comparison, Completion
+from assent.types import Comparison, Completion, Conversation
 
 SHOWN, MAX_TOKENS = 4, 64
 
@@ -44,3 +49,33 @@ class ShownAnswers:
             greedy = SamplingParams(max_tokens=MAX_TOKENS, temperature=0.0)
             turns = self._model.sampler.sample(self._prompts, sampling=greedy, seed=0, progress=stage.counter)
         return [turn.completion for turn in turns]
+
+
+def shown_episodes(actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> list[Completion]:
+    """What the model says to a few prompts of training, unscored: a reward function is called for training alone."""
+    return [as_shown(episode) for episode in actor.play(prompts, seed=seed)]
+
+
+class RolloutLog:
+    """Writes a few episodes of every n-th rollout to samples.jsonl, once the run is open."""
+
+    def __init__(self, *, every: int, iterations: int) -> None:
+        self._every, self._iterations = every, iterations
+
+    def open(self, job: Job) -> None:
+        """Write into this job's run."""
+        self._samples = job.run.samples
+
+    def __call__(self, rollout: Rollout) -> Metrics:
+        number = rollout.iteration + 1
+        if rollout.iteration % self._every == 0 or number == self._iterations:
+            for episode, reward in list(zip(rollout.episodes, rollout.rewards, strict=True))[:SHOWN]:
+                row = {
+                    "prompt": episode.start.last_user_text,
+                    "completion": as_shown(episode).text,
+                    "stop": str(episode.completion.stop),
+                    "reward": reward,
+                    "iteration": number,
+                }
+                self._samples.append(number, row)
+        return {}
