@@ -167,6 +167,9 @@ by more than 5 % and by more than three standard errors; the noise is what the p
 jobs of both runs. `python -m benchmarks.compare` says it again without measuring, and `python -m benchmarks.compare
 --accept` makes the last results the accepted ones. Do this when a change of speed is meant to stay, and commit the file
 with the change.
+
+`python -m benchmarks.decoding MODEL PROMPTS` compares decoding of any real model with `generate`, in pairs within one
+process, and with vLLM, if its environment is there (`benchmarks/make_readers.sh`).
 {missing}
 | work | model | precision | Assent | peer | ratio | goal | MiB | peer MiB | ratio | on top |
 |---|---|---|---|---|---|---|---|---|---|---|

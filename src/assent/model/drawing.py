@@ -1,9 +1,9 @@
 """Drawing a token of each row's distribution, cut to its likeliest tokens or not.
 
 Tokens are the leaves of a tree in which every node has FAN children, so that a draw is a walk from its root: at each
-node one uniform chooses among a few sums of probabilities. Rounding moves a sum by a millionth. A walk passes some
-sixty bounds between children; one cumulative sum over the vocabulary has a bound at every token, and of 49,152 tokens
-it drew another one in 1 % of all cases where nothing but the batch was another.
+node one uniform chooses among a few sums of probabilities. Rounding moves a sum by a millionth, and a walk passes some
+sixty bounds between sums. One cumulative sum over the vocabulary has a bound at every token: of 49,152 tokens it drew
+another one in one of a few hundred draws, when nothing but the batch was another.
 
 Legend: B rows, V vocabulary, F children of a node, W nodes of a level, L levels.
 """
