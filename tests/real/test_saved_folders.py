@@ -17,7 +17,7 @@ import peft
 import pytest
 import torch
 import transformers
-from real.test_decoding import assert_greedy
+from real.test_decoding import TOKENS, assert_greedy
 from torch.testing import assert_close
 
 from assent.ports.learning import Need, Roles
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Write a sentence about the sea.", "2 + 2 ="]
 TEXTS = [("The capital of France is", " Paris"), ("Water boils at a temperature of", " 100 degrees Celsius"),
          ("Two and two make", " five, as everybody knows")]  # fmt: skip
-GREEDY = SamplingParams(temperature=0.0, max_tokens=16)
+GREEDY = SamplingParams(temperature=0.0, max_tokens=TOKENS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
