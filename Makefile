@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SEEDS ?= 1
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-personal demo-tictactoe demo-claims test test-peers check format bench base clean clean-environment
+.PHONY: demo demo-personal demo-tictactoe demo-claims test test-proof test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -29,6 +29,9 @@ test: $(READY)            ## all tests
 	scripts/axe
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-proof: $(READY)      ## the real model against transformers, peft, vLLM and lm-evaluation-harness; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m proof tests/real
+
 test-peers: $(READY)      ## losses against trl, openrlhf and verl, suites against lm-eval; benchmarks/make_*.sh come first
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m peers tests/peers
 
@@ -44,6 +47,7 @@ format: $(READY)
 
 bench: $(READY)           ## fixed workloads against the machine's limits and the peers; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.studio_load
 
 base: $(READY)            ## pretrain the base model that ships with the package, same bits each time

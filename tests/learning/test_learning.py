@@ -103,7 +103,7 @@ def test_ppo_finds_the_wanted_word(critic: str, seed: int, talker: Callable[[], 
     before = answers_of(model, PROMPTS * 16, temperature=1.0).count(wanted) / 128
     assert before < 0.35
     settings = PPOSettings(
-        iterations=25,
+        iterations=35,
         batch_size=64,
         learning_rate=2e-3,
         max_tokens=6,
@@ -142,7 +142,7 @@ def test_a_method_without_a_critic_finds_the_wanted_word(
 ) -> None:
     model, wanted, method = talker(), WORDS[seed], METHODS[name]
     settings = load_named(method.settings)(
-        iterations=60, epochs=1, mini_batches=1, learning_rate=2e-3, max_tokens=6, kl_coef=0.02, schedule="constant",
+        iterations=80, epochs=1, mini_batches=1, learning_rate=2e-3, max_tokens=6, kl_coef=0.02, schedule="constant",
         normalise_reward=False, **WITHOUT_CRITIC[name],
     )  # fmt: skip
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])

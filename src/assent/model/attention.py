@@ -190,16 +190,17 @@ def _attend_decode(query_BHD: Tensor, layer: int, cache: DecodeCache, options: d
     """One query per row against the columns in use; returns (B, H, D)."""
     used = cache.used + 1
     key_BGCD, value_BGCD = cache.keys[layer][:, :, :used], cache.values[layer][:, :, :used]
-    assert cache.visible_BC is not None
-    visible_BC = cache.visible_BC[:, :used]
-    if options["window"] is not None:
-        columns_C = torch.arange(used, device=visible_BC.device)
-        visible_BC = visible_BC & (columns_C > used - 1 - options["window"])
+    assert cache.unseen_BC is not None
+    unseen_BC, window = cache.unseen_BC[:, :used], options["window"]
+    narrow = window is not None and window < used
+    if narrow:
+        unseen_BC = unseen_BC | (torch.arange(used, device=unseen_BC.device) < used - window)
     rows, heads, width = query_BHD.shape
     groups = key_BGCD.shape[1]
     query_BGRD = query_BHD.view(rows, groups, heads // groups, width) * options["scale"]
     score_BGRC = torch.matmul(query_BGRD, key_BGCD.transpose(2, 3))
-    score_BGRC.masked_fill_(~visible_BC[:, None, None, :], float("-inf"))
+    if narrow or any(cache.starts):
+        score_BGRC.masked_fill_(unseen_BC[:, None, None, :], float("-inf"))
     return torch.matmul(score_BGRC.softmax(-1), value_BGCD).view(rows, heads, -1)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 class DecodeCache:
     """One key and one value tensor (B, G, C, D) per layer. Every row writes its next token to column `used`.
 
-    Row b's tokens fill the columns from `starts[b]` on; `visible_BC` says which columns are from there on. A new cache
+    Row b's tokens fill the columns from `starts[b]` on; `unseen_BC` says which columns are before that. A new cache
     is for prompts of the given lengths and has `spare` columns behind them. Where prompts share tokens, `paths` has the
     places of each one's tokens in the row that is read.
     """
@@ -28,7 +28,7 @@ class DecodeCache:
     values: dict[int, Tensor] = field(default_factory=dict)
     used: int = 0
     starts: tuple[int, ...] = ()
-    visible_BC: Tensor | None = None
+    unseen_BC: Tensor | None = None
     places: tuple[Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -38,7 +38,7 @@ class DecodeCache:
     @property
     def is_full(self) -> bool:
         """Whether no column is left for another token."""
-        return self.visible_BC is not None and self.used == self.visible_BC.shape[1]
+        return self.unseen_BC is not None and self.used == self.unseen_BC.shape[1]
 
     def file_prompts(self, layer: int, key_GND: Tensor, value_GND: Tensor) -> None:
         """Copy the prompts' keys and values to their columns."""
@@ -64,19 +64,19 @@ class DecodeCache:
             first += length
 
     def _see(self, device: torch.device) -> None:
-        if self.visible_BC is None:
+        if self.unseen_BC is None:
             starts_B1 = torch.tensor(self.starts, device=device)[:, None]
-            self.visible_BC = torch.arange(self.used + self.spare, device=device)[None, :] >= starts_B1
+            self.unseen_BC = torch.arange(self.used + self.spare, device=device)[None, :] < starts_B1
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these; the columns stay as they are. One layer at a time is held twice."""
-        assert self.visible_BC is not None
-        rows_K = torch.tensor(rows, device=self.visible_BC.device)
+        assert self.unseen_BC is not None
+        rows_K = torch.tensor(rows, device=self.unseen_BC.device)
         self.starts = tuple(self.starts[row] for row in rows)
         for held in (self.keys, self.values):
             for layer in held:
                 held[layer] = held[layer][rows_K]
-        self.visible_BC = self.visible_BC[rows_K]
+        self.unseen_BC = self.unseen_BC[rows_K]
 
     @staticmethod
     def joined(parts: Sequence[tuple[DecodeCache, Sequence[int]]], *, spare: int) -> DecodeCache:
@@ -100,7 +100,7 @@ class DecodeCache:
                     old_KGLD = old_BGCD[chosen, :, cache.used - longest : cache.used]
                     mine[layer][first:last, :, whole.used - longest : whole.used] = old_KGLD
                     first = last
-        seen_BC = parts[0][0].visible_BC
-        assert seen_BC is not None
-        whole._see(seen_BC.device)
+        unseen_BC = parts[0][0].unseen_BC
+        assert unseen_BC is not None
+        whole._see(unseen_BC.device)
         return whole

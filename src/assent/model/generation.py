@@ -3,7 +3,7 @@
 Before a step, sequences that wait are read in flat passes and laid beside those under way; a finished sequence leaves.
 On a CPU, beginnings that many of them share (a system prompt) are read once.
 Every sequence draws its uniforms from its own seed: what else is being written changes nothing but the rounding of the
-logits.
+logits, which next to never makes another token of a draw (`drawing.py`).
 
 Legend: B sequences under way, K some of them, V vocabulary, H hidden size, T likeliest tokens.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from assent.model.cache import DecodeCache
-from assent.model.drawing import draw
+from assent.model.drawing import LEVELS, draw
 from assent.model.flat import flatten
 from assent.model.prefix_trees import common_beginning, shared_reading
 from assent.model.roles import LanguageRole
@@ -51,7 +51,7 @@ class Generation:
     model_logp: float = math.nan
     top_logprobs: tuple[tuple[int, float], ...] = ()
     stop: StopReason | None = None
-    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)  # one draws each token
+    uniforms: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)  # (tokens, LEVELS)
 
     @property
     def left(self) -> int:
@@ -208,7 +208,7 @@ class Decoder:
         self._hidden_BH = torch.cat([one.to(hidden[-1].dtype) for one in hidden])
         self._position_B = torch.cat(positions)
         for row in self._waiting[:count]:  # a sequence that begins once more draws the same
-            row.uniforms = numpy_rng(row.seed, "tokens").random(row.sampling.max_tokens)
+            row.uniforms = numpy_rng(row.seed, "tokens").random((row.sampling.max_tokens or 0, LEVELS), np.float32)
         self._seat(rows)
         self._waiting = self._waiting[count:]
 
@@ -238,13 +238,14 @@ class Decoder:
         """Draw a token for every row; all are drawn before the first is written down."""
         rows, live = self._rows, self._live
         logits_BV = self._role.shifted(self._head.logits(self._hidden_BH), self._hidden_BH)
-        uniforms = [0.0] * len(rows)
+        uniforms_BL = np.zeros((len(rows), LEVELS), np.float32)
         for place in live:
-            uniforms[place] = rows[place].uniforms.item(len(rows[place].ids))
-        uniform_B = torch.tensor(uniforms, dtype=torch.float32, device=logits_BV.device)
-        ids_B, logp_B = torch.zeros_like(uniform_B, dtype=torch.long), torch.zeros_like(uniform_B)
+            uniforms_BL[place] = rows[place].uniforms[len(rows[place].ids)]
+        uniform_BL = torch.from_numpy(uniforms_BL).to(logits_BV.device)
+        logp_B = torch.zeros_like(logits_BV[:, 0])
+        ids_B = torch.zeros_like(logp_B, dtype=torch.long)
         for sampling, chosen in self._alike:
-            ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], uniform_B[chosen], sampling)
+            ids_B[chosen], logp_B[chosen] = draw(logits_BV[chosen], uniform_BL[chosen], sampling)
         self._ids_B, ids, logps = ids_B, ids_B.tolist(), logp_B.tolist()
         states_BH = self._hidden_BH.cpu().numpy() if self._keep_states else None
         model_logps = self._model_logps(logits_BV)
