@@ -132,6 +132,18 @@ def test_a_reward_that_is_the_length_shows_as_length_bias():
     assert abs(bias.longer_wins_in_labels - 0.5) < 0.1
 
 
+def test_accuracy_is_told_apart_by_whether_people_chose_the_longer_answer():
+    """The second pair is labelled the other way round, and the last label says nothing."""
+    pairs = ScoredPairs(
+        chosen=[2.0, 0.0, 1.0, 3.0, 1.0], rejected=[1.0, 1.0, 2.0, 1.0, 0.0], probability=[1.0, 0.0, 1.0, 1.0, 0.5],
+        chosen_length=[9, 4, 9, 3, 7], rejected_length=[5, 8, 2, 6, 2], groups=["a", "b", "c", "d", "e"],
+    )  # fmt: skip
+    bias = reward_quality(pairs, seed=0).length_bias
+    assert bias is not None and bias.longer_chosen is not None and bias.shorter_chosen is not None
+    assert (bias.longer_chosen.mean, bias.longer_chosen.n) == (pytest.approx(2 / 3), 3)  # a and b right, c wrong
+    assert (bias.shorter_chosen.mean, bias.shorter_chosen.n) == (1.0, 1)
+
+
 def test_equal_lengths_and_no_lengths_give_no_length_bias():
     assert reward_quality(ScoredPairs(chosen=[1.0, 2.0], rejected=[0.0, 0.0]), seed=0).length_bias is None
     same = ScoredPairs(chosen=[1.0], rejected=[0.0], chosen_length=[4], rejected_length=[4])

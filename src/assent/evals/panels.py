@@ -132,15 +132,22 @@ def accuracy_chart(evidence: Evidence) -> RowChart | None:
 
 
 def length_chart(evidence: Evidence) -> RowChart | None:
-    """How often the longer answer wins: by the model and by the labels it learned from."""
+    """How often the longer answer wins, by the model and by the labels, and how right the model is where either won."""
     quality = evidence.reward_model
     if quality is None or quality.length_bias is None:
         return None
     bias = quality.length_bias
-    shares = (("Reward model", "blue", bias.longer_wins), ("Labels", "grey", bias.longer_wins_in_labels))
+    shares = (
+        ("Longer answer wins: reward model", "blue", bias.longer_wins),
+        ("Longer answer wins: labels", "grey", bias.longer_wins_in_labels),
+    )
     rows = [_row(Arm(name=name, colour=tint), _bare(one), _UNIT, value=per_cent(one)) for name, tint, one in shares]
+    for chosen, found in (("longer", bias.longer_chosen), ("shorter", bias.shorter_chosen)):
+        if found is not None:
+            arm = Arm(name=f"Right where the {chosen} one won", colour="blue")
+            rows.append(_row(arm, found, _UNIT, value=per_cent(found.mean), detail=span(found, share=True)))
     caption = f"{quality.pairs} pairs; correlation of reward and length within pairs: {number(bias.correlation)}"
-    return _share_chart("The longer answer wins", caption, rows, reference=_EVEN)
+    return _share_chart("Long and short answers", caption, rows, reference=_EVEN)
 
 
 def reward_calibration(evidence: Evidence) -> LineChart | None:
