@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 1
+DATA ?= data
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-claims test test-peers check format bench base clean clean-environment
+.PHONY: demo demo-claims real test test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -16,6 +17,11 @@ demo: $(READY)            ## the whole loop on the embedded world; writes runs/d
 
 demo-claims: $(READY)     ## do the demo's claims hold with five seeds? about half an hour on two cores
 	$(BIN)/python -m benchmarks.demo_claims
+
+real: $(READY)            ## three jobs on a real chat model and real data, `make real DATA=DIR`: docs/real-jobs.md
+	$(BIN)/python -m examples.real.preferences --data $(DATA)
+	$(BIN)/python -m examples.real.detoxify --data $(DATA)
+	$(BIN)/python -m examples.real.arithmetic --data $(DATA)
 
 test: $(READY)            ## all tests
 	scripts/browser
