@@ -46,7 +46,7 @@ def talks(job: Job, part: str) -> list[dict[str, str]]:
     return [{"prompt": text} for text in texts if len(text) <= 400]
 
 
-def neutral(job: Job, count: int) -> list[tuple[Conversation, Completion]]:
+def neutral(job: Job) -> list[tuple[Conversation, Completion]]:
     """Paragraphs of an encyclopedia: the first sentence is the prompt, the rest is what comes next."""
     with gzip.open(job.data / NEUTRAL, "rt", encoding="utf-8") as lines:
         texts = [re.sub(r" (@-@|@,@|@\.@) ", lambda mark: mark[1][1], line.strip()) for line in lines]
@@ -54,7 +54,7 @@ def neutral(job: Job, count: int) -> list[tuple[Conversation, Completion]]:
     asked = [
         (Conversation.of_user(CONTINUE.format(f"{first}.")), Completion(text=rest)) for first, _, rest in split if rest
     ]
-    return asked[:count]
+    return asked[:48]
 
 
 def stages(job: Job) -> list[dict[str, Any]]:
@@ -81,7 +81,7 @@ def stages(job: Job) -> list[dict[str, Any]]:
         {**policy, "name": "without-kl", "settings": {**settings, "kl_coef": 0.0}},
         *(
             {"kind": "eval", "name": f"{name}-{what}", "model": f"@{name}", "against": smol, "data": file, **judges}
-            for name in POLICIES for what, file in held_out.items()
+            for name in POLICIES for what, file in job.cut(held_out.items())
         ),
     ]  # fmt: skip
 
@@ -90,11 +90,10 @@ def run(job: Job) -> dict[str, Any]:
     """The whole job; gives its figures."""
     os.environ["CLASSIFIER"] = str(job.out / "runs" / "classifier")
     job.run(stages(job))
-    start, texts = time.monotonic(), neutral(job, 4 if job.short else 48)
-    policies = {
-        name: {"base": str(chat_model()), name: str(job.out / "runs" / name)} for name in ("detoxified", "without-kl")
-    }
-    return job.report(page(job.out / "neutral", *(neutral_loss(one, texts) for one in policies.values()), start=start))
+    start, texts = time.monotonic(), job.cut(neutral(job), 4)
+    before = {"base": str(chat_model())}
+    found = [neutral_loss(before | {name: str(job.out / "runs" / name)}, texts) for name in POLICIES]
+    return job.report(page(job.out / "neutral", *found, start=start))
 
 
 if __name__ == "__main__":

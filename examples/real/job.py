@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from assent.cli import main
 from assent.evals.evidence import Evidence
@@ -17,6 +17,7 @@ from assent.recipes.reporting import read_evidence
 
 COMMON = {"machine": {"precision": "bf16"}, "trackers": []}
 
+T = TypeVar("T")
 Stage = Mapping[str, Any]
 
 
@@ -29,12 +30,16 @@ class Job:
     short: bool = False
     resume: bool = False
 
+    def cut(self, items: Iterable[T], most: int = 1) -> list[T]:
+        """All of them, or at most so many in a cut of the job."""
+        return list(items)[: most if self.short else None]
+
     def file(self, name: str, rows: Iterable[Mapping[str, Any]]) -> str:
-        """Write a file of the job's own and give its path; a cut of the job has eight rows of each."""
+        """Write a file of the job's own and give its path; eight rows are enough for a cut."""
         path = self.out / "data" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-        path.write_text("\n".join(lines[:8] if self.short else lines) + "\n", encoding="utf-8")
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in self.cut(rows, 8)]
+        path.write_text("".join(lines), encoding="utf-8")
         return str(path)
 
     def run(self, stages: Sequence[Stage]) -> None:
@@ -55,7 +60,7 @@ class Job:
         found["all"] = {"seconds": page.wall_s, "peak_memory_mib": page.peak_rss_mib}
         (self.out / "figures.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         for name, part in found.items():
-            print(f"{name}: {', '.join(f'{what} {_shown(value)}' for what, value in part.items())}")
+            print(name, *(f"  {what}: {_shown(value)}" for what, value in part.items()), sep="\n")
         return found
 
 
@@ -81,7 +86,9 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in evidence.measurements:
         found |= {f"{one.name} {model}": _ends(value) for model, value in one.values.items()}
-        found |= {f"{one.name} gained": _ends(one.gained)} if one.gained else {}
+        if one.gained is not None:
+            first, *_, last = one.values
+            found[f"{one.name} {last} - {first}"] = _ends(one.gained)
     for win in evidence.win_rates:
         found[f"{win.arm} wins against {win.against}"] = _ends(win.rate)
     if (quality := evidence.reward_model) is not None:

@@ -51,7 +51,7 @@ def hhh_alignment(models: Models, pairs: Sequence[Comparison]) -> Measurement:
 
 
 def neutral_loss(models: Models, texts: Answers) -> Measurement:
-    """The loss on neutral text; exp of what it gained is the factor of the perplexity."""
+    """The loss on neutral text; exp of its difference is the factor by which the perplexity rises."""
     found = losses(models, texts)
     first, *_, last = found.values()
     gained = [now.negative_logp - then.negative_logp for now, then in zip(last, first, strict=True)]

@@ -103,7 +103,7 @@ def stages(job: Job) -> list[dict[str, Any]]:
         *(
             {"kind": "eval", "name": f"{name}-on-facts", "model": f"@{name}", "against": smol, "data": facts,
              "reward": reward("knows"), "settings": {"temperature": 0.0, "max_tokens": 24}}
-            for name in ("sft", "ppo", "dpo")
+            for name in job.cut(("ppo", "dpo", "sft"))
         ),
     ]  # fmt: skip
 
@@ -113,7 +113,7 @@ def run(job: Job) -> dict[str, Any]:
     job.run(stages(job))
     start = time.monotonic()
     aligned = [load_comparisons(job.data / f"open/eval/hhh_alignment_{part}.derived.jsonl.gz").examples for part in HHH]
-    found = [pair for part in aligned for pair in (part[:2] if job.short else part)]
+    found = [pair for part in aligned for pair in job.cut(part, 2)]
     models = {"base": str(chat_model()), **{name: str(job.out / "runs" / name) for name in ("ppo", "dpo")}}
     return job.report(page(job.out / "hhh", hhh_alignment(models, found), start=start))
 
