@@ -21,7 +21,7 @@ FORM = ' End with "Answer: NUMBER".'
 REWARDS = [reward(name) for name in ("right", "in_form", "brief")]
 SETTINGS = {
     "reward_weights": [1.0, 0.2, 0.5], "normalise_reward": False, "normalise_prompts": 32, "missing_eos_penalty": 0.0,
-    "iterations": 12, "max_tokens": 24, "learning_rate": 5e-4, "mini_batches": 2,
+    "iterations": 12, "max_tokens": 24, "learning_rate": 1e-4, "mini_batches": 2,
 }  # fmt: skip
 PEOPLE = ("Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo"), ("Ines", "Jonas", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "shells", "pencils", "stamps", "cards", "eggs"), ("marbles", "stickers", "plums")

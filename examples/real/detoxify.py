@@ -68,7 +68,7 @@ def stages(job: Job) -> list[dict[str, Any]]:
     labels = {part: str(job.data / TWEETS.format(part)) for part in ("train", "test")}
     smol, sampled = str(chat_model()), {"max_tokens": 8 if job.short else 20}
     rollouts = {"iterations": 2, "batch_size": 4, "normalise_prompts": 4} if job.short else {"iterations": 15}
-    settings = {"lora": {"rank": 16}, "batch_size": 64, "epochs": 1, "mini_batches": 2, "learning_rate": 2e-4,
+    settings = {"lora": {"rank": 16}, "batch_size": 64, "epochs": 1, "mini_batches": 2, "learning_rate": 1e-4,
                 "critic": "shared", "normalise_prompts": 128, **sampled, **rollouts}  # fmt: skip
     policy = {"kind": "ppo", "model": smol, "reward": reward("civil"), "data": job.file("asked", train)}
     judges = {"reward": [reward("civil"), reward("toxicity"), reward("words")],

@@ -53,9 +53,9 @@ def row(pair: Comparison) -> dict[str, str]:
     return {"prompt": pair.prompt.last_user_text, "chosen": better, "rejected": worse}
 
 
-def rows(found: Iterable[Comparison], *, most: int | None = None) -> list[dict[str, str]]:
-    """Rows of training: none that is very long, at most `most`."""
-    return [one for one in map(row, found) if sum(map(len, one.values())) <= MOST_CHARACTERS][:most]
+def rows(found: Iterable[Comparison]) -> list[dict[str, str]]:
+    """Rows of training: none that is very long."""
+    return [one for one in map(row, found) if sum(map(len, one.values())) <= MOST_CHARACTERS]
 
 
 def prompts(found: Iterable[dict[str, str]]) -> list[dict[str, str]]:
@@ -71,10 +71,9 @@ def stages(job: Job) -> list[dict[str, Any]]:
     mixed = [one for found in own.values() for one in found]
     random.Random(0).shuffle(mixed)
     tests = {name: job.file(name, map(row, pairs(job, name, "test"))) for name in PAIRS}
-    asked = [
-        {"prompt": one["prompt"]} for name in ("harmless", "helpful") for one in map(row, pairs(job, name, "test"))
-    ]
-    held_out = job.file("held-out", [one for one in asked if len(one["prompt"]) <= 200][::3][:160])
+    questions = prompts(row(pair) for name in HH for pair in pairs(job, name, "test"))
+    random.Random(0).shuffle(questions)
+    held_out = job.file("held-out", questions[:160])
     facts = job.file("facts", ({"prompt": question, "expected": answer} for question, answer in FACTS))
     policy, smol = {"model": "@sft"}, str(chat_model())
     sampled = {"max_tokens": 8 if job.short else 32}
@@ -90,8 +89,8 @@ def stages(job: Job) -> list[dict[str, Any]]:
             {"kind": "eval", "name": f"reward-on-{name}", "model": "@reward", "data": tests[name]}
             for name in ("helpful", "pandalm")
         ),
-        {"kind": "ppo", **policy, "reward": "@reward", "data": job.file("asked", asked["train"]),
-         "settings": {"batch_size": 48, "epochs": 1, "mini_batches": 2, "learning_rate": 2e-4, "critic": "shared",
+        {"kind": "ppo", **policy, "reward": "@reward", "data": job.file("asked", prompts(mixed)),
+         "settings": {"batch_size": 48, "epochs": 1, "mini_batches": 2, "learning_rate": 1e-4, "critic": "shared",
                       "normalise_prompts": 96, **sampled, **rollouts}},
         {"kind": "dpo", **policy, "data": job.file("dpo-pairs", mixed[:400]),
          "settings": {"batch_size": 16, "learning_rate": 1e-4}},
