@@ -21,7 +21,7 @@ FORM = ' End with "Answer: NUMBER".'
 REWARDS = [reward(name) for name in ("right", "in_form", "brief")]
 SETTINGS = {
     "reward_weights": [1.0, 0.2, 0.5], "normalise_reward": False, "normalise_prompts": 32, "missing_eos_penalty": 0.0,
-    "iterations": 12, "max_tokens": 24, "learning_rate": 1e-4, "mini_batches": 2,
+    "iterations": 40, "max_tokens": 24, "learning_rate": 1e-4, "mini_batches": 2,
 }  # fmt: skip
 PEOPLE = ("Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo"), ("Ines", "Jonas", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "shells", "pencils", "stamps", "cards", "eggs"), ("marbles", "stickers", "plums")
@@ -73,22 +73,24 @@ def stages(job: Job) -> list[dict[str, Any]]:
     solved = [{"prompt": one["prompt"], "completion": one["solution"]} for one in distinct(0, 160)]
     train = job.file("asked", without_solutions(distinct(1, 2000)))
     tests = {
-        "own": job.file("own", without_solutions(distinct(2, 80, held_out=True))),
-        "mawps": job.file("mawps", mawps(job, 80)),
+        "own": job.file("own", without_solutions(distinct(2, 200, held_out=True))),
+        "mawps": job.file("mawps", mawps(job, 200)),
     }
+    smol = str(chat_model())
     policy = {"model": "@sft", "data": train, "reward": REWARDS}
     sizes = {"iterations": 2, "normalise_prompts": 4, "max_tokens": 8} if job.short else {}
     few = {**sizes, "batch_size": 2, "samples_per_prompt": 2} if job.short else {"batch_size": 4}
     watched = {"reward_weights": [1.0, 0.0, 0.0], "max_tokens": 8 if job.short else 24}
     return [
-        {"kind": "sft", "model": str(chat_model()), "data": job.file("solved", solved),
+        {"kind": "sft", "model": smol, "data": job.file("solved", solved),
          "settings": {"lora": {"rank": 16}, "epochs": 2.0, "batch_size": 16, "learning_rate": 5e-4}},
         {"kind": "ppo", **policy, "settings": {**SETTINGS, "batch_size": 4 if job.short else 32, "epochs": 1, **sizes}},
         {"kind": "grpo", **policy, "settings": {**SETTINGS, "samples_per_prompt": 8, **few}},
         *(
-            {"kind": "eval", "name": f"{name}-on-{test}", "model": f"@{name}", "against": "@sft", "reward": REWARDS,
+            {"kind": "eval", "name": f"{name}-on-{test}", "model": f"@{name}", "against": before, "reward": REWARDS,
              "data": rows, "settings": watched}
-            for test, rows in job.cut(tests.items()) for name in ("ppo", "grpo")
+            for test, rows in job.cut(tests.items())
+            for name, before in (("sft", smol), ("ppo", "@sft"), ("grpo", "@sft"))
         ),
     ]  # fmt: skip
 

@@ -24,7 +24,7 @@ JOBS: dict[str, tuple[Callable[[Job], Any], set[str]]] = {
         detoxify.run,
         {"classifier", "detoxified", "without-kl", "detoxified-continuations", "without-kl-continuations", "neutral"},
     ),
-    "arithmetic": (arithmetic.run, {"sft", "ppo", "grpo", "ppo-on-own", "grpo-on-own"}),
+    "arithmetic": (arithmetic.run, {"sft", "ppo", "grpo", "sft-on-own", "ppo-on-own", "grpo-on-own"}),
 }  # fmt: skip
 
 pytestmark = [

@@ -116,38 +116,35 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
 
 
 def accuracy_chart(evidence: Evidence) -> RowChart | None:
-    """Held-out pair accuracy beside the best possible, from a coin's 50 % up."""
+    """Held-out pair accuracy beside the best possible, from a coin's 50 % up; also by which answer people chose."""
     quality = evidence.reward_model
     if quality is None:
         return None
-    interval, best = quality.accuracy_interval, quality.best_possible
-    scale, shown = Scale(low=min(0.5, interval.low), high=1.0), Arm(name="Accuracy", colour="blue")
-    row = _row(shown, interval, scale, value=per_cent(quality.accuracy, 1), detail=span(interval, share=True))
+    interval, best, bias = quality.accuracy_interval, quality.best_possible, quality.length_bias
+    shown: list[tuple[str, Interval | None]] = [("Accuracy", interval)]
+    if bias is not None:
+        shown += [("longer chosen", bias.longer_chosen), ("shorter chosen", bias.shorter_chosen)]
+    found = [(Arm(name=name, colour="blue"), one) for name, one in shown if one is not None]
+    scale = Scale(low=min(0.5, *(one.low for _, one in found)), high=1.0)
+    rows = [_row(arm, one, scale, value=per_cent(one.mean, 1), detail=span(one, share=True)) for arm, one in found]
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
-    if best is None and interval.low < 0.5:
+    if best is None and scale.low < 0.5:
         reference = Tick(at=scale.x(0.5), text="a coin")
     caption = f"{quality.pairs} held-out pairs, {count_text([interval], 'label groups')}"
     title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
-    return _share_chart(title, caption, [row], scale, reference=reference)
+    return _share_chart(title, caption, rows, scale, reference=reference)
 
 
 def length_chart(evidence: Evidence) -> RowChart | None:
-    """How often the longer answer wins, by the model and by the labels, and how right the model is where either won."""
+    """How often the longer answer wins: by the model and by the labels it learned from."""
     quality = evidence.reward_model
     if quality is None or quality.length_bias is None:
         return None
     bias = quality.length_bias
-    shares = (
-        ("Longer answer wins: reward model", "blue", bias.longer_wins),
-        ("Longer answer wins: labels", "grey", bias.longer_wins_in_labels),
-    )
+    shares = (("Reward model", "blue", bias.longer_wins), ("Labels", "grey", bias.longer_wins_in_labels))
     rows = [_row(Arm(name=name, colour=tint), _bare(one), _UNIT, value=per_cent(one)) for name, tint, one in shares]
-    for chosen, found in (("longer", bias.longer_chosen), ("shorter", bias.shorter_chosen)):
-        if found is not None:
-            arm = Arm(name=f"Right where the {chosen} one won", colour="blue")
-            rows.append(_row(arm, found, _UNIT, value=per_cent(found.mean), detail=span(found, share=True)))
     caption = f"{quality.pairs} pairs; correlation of reward and length within pairs: {number(bias.correlation)}"
-    return _share_chart("Long and short answers", caption, rows, reference=_EVEN)
+    return _share_chart("The longer answer wins", caption, rows, reference=_EVEN)
 
 
 def reward_calibration(evidence: Evidence) -> LineChart | None:
