@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SEEDS ?= 1
+DATA ?= data
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-personal demo-tictactoe demo-claims test test-proof test-peers check format bench base clean clean-environment
+.PHONY: demo demo-personal demo-tictactoe demo-claims real test test-proof test-peers check format bench base clean clean-environment
 
 $(READY): constraints.txt pyproject.toml scripts/environment
 	scripts/environment $(PYTHON) $(VENV)
@@ -22,6 +23,11 @@ demo-tictactoe: $(READY)  ## a small model learns tic-tac-toe; writes runs/ticta
 
 demo-claims: $(READY)     ## do the demo's claims hold with five seeds? about half an hour on two cores
 	$(BIN)/python -m benchmarks.demo_claims
+
+real: $(READY)            ## three jobs on a real chat model and real data, `make real DATA=DIR`: docs/real-jobs.md
+	$(BIN)/python -m examples.real.preferences --data $(DATA)
+	$(BIN)/python -m examples.real.detoxify --data $(DATA)
+	$(BIN)/python -m examples.real.arithmetic --data $(DATA)
 
 test: $(READY)            ## all tests
 	scripts/browser

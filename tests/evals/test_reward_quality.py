@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assent.errors import DataError
+from assent.evals.evidence import Evidence
 from assent.evals.intervals import wilson
+from assent.evals.panels import accuracy_chart
 from assent.evals.reward_quality import (
     ScoredPairs,
     auc,
@@ -130,6 +132,24 @@ def test_a_reward_that_is_the_length_shows_as_length_bias():
     assert bias.correlation == pytest.approx(1.0)
     assert bias.longer_wins == 1.0
     assert abs(bias.longer_wins_in_labels - 0.5) < 0.1
+
+
+def test_accuracy_is_told_apart_by_whether_people_chose_the_longer_answer():
+    """The second pair is labelled the other way round, and the last label says nothing."""
+    pairs = ScoredPairs(
+        chosen=[2.0, 0.0, 1.0, 3.0, 1.0], rejected=[1.0, 1.0, 2.0, 1.0, 0.0], probability=[1.0, 0.0, 1.0, 1.0, 0.5],
+        chosen_length=[9, 4, 9, 3, 7], rejected_length=[5, 8, 2, 6, 2], groups=["a", "b", "c", "d", "e"],
+    )  # fmt: skip
+    quality = reward_quality(pairs, seed=0)
+    bias = quality.length_bias
+    assert bias is not None and bias.longer_chosen is not None and bias.shorter_chosen is not None
+    assert (bias.longer_chosen.mean, bias.longer_chosen.n) == (pytest.approx(2 / 3), 3)  # a and b right, c wrong
+    assert (bias.shorter_chosen.mean, bias.shorter_chosen.n) == (1.0, 1)
+    chart = accuracy_chart(
+        Evidence(title="Reward model", seeds=(0,), wall_s=1.0, peak_rss_mib=1.0, reward_model=quality)
+    )
+    assert chart is not None
+    assert [row.name for row in chart.rows] == ["Accuracy", "longer chosen", "shorter chosen"]
 
 
 def test_equal_lengths_and_no_lengths_give_no_length_bias():

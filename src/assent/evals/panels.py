@@ -120,19 +120,23 @@ def over_optimisation_charts(evidence: Evidence) -> list[LineChart]:
 
 
 def accuracy_chart(evidence: Evidence) -> RowChart | None:
-    """Held-out pair accuracy beside the best possible, from a coin's 50 % up."""
+    """Held-out pair accuracy beside the best possible, from a coin's 50 % up; also by which answer people chose."""
     quality = evidence.reward_model
     if quality is None:
         return None
-    interval, best = quality.accuracy_interval, quality.best_possible
-    scale, shown = Scale(low=min(0.5, interval.low), high=1.0), Arm(name="Accuracy", colour="blue")
-    row = _row(shown, interval, scale, value=per_cent(quality.accuracy, 1), detail=span(interval, share=True))
+    interval, best, bias = quality.accuracy_interval, quality.best_possible, quality.length_bias
+    shown: list[tuple[str, Interval | None]] = [("Accuracy", interval)]
+    if bias is not None:
+        shown += [("longer chosen", bias.longer_chosen), ("shorter chosen", bias.shorter_chosen)]
+    found = [(Arm(name=name, colour="blue"), one) for name, one in shown if one is not None]
+    scale = Scale(low=min(0.5, *(one.low for _, one in found)), high=1.0)
+    rows = [_row(arm, one, scale, value=per_cent(one.mean, 1), detail=span(one, share=True)) for arm, one in found]
     reference = Tick(at=scale.x(best), text=f"best possible {per_cent(best, 1)}") if best is not None else None
-    if best is None and interval.low < 0.5:
+    if best is None and scale.low < 0.5:
         reference = Tick(at=scale.x(0.5), text="a coin")
     caption = f"{quality.pairs} held-out pairs, {count_text([interval], 'label groups')}"
     title = "Held-out pairs ranked right" + (" (expected over the soft labels)" if quality.soft else "")
-    return _share_chart(title, caption, [row], scale, reference=reference)
+    return _share_chart(title, caption, rows, scale, reference=reference)
 
 
 def length_chart(evidence: Evidence) -> RowChart | None:

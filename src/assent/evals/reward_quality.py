@@ -43,12 +43,15 @@ class LengthBias:
     """Does the longer answer win? Shares in [0, 1] of the pairs whose lengths differ, by the model and by the labels.
 
     `correlation` is between reward difference and length difference within pairs, so that it is not blurred by
-    prompts that ask for long answers.
+    prompts that ask for long answers. `longer_chosen` and `shorter_chosen` are the accuracies where people chose the
+    longer and the shorter answer; None where they never did, or did not agree.
     """
 
     correlation: float
     longer_wins: float
     longer_wins_in_labels: float
+    longer_chosen: Interval | None
+    shorter_chosen: Interval | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +148,7 @@ def reward_quality(pairs: ScoredPairs, *, seed: int, best_possible: float | None
         squared_error=float(np.mean((predicted_N - label_N) ** 2)) if soft else None,
         log_loss=float(log_loss_N.mean()),
         calibration=calibration,
-        length_bias=_length_bias(pairs, gap_N, label_N),
+        length_bias=_length_bias(pairs, gap_N, label_N, seed=seed),
     )
 
 
@@ -239,7 +242,7 @@ def expected_calibration_error(curve: Sequence[CalibrationBin]) -> float:
     return sum(part.count * abs(part.predicted - part.observed.mean) for part in curve) / total
 
 
-def _length_bias(pairs: ScoredPairs, gap_N: Floats, label_N: Floats) -> LengthBias | None:
+def _length_bias(pairs: ScoredPairs, gap_N: Floats, label_N: Floats, *, seed: int) -> LengthBias | None:
     if pairs.chosen_length is None or pairs.rejected_length is None:
         return None
     longer_N = _like(pairs.chosen_length, "chosen lengths", len(gap_N))
@@ -248,12 +251,26 @@ def _length_bias(pairs: ScoredPairs, gap_N: Floats, label_N: Floats) -> LengthBi
     if not differs_N.any():
         return None
     side_N, gap_N, label_N = np.sign(longer_N[differs_N]), gap_N[differs_N], label_N[differs_N]
+    groups = (
+        None if pairs.groups is None else [one for one, differs in zip(pairs.groups, differs_N, strict=True) if differs]
+    )
+    chosen_N = side_N * np.sign(label_N - 0.5)  # 1 where people chose the longer answer, 0 where they did not agree
     spread = math.sqrt(float((gap_N**2).sum()) * float((longer_N[differs_N] ** 2).sum()))
     return LengthBias(
         correlation=float((gap_N * longer_N[differs_N]).sum()) / spread if spread else 0.0,
         longer_wins=float(np.mean(0.5 + 0.5 * np.sign(gap_N) * side_N)),
         longer_wins_in_labels=float(np.mean(0.5 + (label_N - 0.5) * side_N)),
+        longer_chosen=_accuracy(gap_N * side_N, chosen_N > 0, groups, seed=seed),
+        shorter_chosen=_accuracy(-gap_N * side_N, chosen_N < 0, groups, seed=seed),
     )
+
+
+def _accuracy(gap_N: Floats, among_N: Floats, groups: Sequence[Hashable] | None, *, seed: int) -> Interval | None:
+    """The share of positive gaps, ties half, among some of the pairs; None where there are none."""
+    if not among_N.any():
+        return None
+    kept = None if groups is None else [one for one, among in zip(groups, among_N, strict=True) if among]
+    return bootstrap_rate(0.5 + 0.5 * np.sign(gap_N[among_N]), seed=seed, groups=kept)
 
 
 def _share_below(values: Floats, others: Floats) -> Floats:
