@@ -122,6 +122,9 @@ def test_scores_are_rewards_as_they_are(tmp_path: Path) -> None:
     assert read(tmp_path, rows) == [(1.5,), (-2.0,)]
     assert read(tmp_path, {"prompt": "Guess.", "completion": "One", "reward": 9}) == [(9.0,)]
     assert read(tmp_path, {"prompt": "Guess.", "completion": "One", "label": "good"}) == [(1.0,)]
+    rated = [{"prompt": "Guess.", "completion": "One", "score": n, "criterion": name} for n, name in enumerate("ab")]
+    notes = load_dialogues(write_rows(tmp_path / "rated.jsonl", rated)).notes
+    assert "each score is a reward, whatever its criterion: a, b" in notes
 
 
 def test_a_program_must_give_as_many_rewards_as_turns() -> None:

@@ -146,6 +146,7 @@ def right(models: tuple[LanguageModel, RewardModel], home: Path) -> Callable[[st
             "dpo": {"model": policy, "data": pairs},
             "dpo_pl": {"model": policy, "data": pairs},
             "kto": {"model": policy, "data": pairs},
+            "ilql": {"model": policy, "data": pairs},
             "ppo": {
                 "model": policy, "data": ["Hello!"], "reward": reward, "iterations": 1, "batch_size": 1,
                 "mini_batches": 1, "max_tokens": 2,

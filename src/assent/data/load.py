@@ -255,12 +255,13 @@ def _notes(
     criteria = sorted({one.criterion for one in examples if isinstance(one, Rating)})
     held = wanted if any(isinstance(one, RewardedDialogue) for one in examples) else format_.kind
     by_criterion = wanted != held and len(criteria) > 1
+    compared = "each score is a reward, whatever its" if wanted is Kind.DIALOGUES else "compared separately by each"
     notes = [
         f"{len(bad)} bad rows skipped" if bad else "",
         f"{double} rows occur more than once (kept)" if double else "",
         f"{ties} of {len(made)} pairs are ties" if ties else "",
         f"{len(made)} {wanted.value} made from {len(examples)} {held.value}" if wanted != held else "",
-        f"compared separately by each criterion: {', '.join(criteria)}" if by_criterion else "",
+        f"{compared} criterion: {', '.join(criteria)}" if by_criterion else "",
         f"not used, though it looks like a label: {', '.join(unread)}" if unread else "",
     ]
     return tuple(note for note in notes if note)

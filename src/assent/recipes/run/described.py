@@ -11,7 +11,8 @@ def described(role: LanguageRole | ScalarRole) -> str:
     size = sum(parameter.numel() for parameter in body.model.parameters())
     adapter = sum(parameter.numel() for parameter in role.parameters().values())
     trained = f", of which an adapter trains {count(adapter)}" if role.adapter is not None else ""
-    name = f"{type(body.model).__name__}, {count(size)} parameters{trained}"
+    values = ", action values" if isinstance(role, LanguageRole) and role.action_values is not None else ""
+    name = f"{type(body.model).__name__}, {count(size)} parameters{trained}{values}"
     return f"{name}, {body.device}, {body.precision}"
 
 

@@ -93,8 +93,8 @@ def prepare_offline(
     display: Display = Display(quiet=True),
 ) -> Prepared[Task]:
     """A task that trains `model` in place on examples; where the method has a reference, it is read now."""
-    if isinstance(model, LanguageModel):
-        _refuse_action_values(model) if method.equip is None else method.equip(model.role, settings, seed)
+    if isinstance(model, LanguageModel) and method.equip is None:
+        _refuse_action_values(model)
     encode = partial(method.encode, template=model.template, max_length=_room(model, settings.max_length))
     train, roles = encode(examples), _roles(model)
     talks = [
@@ -118,6 +118,8 @@ def prepare_offline(
         )
     if isinstance(settings, RewardSettings) and fit is not None and settings.train == "head":
         return Prepared(task=_then(fit, people), skipped=train.skipped, notes=notes)
+    if isinstance(model, LanguageModel) and method.equip is not None:
+        method.equip(model.role, settings, seed)
     learner = model.backend.learner(roles, learner_settings(settings), seed=seed)
     items: Sequence[Any] = train.items
     unseen: Sequence[Any] = encode(held_out).items if held_out else ()
