@@ -89,7 +89,7 @@ def test_answers_are_graded_by_a_judge_behind_an_address(models: Path, tmp_path:
         1 / 3
     )
     assert found["xstest-unsafe", "refusal rate"] == 0
-    assert "xstest-safe: 3 prompts" in ran.err
+    assert "xstest-safe: 3 items" in ran.err
     suite = json.loads((tmp_path / "run" / "report.json").read_text())["suites"][0]
     assert "judge fake" in suite["judge"] or "fake" in suite["judge"]
     assert "answers cut at 6 tokens" in suite["data"]
