@@ -22,7 +22,7 @@ from assent.evals.report import write_report
 from assent.evals.win_rate import WinRate, win_rate
 from assent.evals.words import HELD_OUT
 from assent.recipes.demo.command import by_kind
-from assent.recipes.judged_wins import judged_wins
+from assent.recipes.judged_wins import judged_wins, letters
 from assent.recipes.run.answer_sampling import sampling_of
 from assent.recipes.run.ending import ending, peak_rss_mib
 from assent.recipes.run.held_out import (
@@ -225,19 +225,14 @@ def _rewards(
     found.parts["measurements"] = (*rewards, *found.parts.get("measurements", ()))
     if len(contenders) > 1:
         other, mine = contenders
-        preferences = bradley_terry(written[mine.name].scores, written[other.name].scores)
-        _win_rate(preferences, (mine, other), prompts, judges.total, settings, display, found)
+        ours, theirs = written[mine.name], written[other.name]
+        won = win_rate(
+            bradley_terry(ours.scores, theirs.scores), names=(mine.name, other.name), judge=judges.total,
+            seed=settings.seed, groups=prompts, lengths=(letters(ours.completions), letters(theirs.completions)),
+        )  # fmt: skip
+        _say_won(won, (mine, other), display, found)
     found.parts["samples"] = compared_samples(written)
     found.parts["reward_unit"] = f"{RAW} of {judge_name(judges.total)}"
-
-
-def _win_rate(
-    preferences: Sequence[float], pair: tuple[Contender, Contender], prompts: Sequence[Conversation], judge: str,
-    settings: EvalJob, display: Display, found: Findings,
-) -> None:  # fmt: skip
-    mine, other = pair
-    won = win_rate(preferences, names=(mine.name, other.name), judge=judge, seed=settings.seed, groups=prompts)
-    _say_won(won, pair, display, found)
 
 
 def _judged(
@@ -295,6 +290,8 @@ def _gold(contenders: Sequence[Contender], settings: EvalJob, display: Display, 
         display.say(f"gold score gained over {contenders[0].given}: {gained.mean:+.3f} ({ends})")
         first, second = contenders
         preferences = GoldJudge(world, prompts).prefer(conversations, answers[second.name], answers[first.name])
-        _win_rate(preferences, (second, first), conversations, "gold", settings, display, found)
+        names = (second.name, first.name)
+        won = win_rate(preferences, names=names, judge="gold", seed=settings.seed, groups=conversations)
+        _say_won(won, (second, first), display, found)
     found.parts["gold"] = {name: gold_means(arm, seed=settings.seed) for name, arm in arms.items()}
     found.parts["gold_by_kind"] = by_kind(arms)
