@@ -291,7 +291,9 @@ def test_the_page_of_suites_has_every_suite_with_its_harness_its_prompt_and_its_
     page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     listed = dict(re.findall(r"^\| `([\w-]+)` \| (.+? \| .+?) \|$", page.partition("## The formulas")[0], re.MULTILINE))
     assert listed == {name: f"{suite.equals or 'no harness has it'} | {suite.prompt}" for name, suite in SUITES.items()}
-    rows = re.findall(r"^\| (`.+?) \| (.+?) \| (.+?) \|$", page.partition("## The formulas")[2], re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`.+?) \| (.+?) \| (.+?) \|$", page.partition("## The formulas")[2].partition("\n## ")[0], re.MULTILINE
+    )
     told = {
         (suite.strip("`"), figure, formula)
         for suites, names, formula in rows

@@ -89,7 +89,7 @@ def test_answers_are_graded_by_a_judge_behind_an_address(models: Path, tmp_path:
         1 / 3
     )
     assert found["xstest-unsafe", "refusal rate"] == 0
-    assert "xstest-safe: 3 prompts" in ran.err
+    assert "xstest-safe: 3 items" in ran.err
     suite = json.loads((tmp_path / "run" / "report.json").read_text())["suites"][0]
     assert "judge fake" in suite["judge"] or "fake" in suite["judge"]
     assert "answers cut at 6 tokens" in suite["data"]
@@ -212,3 +212,15 @@ def test_published_files_are_read_whole(suite: str, name: str, count: int) -> No
     form = SUITES[suite].form_of(rows[0])
     assert form is not None
     assert len(form.read(rows)) == count
+
+
+def test_names_of_figures_lead_to_their_suite_also_where_several_runs_share_a_page(
+    models: Path, tmp_path: Path
+) -> None:
+    data = write_rows(tmp_path / "crows.jsonl", suite_files.CROWS_PAIRS)
+    for name in ("one", "two"):
+        worked("eval", "--model", models / name, "--suite", "crows-pairs", "--data", data, "--out", tmp_path / name)
+    worked("report", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "both")
+    page = (tmp_path / "both" / "report.html").read_text()
+    links, ids = re.findall(r'href="#(suite-[^"]+)"', page), re.findall(r'id="(suite-[^"]+)"', page)
+    assert set(links) == set(ids) == {"suite-crows-pairs-one", "suite-crows-pairs-two"} and len(ids) == 2

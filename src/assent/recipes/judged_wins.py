@@ -44,9 +44,14 @@ def judged_wins(
     won = win_rate(
         [judged[place].probability or 0.0 for place in kept], names=(mine, other), judge=f"judge {named(parent)}",
         seed=settings.seed, groups=[prompts[place] for place in kept],
-        lengths=([len(ours[place].text) for place in kept], [len(theirs[place].text) for place in kept]),
+        lengths=(letters([ours[place] for place in kept]), letters([theirs[place] for place in kept])),
     )  # fmt: skip
     display.say(f"the order of the answers decided on {sum(flips) / len(flips):.1%} of the prompts")
     if unanswered := len(judged) - len(kept):
         display.say(f"left out, because the judge named neither answer: {unanswered} prompts")
     return won, parent
+
+
+def letters(answers: Sequence[Completion]) -> list[int]:
+    """The lengths of answers, in characters."""
+    return [len(answer.text) for answer in answers]

@@ -36,14 +36,14 @@ class FigureRow:
     formula: str
 
 
-def suite_charts(evidence: Evidence) -> list[RowChart]:
-    """Shares by axis; scores from -1 to 1 have a chart of their own."""
+def suite_charts(evidence: Evidence, run: str) -> list[RowChart]:
+    """Shares by axis; scores from -1 to 1 have a chart of their own. Names link to their suite in this `run`'s part."""
     charts = []
     for title, (axis, caption) in _CHARTS.items():
         scale = _SCORE if title == "Bias scores" else _SHARE
         shown = [one for one in _drawn(evidence) if one[1].axis == axis and one[1].share is (scale is _SHARE)]
         if shown:
-            charts.append(_chart(evidence, title, caption, shown, scale))
+            charts.append(_chart(evidence, title, caption, shown, scale, run))
     return charts
 
 
@@ -64,7 +64,12 @@ def _drawn(evidence: Evidence) -> list[tuple[SuiteResult, SuiteFigure]]:
 
 
 def _chart(
-    evidence: Evidence, title: str, caption: str, shown: Sequence[tuple[SuiteResult, SuiteFigure]], scale: Scale
+    evidence: Evidence,
+    title: str,
+    caption: str,
+    shown: Sequence[tuple[SuiteResult, SuiteFigure]],
+    scale: Scale,
+    run: str,
 ) -> RowChart:
     rows = []
     for suite, figure in shown:
@@ -80,7 +85,7 @@ def _chart(
                  f"n\u00a0=\u00a0{n} {suite.counted}")  # fmt: skip
         name = f"{suite.suite}: {_part(figure)}"
         rows.append(Row(name=name, colour="ink", dots=tuple(dots), note=", ".join(filter(None, notes)),
-                        link=f"suite-{suite.suite}"))  # fmt: skip
+                        link=f"suite-{suite.suite}{run}"))  # fmt: skip
     values = ticks(scale.low, scale.high)
     texts = [per_cent(one) if scale is _SHARE else tick_text(one, values) for one in values]
     x_ticks = tuple(Tick(at=scale.x(one), text=text) for one, text in zip(values, texts, strict=True))

@@ -51,7 +51,7 @@ def fitting(asked: Asked, model: LanguageModel, display: Display) -> Asked:
     kept = tuple(item for item in asked.items if _length(item, model) <= room)
     left_out = len(asked.items) - len(kept)
     if left_out:
-        display.say(f"{asked.suite.name}: left out, as too long for the model: {left_out} {asked.suite.counted}")
+        display.say(f"{asked.suite.name}: left out, as too long for the model: {left_out} items")
     if not kept:
         raise RunError(f"no item fits in the model, which holds {holds} tokens", where=f"--suite {asked.suite.name}")
     return replace(asked, items=kept, left_out=asked.left_out + left_out)

@@ -53,7 +53,7 @@ def read_suites(suites: Sequence[Suite], files: Files, display: Display, *, limi
             items[suite.name] += found
             read_by[suite.name].append(source)
             told = f"; left out, as bad rows: {left_out + len(bad)}" if left_out or bad else ""
-            display.say(f"{suite.name}: {len(found)} {suite.counted} from {file.path}{told}")
+            display.say(f"{suite.name}: {len(found)} items from {file.path}{told}")
     for suite in suites:
         if not items[suite.name]:
             what = "no file is this suite's" if not read_by[suite.name] else "its files hold no item"
