@@ -163,9 +163,9 @@ def _from_preferences(request: Request, settings: PreferenceJob, display: Displa
 def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
     """A policy from what it writes itself, scored by reward models, classifiers, functions or its environment."""
     opened = open_environment(request.environment)
+    if not opened.environment.prompts:
+        require_data(request.files)
     data, held = _read(request, settings, display, role="prompts")
-    if not data.examples and not opened.environment.prompts:
-        require_data(request.files, otherwise=": this environment has no prompts of its own")
     model = _policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples or opened.environment.prompts, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
@@ -174,9 +174,8 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     actor = actor_of(model.sampler, settings, opened.environment)
     if rewards.functions:
         _try(rewards, actor, prompts[:2], seed=settings.seed)
-    log = RolloutLog(every=settings.samples_every, iterations=settings.iterations)
+    asked, log = InEnvironment(prompts=prompts, environment=opened.environment), RolloutLog(settings)
     scale = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
-    asked = InEnvironment(prompts=prompts, environment=opened.environment)
     if scale is None:
         with display.stage("normalise", settings.normalise_prompts, unit="completions") as stage:
             scale = measure_scale(rewards.scorer, model, asked, settings, seed=settings.seed, progress=stage.counter)
@@ -186,18 +185,16 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
         observer=Observer(rollout=log, say=display.say, note=display.note, held_out=tuple(unseen)),
     )  # fmt: skip
     shown = partial(shown_episodes, actor, prompts[:SHOWN], seed=derive(settings.seed, "shown"))
-    look = partial(
-        measure_policy, actor=actor, prompts=unseen, reward=rewards.scorer, display=display, seed=settings.seed
-    )
+    look = partial(measure_policy, actor=actor, prompts=unseen, reward=rewards.scorer, display=display)
     texts = {BEFORE: shown()}
-    written = {BEFORE: look(_DURING[BEFORE])} if unseen else {}
+    written = {BEFORE: look(_DURING[BEFORE], seed=settings.seed)} if unseen else {}
 
     def measure(job: Job) -> Metrics:
         judges, metrics = rewards.judges(job.lineage.parents), Metrics()
         texts[AFTER] = shown()
         samples = answers_side_by_side(prompts[:SHOWN], texts)
         if unseen:
-            written[AFTER] = look(_DURING[AFTER])
+            written[AFTER] = look(_DURING[AFTER], seed=settings.seed)
             samples = compared_samples(written)
             items = sampled_from(held.sources, settings.sampling, limit=settings.limit)
             measurements = reward_measurements(written, judges=judges, items=items, seed=settings.seed)
