@@ -9,6 +9,7 @@ from random import Random
 
 import torch
 
+from assent.algorithms.loop import Task
 from assent.algorithms.sft import SFT, SFTSettings
 from assent.environments.games.board import is_over, moved, open_positions
 from assent.environments.games.tictactoe import OPENINGS, SQUARES, describe, plays_at_random
@@ -67,6 +68,6 @@ def _game(board: str, rng: Random) -> Conversation:
 
 def prepare_novice(
     model: LanguageModel, *, seed: int, games: int = _GAMES, settings: SFTSettings = SETTINGS
-) -> Prepared:
+) -> Prepared[Task]:
     """The training of a fresh model on random games."""
     return prepare_offline(SFT, model, random_games(games, seed=seed), settings, seed=seed)

@@ -170,10 +170,8 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
     prompts = fitting_prompts(data.examples or opened.environment.prompts, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
     rewards = _rewards(request.rewards, model, settings, opened.source)
-    rewards.check([*prompts, *unseen])
     actor = actor_of(model.sampler, settings, opened.environment)
-    if rewards.functions:
-        _try(rewards, actor, prompts[:2], seed=settings.seed)
+    _check(rewards, actor, [*prompts, *unseen], seed=settings.seed)
     asked, log = InEnvironment(prompts=prompts, environment=opened.environment), RolloutLog(settings)
     scale = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
     if scale is None:
@@ -202,10 +200,9 @@ def _from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> 
             job.evidence["measurements"] = measurements
             metrics = {f"eval_reward_{name}": mean.mean for name, mean in measurements[0].values.items()}
         job.evidence |= {
-            "reward_unit": f"{RAW} of {judge_name(judges.total)}",
+            "reward_unit": f"{RAW} of {judge_name(judges.total)}", "notes": (prepared.task.scale.told(),),
             "samples": (*samples, *rollout_samples(job.run.path, arm=request.name)),
-            "notes": (prepared.task.scale.told(),),
-        }
+        }  # fmt: skip
         return metrics
 
     training = _of_policy(model, prepared, data, held, measure)
@@ -267,8 +264,10 @@ def _rewards(
     return open_rewards(names, settings.reward_weights, load, environment=environment)
 
 
-def _try(rewards: Rewards, actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> None:
-    """A mistake in a function shows before long work."""
-    short = replace(actor, sampling=replace(actor.sampling, max_tokens=min(8, actor.sampling.max_tokens or 8)))
-    tried = without_failed(short.play(prompts, seed=seed))
-    rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])
+def _check(rewards: Rewards, actor: Actor, prompts: Sequence[Conversation], *, seed: int) -> None:
+    """Prompts have what functions ask for, and functions work on two answers: a mistake shows before long work."""
+    rewards.check(prompts)
+    if rewards.functions:
+        short = replace(actor, sampling=replace(actor.sampling, max_tokens=min(8, actor.sampling.max_tokens or 8)))
+        tried = without_failed(short.play(prompts[:2], seed=seed))
+        rewards.scorer.score([one.prompt for one in tried], [one.completion for one in tried])
