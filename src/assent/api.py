@@ -30,7 +30,6 @@ from assent.recipes.run import call_settings as calls
 from assent.recipes.run import given
 from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import answer_defaults, sampling_of
-from assent.recipes.run.environments import open_environment
 from assent.recipes.run.inputs import model_folder
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import (
@@ -164,10 +163,9 @@ def _train_reward_model(
 def _train_on_policy(
     name: str,
     model: LanguageModel,
-    data: Data | None = None,
+    data: Data | Environment | InEnvironment,
     *,
     reward: given.RewardOrSeveral | None = None,
-    environment: Environment | str | None = None,
     out: str | Path | None = None,
     on_step: OnStep | None = None,
     **settings: Any,
@@ -179,20 +177,22 @@ def _train_on_policy(
     its mean and standard deviation on completions of the starting model. A `cost` is of the same kinds. `ptx_data` are
     demonstrations to imitate in every update. With `out` the model is also saved there; `on_step` gets rows of metrics.
 
-    In an `environment` (an object, or what --environment takes) the model plays episodes of several turns. It may bring
-    its own prompts and its own reward, so that neither has to be given.
+    `data` may be an environment with prompts of its own, or `InEnvironment(prompts=..., environment=...)`: then the
+    model plays episodes of several turns, and the environment's reward is enough.
     """
     cost, ptx_data = settings.pop("cost", None), settings.pop("ptx_data", None)
     chosen: Any = parse(calls.call_settings(name), base=settings)
     policy, display = given.language_model(model), Display()
     check_on_step(on_step)
     folder = given.place(out, keeps=given.needed_beside(policy))
-    opened = open_environment(environment)
-    rewards = given.rewards(reward, chosen.reward_weights, cost, own=opened.source is not None)
-    prompts = opened.environment.prompts if data is None else given.prompts(data, chosen, display)
-    if not prompts:
+    if isinstance(data, Environment):
+        data = InEnvironment(prompts=data.prompts, environment=data)
+    played = isinstance(data, InEnvironment)
+    asked = data if isinstance(data, InEnvironment) else InEnvironment(prompts=given.prompts(data, chosen, display))
+    if not asked.prompts:
         raise ConfigError("there are no prompts", where="data", now="Give some, or an environment that has its own.")
-    asked = InEnvironment(prompts=fitting_prompts(prompts, policy, chosen, display), environment=opened.environment)
+    rewards = given.rewards(reward, chosen.reward_weights, cost, own=played)
+    asked = replace(asked, prompts=fitting_prompts(asked.prompts, policy, chosen, display))
     rewards.check(asked.prompts)
     shown = () if ptx_data is None else given.examples(ptx_data, reads="demonstrations", call=chosen, display=display)
     prepared = prepare_on_policy(

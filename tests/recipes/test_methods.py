@@ -62,7 +62,8 @@ def test_what_a_round_trains_with_is_in_the_table() -> None:
 
 
 def test_no_other_file_names_a_method() -> None:
-    free = {SOURCE / "algorithms" / "methods.py", *(SOURCE / "recipes" / "demo").glob("*.py")}
+    demos = (path for folder in ("demo", "game") for path in (SOURCE / "recipes" / folder).glob("*.py"))
+    free = {SOURCE / "algorithms" / "methods.py", *demos}
     names = METHODS.keys() - {"reward"}  # which is also a metric, a role and a column
     naming = [
         f"{path.relative_to(SOURCE)}:{node.lineno}: {node.value!r}"

@@ -43,6 +43,7 @@ class Episode(Protocol):
         """
 
 
+@runtime_checkable
 class Environment(Protocol):
     """Starts episodes, as many at a time as wanted."""
 

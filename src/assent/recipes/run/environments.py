@@ -24,14 +24,10 @@ class OpenedEnvironment:
     source: DataSource | None = None
 
 
-def open_environment(name: str | Environment | None) -> OpenedEnvironment:
-    """What --environment names, or an environment of a program. Raises ConfigError."""
+def open_environment(name: str | None) -> OpenedEnvironment:
+    """What --environment names. Raises ConfigError."""
     if name is None:
         return OpenedEnvironment()
-    if not isinstance(name, str):
-        check_environment(name, where="environment")
-        source = DataSource(role="environment", name=type(name).__name__, sha256="", format="Python object")
-        return OpenedEnvironment(environment=name, source=source)
     if name in ENVIRONMENTS:
         source = DataSource(role="environment", name=name, sha256="", format="environment")
         return OpenedEnvironment(environment=ENVIRONMENTS[name](), source=source)
@@ -41,16 +37,10 @@ def open_environment(name: str | Environment | None) -> OpenedEnvironment:
         )
     code = named_code(name, flag="--environment", kind="class")
     environment = imported(code.value, where=name, failed="it cannot be made", now="It is called without arguments.")
-    check_environment(environment, where=name)
-    source = DataSource(role="environment", name=code.name, sha256=code.sha256, format="Python class")
-    return OpenedEnvironment(environment=environment, source=source)
-
-
-def check_environment(environment: object, *, where: str) -> None:
-    """Refuse what cannot be an environment."""
-    lacking = [name for name in ("reset", "prompts") if not hasattr(environment, name)]
-    if lacking:
+    if lacking := [part for part in ("reset", "prompts") if not hasattr(environment, part)]:
         raise ConfigError(
-            f"an environment has reset(prompt, seed) and prompts; this one lacks {' and '.join(lacking)}", where=where,
+            f"an environment has reset(prompt, seed) and prompts; this one lacks {' and '.join(lacking)}", where=name,
             now="prompts = () is enough where --data gives the prompts.",
         )  # fmt: skip
+    source = DataSource(role="environment", name=code.name, sha256=code.sha256, format="Python class")
+    return OpenedEnvironment(environment=environment, source=source)

@@ -65,9 +65,9 @@ _DURING = {BEFORE: "the model before training", AFTER: "the model after training
 def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> Training:
     """A policy from what it writes itself, scored by reward models, classifiers, judges or functions `FILE.py:NAME`."""
     opened = open_environment(request.environment)
+    if not opened.environment.prompts:
+        require_data(request.files)
     data, held = read_data(request, settings, display, role="prompts")
-    if not data.examples and not opened.environment.prompts:
-        require_data(request.files, otherwise=": this environment has no prompts of its own")
     model = open_policy(request.files, settings, display)
     prompts = fitting_prompts(data.examples or opened.environment.prompts, model, settings, display)
     unseen = fitting_prompts(held.examples, model, settings, display) if held.examples else []
@@ -77,7 +77,7 @@ def from_rewards(request: Request, settings: OnPolicyJob, display: Display) -> T
     if rewards.functions:
         _try(rewards, actor, prompts[:2], seed=settings.seed)
     watching = _watching(request, settings, display, model, unseen)
-    log = RolloutLog(every=settings.samples_every, iterations=settings.iterations)
+    log = RolloutLog(settings)
     kept = kept_scale(request.files.out / "checkpoints") if request.files.resume else None
     asked = InEnvironment(prompts=prompts, environment=opened.environment)
     reward = scaled_reward(rewards.scorer, model, asked, settings, seed=settings.seed, kept=kept, display=display)

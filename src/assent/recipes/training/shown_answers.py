@@ -16,6 +16,7 @@ from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.held_out import AFTER, BEFORE, answers_side_by_side
+from assent.recipes.run.job_settings import OnPolicyJob
 from assent.recipes.run.jobs import Job
 from assent.recipes.run.models import LanguageModel
 from assent.recipes.run.progress import Display
@@ -59,8 +60,8 @@ def shown_episodes(actor: Actor, prompts: Sequence[Conversation], *, seed: int) 
 class RolloutLog:
     """Writes a few episodes of every n-th rollout to samples.jsonl, once the run is open."""
 
-    def __init__(self, *, every: int, iterations: int) -> None:
-        self._every, self._iterations = every, iterations
+    def __init__(self, settings: OnPolicyJob) -> None:
+        self._every, self._iterations = settings.samples_every, settings.iterations
 
     def open(self, job: Job) -> None:
         """Write into this job's run."""
