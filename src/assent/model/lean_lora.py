@@ -25,7 +25,7 @@ def use_lean_lora(model: nn.Module) -> None:
 def _forward(layer: Any, x: Tensor) -> Tensor:
     worn = [name for name in layer.active_adapters if name in layer.lora_A]
     if layer.disable_adapters or layer.merged or any(name in layer.lora_variant for name in worn):
-        return Linear.forward(layer, x)
+        return Linear.forward(layer, x)  # type: ignore[no-any-return]
     found: Tensor = layer.base_layer(x)
     for name in worn:
         first, second = layer.lora_A[name], layer.lora_B[name]
