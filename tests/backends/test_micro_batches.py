@@ -12,7 +12,7 @@ from small_models import CAUSAL, VOCABULARY, bert_config, body_of, causal_lm, se
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from assent.backends.local import activations
+from assent.backends.local import activations, probing
 from assent.backends.local.activations import CPU_BYTES, MOST_TOKENS, Activations
 from assent.backends.local.learner import LocalLearner
 from assent.model.body import Body
@@ -100,6 +100,17 @@ def test_what_is_kept_is_proportional_to_tokens_and_of_every_trunk(roles: Callab
     trunks, layers = (2 if roles is adapters_on_one_base else 1), config.num_hidden_layers
     fewest = 4 * layers * (6 * config.hidden_size + 2 * config.intermediate_size)  # norms, q, k, v, attended, gate, up
     assert found.per_token >= trunks * fewest and found.per_token > 3 * VOCABULARY / 4
+
+
+def test_a_probe_counts_the_longest_example_and_what_the_process_grew_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = LocalLearner(shared_trunk(), LearnerSettings(micro_batch_tokens=40))
+    long = Encoded(ids=rows()[0].ids * 7, assistant_mask=(True,) * 63)
+    held = iter([100.0, 100.0, 100.0, 140.0])
+    monkeypatch.setattr(probing, "held_memory_mib", lambda: next(held))
+    weights = sum(parameter.numel() * 4 for parameter in learner.parameters.values())
+    still = learner.probe([*rows(), long], Need()).memory_bytes - 3 * weights
+    assert still == learner._measured(rows()[0], Need()).of(63)
+    assert learner.probe([*rows(), long], Need()).memory_bytes - 3 * weights == 40 * MIB * 63 // 34
 
 
 def _cut(some: Encoded, tokens: int) -> Encoded:

@@ -21,6 +21,7 @@ from assent.model.cache import DecodeCache
 from assent.model.flat import FlatBatch
 from assent.model.frozen_weights import hold_frozen_in_bf16
 from assent.model.last_mlp import last_mlp, reading
+from assent.model.lean_lora import use_lean_lora
 from assent.model.prepared import prepared
 from assent.model.recomputing import layers_of, recomputing
 from assent.model.rms_norm import use_fast_rms_norm
@@ -258,6 +259,7 @@ class Body:
 
     def _after_change(self) -> None:
         self.model.to(self.device)
+        use_lean_lora(self.model)
         self._adapted = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from assent.model.allocator import give_back_freed_memory
 from assent.model.body import Body
-from assent.model.memory import free_memory_bytes
+from assent.model.memory import free_memory_bytes, held_memory_mib
 from assent.ports.learning import LearnerSettings
 
 MOST_TOKENS = 8192
@@ -59,6 +60,7 @@ class MicroBatches:
     def __init__(self, settings: LearnerSettings, device: torch.device) -> None:
         self.most_tokens, self._checkpointing = settings.micro_batch_tokens, settings.gradient_checkpointing
         self._device, self._activations = device, Activations(fixed=0, per_token=0)
+        self._most_mib = held_memory_mib() + CPU_BYTES / 2**20
 
     def tokens(self, measure: Callable[[], Activations]) -> int:
         """The most tokens of a micro-batch; `measure` is called once."""
@@ -77,7 +79,13 @@ class MicroBatches:
 
     @contextmanager
     def passes(self, bodies: Sequence[Body], tokens: int) -> Iterator[None]:
-        """Inside, so many tokens are read."""
+        """Inside, so many tokens are read.
+
+        Passes of different sizes leave holes in the heap that the next ones do not fill. They are given back where the
+        process has grown by more than a micro-batch may take, not every time: the pages have to be mapped again.
+        """
+        if self._device.type == "cpu" and held_memory_mib() > self._most_mib:
+            give_back_freed_memory()
         for body in bodies:
             body.recomputes = self.runs_again(tokens)
         try:

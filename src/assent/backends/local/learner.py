@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +19,7 @@ from assent.backends.local.activations import Activations, MicroBatches
 from assent.backends.local.language import language_columns
 from assent.backends.local.layout import Block, blocks, judged, predicting
 from assent.backends.local.optimiser import Optimiser
-from assent.backends.local.probing import activations_of, every_column
+from assent.backends.local.probing import activations_of, every_column, tried
 from assent.data.order import token_budget_batches
 from assent.errors import ConfigError
 from assent.metrics import Tally
@@ -176,22 +175,21 @@ class LocalLearner:
         budget = self._micro_batches.tokens(partial(self._measured, examples[0].sequences[0], need))
         lengths = [sum(map(len, one.sequences)) for one in examples]
         some = examples[: max(1, sum(total <= budget for total in accumulate(lengths)))]
-        took, passes = 0.0, self._passes
-        for _ in range(2):
-            started = time.perf_counter()
-            try:
-                self._accumulate(some, need, every_column, 1.0, silent)
-            finally:
-                self._forget(passes)
-            took = time.perf_counter() - started
+        passes = self._passes
+        try:
+            trial = tried(lambda: self._accumulate(some, need, every_column, 1.0))
+        finally:
+            self._forget(passes)
         longest = min(sum(lengths), max(budget, *lengths))
         kept = self._measured(examples[0].sequences[0], need).of(longest)
         if self._micro_batches.runs_again(longest):  # the inputs of all layers, and what one of them keeps
             kept = kept // self.body.layers + self._measured(examples[0].sequences[0], need, again=True).of(longest)
+        else:
+            kept = max(kept, trial.grown_bytes * longest // sum(lengths[: len(some)]))
         trained = self._optimiser.state_bytes  # weights and moments take as much as gradients and moments
         fits = trained <= SNAPSHOT_SHARE * free_memory_bytes(self.body.device)
         return UpdateCost(
-            seconds_per_token=took / sum(lengths[: len(some)]), memory_bytes=trained + kept,
+            seconds_per_token=trial.seconds / sum(lengths[: len(some)]), memory_bytes=trained + kept,
             snapshot_bytes=trained if fits else 0,
         )  # fmt: skip
 

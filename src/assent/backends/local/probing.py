@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Any
 
@@ -10,6 +12,8 @@ import torch
 
 from assent.backends.local.activations import Activations
 from assent.backends.local.layout import Block
+from assent.model.allocator import give_back_freed_memory
+from assent.model.memory import held_memory_mib
 from assent.model.roles import LanguageRole, ScalarRole
 from assent.ports.learning import LossResult, Outputs
 from assent.text.template import Encoded
@@ -34,6 +38,24 @@ def activations_of(
     finally:
         for one in roles:
             one.body.recomputes = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Seconds that passes took, and bytes by which the process grew: what they keep, and holes between it."""
+
+    seconds: float
+    grown_bytes: int
+
+
+def tried(passes: Callable[[], object]) -> Trial:
+    """Two runs, of which the second is timed."""
+    give_back_freed_memory()
+    before = held_memory_mib()
+    passes()
+    started = time.perf_counter()
+    passes()
+    return Trial(seconds=time.perf_counter() - started, grown_bytes=int(max(0.0, held_memory_mib() - before) * 2**20))
 
 
 def every_column(outputs: Outputs, run: Sequence[Any], count: float) -> LossResult:
