@@ -216,7 +216,8 @@ def test_the_lagrangian_finds_the_constrained_optimum(seed: int, talker: Callabl
 @every_seed
 def test_ptx_keeps_what_the_reward_would_forget(seed: int, talker: Callable[[], LanguageModel]) -> None:
     """One word is rewarded; without PTX it is said everywhere, with PTX the demonstrated answers stay likely."""
-    wanted, taught = WORDS[seed], Conversation.of_user("the sun is ?")
+    wanted = {1: "blue", 2: "red", 3: "yes"}[seed]  # none that is rare at first: PTX would keep it so
+    taught = Conversation.of_user("the sun is ?")
     demonstrations, left = shown([taught], [WORDS[seed + 2]]), {}
     scorer = FunctionScorer(lambda prompts, texts: [float(text == wanted) for text in texts])
     for coef in (0.0, 1.0):
