@@ -18,6 +18,7 @@ from assent.evals.curves import METRICS
 from assent.recipes.command_table import COMMANDS
 from assent.recipes.run.call_settings import call_settings
 from assent.recipes.run.job_settings import RunSettings, job_settings
+from benchmarks.methods import PLANS
 
 SOURCE = Path(assent.__file__).parent
 
@@ -59,6 +60,15 @@ def test_a_python_call_has_no_setting_that_does_nothing_there() -> None:
 
 def test_what_a_round_trains_with_is_in_the_table() -> None:
     assert METHODS[REWARD_METHOD].makes == "reward model" and METHODS[POLICY_METHOD].makes == "policy"
+
+
+def test_every_method_that_trains_a_policy_is_compared_on_the_same_work() -> None:
+    policies = {
+        name for name, method in METHODS.items() if method.makes == "policy" and method.reads != "demonstrations"
+    }
+    assert {plan.method for plan in PLANS.values()} == policies
+    for plan in PLANS.values():
+        load_named(METHODS[plan.method].settings)(**plan.settings)
 
 
 def test_no_other_file_names_a_method() -> None:
