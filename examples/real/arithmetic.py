@@ -19,9 +19,10 @@ from examples.real.models import chat_model
 
 FORM = ' End with "Answer: NUMBER".'
 REWARDS = [reward(name) for name in ("right", "in_form", "brief")]
+LORA = {"rank": 16}
 SETTINGS = {
     "reward_weights": [1.0, 0.2, 0.5], "normalise_reward": False, "normalise_prompts": 32, "missing_eos_penalty": 0.0,
-    "iterations": 40, "max_tokens": 24, "learning_rate": 1e-4, "mini_batches": 2,
+    "lora": LORA, "iterations": 40, "max_tokens": 24, "learning_rate": 1e-4, "mini_batches": 2,
 }  # fmt: skip
 PEOPLE = ("Ada", "Ben", "Chloe", "Dan", "Eva", "Finn", "Grace", "Hugo"), ("Ines", "Jonas", "Kim", "Leo")
 THINGS = ("apples", "books", "coins", "shells", "pencils", "stamps", "cards", "eggs"), ("marbles", "stickers", "plums")
@@ -83,7 +84,7 @@ def stages(job: Job) -> list[dict[str, Any]]:
     watched = {"reward_weights": [1.0, 0.0, 0.0], "max_tokens": 8 if job.short else 24}
     return [
         {"kind": "sft", "model": smol, "data": job.file("solved", solved),
-         "settings": {"lora": {"rank": 16}, "epochs": 2.0, "batch_size": 16, "learning_rate": 5e-4}},
+         "settings": {"lora": LORA, "epochs": 2.0, "batch_size": 16, "learning_rate": 5e-4}},
         {"kind": "ppo", **policy, "settings": {**SETTINGS, "batch_size": 4 if job.short else 32, "epochs": 1, **sizes}},
         {"kind": "grpo", **policy, "settings": {**SETTINGS, "samples_per_prompt": 8, **few}},
         *(

@@ -90,10 +90,10 @@ def stages(job: Job) -> list[dict[str, Any]]:
             for name in ("helpful", "pandalm")
         ),
         {"kind": "ppo", **policy, "reward": "@reward", "data": job.file("asked", prompts(mixed)),
-         "settings": {"batch_size": 48, "epochs": 1, "mini_batches": 2, "learning_rate": 1e-4, "critic": "shared",
-                      "normalise_prompts": 96, **sampled, **rollouts}},
+         "settings": {"lora": LORA, "batch_size": 48, "epochs": 1, "mini_batches": 2, "learning_rate": 1e-4,
+                      "critic": "shared", "normalise_prompts": 96, **sampled, **rollouts}},
         {"kind": "dpo", **policy, "data": job.file("dpo-pairs", mixed[:400]),
-         "settings": {"batch_size": 16, "learning_rate": 1e-4}},
+         "settings": {"lora": LORA, "batch_size": 16, "learning_rate": 1e-4}},
         *(
             {"kind": "eval", "name": f"{name}-by-the-judge", "model": f"@{name}", "against": "@sft", "data": held_out,
              "reward": ["@judge", reward("words")], "settings": {"reward_weights": [1.0, 0.0], **sampled}}
