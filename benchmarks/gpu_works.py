@@ -23,7 +23,8 @@ from assent.model.roles import LanguageRole, ScalarRole, fresh_head, own_head
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel
-from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import prepare_offline
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.text.template import ChatTemplate
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 

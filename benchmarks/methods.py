@@ -45,7 +45,8 @@ from assent.recipes.run.models import (
 )
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import prepare_offline, prepare_on_policy, train_reward_model_wise_ft
+from assent.recipes.training.prepare import prepare_offline, train_reward_model_wise_ft
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.seeds import derive
 from assent.types import Completion, Ranking
 from assent.world.demonstrations import demonstrations

@@ -15,7 +15,8 @@ from assent.algorithms.sft import SFT, SFTSettings
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
-from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import prepare_offline
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration, Message, Role
 
 RATE = 2e-5

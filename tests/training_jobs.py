@@ -31,7 +31,8 @@ from assent.ports.sampling import Scorer
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, new_reward_model
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import PreferenceData, PTXPrompts, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import PreferenceData, prepare_offline
+from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import (
     Comparison,

@@ -43,7 +43,8 @@ from assent.recipes.run.models import (
 from assent.recipes.run.progress import Display
 from assent.recipes.run.python_calls import OnStep, check_on_step, python_call, watched
 from assent.recipes.run.skipped_examples import fitting_prompts
-from assent.recipes.training.prepare import PTXPrompts, prepare_offline, prepare_on_policy, score_judged
+from assent.recipes.training.prepare import prepare_offline, score_judged
+from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 from assent.recipes.training.reward_start import reward_on, reward_to_train
 
 Rows = Iterable[Any]

@@ -17,7 +17,7 @@ from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
 from assent.recipes.run.roles import critic_starts
-from assent.recipes.training.prepare import prepare_on_policy
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 
 SMALL = {"iterations": 3, "batch_size": 4, "max_tokens": 5, "learning_rate": 1e-3, "normalise_prompts": 8}
 LENGTH = FunctionScorer(lambda prompts, texts: [float(len(text)) for text in texts], "length")

@@ -14,7 +14,8 @@ from assent.algorithms.on_policy.settings import AdvantageSettings
 from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import PTXPrompts, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import prepare_offline
+from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 
 ON_POLICY = [name for name, method in METHODS.items() if method.reads == "prompts"]
 OFFLINE = [name for name, method in METHODS.items() if method.algorithm and name not in ON_POLICY]

@@ -15,7 +15,8 @@ from assent.errors import ConfigError
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import prepare_offline
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.types import Turn
 
 BASE: dict[str, object] = {"epochs": 2, **COMMON, "target_step": 0.3, "awac_beta": 0.5}

@@ -24,7 +24,8 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics, Stopwatch, without_timings
 from assent.model.checkpoints import CheckpointStore
 from assent.recipes.run.models import load_language_model, new_reward_model
-from assent.recipes.training.prepare import Prepared, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import Prepared, prepare_offline
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Rating
 

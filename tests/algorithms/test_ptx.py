@@ -22,7 +22,7 @@ from assent.metrics import Metrics
 from assent.ports.learning import Outputs
 from assent.recipes.run.models import LanguageModel, load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import PTXPrompts, prepare_on_policy
+from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 from assent.text.template import Encoded
 
 

@@ -18,7 +18,8 @@ from assent.interrupts import StopRequest
 from assent.metrics import Metrics, without_timings
 from assent.recipes.run.models import load_language_model
 from assent.recipes.run.reward_functions import FunctionScorer
-from assent.recipes.training.prepare import Prepared, prepare_on_policy
+from assent.recipes.training.prepare import Prepared
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.types import Completion, Conversation, Group, Trajectory
 
 

@@ -24,7 +24,7 @@ from assent.ports.sampling import Scorer
 from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import measure_scale, prepare_on_policy
+from assent.recipes.training.prepare_on_policy import measure_scale, prepare_on_policy
 from assent.runs.folder import RunDir
 from assent.types import Completion, Conversation
 

@@ -41,7 +41,7 @@ from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.roles import critic_of, reference_of
-from assent.recipes.training.prepare import prepare_on_policy
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.text.template import ChatTemplate, Encoded
 from assent.types import Comparison, Completion, Conversation, Ranking, Rating, StopReason
 

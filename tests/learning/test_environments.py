@@ -19,7 +19,7 @@ from assent.model.roles import LanguageRole
 from assent.ports.environment import StepResult
 from assent.ports.sampling import SamplingParams
 from assent.recipes.run.models import LanguageModel, load_language_model
-from assent.recipes.training.prepare import prepare_on_policy
+from assent.recipes.training.prepare_on_policy import prepare_on_policy
 from assent.types import Completion, Conversation, Demonstration, Message, Role, StopReason
 
 WORDS = ("red", "blue", "yes", "no")

@@ -28,7 +28,7 @@ from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import LanguageModel, load_language_model, new_reward_model
 from assent.recipes.run.reward_functions import FunctionScorer
 from assent.recipes.run.rewards import weighted
-from assent.recipes.training.prepare import PTXPrompts, prepare_on_policy
+from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration
 
 CPU = MachineOptions(device="cpu")

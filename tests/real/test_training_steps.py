@@ -26,7 +26,8 @@ from assent.backends.local.sampler import LocalSampler
 from assent.model.checkpoints import load_tree
 from assent.recipes.run.machine import LoraOptions, MachineOptions
 from assent.recipes.run.models import LanguageModel, load_language_model
-from assent.recipes.training.prepare import ScaledReward, prepare_offline, prepare_on_policy
+from assent.recipes.training.prepare import prepare_offline
+from assent.recipes.training.prepare_on_policy import ScaledReward, prepare_on_policy
 from assent.types import Comparison, Completion, Conversation, Demonstration, Turn
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

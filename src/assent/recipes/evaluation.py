@@ -12,9 +12,7 @@ from assent.evals.report import write_report
 from assent.recipes.policy_evaluation import WORLD, Findings, evaluate_policy, note_held_out
 from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.ending import ending, peak_rss_mib
-from assent.recipes.run.held_out import (
-    measure_reward,
-)
+from assent.recipes.run.held_out import measure_reward
 from assent.recipes.run.inputs import Files, model_folder, read_judgement, require_data
 from assent.recipes.run.job_settings import EvalJob
 from assent.recipes.run.model_checks import is_reward_model

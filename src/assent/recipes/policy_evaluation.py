@@ -21,19 +21,7 @@ from assent.recipes.demo.command import by_kind
 from assent.recipes.judged_wins import judged_wins, letters
 from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.answer_sampling import sampling_of
-from assent.recipes.run.held_out import (
-    RAW,
-    Answering,
-    HeldOutAnswers,
-    Writer,
-    answers_side_by_side,
-    compared_samples,
-    measure_policy,
-    reward_measurements,
-    sampled_from,
-    spread,
-    write_answers,
-)
+from assent.recipes.run.held_out import RAW, HeldOutAnswers, sampled_from, spread
 from assent.recipes.run.inputs import Files, model_folder, read_all
 from assent.recipes.run.job_settings import EvalJob
 from assent.recipes.run.models import LanguageModel, RewardModel, load_language_model, load_reward_model
@@ -43,6 +31,15 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, best_of_n, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
 from assent.recipes.run.unseen import held_out_of, trained_prompts, warning
+from assent.recipes.run.written_answers import (
+    Answering,
+    Writer,
+    answers_side_by_side,
+    compared_samples,
+    measure_policy,
+    reward_measurements,
+    write_answers,
+)
 from assent.runs.lineage import DataSource, Parent, parent
 from assent.types import Conversation
 from assent.world.facts import build_world

@@ -38,14 +38,8 @@ from assent.recipes.run.models import (
 )
 from assent.recipes.run.progress import Display, Stage
 from assent.recipes.run.second_process import SecondProcess, cores
-from assent.recipes.training.prepare import (
-    ScaledReward,
-    measure_scale,
-    prepare_offline,
-    prepare_on_policy,
-    score_judged,
-    train_reward_model_wise_ft,
-)
+from assent.recipes.training.prepare import prepare_offline, score_judged, train_reward_model_wise_ft
+from assent.recipes.training.prepare_on_policy import ScaledReward, measure_scale, prepare_on_policy
 from assent.seeds import derive
 from assent.types import Completion, Ranking
 from assent.world.demonstrations import demonstrations

@@ -13,13 +13,7 @@ from typing import Any
 
 from assent.algorithms.methods import METHODS, Reads, load_named
 from assent.metrics import Metrics
-from assent.recipes.run.held_out import (
-    BEFORE,
-    HeldOutAnswers,
-    change,
-    measure_reward,
-    said_of_scores,
-)
+from assent.recipes.run.held_out import BEFORE, HeldOutAnswers, change, measure_reward, said_of_scores
 from assent.recipes.run.inputs import model_folder, read_all, read_judgement, require_data
 from assent.recipes.run.job_settings import (
     ExamplesJob,
@@ -35,9 +29,7 @@ from assent.recipes.run.request import Request
 from assent.recipes.run.skipped_examples import say_prepared
 from assent.recipes.training.from_rewards import from_rewards
 from assent.recipes.training.parts import open_policy, read_data, training_of
-from assent.recipes.training.prepare import (
-    prepare_offline,
-)
+from assent.recipes.training.prepare import prepare_offline
 from assent.recipes.training.pretraining import WORLD, prepare_pretraining
 from assent.recipes.training.reward_start import reward_to_train
 from assent.recipes.training.shown_answers import ShownAnswers

@@ -18,18 +18,7 @@ from assent.evals.arms import judge_name
 from assent.metrics import Metrics
 from assent.recipes.run.annotators import for_annotator
 from assent.recipes.run.environments import open_environment
-from assent.recipes.run.held_out import (
-    AFTER,
-    BEFORE,
-    RAW,
-    answers_side_by_side,
-    change,
-    compared_samples,
-    measure_policy,
-    reward_measurements,
-    rollout_samples,
-    sampled_from,
-)
+from assent.recipes.run.held_out import AFTER, BEFORE, RAW, change, sampled_from
 from assent.recipes.run.inputs import Read, read_all, require_data
 from assent.recipes.run.job_settings import (
     OnPolicyJob,
@@ -46,13 +35,15 @@ from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
 from assent.recipes.run.rewards import Rewards, open_rewards
 from assent.recipes.run.skipped_examples import fitting_prompts
-from assent.recipes.training.parts import open_policy, read_data, training_of
-from assent.recipes.training.prepare import (
-    PTXPrompts,
-    actor_of,
-    prepare_on_policy,
-    scaled_reward,
+from assent.recipes.run.written_answers import (
+    answers_side_by_side,
+    compared_samples,
+    measure_policy,
+    reward_measurements,
+    rollout_samples,
 )
+from assent.recipes.training.parts import open_policy, read_data, training_of
+from assent.recipes.training.prepare_on_policy import PTXPrompts, actor_of, prepare_on_policy, scaled_reward
 from assent.recipes.training.reward_watching import RewardWatching
 from assent.recipes.training.shown_answers import SHOWN, RolloutLog, shown_episodes
 from assent.runs.lineage import DataSource

@@ -22,9 +22,7 @@ from assent.recipes.run.models import (
 )
 from assent.recipes.run.progress import Display
 from assent.recipes.run.request import Request
-from assent.recipes.training.prepare import (
-    Prepared,
-)
+from assent.recipes.training.prepare import Prepared
 
 
 def read_data(request: Request, settings: RunSettings, display: Display, *, role: str = "train") -> tuple[Read, Read]:

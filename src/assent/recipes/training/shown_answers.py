@@ -15,12 +15,13 @@ from assent.evals.evidence import Sample
 from assent.evals.words import HELD_OUT
 from assent.metrics import Metrics
 from assent.ports.sampling import SamplingParams
-from assent.recipes.run.held_out import AFTER, BEFORE, answers_side_by_side
+from assent.recipes.run.held_out import AFTER, BEFORE
 from assent.recipes.run.job_settings import OnPolicyJob
 from assent.recipes.run.jobs import Job
 from assent.recipes.run.models import LanguageModel
 from assent.recipes.run.progress import Display
 from assent.recipes.run.skipped_examples import fits
+from assent.recipes.run.written_answers import answers_side_by_side
 from assent.types import Comparison, Completion, Conversation
 
 SHOWN, MAX_TOKENS = 4, 64
