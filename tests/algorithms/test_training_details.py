@@ -20,9 +20,10 @@ from assent.algorithms.on_policy.advantages import with_advantages
 from assent.algorithms.on_policy.drift import check_drift
 from assent.algorithms.on_policy.experience import Experience, Sample
 from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.parts import Parts
 from assent.algorithms.on_policy.reward_signal import RewardScale, shaped_rewards
 from assent.algorithms.on_policy.rollout import Observer, Rollout
-from assent.algorithms.on_policy.task import OnPolicyTask, Parts
+from assent.algorithms.on_policy.task import OnPolicyTask
 from assent.algorithms.ppo import PPO as METHOD
 from assent.algorithms.ppo import PPOSettings
 from assent.algorithms.preference.pairs import encode_pairs

@@ -204,11 +204,10 @@ class ChatTemplate:
 
     def encode_completions(self, pairs: Sequence[tuple[Conversation, Completion]]) -> list[Encoded]:
         """Prompts with completions, in one batch. See `encode_completion`."""
-        asked = []
-        for prompt, completion in pairs:
-            answer = Message(role=Role.ASSISTANT, content=completion.text)
-            asked.append(_Asked(prompt=prompt, answer=answer, ended=completion.stop is StopReason.END))
-        return self._encode_answers(asked)
+        answers = [Message(role=Role.ASSISTANT, content=completion.text) for _, completion in pairs]
+        ended = [completion.stop is StopReason.END for _, completion in pairs]
+        asked = zip((prompt for prompt, _ in pairs), answers, ended, strict=True)
+        return self._encode_answers([_Asked(prompt=prompt, answer=one, ended=end) for prompt, one, end in asked])
 
     def encode_reply(self, prompt: Conversation, answer: Message, reply: Sequence[Message]) -> tuple[int, ...]:
         """Messages behind the end of an answer's turn, up to and including the header of the assistant's next turn."""
@@ -255,9 +254,7 @@ class ChatTemplate:
         self.tokenizer.save_pretrained(str(folder))
 
     def _encode_answers(self, asked: Sequence[_Asked]) -> list[Encoded]:
-        """Answers behind their prompts. They are tokenised together, or, where a token would straddle the border
-        between what the model reads and what it writes, each by itself.
-        """
+        """Answers behind their prompts, tokenised together unless a token would straddle the border between the two."""
         answers = [  # an answer whose text ends in tool calls as JSON is those calls, wherever it came from
             one.answer
             if one.answer.tool_calls or not self._rendering.calls_as
@@ -268,11 +265,10 @@ class ChatTemplate:
         turns = [self._turns.written(one.prompt, answer, ended=one.ended) for one, answer in both]
         before = self._encoder.ids([turn.prompt for turn in turns])
         whole = self._encoder.ids([turn.prompt + turn.text for turn in turns])
-        straddling = {
-            turn.text for turn, head, ids in zip(turns, before, whole, strict=True) if ids[: len(head)] != head
-        }
+        parts = zip(turns, before, whole, strict=True)
+        straddling = {turn.text for turn, head, ids in parts if ids[: len(head)] != head}
         apart = {text: self._encoder.marked_ids(text, first=False) for text in straddling}
-        encoded = []
+        encoded = list[Encoded]()
         for one, turn, head, ids in zip(asked, turns, before, whole, strict=True):
             written = apart[turn.text] if ids[: len(head)] != head else ids[len(head) :]
             if one.ended:

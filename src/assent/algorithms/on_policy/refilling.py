@@ -5,10 +5,12 @@ All completions of a group with one and the same reward have no advantage over e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from assent.algorithms.on_policy.rollout import Scored
+from assent.algorithms.on_policy.settings import OnPolicySettings
+from assent.errors import RunError
 from assent.types import Group
 
 
@@ -41,3 +43,14 @@ def refilled(write: Callable[[int, int], Scored], size: int, *, most: int) -> Re
     written = Scored.joined(parts)
     groups = written.groups if len(parts) == 1 else sorted(written.groups, key=has_spread, reverse=True)[:size]
     return Refilled(groups=tuple(groups), written=written, dropped=len(written.groups) - size)
+
+
+def comparable(groups: Sequence[Group], settings: OnPolicySettings) -> list[Group]:
+    """The groups from which enough episodes are left. Raises RunError if these are too few for the mini-batches."""
+    kept = [group for group in groups if len(group.trajectories) >= min(settings.samples_per_prompt, 2)]
+    if len(kept) < settings.mini_batches:
+        raise RunError(
+            f"so many episodes failed that {len(kept)} of {len(groups)} prompts are left for "
+            f"{settings.mini_batches} mini-batches", now="Nothing was updated; look at the environment.",
+        )  # fmt: skip
+    return kept

@@ -6,8 +6,7 @@ publish -> rollout -> score -> token rewards -> advantages -> epochs x mini-batc
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,51 +18,26 @@ from assent.algorithms.on_policy.drift import check_drift
 from assent.algorithms.on_policy.estimating import estimate_iterations
 from assent.algorithms.on_policy.experience import Experience
 from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.parts import Parts, check_run
 from assent.algorithms.on_policy.ptx import ptx_of
-from assent.algorithms.on_policy.refilling import has_spread, refilled
-from assent.algorithms.on_policy.reward_signal import (
-    Reward,
-    RewardScale,
-    RewardSum,
-    overlong_penalty,
-    shaped_rewards,
-)
-from assent.algorithms.on_policy.rollout import HeldOutAnswers, Observer, Rollout, Scored, prompts_of, rewarded, rollout
+from assent.algorithms.on_policy.refilling import comparable, has_spread, refilled
+from assent.algorithms.on_policy.reward_signal import Reward, RewardScale, RewardSum, overlong_penalty, shaped_rewards
+from assent.algorithms.on_policy.rollout import HeldOutAnswers, Rollout, Scored, prompts_of, rewarded, rollout
 from assent.algorithms.on_policy.rollout_metrics import rollout_metrics
 from assent.algorithms.on_policy.settings import AdvantageSettings, OnPolicySettings
 from assent.algorithms.on_policy.update import OnPolicyMethod, weighted
 from assent.data.order import epoch_order
-from assent.environments.acting import Actor, without_failed
-from assent.errors import ConfigError, RunError
+from assent.environments.acting import without_failed
+from assent.errors import RunError
 from assent.interrupts import StopRequest, StopRequested
 from assent.losses.lagrangian import LagrangeMultiplier
 from assent.metrics import Metrics, Stopwatch
 from assent.model.checkpoints import save_text
-from assent.ports.learning import Learner, Need, Outputs, SkippedBatch
-from assent.ports.sampling import Progress, Scorer
+from assent.ports.learning import Need, Outputs, SkippedBatch
+from assent.ports.sampling import Progress
 from assent.seeds import derive
-from assent.text.template import Encoded
-from assent.types import Conversation, Group
 
 _STATE = "on_policy.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What an on-policy run is put together from: prompts, who learns, who acts, who scores and on which scale.
-
-    `ptx` is what the policy is to keep being able to say. `seconds_per_completion`: what it took to write and score one
-    for the scale, if it was measured now.
-    """
-
-    prompts: Sequence[Conversation]
-    learner: Learner
-    actor: Actor
-    scorer: Scorer
-    scale: RewardScale
-    observer: Observer = field(default_factory=Observer)
-    ptx: Sequence[Encoded] = ()
-    seconds_per_completion: float | None = None
 
 
 class OnPolicyTask:
@@ -75,20 +49,7 @@ class OnPolicyTask:
     unit = "iterations"
 
     def __init__(self, method: OnPolicyMethod, parts: Parts, settings: OnPolicySettings, *, seed: int) -> None:
-        if not parts.prompts:
-            raise ConfigError("there are no prompts to write completions for")
-        if settings.mini_batches > settings.batch_size:
-            raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} prompts would be empty")
-        if settings.overlong_tokens > settings.max_tokens:
-            raise ConfigError(f"overlong_tokens ({settings.overlong_tokens}) is more than max_tokens allows")
-        if not method.per_token and (settings.kl_in, settings.kl_estimator) == ("reward", "exact"):
-            raise ConfigError(
-                "this method has one advantage for a whole completion; the exact KL in the reward needs one per token",
-                now='Use kl_estimator="k1" in the reward, or kl_in="loss".',
-            )
-        if settings.evaluate_every and not parts.observer.held_out:
-            now = "Give some (--eval-data), or leave evaluate_every out."
-            raise ConfigError("there are no held-out prompts to measure on", where="evaluate_every", now=now)
+        check_run(method, parts, settings)
         self._method, self._parts, self._settings, self._seed = method, parts, settings, seed
         scorer, self.scale, self.kl = parts.scorer, parts.scale, KLShaping.of(settings)
         self._reward = scorer if isinstance(scorer, RewardSum) else RewardSum([Reward(name="reward", scorer=scorer)])
@@ -203,7 +164,7 @@ class OnPolicyTask:
         with self._watch.phase("rollout"):
             parts.actor.meet(iteration=index, seed=derive(self._seed, "meet", index))
         found = refilled(partial(self._write, index, version, stop), settings.batch_size, most=settings.refills)
-        written, groups = found.written, self._comparable(found.groups)
+        written, groups = found.written, comparable(found.groups, settings)
         with self._watch.phase("score"):
             experience = self._scored(Experience.of(groups), stop)
         reward_B = [trajectory.reward or 0.0 for group in groups for trajectory in group.trajectories]
@@ -260,17 +221,6 @@ class OnPolicyTask:
             groups=tuple(rewarded(group, reward_B, cost_B) for group in groups), rewards=tuple(rewards), scores=scores,
             failed=tuple(one.problem for one in every if one.failed),
         )  # fmt: skip
-
-    def _comparable(self, groups: Sequence[Group]) -> list[Group]:
-        """The groups from which enough episodes are left. Raises RunError if these are too few for the mini-batches."""
-        settings = self._settings
-        kept = [group for group in groups if len(group.trajectories) >= min(settings.samples_per_prompt, 2)]
-        if len(kept) < settings.mini_batches:
-            raise RunError(
-                f"so many episodes failed that {len(kept)} of {len(groups)} prompts are left for "
-                f"{settings.mini_batches} mini-batches", now="Nothing was updated; look at the environment.",
-            )  # fmt: skip
-        return kept
 
     def _scored(self, experience: Experience, stop: StopRequest) -> Experience:
         """Statistics of every written token under policy, reference and critics; refuses a sampler that drifts."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from assent.backends.local.activations import Activations, MicroBatches
+from assent.backends.local.dropout import randomness
 from assent.backends.local.language import language_columns
 from assent.backends.local.layout import Block, blocks, judged, predicting
 from assent.backends.local.optimiser import Optimiser
@@ -38,7 +39,7 @@ from assent.ports.learning import (
     SkippedBatch,
     UpdateCost,
     UpdateReport,
-)
+)  # fmt: skip
 from assent.ports.sampling import Progress, silent
 from assent.seeds import derive
 from assent.text.template import Encoded
@@ -100,13 +101,9 @@ class LocalLearner:
 
     @torch.no_grad()
     def score(
-        self,
-        examples: Sequence[Example],
-        need: Need,
-        *,
-        states: Sequence[np.ndarray | None] = (),
+        self, examples: Sequence[Example], need: Need, *, states: Sequence[np.ndarray | None] = (),
         progress: Progress = silent,
-    ) -> list[Outputs]:
+    ) -> list[Outputs]:  # fmt: skip
         """Forward without gradient, dropout off, shortest examples first.
 
         Where the sampler kept its hidden states the policy's trunk reads only some examples, to see that both agree.
@@ -174,8 +171,7 @@ class LocalLearner:
         """The second of two micro-batches, and sizes: the examples may be longer than those that are read here."""
         budget = self._micro_batches.tokens(partial(self._measured, examples[0].sequences[0], need))
         lengths = [sum(map(len, one.sequences)) for one in examples]
-        some = examples[: max(1, sum(total <= budget for total in accumulate(lengths)))]
-        passes = self._passes
+        some, passes = examples[: max(1, sum(total <= budget for total in accumulate(lengths)))], self._passes
         try:
             trial = tried(lambda: self._accumulate(some, need, every_column, 1.0))
         finally:
@@ -246,16 +242,10 @@ class LocalLearner:
         self._passes, self._micro_batches.most_tokens = state["passes"], state["micro_batch_tokens"]
         restore_rng(state["rng"])
 
-    @contextmanager
-    def _dropout_randomness(self) -> Iterator[None]:
-        """Dropout draws from a seed of its own for every pass, and leaves the global generators as they were."""
-        if not self.settings.dropout:
-            yield
-            return
-        self._passes += 1
-        with torch.random.fork_rng(devices=[self.body.device] if self.body.device.type == "cuda" else []):
-            torch.manual_seed(derive(self._seed, "dropout", self._passes))
-            yield
+    def _dropout_randomness(self) -> AbstractContextManager[None]:
+        """Every pass has a seed of its own."""
+        self._passes += self.settings.dropout
+        return randomness(derive(self._seed, "dropout", self._passes) if self.settings.dropout else None, self.body)
 
     def _set_dropout(self, *, on: bool) -> None:
         for role in self._roles():

@@ -96,10 +96,8 @@ def prepare_offline(
         return Prepared(task=people, skipped=train.skipped, notes=notes)
     fit = _head_fit(model, train.items, settings, display) if isinstance(settings, RewardSettings) else None
     if isinstance(model, RewardModel) and model.goes_on:
-        notes = (
-            f"{model.path} is a reward model: its head is {'trained on' if fit is None else 'fitted anew'}",
-            *notes,
-        )
+        told = "trained on" if fit is None else "fitted anew"
+        notes = (f"{model.path} is a reward model: its head is {told}", *notes)
     if isinstance(settings, RewardSettings) and fit is not None and settings.train == "head":
         return Prepared(task=_then(fit, people), skipped=train.skipped, notes=notes)
     if isinstance(model, LanguageModel) and method.equip is not None:

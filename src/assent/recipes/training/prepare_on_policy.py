@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assent.algorithms.on_policy.kl_shaping import KLShaping
+from assent.algorithms.on_policy.parts import Parts
 from assent.algorithms.on_policy.reward_signal import RewardScale, RewardSum
 from assent.algorithms.on_policy.rollout import Observer
 from assent.algorithms.on_policy.settings import OnPolicySettings
-from assent.algorithms.on_policy.task import OnPolicyTask, Parts
+from assent.algorithms.on_policy.task import OnPolicyTask
 from assent.algorithms.on_policy.update import OnPolicyMethod
 from assent.algorithms.sft import encode_demonstrations
 from assent.data.order import epoch_order
@@ -112,8 +113,6 @@ def prepare_on_policy(
     given = prompts if isinstance(prompts, PTXPrompts) else PTXPrompts(prompts=prompts)
     asked, longest = _in_environment(given.prompts), room_for(model, settings.max_prompt_length + settings.max_tokens)
     ptx = encode_demonstrations(given.ptx, model.template, max_length=longest)
-    if not asked.prompts:
-        raise ConfigError("there are no prompts to write completions for")
     refuse_action_values(model)
     actor = actor_of(model.backend.sampler(model.role, model.template, rollouts=True), settings, asked.environment)
     _refuse_unsteady(model, asked.prompts, actor)
@@ -147,7 +146,10 @@ def prepare_on_policy(
 
 
 def _in_environment(prompts: Prompts) -> InEnvironment:
-    return prompts if isinstance(prompts, InEnvironment) else InEnvironment(prompts=prompts)
+    found = prompts if isinstance(prompts, InEnvironment) else InEnvironment(prompts=prompts)
+    if not found.prompts:
+        raise ConfigError("there are no prompts to write completions for")
+    return found
 
 
 def _refuse_unsteady(model: LanguageModel, prompts: Sequence[Conversation], actor: Actor) -> None:
