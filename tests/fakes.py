@@ -105,7 +105,7 @@ class GuessingEpisode:
 
 
 class Quoting:
-    """Says to a turn what the policy itself said before earlier rollouts, and ends after three turns, cut or not.
+    """Says to a turn what the policy itself said before earlier rollouts, and ends after three turns.
 
     It changes with the policy, so a run that is resumed must know all that it has heard.
     """
@@ -140,6 +140,8 @@ class QuotingEpisode:
     def step(self, completion: Completion) -> StepResult:
         """The quote, twice."""
         self._turns += 1
-        if self._turns == 3 or completion.stop is not StopReason.END:
+        if completion.stop is not StopReason.END:
+            return StepResult(stop=completion.stop)
+        if self._turns == 3:
             return StepResult(stop=StopReason.END, reward=float(len(self._quote)))
         return StepResult(messages=(Message(role=Role.USER, content=self._quote),))

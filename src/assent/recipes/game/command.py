@@ -34,8 +34,8 @@ from assent.runs.lineage import Lineage
 
 _SHOWN = 6  # checkpoints on the page, the start among them
 PPO: dict[str, Any] = {
-    "batch_size": 256, "learning_rate": 8e-4, "max_tokens": 2, "max_turns": 5, "epochs": 2, "mini_batches": 4,
-    "critic": "shared", "value_coef": 1.0, "kl_coef": 0.03, "normalise_reward": False, "normalise_prompts": 64,
+    "batch_size": 256, "learning_rate": 2e-3, "max_tokens": 2, "max_turns": 5, "epochs": 2, "mini_batches": 4,
+    "critic": "shared", "value_coef": 1.0, "kl_coef": 0.1, "normalise_reward": False, "normalise_prompts": 64,
     "missing_eos_penalty": 0.0,
 }  # fmt: skip
 
