@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from assent.algorithms.best_of_n import BestOfN, kl_bound
+from assent.algorithms.best_of_n import BestOfN
 from assent.algorithms.methods import METHODS, load_named
 from assent.algorithms.reward import REWARD_MODEL, RewardSettings
 from assent.algorithms.sft import SFT, SFTSettings
@@ -29,6 +29,7 @@ from assent.data import convert
 from assent.data.load import load_rankings
 from assent.durable import write_atomic
 from assent.evals.gold import ArmScores, arm_scores, gap_closed, gold_means, pooled
+from assent.evals.scaling_fits import best_of_n_kl
 from assent.ports.learning import Need, Roles
 from assent.ports.sampling import SamplingParams
 from assent.recipes.demo.command import shipped_base
@@ -220,7 +221,7 @@ class Work:
         sampling = SamplingParams(max_tokens=MAX_TOKENS, temperature=1.0)
         turns = writer.sample(asked, sampling=sampling, seed=derive(self.seed, "evaluate"))
         answers = [turn.completion for turn in turns]
-        kl = kl_bound(BEST_OF) if name == WITHOUT_TRAINING[1] else kl_of(model, self.sft(), prompts, answers)
+        kl = best_of_n_kl(BEST_OF) if name == WITHOUT_TRAINING[1] else kl_of(model, self.sft(), prompts, answers)
         if name == "oracle":
             answers, kl = [Completion(text=prompt.ideal[0]) for prompt in prompts], float("nan")
         golds = [judge(build_world(0), prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]

@@ -18,7 +18,8 @@ from assent.recipes.training.prepare import prepare_offline
 from assent.recipes.training.prepare_on_policy import PTXPrompts, prepare_on_policy
 
 ON_POLICY = [name for name, method in METHODS.items() if method.reads == "prompts"]
-OFFLINE = [name for name, method in METHODS.items() if method.algorithm and name not in ON_POLICY]
+OWN_TEST = ("ilql",)  # which has heads to look at as well: tests/algorithms/test_ilql.py
+OFFLINE = [name for name, method in METHODS.items() if method.algorithm and name not in (*ON_POLICY, *OWN_TEST)]
 BASE: dict[str, object] = {
     "iterations": 2, "batch_size": 4, "samples_per_prompt": 4, "max_tokens": 6, "mini_batches": 2, "epochs": 2,
     "learning_rate": 1e-2, "normalise_prompts": 8,
@@ -31,6 +32,7 @@ ELSEWHERE = {
     "evaluate_every": "it measures, and trains nothing",
     "max_length": "what is longer is left out before a method sees it",
     "classes": "the head has them before a method sees it",
+    "personal_rank": "annotators' heads lie beside the weights; tests/model/test_personal_heads.py",
     **dict.fromkeys(("max_turns", "max_episode_tokens", "environment_threads"), "see tests/contract/test_actor.py"),
 }
 CHANGED: dict[str, object] = {

@@ -27,6 +27,7 @@ CHANGED: dict[str, object] = {
 }  # fmt: skip
 ELSEWHERE = {
     "micro_batch_tokens": "it changes the result only by rounding",
+    "gradient_checkpointing": "it changes no number; tests/backends/test_micro_batches.py",
     "evaluate_every": "it measures, and trains nothing",
     "dropout": "this model has none",
     "beta": "it is written with, and trains nothing",

@@ -156,7 +156,9 @@ def test_a_run_cut_while_the_head_is_fitted_or_after_goes_on_the_same(folders: d
     steps = []
     with pytest.MonkeyPatch.context() as patch:
         whole = LocalLearner.update
-        patch.setattr(LocalLearner, "update", lambda self, *given: steps.append(1) or whole(self, *given))
+        patch.setattr(
+            LocalLearner, "update", lambda self, *given, **more: steps.append(1) or whole(self, *given, **more)
+        )
         run("cut", resume=True)
     assert len(steps) == 2
     assert json.dumps(rows_of(tmp_path / "cut")) == json.dumps(rows_of(tmp_path / "whole"))

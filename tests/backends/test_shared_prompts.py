@@ -23,7 +23,8 @@ from assent.model.prefix_trees import flatten_trees, tree_of
 from assent.ports.learning import LearnerSettings, Need, Outputs, Roles
 from assent.recipes.run.machine import MachineOptions
 from assent.recipes.run.models import load_language_model, new_reward_model
-from assent.recipes.training.head_training import HeadTask
+from assent.recipes.run.progress import Display
+from assent.recipes.training.head_training import read_judged
 from assent.types import Comparison, Completion, Conversation, Ranking
 
 LONG = Conversation.of_user("one two three what is red ? the sun maybe yes no blue green four one two")
@@ -122,8 +123,7 @@ class _Alone:
 def test_the_fit_of_a_head_reads_shared_prompts_once(folders: dict[str, Path]) -> None:
     reward = new_reward_model(str(folders["qwen3"]), machine=CPU, seed=3)
     items = REWARD_MODEL.encode([*judged(), *comparisons()], reward.template, max_length=64).items
-    task = HeadTask(reward.role, items, RewardSettings(train="head"))
-    feature_ND = task._features(StopRequest())
+    feature_ND = read_judged(reward.role, items, 4096, Display(quiet=True), StopRequest())
     sequences = [sequence.ids for item in items for sequence in item.sequences]
     with torch.no_grad():
         alone_ND = torch.cat([reward.role.features(flatten([ids])) for ids in sequences]).numpy()

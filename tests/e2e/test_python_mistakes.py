@@ -106,7 +106,8 @@ class Argument:
 def arguments() -> list[Argument]:
     """Every parameter that is no setting of an algorithm; of functions of methods that read the same, the first's."""
     right = {
-        "out": PLACES, "on_step": {"nothing"}, "seed": NUMBERS, "positive": {"nothing"}, "lora_rank": NUMBERS,
+        "out": PLACES, "on_step": {"nothing"}, "seed": NUMBERS, "positive": {"nothing"},
+        "annotator": {"nothing"}, "lora_rank": NUMBERS,
         "count": {"number"}, "prompts": PROMPTS, "format": {"nothing"}, "limit": {"nothing", *NUMBERS},
         "reading": {"empty dict"}, "eval_data": {"nothing"},
     }  # fmt: skip

@@ -100,10 +100,11 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(studio: str, tmp_
 
 
 def of_two_answers(messages: Messages) -> Answer:
-    """Sure of pairs whose first answer is clearly longer or shorter than the second."""
+    """Sure that the shorter is better, but for pairs whose lengths add up to an odd number."""
     first, second = messages[-1]["content"].split("\n(A) ")[1].split("\n\n(B) ")
-    apart = len(second.rsplit("\n\n", 1)[0]) - len(first)
-    p = 0.5 if abs(apart) < 8 else 0.9 if apart > 0 else 0.1
+    second = second.rsplit("\n\n", 1)[0]
+    odd = len(first) % 2 != len(second) % 2
+    p = 0.5 if odd or first == second else 0.9 if (len(first), first) < (len(second), second) else 0.1
     return "A", {"A": math.log(p), "B": math.log(1 - p)}
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from assent.backends.local import sampler as local_sampler
 from assent.model.gguf import from_gguf
 from assent.ports.learning import Need, Roles
-from assent.ports.sampling import SamplingParams
+from assent.ports.sampling import SamplingParams, TurnRequest
 from assent.recipes.run.models import LanguageModel, MachineOptions, load_language_model
 from assent.text.template import Encoded
 from assent.types import Conversation, Demonstration, Turn
@@ -132,8 +132,8 @@ def test_a_text_follows_from_its_seed_whatever_is_written_beside_it(
     def texts(groups: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         found = {}
         for group in groups:
-            asked, seeds = [ids[place] for place in group], [1000 + place for place in group]
-            found |= {group[at]: turn for at, turn in sampler.stream(asked, sampling=sampling, seeds=seeds)}
+            asked = [TurnRequest(key=place, prompt_ids=ids[place], seed=1000 + place) for place in group]
+            found |= dict(sampler.stream([asked], sampling=sampling))
         return [found[place].completion_ids for place in places]
 
     truth = texts([places])

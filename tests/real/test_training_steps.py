@@ -6,9 +6,10 @@ own and the k1 penalty in the reward (Stiennon et al. 2020). Both sides start fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
@@ -226,11 +227,15 @@ def test_ppo(
     reward = ScaledReward(reward=DifferentLetters(), scale=RewardScale(mean=0.0, spread=1.0, applied=False))
     prepared = prepare_on_policy(PPO, adapted, prompts[:8], settings, seed=7, reward=reward)
     start = weights_of(prepared.task, tmp_path / "start")
-    rollouts, sample = [], LocalSampler.sample
+    rollouts, stream = list[list[Turn]](), LocalSampler.stream
+
+    def kept(*own: Any, **more: Any) -> Iterator[tuple[int, Turn]]:
+        found = dict(stream(*own, **more))
+        rollouts.append([found[place] for place in sorted(found)])
+        yield from found.items()
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            LocalSampler, "sample", lambda *own, **more: rollouts.append(sample(*own, **more)) or rollouts[-1]
-        )
+        patch.setattr(LocalSampler, "stream", kept)
         prepared.run()
     plain = Plain(adapted.path, start)
     for turns in rollouts:

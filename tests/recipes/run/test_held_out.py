@@ -131,7 +131,7 @@ def test_a_judge_is_named_with_its_hash_weights_and_class_in_the_order_given(
     short = Origin(source=DataSource(role="reward", name="rules.py:short", sha256="ff00" * 16))
     rewards = Rewards(
         scorer=weighted([("short", Silent()), ("rm", Silent()), ("clf", Silent())], weights),
-        origins=(short, Origin(role="reward"), Origin(role="reward 2", positive="rude")),
+        origins=(short, Origin(role="reward"), Origin(role="reward 2", head="rude")),
     )
     judges = rewards.judges(parents)
     assert judges.total == total

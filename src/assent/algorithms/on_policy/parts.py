@@ -39,6 +39,8 @@ class Parts:
 
 def check_run(method: OnPolicyMethod, parts: Parts, settings: OnPolicySettings) -> None:
     """Raises ConfigError for what cannot be a run."""
+    if not parts.prompts:
+        raise ConfigError("there are no prompts to write completions for")
     if settings.mini_batches > settings.batch_size:
         raise ConfigError(f"{settings.mini_batches} mini-batches of {settings.batch_size} prompts would be empty")
     if settings.overlong_tokens > settings.max_tokens:

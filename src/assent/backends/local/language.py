@@ -14,8 +14,12 @@ from assent.ports.learning import Need, Roles
 
 def language_columns(roles: Roles, batch: FlatBatch, need: Need, hidden_MH: Tensor) -> dict[str, Tensor]:
     """The columns by name (M), from the policy's hidden states; the reference reads the batch here."""
-    assert roles.policy is not None
-    body, head, reference, reference_logp_M = roles.policy.body, roles.policy.head, None, None
+    policy = roles.policy
+    assert policy is not None
+    if policy.action_values is not None and not need.action_values:
+        assert need == Need(values=need.values), "of a policy that writes by action values, the logp alone is known"
+        return {"logp": policy.written_logp(hidden_MH, batch.target_M)}
+    body, head, reference, reference_logp_M = policy.body, policy.head, None, None
     if need.kl or need.reference_logp:
         assert roles.reference is not None, "this loss needs a reference"
         roles.reference.body.model.eval()

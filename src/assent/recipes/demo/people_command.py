@@ -101,15 +101,17 @@ def own_gold_of(group: str, found: Sequence[tuple[People, dict[str, Answered]]])
     )
 
 
-def newcomers_share(group: str, found: Sequence[tuple[People, dict[str, Answered]]]) -> Interval:
-    """The newcomer's gain over everybody's policy, as a share of the group's."""
+def newcomers_share(group: str, found: Sequence[tuple[People, dict[str, Answered]]]) -> Interval | None:
+    """The newcomer's gain over everybody's policy, as a share of the group's; None where the group gains nothing."""
     scores = _scores(group, found)
     gains = [[a - b for a, b in zip(scores[arm], scores[EVERYBODY], strict=True)] for arm in (NEW, OWN)]
-    return bootstrap_ratio(*gains, seed=0, groups=_prompts(found))
+    return bootstrap_ratio(*gains, seed=0, groups=_prompts(found)) if sum(gains[1]) else None
 
 
 def _share_told(group: str, found: Sequence[tuple[People, dict[str, Answered]]]) -> str:
     share, questions = newcomers_share(group, found), found[0][0].settings.questions
+    if share is None:
+        return f"The {group} group's own policy gains nothing over everybody's, so a newcomer gets no share of it."
     told = f"{share.mean:.0%} ({share.low:.0%} to {share.high:.0%})"
     return f"With {questions} answers a newcomer to the {group} group gets {told} of its gain over everybody's policy."
 

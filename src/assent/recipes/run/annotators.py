@@ -27,6 +27,9 @@ def for_annotator(reward: RewardModel, annotator: str | None, display: Display) 
     """
     if annotator is None:
         return reward
+    if not isinstance(annotator, str):
+        now = "Give a name, or several with commas between them."
+        raise ConfigError(f"an annotator's name is wanted, got {type(annotator).__name__}", where="annotator", now=now)
     role, people = reward.role, reward.role.people
     if people is None:
         now = "Train it with --set personal_rank=N on labels that name their annotators, or leave annotator out."
