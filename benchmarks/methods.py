@@ -102,6 +102,7 @@ PLANS: dict[str, Plan] = {
     "orpo": Plan(method="orpo", settings=_PAIRS),
     "simpo": Plan(method="simpo", settings=_PAIRS),
     "cpo": Plan(method="cpo", settings={**_PAIRS, "beta": 0.4}),
+    "ilql": Plan(method="ilql", settings=_PAIRS),
 }  # fmt: skip
 BEST_OF = 16
 WITHOUT_TRAINING = ("sft", f"best of {BEST_OF}", "oracle")
@@ -188,7 +189,9 @@ class Work:
         algorithm = load_named(method.algorithm)
         if method.reads != "prompts":
             examples: Sequence[Any] = judged
-            if method.reads != "rankings":
+            if method.reads == "dialogues":
+                examples = convert.dialogues(judged)
+            elif method.reads != "rankings":
                 examples = convert.comparisons(judged, keep_ties=False, margin_per_score=0.0)
             if method.reads == "labels":
                 examples = convert.ratings(examples)

@@ -199,7 +199,7 @@ def test_the_policy_reads_again_every_eighth_completion_alone(precision: str, fo
     assert len(read) == (3 if precision == "fp32" else 20)
 
 
-@pytest.mark.parametrize("more", [{}, {"top_p": 0.8}])
+@pytest.mark.parametrize("more", [{}, {"top_p": 0.98}])
 def test_a_sampler_with_other_weights_stops_the_run_whatever_states_it_tells(
     more: dict[str, object], folders: dict[str, Path]
 ) -> None:
