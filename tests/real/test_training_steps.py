@@ -230,9 +230,11 @@ def test_ppo(
     rollouts, stream = list[list[Turn]](), LocalSampler.stream
 
     def kept(*own: Any, **more: Any) -> Iterator[tuple[int, Turn]]:
-        found = dict(stream(*own, **more))
+        found = dict[int, Turn]()
+        for place, turn in stream(*own, **more):
+            found[place] = turn
+            yield place, turn
         rollouts.append([found[place] for place in sorted(found)])
-        yield from found.items()
 
     with monkeypatch.context() as patch:
         patch.setattr(LocalSampler, "stream", kept)

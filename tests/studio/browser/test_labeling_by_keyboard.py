@@ -132,7 +132,7 @@ def test_an_edit_goes_with_what_was_annotated_and_asserts_nothing_else(studio, s
     original = ana.page.locator(".answer[data-slot='1'] .said").inner_text()
     ana.press("2", "2", "e")
     ana.page.keyboard.type("Surely: ")
-    ana.page.wait_for_selector(".changes ins")
+    ana.page.locator(".changes ins", has_text="Surely").first.wait_for()
     assert ana.page.locator(".changes ins").inner_text().strip().startswith("Surely")
     ana.press("Control+Enter", "ArrowRight", "e", "Control+End")
     ana.page.keyboard.type(" Yes.")
